@@ -1,0 +1,44 @@
+"""The two processes: noising a label (training) and denoising it step by step (inference).
+
+B batch, D embedding width (D may stand for several axes when z is shaped like an image).
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def noise_label(
+    u: Float[Tensor, "B *D"], alpha_bar: float, noise: Float[Tensor, "B *D"]
+) -> Float[Tensor, "B *D"]:
+    """z ~ q(z | y) = N(sqrt(alpha_bar) u, (1 - alpha_bar) I) (eq. 5).
+
+    Algorithm 1 samples z_t, but eq. 8 and the algorithm's own loss use z_{t-1}: block t trains on
+    ``alpha_bar[t - 1]``.
+
+    Args:
+        u: clean class embeddings of the batch.
+        alpha_bar: share of signal, in (0, 1).
+        noise: standard normal, same shape as u.
+    """
+    return u * alpha_bar**0.5 + noise * (1 - alpha_bar) ** 0.5
+
+
+def denoise_step(
+    z_prev: Float[Tensor, "B *D"],
+    u_hat: Float[Tensor, "B *D"],
+    noise: Float[Tensor, "B *D"],
+    *,
+    a: float,
+    b: float,
+    c: float,
+) -> Float[Tensor, "B *D"]:
+    """z_t = a_t u_hat_t + b_t z_{t-1} + sqrt(c_t) noise (eq. 3); c is a variance."""
+    return a * u_hat + b * z_prev + c**0.5 * noise
+
+
+def expected_embedding(
+    logits: Float[Tensor, "B K"], class_embed: Float[Tensor, "K D"]
+) -> Float[Tensor, "B D"]:
+    """u_hat = softmax(logits) W: the embedding a block expects, a mean over the classes."""
+    return torch.softmax(logits, dim=1) @ class_embed

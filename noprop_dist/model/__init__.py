@@ -1,0 +1,1 @@
+"""The network: blocks, readouts, and the assembled network with honest inference."""

@@ -1,0 +1,53 @@
+"""Readouts: class probabilities from z_T (eq. 14-16). B batch, K classes, D embedding width."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from noprop_dist.maths.process import expected_embedding
+
+READOUTS = ("softmax", "radial")
+
+
+def readout_logits(
+    z: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    class_embed: Tensor,
+    *,
+    kind: str,
+    sigma: float = 1.0,
+) -> Tensor:
+    """Logits (B, K) of the class given z_T.
+
+    Args:
+        z: z_T (B, D) float.
+        weight: (K, D) of the linear layer.
+        bias: (K,).
+        class_embed: W (K, D); read by the radial readout alone.
+        kind: "softmax", the linear layer itself (eq. 14), or "radial": the layer's softmax gives an
+            expected embedding, and a class is as likely as a normal of width sigma around its own
+            embedding makes that point (eq. 15-16, equal priors).
+        sigma: width of the radial readout.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    logits = F.linear(z, weight, bias)
+    if kind == "softmax":
+        return logits
+    if kind == "radial":
+        point = expected_embedding(logits, class_embed)
+        distance = (point[:, None, :] - class_embed[None]).square().sum(dim=2)
+        return -distance / (2 * sigma**2)
+    raise ValueError(f"unknown readout {kind!r}; known are {', '.join(READOUTS)}")
+
+
+def init_readout(
+    num_classes: int, embed_dim: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Starting weight (K, D) and bias (K,), float32, as PyTorch initialises a linear layer."""
+    bound = embed_dim**-0.5
+    weight = nn.init.uniform_(torch.empty(num_classes, embed_dim), -bound, bound, generator)
+    bias = nn.init.uniform_(torch.empty(num_classes), -bound, bound, generator)
+    return weight, bias
