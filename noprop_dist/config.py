@@ -1,0 +1,210 @@
+"""Every option of a run: its default, its help line and its check, once.
+
+The fields of ``TrainConfig`` are the flags of ``noprop train`` and the keys of its YAML file.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from noprop_dist.errors import UserError
+
+
+def _option(default: Any, group: str, text: str) -> Any:
+    return field(default=default, metadata={"group": group, "help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The options of one training run.
+
+    Raises:
+        UserError: a value is out of range or two options contradict each other.
+    """
+
+    dataset: str = _option(
+        "digits",
+        "data",
+        "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, or the path of a folder of "
+        "class folders or of Parquet files",
+    )
+    data_dir: str | None = _option(None, "data", "where named data sets are kept or downloaded to")
+    image_size: int | None = _option(None, "data", "resize images to this height and width")
+    skip_bad_images: bool = _option(
+        False, "data", "go on past images that do not decode, and count them"
+    )
+    max_train_images: int | None = _option(None, "data", "train on the first N images only")
+    val_fraction: float = _option(0.1, "data", "share of the training set held out for validation")
+    augmentation: Literal["none", "standard"] = _option(
+        "none", "data", "standard: random crop with padding 4, and flips for colour photographs"
+    )
+
+    embedding_type: Literal["one-hot", "learned", "prototype"] = _option(
+        "one-hot", "model", "class embeddings: fixed one-hot, learned, or prototype images"
+    )
+    embedding_dim: int | None = _option(
+        None, "model", "D; default: classes for one-hot, 64 for learned, pixels for prototype"
+    )
+    num_blocks: int = _option(10, "model", "T, the number of blocks")
+    block: Literal["auto", "conv", "mlp", "resnet18"] = _option(
+        "auto", "model", "block architecture; auto: conv (Fig. 6) for images, mlp for vectors"
+    )
+    schedule: Literal["cosine", "linear"] = _option("cosine", "model", "noise schedule")
+    alpha_bar_min: float = _option(1e-4, "model", "alpha_bar[0], the share of label in z_0")
+    alpha_bar_max: float = _option(0.99, "model", "alpha_bar[T], the share of label in z_T")
+    readout: Literal["softmax", "radial"] = _option("softmax", "model", "readout of z_T")
+
+    epochs: int = _option(30, "optimisation", "epochs of every block")
+    batch_size: int = _option(128, "optimisation", "images per step")
+    lr: float = _option(1e-3, "optimisation", "peak learning rate of AdamW")
+    weight_decay: float = _option(1e-3, "optimisation", "weight decay of AdamW")
+    eta: float = _option(0.1, "optimisation", "weight of the denoising term in the loss (eq. 8)")
+    warmup_epochs: float = _option(0.5, "optimisation", "linear warm-up, in epochs")
+    lr_schedule: Literal["constant", "cosine", "plateau"] = _option(
+        "cosine", "optimisation", "learning rate after the warm-up"
+    )
+    lr_scheduler_patience: int = _option(
+        5, "optimisation", "plateau: epochs without a better validation accuracy before lr halves"
+    )
+    grad_clip: float | None = _option(
+        None, "optimisation", "clip a block's gradient norm at this times its loss weight"
+    )
+    ema_decay: float | None = _option(
+        None, "optimisation", "evaluate an exponential average of the weights with this decay"
+    )
+    freeze_after: int | None = _option(
+        None, "optimisation", "rounds after which learned embeddings stay fixed; default: never"
+    )
+    early_stopping_patience: int | None = _option(
+        None, "optimisation", "stop after this many epochs without a better validation accuracy"
+    )
+
+    name: str | None = _option(None, "run", "name of the run; default: data set and embedding")
+    checkpoint_dir: str | None = _option(
+        None, "run", "run folder or URI; default: checkpoints_run/<name>"
+    )
+    checkpoint: str | None = _option(None, "run", "run folder or checkpoint to go on from")
+    save_every: int = _option(1, "run", "epochs between checkpoints")
+    keep_checkpoints: int = _option(2, "run", "newest checkpoints to keep besides the best")
+    history: str | None = _option(None, "run", "also write the training history to this file")
+    seed: int = _option(0, "run", "seed of every random number")
+    dry_run: bool = _option(
+        False, "run", "check everything, train two steps a block, estimate the time, leave nothing"
+    )
+    quiet: bool = _option(False, "run", "print nothing but the result")
+
+    device: str = _option("auto", "machine", "auto, cpu, cuda or cuda:N")
+    no_cuda: bool = _option(False, "machine", "never use a GPU")
+    precision: Literal["auto", "fp32", "bf16"] = _option(
+        "auto", "machine", "auto: bf16 autocast where the device computes in it"
+    )
+    executor: Literal["local"] = _option("local", "machine", "where units run: in this process")
+    workers: int | None = _option(
+        None, "machine", "units at once; default: one per GPU, else one per core"
+    )
+    cpus_per_worker: int = _option(1, "machine", "threads of a unit; they change the bits")
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name in _AT_LEAST_ONE:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{flag(name)} must be at least 1, got {value}.")
+        for name in _AT_LEAST_ZERO:
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise UserError(f"{flag(name)} must be a number of at least 0, got {value}.")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise UserError(f"--lr must be a positive finite number, got {self.lr}.")
+        if self.grad_clip is not None and not (math.isfinite(self.grad_clip) and self.grad_clip > 0):
+            raise UserError(f"--grad-clip must be a positive finite number, got {self.grad_clip}.")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise UserError(f"--ema-decay must lie between 0 and 1, got {self.ema_decay}.")
+        if not 0 <= self.val_fraction < 1:
+            raise UserError(f"--val-fraction must be in [0, 1), got {self.val_fraction}.")
+        if not 0 < self.alpha_bar_min < self.alpha_bar_max < 1:
+            raise UserError(
+                "--alpha-bar-min and --alpha-bar-max must satisfy 0 < min < max < 1, got "
+                f"{self.alpha_bar_min} and {self.alpha_bar_max}."
+            )
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.no_cuda and self.device.startswith("cuda"):
+            raise UserError(f"--no-cuda contradicts --device {self.device}: leave one of them out.")
+        if self.freeze_after is not None and self.embedding_type == "one-hot":
+            raise UserError(
+                "--freeze-after has no meaning with one-hot embeddings, which are always fixed: "
+                "leave it out or choose --embedding-type learned or prototype."
+            )
+        if self.val_fraction == 0:
+            for name, needs in (
+                ("early_stopping_patience", self.early_stopping_patience is not None),
+                ("lr_schedule", self.lr_schedule == "plateau"),
+            ):
+                if needs:
+                    raise UserError(
+                        f"{flag(name)} {getattr(self, name)} needs a validation split: give "
+                        "--val-fraction above 0."
+                    )
+        if self.executor == "local" and self.warmup_epochs > self.epochs:
+            raise UserError(
+                f"--warmup-epochs {self.warmup_epochs} is longer than the run: give at most "
+                f"--epochs, {self.epochs}."
+            )
+
+    @property
+    def run_name(self) -> str:
+        """The name of the run, from ``name`` or the data set and the embedding."""
+        stem = self.dataset.rstrip("/").rsplit("/", 1)[-1]
+        return self.name or f"{stem}-{self.embedding_type}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: str = "the configuration") -> "TrainConfig":
+        """A config from plain values, such as a YAML file's.
+
+        Raises:
+            UserError: an unknown field, or a value that its check refuses.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UserError(
+                f"{source} has the unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}."
+            )
+        return cls(**values)
+
+
+_AT_LEAST_ONE = (
+    "image_size",
+    "max_train_images",
+    "embedding_dim",
+    "num_blocks",
+    "epochs",
+    "batch_size",
+    "lr_scheduler_patience",
+    "early_stopping_patience",
+    "save_every",
+    "keep_checkpoints",
+    "workers",
+    "cpus_per_worker",
+)
+_AT_LEAST_ZERO = ("weight_decay", "eta", "warmup_epochs", "freeze_after", "seed")
+
+# Fields that change no weight: a run may be gone on with after changing them.
+FREE_FIELDS = frozenset(
+    {
+        "data_dir", "name", "checkpoint_dir", "checkpoint", "save_every", "keep_checkpoints",
+        "history", "dry_run", "quiet", "executor", "workers", "device", "no_cuda",
+        "early_stopping_patience",
+    }
+)  # fmt: skip
+
+
+def flag(name: str) -> str:
+    """The command-line spelling of a field."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,61 @@
+"""What a network is made of, as plain values: enough to build it again from a file."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from noprop_dist.maths.schedule import Schedule, make_schedule
+from noprop_dist.model.block import Block, make_block
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The shape of a NoProp-DT network.
+
+    Attributes:
+        block: name of the block ("conv", "mlp", "resnet18").
+        num_blocks: T.
+        num_classes: K.
+        embed_dim: D.
+        sample_shape: (C, H, W) of an image or (F,) of a vector.
+        embedding_type: "one-hot", "learned" or "prototype".
+        schedule: "cosine" or "linear".
+        alpha_bar_min: alpha_bar[0].
+        alpha_bar_max: alpha_bar[T].
+        readout: "softmax" or "radial".
+    """
+
+    block: str
+    num_blocks: int
+    num_classes: int
+    embed_dim: int
+    sample_shape: tuple[int, ...]
+    embedding_type: str
+    schedule: str
+    alpha_bar_min: float
+    alpha_bar_max: float
+    readout: str
+
+    def make_schedule(self) -> Schedule:
+        """The noise schedule of this network."""
+        return make_schedule(
+            self.schedule, self.num_blocks, lo=self.alpha_bar_min, hi=self.alpha_bar_max
+        )
+
+    def make_block(self) -> Block:
+        """One block without values, on the meta device."""
+        return make_block(
+            self.block,
+            sample_shape=self.sample_shape,
+            num_classes=self.num_classes,
+            embed_dim=self.embed_dim,
+            label_is_sample=self.embedding_type == "prototype",
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able fields."""
+        return asdict(self) | {"sample_shape": list(self.sample_shape)}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "ModelSpec":
+        """The inverse of ``to_dict``."""
+        return cls(**(fields | {"sample_shape": tuple(fields["sample_shape"])}))
