@@ -1,0 +1,1 @@
+"""The engine: units of training as pure functions, who runs them, and who decides which comes next."""

@@ -1,0 +1,171 @@
+"""What every unit of one run has in common, resolved from the options and the data."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.data import Dataset, Normalisation, Split, fit_normalisation, split_validation
+from noprop_dist.errors import UserError
+from noprop_dist.model.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, resolved: small, immutable, the same on every worker.
+
+    Attributes:
+        config: the options.
+        spec: the network's shape.
+        normalisation: from the training split.
+        steps_per_epoch: full batches in the training split.
+        flip: whether the standard augmentation flips (colour photographs).
+        precision: "fp32" or "bf16".
+        class_names: K names.
+    """
+
+    config: TrainConfig
+    spec: ModelSpec
+    normalisation: Normalisation
+    steps_per_epoch: int
+    flip: bool
+    precision: str
+    class_names: tuple[str, ...]
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of one block over the whole run."""
+        return self.config.epochs * self.steps_per_epoch
+
+    def learns_embedding(self, epoch: int) -> bool:
+        """Whether W is trained in ``epoch`` (0-based)."""
+        frozen = self.config.freeze_after
+        return self.config.embedding_type != "one-hot" and (frozen is None or epoch < frozen)
+
+    def lr(self, step: int) -> float:
+        """Learning rate of ``step`` (0-based) before the plateau's factor."""
+        warmup = self.config.warmup_epochs * self.steps_per_epoch
+        if step < warmup:
+            return self.config.lr * min(1.0, (step + 1) / warmup)
+        if self.config.lr_schedule != "cosine":
+            return self.config.lr
+        progress = (step - warmup) / max(1.0, self.total_steps - warmup)
+        return self.config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of a run: what units train on, choose by, and report on once."""
+
+    train: Split
+    val: Split
+    test: Split
+
+
+def make_job(config: TrainConfig, dataset: Dataset, device: torch.device) -> tuple[Job, Splits]:
+    """Resolve ``config`` against the data set.
+
+    Raises:
+        UserError: the options do not fit the data.
+    """
+    train, val = split_validation(dataset.train, config.val_fraction, config.seed)
+    if len(train) < config.batch_size:
+        raise UserError(
+            f"--batch-size {config.batch_size} is larger than the training set of {len(train)} "
+            f"images: give at most {len(train)}."
+        )
+    if config.batch_size < 2:
+        raise UserError("--batch-size must be at least 2, since batch norm needs two samples.")
+    shape = train.sample_shape
+    if config.augmentation != "none" and train.is_vector:
+        raise UserError("--augmentation standard needs images; this data set holds vectors.")
+    job = Job(
+        config=config,
+        spec=_make_spec(config, shape, len(dataset.class_names)),
+        normalisation=fit_normalisation(train),
+        steps_per_epoch=len(train) // config.batch_size,
+        flip=dataset.photographs,
+        precision=resolve_precision(config.precision, device),
+        class_names=dataset.class_names,
+    )
+    return job, Splits(train, val, dataset.test)
+
+
+def _make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> ModelSpec:
+    block = config.block
+    if block == "auto":
+        block = "mlp" if len(shape) == 1 else "conv"
+    if (block == "mlp") != (len(shape) == 1):
+        kind = "vectors" if len(shape) == 1 else "images"
+        right = "mlp" if len(shape) == 1 else "conv or resnet18"
+        raise UserError(f"--block {block} cannot take {kind}: give --block {right}.")
+    if len(shape) == 3 and min(shape[1:]) < 4:
+        raise UserError(
+            f"images of {shape[1]}x{shape[2]} are too small: give --image-size of at least 4."
+        )
+    return ModelSpec(
+        block=block,
+        num_blocks=config.num_blocks,
+        num_classes=num_classes,
+        embed_dim=_embed_dim(config, math.prod(shape), num_classes),
+        sample_shape=shape,
+        embedding_type=config.embedding_type,
+        schedule=config.schedule,
+        alpha_bar_min=config.alpha_bar_min,
+        alpha_bar_max=config.alpha_bar_max,
+        readout=config.readout,
+    )
+
+
+def _embed_dim(config: TrainConfig, sample_size: int, num_classes: int) -> int:
+    given = config.embedding_dim
+    fixed = {"one-hot": num_classes, "prototype": sample_size}.get(config.embedding_type)
+    if fixed is None:
+        return given or 64
+    if given not in (None, fixed):
+        what = "the number of classes" if config.embedding_type == "one-hot" else "the image size"
+        raise UserError(
+            f"--embedding-dim {given} does not fit --embedding-type {config.embedding_type}, "
+            f"which needs {what}, {fixed}: leave it out or give {fixed}."
+        )
+    return fixed
+
+
+def resolve_device(config: TrainConfig) -> torch.device:
+    """The device that ``--device`` and ``--no-cuda`` ask for.
+
+    Raises:
+        UserError: unknown, or not on this machine.
+    """
+    name = config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() and not config.no_cuda else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name} is unknown: give auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UserError(
+                f"--device {name} is not on this machine, which has {count} usable GPUs: "
+                "give --device cpu or auto."
+            )
+    return device
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """ "fp32" or "bf16": what "auto" means on ``device``.
+
+    A processor without bf16 instructions emulates them, ten times slower than float32.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    native = capable.get("avx512_bf16") or capable.get("amx_bf16")
+    return "bf16" if native else "fp32"

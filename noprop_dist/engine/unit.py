@@ -1,0 +1,276 @@
+"""The unit: train block t from step s for n steps. A pure function of what it is given.
+
+Every random number is drawn from (seed, purpose, block, step), so the result depends neither on
+where the unit runs nor on how the steps are cut into units.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from noprop_dist.data import Split, augment, normalise
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.snapshot import MOMENTS, SHARED_NAMES, Shared, Snapshot
+from noprop_dist.maths.keys import numpy_generator, torch_generator
+from noprop_dist.maths.loss import denoising_loss, denoising_weight, prior_kl, readout_loss
+from noprop_dist.maths.process import expected_embedding, noise_label
+from noprop_dist.model.readout import readout_logits
+
+CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Train one block for some steps inside one epoch.
+
+    Attributes:
+        snapshot: where to start.
+        num_steps: n; the unit must not cross the end of an epoch.
+        shared: class embeddings and readout to start from, or None to keep the block's own.
+        lr_scale: the plateau's factor on the learning rate.
+    """
+
+    snapshot: Snapshot
+    num_steps: int
+    shared: Shared | None = None
+    lr_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What a unit leaves: the new snapshot and how long it took."""
+
+    snapshot: Snapshot
+    num_images: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class UnitProgress:
+    """A look into a running unit; loss and accuracy are means over the epoch so far."""
+
+    t: int
+    step: int
+    loss: float
+    accuracy: float
+    images_per_s: float
+
+
+class NonFiniteLossError(RuntimeError):
+    """A block's loss became NaN or infinite.
+
+    Attributes:
+        t: the block.
+        step: the step, counted from 0.
+    """
+
+    def __init__(self, t: int, step: int) -> None:
+        super().__init__(t, step)
+        self.t = t
+        self.step = step
+
+
+def run_unit(
+    unit: Unit,
+    job: Job,
+    train: Split,
+    device: torch.device,
+    *,
+    on_progress: Callable[[UnitProgress], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> UnitResult:
+    """Train ``unit`` and return the block's next snapshot.
+
+    Args:
+        unit: what to train.
+        job: the run.
+        train: the training split; only read.
+        device: where to compute.
+        on_progress: told every few steps.
+        should_stop: asked after every step; the unit then ends early, at a step that can be gone on
+            from.
+
+    Raises:
+        NonFiniteLossError: the loss is NaN or infinite; nothing of the unit is kept.
+    """
+    start = time.perf_counter()
+    live = LiveBlock(job, unit, device)
+    first = unit.snapshot.step
+    epoch, offset = divmod(first, job.steps_per_epoch)
+    order = epoch_order(job, unit.snapshot.t, epoch, len(train))
+    batch_size = job.config.batch_size
+    recent: list[Tensor] = []
+    for step in range(first, first + unit.num_steps):
+        where = (offset + step - first) * batch_size
+        x, y = train.take(order[where : where + batch_size])
+        recent.append(live.train_step(torch.from_numpy(x), torch.from_numpy(y), step))
+        stopped = should_stop()
+        if len(recent) == CHECK_EVERY or stopped or step == first + unit.num_steps - 1:
+            live.count(recent, step)
+            recent.clear()
+            done = (step + 1 - first) * batch_size
+            on_progress(live.progress(step + 1, done / (time.perf_counter() - start)))
+        if stopped:
+            break
+    snapshot = live.snapshot(step + 1)
+    num_images = (step + 1 - first) * batch_size
+    return UnitResult(snapshot, num_images, time.perf_counter() - start)
+
+
+def epoch_order(job: Job, t: int, epoch: int, num_images: int) -> npt.NDArray[np.int64]:
+    """Rows of the training split in the order block t sees them in ``epoch`` (0-based)."""
+    return numpy_generator(job.config.seed, "order", t, epoch).permutation(num_images)
+
+
+class LiveBlock:
+    """A block on its device, with its own copy of the shared part and its optimiser."""
+
+    def __init__(self, job: Job, unit: Unit, device: torch.device) -> None:
+        snapshot = unit.snapshot
+        spec, config = job.spec, job.config
+        self.job, self.device, self.t = job, device, snapshot.t
+        self.lr_scale = unit.lr_scale
+        self.learns = job.learns_embedding(snapshot.step // job.steps_per_epoch)
+        schedule = spec.make_schedule()
+        self.alpha_bar = schedule.alpha_bar.tolist()
+        self.weight = denoising_weight(
+            num_blocks=spec.num_blocks,
+            eta=config.eta,
+            snr_gain=float(schedule.snr_gain[self.t]),
+        )
+        block = spec.make_block().to_empty(device=device)
+        block = block.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        block.load_state_dict(snapshot.part("block"))
+        self.block = block.train()
+        source = unit.shared if unit.shared is not None else snapshot.part("shared")
+        self.shared = {k: source[k].to(device, copy=True) for k in SHARED_NAMES}
+        for name, tensor in self.shared.items():
+            tensor.requires_grad_(name != "class_embed" or self.learns)
+        self.ema = {k: v.to(device, copy=True) for k, v in snapshot.part("ema").items()}
+        self.tally = snapshot.tensors["tally"].to(device, copy=True)
+        if snapshot.step % job.steps_per_epoch == 0:
+            self.tally.zero_()
+        self._start_optimizer(snapshot)
+
+    def _start_optimizer(self, snapshot: Snapshot) -> None:
+        self.params = {f"block.{k}": p for k, p in self.block.named_parameters()}
+        self.params |= {f"shared.{k}": p for k, p in self.shared.items()}
+        self.moments = {
+            m: {
+                # A file holds contiguous tensors. The fused optimiser walks parameter and moments
+                # in memory order, so a moment must lie in memory as its parameter does.
+                k: torch.empty_like(p, requires_grad=False).copy_(snapshot.tensors[f"{m}.{k}"])
+                for k, p in self.params.items()
+            }
+            for m in MOMENTS
+        }
+        trained = {k: p for k, p in self.params.items() if p.requires_grad}
+        self.optimizer = torch.optim.AdamW(
+            list(trained.values()), weight_decay=self.job.config.weight_decay, fused=True
+        )
+        for k, p in trained.items():
+            self.optimizer.state[p] = {
+                "step": torch.tensor(float(snapshot.step), device=self.device),
+                **{m: self.moments[m][k] for m in MOMENTS},
+            }
+
+    def train_step(self, x: Tensor, y: Tensor, step: int) -> Tensor:
+        """One step of Algorithm 1 for this block.
+
+        Args:
+            x: raw samples of the batch, uint8 (B, C, H, W) or float32 (B, F).
+            y: int64 (B,).
+            step: 0-based over the run; the key of the step's randomness.
+
+        Returns:
+            float64 (2,) on the device: mean loss and number of right answers.
+        """
+        job, seed = self.job, self.job.config.seed
+        x, y = x.to(self.device), y.to(self.device)
+        draw = torch_generator(seed, "step", self.t, step, device=self.device)
+        if job.config.augmentation != "none":
+            x = augment(x, job.config.augmentation, job.flip, draw)
+        x = normalise(x, job.normalisation)
+        class_embed = self.shared["class_embed"]
+        u = class_embed[y]
+        noise, noise_T = torch.randn(2, *u.shape, generator=draw, device=self.device)  # noqa: N806
+        z_prev = noise_label(u, self.alpha_bar[self.t - 1], noise)
+        with self._autocast():
+            logits = self.block(z_prev, x, draw)
+        logits = logits.float()
+        u_hat = expected_embedding(logits, class_embed)
+        loss = self.weight * denoising_loss(u_hat, u) + self._shared_loss(u, y, noise_T)
+        self.optimizer.param_groups[0]["lr"] = job.lr(step) * self.lr_scale
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if job.config.grad_clip is not None:
+            # Relative to the loss's weight, or the late blocks alone would be clipped.
+            torch.nn.utils.clip_grad_norm_(
+                self.block.parameters(), job.config.grad_clip * self.weight
+            )
+        self.optimizer.step()
+        self._average_weights()
+        right = (logits.argmax(dim=1) == y).sum()
+        return torch.stack([loss.detach().double(), right.double()])
+
+    def _shared_loss(self, u: Tensor, y: Tensor, noise: Tensor) -> Tensor:
+        """The terms that train the readout and a learned W: cross-entropy at z_T, and the KL."""
+        z_T = noise_label(u, self.alpha_bar[-1], noise)  # noqa: N806
+        logits = readout_logits(
+            z_T,
+            self.shared["readout_weight"],
+            self.shared["readout_bias"],
+            self.shared["class_embed"],
+            kind=self.job.spec.readout,
+        )
+        loss = readout_loss(logits, y)
+        return loss + prior_kl(u, self.alpha_bar[0]) if self.learns else loss
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.job.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        decay = self.job.config.ema_decay
+        if decay is not None:
+            for name, p in self.block.named_parameters():
+                self.ema[name].lerp_(p, 1 - decay)
+
+    def count(self, recent: list[Tensor], last_step: int) -> None:
+        """Add the latest steps to the epoch's tally.
+
+        Raises:
+            NonFiniteLossError: one of their losses is not finite.
+        """
+        values = torch.stack(recent)
+        bad = (~values[:, 0].isfinite()).nonzero()
+        if len(bad):
+            raise NonFiniteLossError(self.t, last_step + 1 - len(recent) + int(bad[0]))
+        batch = self.job.config.batch_size
+        self.tally += torch.stack(
+            [values[:, 0].sum() * batch, values[:, 1].sum(), values.new_tensor(len(recent) * batch)]
+        )
+
+    def progress(self, step: int, images_per_s: float) -> UnitProgress:
+        """Where the block stands after ``step`` steps."""
+        loss, right, images = self.tally.tolist()
+        return UnitProgress(self.t, step, loss / images, right / images, images_per_s)
+
+    def snapshot(self, step: int) -> Snapshot:
+        """A copy of everything, on the CPU."""
+        tensors = {f"block.{k}": v for k, v in self.block.state_dict().items()}
+        tensors |= {f"shared.{k}": v for k, v in self.shared.items()}
+        for m in MOMENTS:
+            tensors |= {f"{m}.{k}": v for k, v in self.moments[m].items()}
+        tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
+        tensors["tally"] = self.tally
+        copies = {k: v.detach().to("cpu", copy=True) for k, v in tensors.items()}
+        return Snapshot(self.t, step, copies)
