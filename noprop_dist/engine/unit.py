@@ -112,7 +112,7 @@ def run_unit(
         recent.append(live.train_step(torch.from_numpy(x), torch.from_numpy(y), step))
         stopped = should_stop()
         if len(recent) == CHECK_EVERY or stopped or step == first + unit.num_steps - 1:
-            live.count(recent, step)
+            live.check_finite(recent, step)
             recent.clear()
             done = (step + 1 - first) * batch_size
             on_progress(live.progress(step + 1, done / (time.perf_counter() - start)))
@@ -189,7 +189,7 @@ class LiveBlock:
             step: 0-based over the run; the key of the step's randomness.
 
         Returns:
-            float64 (2,) on the device: mean loss and number of right answers.
+            The step's loss, a scalar on the device.
         """
         job, seed = self.job, self.job.config.seed
         x, y = x.to(self.device), y.to(self.device)
@@ -217,7 +217,11 @@ class LiveBlock:
         self.optimizer.step()
         self._average_weights()
         right = (logits.argmax(dim=1) == y).sum()
-        return torch.stack([loss.detach().double(), right.double()])
+        # Step by step, so that the sum does not depend on where units were cut.
+        self.tally += torch.stack(
+            [loss.detach().double() * len(y), right.double(), self.tally.new_tensor(len(y))]
+        )
+        return loss.detach()
 
     def _shared_loss(self, u: Tensor, y: Tensor, noise: Tensor) -> Tensor:
         """The terms that train the readout and a learned W: cross-entropy at z_T, and the KL."""
@@ -244,20 +248,15 @@ class LiveBlock:
             for name, p in self.block.named_parameters():
                 self.ema[name].lerp_(p, 1 - decay)
 
-    def count(self, recent: list[Tensor], last_step: int) -> None:
-        """Add the latest steps to the epoch's tally.
+    def check_finite(self, recent: list[Tensor], last_step: int) -> None:
+        """Look at the latest steps' losses.
 
         Raises:
-            NonFiniteLossError: one of their losses is not finite.
+            NonFiniteLossError: one of them is NaN or infinite.
         """
-        values = torch.stack(recent)
-        bad = (~values[:, 0].isfinite()).nonzero()
+        bad = (~torch.stack(recent).isfinite()).nonzero()
         if len(bad):
             raise NonFiniteLossError(self.t, last_step + 1 - len(recent) + int(bad[0]))
-        batch = self.job.config.batch_size
-        self.tally += torch.stack(
-            [values[:, 0].sum() * batch, values[:, 1].sum(), values.new_tensor(len(recent) * batch)]
-        )
 
     def progress(self, step: int, images_per_s: float) -> UnitProgress:
         """Where the block stands after ``step`` steps."""

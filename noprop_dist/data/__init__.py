@@ -1,0 +1,18 @@
+"""Data: sources, shards, normalisation and augmentation."""
+
+from noprop_dist.data.augment import augment
+from noprop_dist.data.dataset import Dataset, split_validation
+from noprop_dist.data.normalise import Normalisation, fit_normalisation, normalise
+from noprop_dist.data.shards import Split
+from noprop_dist.data.sources import load_dataset
+
+__all__ = [
+    "Dataset",
+    "Normalisation",
+    "Split",
+    "augment",
+    "fit_normalisation",
+    "load_dataset",
+    "normalise",
+    "split_validation",
+]

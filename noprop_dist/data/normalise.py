@@ -1,0 +1,54 @@
+"""Normalisation on the batch, from the training split's own statistics."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noprop_dist.data.shards import Split
+
+MIN_STD = 1e-3  # a constant channel or feature is shifted, not blown up
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation per channel (images, 0..1 scale) or per feature (vectors)."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def fit_normalisation(train: Split) -> Normalisation:
+    """Statistics of a non-empty split, summed in float64 shard by shard."""
+    total = square = np.zeros(train.sample_shape[0])
+    axes = (0,) if train.is_vector else (0, 2, 3)
+    count = 0
+    for x, _ in train.batches(1024):
+        values = x.astype(np.float64) / (1 if train.is_vector else 255)
+        total = total + values.sum(axis=axes)
+        square = square + np.square(values).sum(axis=axes)
+        count += values.size // values.shape[1]
+    mean = total / count
+    std = np.sqrt(np.maximum(square / count - mean**2, 0))
+    return Normalisation(tuple(mean.tolist()), tuple(np.maximum(std, MIN_STD).tolist()))
+
+
+def normalise(x: Tensor, norm: Normalisation) -> Tensor:
+    """Float32 samples of mean 0 and deviation 1 over the training split.
+
+    Args:
+        x: uint8 (B, C, H, W) or float32 (B, F).
+        norm: from ``fit_normalisation``.
+
+    Returns:
+        Same shape, on x's device; images in channels-last memory.
+    """
+    images = x.dim() == 4
+    shape = (-1, 1, 1) if images else (-1,)
+    mean = torch.tensor(norm.mean, device=x.device).view(shape)
+    std = torch.tensor(norm.std, device=x.device).view(shape)
+    if not images:
+        return (x - mean) / std
+    out = x.to(torch.float32, memory_format=torch.channels_last)
+    return out.sub_(255 * mean).div_(255 * std)

@@ -1,0 +1,90 @@
+"""Decoded samples in shards: the form in which data is kept, shared and read.
+
+N rows, B rows of a batch, C H W image axes, F features of a vector.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SHARD_ROWS = 8192
+
+Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split. Its arrays may be read-only and are never written to.
+
+    Attributes:
+        xs: shards of uint8 (n, C, H, W) images or float32 (n, F) vectors; every shard but the last
+            holds SHARD_ROWS rows.
+        ys: int64 (n,) labels of each shard.
+        shape: (C, H, W) or (F,).
+    """
+
+    xs: tuple[Array, ...]
+    ys: tuple[Rows, ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def from_arrays(cls, x: Array, y: Rows) -> "Split":
+        """Cut (N, ...) arrays into shards; views, no copies."""
+        starts = range(0, len(y), SHARD_ROWS)
+        return cls(
+            tuple(x[i : i + SHARD_ROWS] for i in starts),
+            tuple(y[i : i + SHARD_ROWS] for i in starts),
+            x.shape[1:],
+        )
+
+    def __len__(self) -> int:
+        return sum(map(len, self.ys))
+
+    @property
+    def labels(self) -> Rows:
+        """All labels, int64 (N,)."""
+        return np.concatenate(self.ys) if self.ys else np.zeros(0, dtype=np.int64)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of an image or (F,) of a vector."""
+        return self.shape
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether a sample is a vector of features."""
+        return len(self.shape) == 1
+
+    def take(self, rows: Rows) -> tuple[Array, Rows]:
+        """The samples and labels of ``rows`` (B,), in that order, as fresh arrays.
+
+        Raises:
+            IndexError: a row is outside 0..N-1.
+        """
+        if len(self.xs) == 1:
+            return self.xs[0][rows], self.ys[0][rows]
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows run from 0 to {len(self) - 1}, got {rows.min()}..{rows.max()}")
+        dtype = self.xs[0].dtype if self.xs else np.dtype(np.uint8)
+        x = np.empty((len(rows), *self.shape), dtype)
+        y = np.empty(len(rows), np.int64)
+        shard, place = np.divmod(rows, SHARD_ROWS)
+        for i in np.unique(shard):
+            here = shard == i
+            x[here] = self.xs[i][place[here]]
+            y[here] = self.ys[i][place[here]]
+        return x, y
+
+    def batches(self, size: int) -> Iterator[tuple[Array, Rows]]:
+        """All rows in order, at most ``size`` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))))
+
+    def select(self, rows: Rows) -> "Split":
+        """A split of its own with these rows, shard by shard so that memory stays small."""
+        parts = [self.take(rows[i : i + SHARD_ROWS]) for i in range(0, len(rows), SHARD_ROWS)]
+        return Split(tuple(x for x, _ in parts), tuple(y for _, y in parts), self.shape)
