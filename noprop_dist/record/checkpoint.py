@@ -1,0 +1,143 @@
+"""Checkpoints: safetensors files and a manifest, written last, that vouches for every one of them.
+
+No pickle is read or written. A checkpoint without a manifest, or whose files do not match it, does
+not exist as far as loading goes.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from noprop_dist.errors import UserError
+from noprop_dist.record.store import Store
+
+FOLDER = "checkpoints"
+FORMAT = 1
+
+Parts = Mapping[str, Mapping[str, Tensor]]
+
+
+class CheckpointDamagedError(Exception):
+    """A checkpoint that is torn, truncated, altered or mixed; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A good checkpoint, and a sentence for each damaged newer one."""
+
+    name: str
+    parts: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+    problems: tuple[str, ...]
+
+
+def save_checkpoint(
+    store: Store, name: str, parts: Parts, state: Mapping[str, Any], *, keep: int
+) -> None:
+    """Write ``checkpoints/<name>`` and delete all but the ``keep`` newest.
+
+    Args:
+        store: the run folder.
+        name: sorts by age, such as ``step-00000120``.
+        parts: by file stem, named CPU tensors.
+        state: anything JSON can hold.
+        keep: how many to keep, at least 1.
+
+    Raises:
+        UserError: the folder cannot be written to; the earlier checkpoints are untouched.
+    """
+    folder = f"{FOLDER}/{name}"
+    store.delete_tree(folder)
+    files = {}
+    try:
+        for part, tensors in parts.items():
+            # A file holds row-major tensors; the reader puts memory formats right.
+            data = save({k: v.contiguous() for k, v in tensors.items()})
+            files[f"{part}.safetensors"] = _write(store, folder, f"{part}.safetensors", data)
+        data = json.dumps(state).encode()
+        files["state.json"] = _write(store, folder, "state.json", data)
+        manifest = json.dumps({"format": FORMAT, "files": files}, indent=1)
+        store.write(f"{folder}/manifest.json", manifest.encode())
+    except UserError:
+        store.delete_tree(folder)
+        raise
+    for old in _complete(store)[:-keep]:
+        store.delete_tree(f"{FOLDER}/{old}")
+
+
+def _write(store: Store, folder: str, file: str, data: bytes) -> dict[str, Any]:
+    store.write(f"{folder}/{file}", data)
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def _complete(store: Store) -> list[str]:
+    return [n for n in store.list(FOLDER) if store.exists(f"{FOLDER}/{n}/manifest.json")]
+
+
+def load_checkpoint(store: Store, name: str) -> Loaded:
+    """Read one checkpoint and check every file against the manifest.
+
+    Raises:
+        CheckpointDamagedError: a file is missing, truncated or altered.
+    """
+    folder = f"{FOLDER}/{name}"
+    try:
+        manifest = json.loads(store.read(f"{folder}/manifest.json"))
+        files = manifest["files"]
+        if manifest["format"] != FORMAT:
+            raise CheckpointDamagedError(
+                f"{folder}/manifest.json has the format {manifest['format']}, not {FORMAT}"
+            )
+        parts, state = {}, None
+        for file, entry in files.items():
+            data = store.read(f"{folder}/{file}")
+            if len(data) != entry["bytes"] or hashlib.sha256(data).hexdigest() != entry["sha256"]:
+                raise CheckpointDamagedError(f"{folder}/{file} is truncated or was altered")
+            if file == "state.json":
+                state = json.loads(data)
+            else:
+                parts[file.removesuffix(".safetensors")] = load(data)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointDamagedError(f"{folder} cannot be read ({error})") from error
+    if state is None:
+        raise CheckpointDamagedError(f"{folder}/manifest.json names no state.json")
+    return Loaded(name, parts, state, ())
+
+
+def load_newest(store: Store) -> Loaded | None:
+    """The newest good checkpoint of a run folder, or None where there is none at all.
+
+    Raises:
+        UserError: there are checkpoints and every one is damaged.
+    """
+    problems: list[str] = []
+    for name in reversed(store.list(FOLDER)):
+        try:
+            loaded = load_checkpoint(store, name)
+        except CheckpointDamagedError as error:
+            problems.append(f"{error}; falling back to the one before it.")
+            continue
+        return Loaded(name, loaded.parts, loaded.state, tuple(problems))
+    if problems:
+        raise UserError(
+            f"every checkpoint in {store.root} is damaged ({problems[0].split(';')[0]}): delete "
+            "the folder or give another --checkpoint-dir."
+        )
+    return None
+
+
+def sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of names, dtypes, shapes and values, whatever the device or memory format."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
