@@ -1,7 +1,16 @@
 """What happened epoch by epoch, as lists that any plotting tool can read."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class BlockEpoch(NamedTuple):
+    """One block's epoch: mean loss in nats, own accuracy as a fraction (with dropout on), speed."""
+
+    loss: float
+    accuracy: float
+    images_per_s: float
 
 
 @dataclass
@@ -10,7 +19,7 @@ class History:
 
     Attributes:
         train_loss_history: mean over blocks of the epoch's mean loss.
-        train_accuracy_history: mean over blocks of the block's own accuracy, with dropout on.
+        train_accuracy_history: mean over blocks of the block's own accuracy.
         val_accuracy_history: validation accuracy of z_T, None where there is no validation split.
         val_accuracy_mean_softmax_history: the same for the mean of the blocks' softmaxes.
         lr_history: learning rate at the epoch's last step.
@@ -24,21 +33,22 @@ class History:
     lr_history: list[float] = field(default_factory=list)
     blocks: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
-    def record_block(self, t: int, loss: float, accuracy: float, images_per_s: float) -> None:
-        """Add one finished epoch of block t."""
-        lists = self.blocks.setdefault(str(t), {"loss": [], "accuracy": [], "images_per_s": []})
-        lists["loss"].append(loss)
-        lists["accuracy"].append(accuracy)
-        lists["images_per_s"].append(images_per_s)
-
-    def record_epoch(self, val_z_T: float | None, val_mean: float | None, lr: float) -> None:  # noqa: N803
-        """Close an epoch that every block has finished."""
-        epoch = len(self.lr_history)
-        blocks = self.blocks.values()
-        self.train_loss_history.append(_mean([b["loss"][epoch] for b in blocks]))
-        self.train_accuracy_history.append(_mean([b["accuracy"][epoch] for b in blocks]))
+    def record(
+        self,
+        blocks: Mapping[int, BlockEpoch],
+        val_z_T: float | None,  # noqa: N803
+        val_mean_softmax: float | None,
+        lr: float,
+    ) -> None:
+        """Add an epoch that every block has finished."""
+        for t, epoch in sorted(blocks.items()):
+            lists = self.blocks.setdefault(str(t), {name: [] for name in BlockEpoch._fields})
+            for name, value in epoch._asdict().items():
+                lists[name].append(value)
+        self.train_loss_history.append(sum(b.loss for b in blocks.values()) / len(blocks))
+        self.train_accuracy_history.append(sum(b.accuracy for b in blocks.values()) / len(blocks))
         self.val_accuracy_history.append(val_z_T)
-        self.val_accuracy_mean_softmax_history.append(val_mean)
+        self.val_accuracy_mean_softmax_history.append(val_mean_softmax)
         self.lr_history.append(lr)
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,7 +59,3 @@ class History:
     def from_dict(cls, values: dict[str, Any]) -> "History":
         """The inverse of ``to_dict``."""
         return cls(**values)
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
