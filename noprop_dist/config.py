@@ -163,6 +163,13 @@ class TrainConfig:
         """All fields as plain values."""
         return asdict(self)
 
+    def to_yaml(self) -> str:
+        """The fields as a YAML file that ``--config`` reads."""
+        import yaml
+
+        text: str = yaml.safe_dump(self.to_dict(), sort_keys=False)
+        return text
+
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str = "the configuration") -> "TrainConfig":
         """A config from plain values, such as a YAML file's.
@@ -208,3 +215,12 @@ FREE_FIELDS = frozenset(
 def flag(name: str) -> str:
     """The command-line spelling of a field."""
     return "--" + name.replace("_", "-")
+
+
+def config_hash(config: TrainConfig) -> str:
+    """Six letters that differ between runs of different options."""
+    import hashlib
+    import json
+
+    kept = {k: v for k, v in config.to_dict().items() if k not in FREE_FIELDS}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:6]

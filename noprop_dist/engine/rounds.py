@@ -162,6 +162,7 @@ class Rounds:
             parts |= {_stem("best", t): dict(w) for t, w in self.best.weights.items()}
             parts["best-shared"] = dict(self.best.shared)
         state = {
+            "config": self.job.config.to_dict(),
             "steps": {str(t): s.step for t, s in kept.items()},
             "round": self.round,
             "rates": {str(t): r for t, r in self.rates.get(self.round, {}).items()},

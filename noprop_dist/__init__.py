@@ -1,0 +1,40 @@
+"""Distributed block-parallel training of NoProp networks (arXiv:2503.24322), without Ray here."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from noprop_dist.config import TrainConfig
+    from noprop_dist.errors import UserError
+    from noprop_dist.record.export import Prediction, TrainedNetwork, load_network
+    from noprop_dist.training import StoppedError, TrainResult, train
+
+__all__ = [
+    "Prediction",
+    "StoppedError",
+    "TrainConfig",
+    "TrainResult",
+    "TrainedNetwork",
+    "UserError",
+    "load_network",
+    "train",
+]
+
+_HOMES = {
+    "TrainConfig": "config",
+    "UserError": "errors",
+    "Prediction": "record.export",
+    "TrainedNetwork": "record.export",
+    "load_network": "record.export",
+    "StoppedError": "training",
+    "TrainResult": "training",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: ``--help`` and a check of options need no PyTorch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,164 @@
+"""The trained network as files, and its way back: safetensors and JSON, no pickle.
+
+N samples, K classes.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from noprop_dist.data.normalise import Normalisation, normalise
+from noprop_dist.errors import UserError
+from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.model.spec import ModelSpec
+from noprop_dist.record.store import Store
+
+FOLDER = "model"
+BATCH = 512
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of N samples.
+
+    Attributes:
+        labels: int64 (N,), the likeliest class.
+        probabilities: float32 (N, K).
+        class_names: the K names, by label.
+    """
+
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with what it needs to take raw samples.
+
+    Attributes:
+        network: the assembled blocks, on the device.
+        normalisation: of the training split.
+        class_names: K names.
+        device: where it computes.
+    """
+
+    network: NoPropNetwork
+    normalisation: Normalisation
+    class_names: tuple[str, ...]
+    device: torch.device
+
+    def predict(
+        self,
+        images: npt.ArrayLike | torch.Tensor,
+        *,
+        readout: Literal["z_T", "mean_softmax"] = "z_T",
+        seed: int = 0,
+    ) -> Prediction:
+        """Classify raw samples; no label is ever needed.
+
+        Args:
+            images: uint8 (N, C, H, W), or (N, H, W) for grey images, on the 0..255 scale; or
+                float32 (N, F) vectors.
+            readout: "z_T", the paper's readout at the end of the chain (eq. 3, 14), or
+                "mean_softmax", the mean of the T blocks' own softmaxes.
+            seed: of the inference noise; one seed, one answer.
+
+        Raises:
+            ValueError: shape or dtype is not the one the network was trained on, or unknown readout.
+        """
+        if readout not in ("z_T", "mean_softmax"):
+            raise ValueError(f"unknown readout {readout!r}; known are z_T and mean_softmax")
+        x = self._checked(images)
+        probabilities = []
+        for index, start in enumerate(range(0, len(x), BATCH)):
+            draw = torch_generator(seed, "inference", 0, index, device=self.device)
+            batch = normalise(x[start : start + BATCH].to(self.device), self.normalisation)
+            trace = self.network.trace(batch, draw)
+            softmax = trace.mean_softmax if readout == "mean_softmax" else trace.z_T_logits.softmax(1)
+            probabilities.append(softmax.float().cpu())
+        empty = torch.empty(0, self.network.spec.num_classes)
+        p = torch.cat(probabilities or [empty]).numpy()
+        return Prediction(p.argmax(axis=1), p, self.class_names)
+
+    def _checked(self, images: npt.ArrayLike | torch.Tensor) -> torch.Tensor:
+        x = images if isinstance(images, torch.Tensor) else torch.from_numpy(np.array(images))
+        shape = self.network.spec.sample_shape
+        vector = len(shape) == 1
+        if not vector and x.dim() == 3 and shape[0] == 1:
+            x = x[:, None]
+        wanted = torch.float32 if vector else torch.uint8
+        if tuple(x.shape[1:]) != shape or x.dtype != wanted:
+            raise ValueError(
+                f"expected {wanted} samples of shape (N, {', '.join(map(str, shape))}), "
+                f"got {x.dtype} of shape {tuple(x.shape)}"
+            )
+        return x
+
+
+def save_network(
+    store: Store,
+    network: NoPropNetwork,
+    normalisation: Normalisation,
+    class_names: tuple[str, ...],
+) -> None:
+    """Write ``model/network.safetensors`` and then ``model/network.json``, which vouches for it."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    data = save(tensors)
+    store.write(f"{FOLDER}/network.safetensors", data)
+    described = {
+        "spec": network.spec.to_dict(),
+        "normalisation": asdict(normalisation),
+        "class_names": list(class_names),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    store.write(f"{FOLDER}/network.json", json.dumps(described, indent=1).encode())
+
+
+def load_network(folder: str | Path, device: str = "cpu") -> TrainedNetwork:
+    """Load the network of a run folder.
+
+    Args:
+        folder: the run folder (or its ``model`` folder), or a URI.
+        device: "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UserError: there is no trained network, or its files were altered.
+    """
+    store = Store(folder)
+    stem = FOLDER + "/" if store.exists(f"{FOLDER}/network.json") else ""
+    try:
+        described: dict[str, Any] = json.loads(store.read(f"{stem}network.json"))
+        data = store.read(f"{stem}network.safetensors")
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} holds no trained network: give a run folder whose training has finished."
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{folder}: network.json is not readable ({error}).") from error
+    if hashlib.sha256(data).hexdigest() != described.get("sha256"):
+        raise UserError(f"{folder}: network.safetensors was altered or is truncated.")
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise UserError(f"{folder}: network.safetensors is not readable ({error}).") from error
+    network = NoPropNetwork(ModelSpec.from_dict(described["spec"])).to_empty(device=device)
+    network.load_state_dict(tensors)
+    network.requires_grad_(False).eval()
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    norm = {k: tuple(v) for k, v in described["normalisation"].items()}
+    return TrainedNetwork(
+        network,
+        Normalisation(**norm),
+        tuple(described["class_names"]),
+        torch.device(device),
+    )

@@ -1,0 +1,332 @@
+"""From options to a trained network and its numbers: what the job and the Python door both call."""
+
+import json
+import math
+import platform
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from noprop_dist.config import FREE_FIELDS, TrainConfig, config_hash, flag
+from noprop_dist.data import load_dataset, normalise
+from noprop_dist.engine.coordinator import Coordinator, Record, evaluate_test
+from noprop_dist.engine.evaluate import EvalResult
+from noprop_dist.engine.executor import LocalExecutor
+from noprop_dist.engine.job import Job, Splits, make_job, resolve_device
+from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.errors import UserError
+from noprop_dist.maths.embedding import (
+    learned_embedding,
+    one_hot_embedding,
+    prototype_indices,
+)
+from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.record.checkpoint import load_newest, sha256_of_tensors
+from noprop_dist.record.events import EventLog
+from noprop_dist.record.export import save_network
+from noprop_dist.record.progress import make_progress
+from noprop_dist.record.store import Store
+
+
+class StoppedError(Exception):
+    """The run was asked to stop; its state is in the run folder.
+
+    Attributes:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Test accuracy over noise draws, as fractions; ``stderr`` is the standard error of the mean."""
+
+    mean: float
+    stderr: float
+    draws: list[float]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The numbers of a finished run; ``result.json`` holds the same fields.
+
+    Attributes:
+        folder: the run folder.
+        test_accuracy: "z_T", the paper's, and "mean_softmax", the mean of the T blocks' softmaxes.
+        accuracy_after_t: (T,) test accuracy of the readout of z_t, t = 1..T, mean over draws.
+        block_accuracy: (T,) test accuracy of each block's own softmax, mean over draws.
+        block_sha256: by t, hash of the block's last snapshot.
+        confusion: (K, K) counts by true label and z_T's answer, first draw.
+        train_seconds: wall time of training, validation included.
+        epochs: epochs trained.
+        config: the options.
+        versions: of Python and the libraries that fix the bits.
+        precision: "fp32" or "bf16".
+        num_skipped: bad images left out.
+    """
+
+    folder: str
+    test_accuracy: dict[str, Accuracy]
+    accuracy_after_t: list[float]
+    block_accuracy: list[float]
+    block_sha256: dict[str, str]
+    confusion: list[list[int]]
+    train_seconds: float
+    epochs: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    precision: str
+    num_skipped: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainResult":
+        """The inverse of ``to_dict``."""
+        accuracy = {k: Accuracy(**v) for k, v in values["test_accuracy"].items()}
+        return cls(**(values | {"test_accuracy": accuracy}))
+
+
+def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
+    """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
+
+    Args:
+        config: the options.
+        shuffled_order: offer ready blocks in an order of chance. It changes no weight: a promise
+            that tests keep.
+
+    Raises:
+        UserError: bad input, in one sentence.
+        StoppedError: Ctrl-C or a termination signal; call again to go on.
+    """
+    store = Store(run_folder(config))
+    finished = _finished_result(config, store)
+    if finished is not None:
+        return finished
+    device = resolve_device(config)
+    dataset = load_dataset(
+        config.dataset,
+        data_dir=config.data_dir,
+        image_size=config.image_size,
+        skip_bad_images=config.skip_bad_images,
+        max_train_images=config.max_train_images,
+        seed=config.seed,
+    )
+    job, splits = make_job(config, dataset, device)
+    rounds, notes = start_or_resume(job, splits, store)
+    progress = make_progress(
+        quiet=config.quiet,
+        num_blocks=job.spec.num_blocks,
+        total_epochs=config.epochs,
+        steps_per_epoch=job.steps_per_epoch,
+        first_step={t: s.step for t, s in rounds.latest.items()},
+    )
+    executor = LocalExecutor(
+        job,
+        splits,
+        device,
+        slots=config.workers or (1 if device.type == "cuda" else _cores(config.cpus_per_worker)),
+        threads=config.cpus_per_worker,
+        on_progress=lambda p: progress.unit_progress(
+            p.t, p.step, p.loss, p.accuracy, p.images_per_s
+        ),
+    )
+    record = Record(store, EventLog(store), progress)
+    try:
+        with progress:
+            for note in notes:
+                progress.message(note)
+            _train(rounds, executor, record, splits, shuffled_order)
+            tests = evaluate_test(rounds, executor)
+    finally:
+        executor.close()
+    return _finish(rounds, tests, store, device, dataset.num_skipped)
+
+
+def _train(
+    rounds: Rounds,
+    executor: LocalExecutor,
+    record: Record,
+    splits: Splits,
+    shuffled_order: bool,
+) -> None:
+    import random
+
+    config = rounds.job.config
+    coordinator = Coordinator(
+        rounds, executor, record, has_validation=len(splits.val) > 0
+    )
+    if shuffled_order:
+        chance = random.Random()  # noqa: S311 - chance is the point
+        coordinator.order = lambda snapshots: sorted(snapshots, key=lambda _: chance.random())
+    record.store.write("config.yaml", config.to_yaml().encode())
+    with _stop_on_signal(coordinator.request_stop):
+        finished = coordinator.run()
+    history = json.dumps(rounds.history.to_dict(), indent=1).encode()
+    record.store.write("training_history.json", history)
+    if config.history is not None:
+        path = Path(config.history)
+        Store(path.parent).write(path.name, history)
+    if not finished:
+        raise StoppedError(record.store.root)
+
+
+def _cores(threads: int) -> int:
+    import os
+
+    return max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+def run_folder(config: TrainConfig) -> str:
+    """Where a run lives: ``checkpoint_dir``, or a folder named after its options."""
+    if config.checkpoint_dir is not None:
+        return config.checkpoint_dir
+    name = config.name or f"{config.run_name}-{config_hash(config)}"
+    return f"checkpoints_run/{name}"
+
+
+def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:
+    if not store.exists("result.json"):
+        return None
+    try:
+        result = TrainResult.from_dict(json.loads(store.read("result.json")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{store.root}/result.json is not readable ({error}).") from error
+    _check_same(config, result.config, store.root)
+    return result
+
+
+def _check_same(config: TrainConfig, other: dict[str, Any], where: str) -> None:
+    mine = config.to_dict()
+    differing = [
+        f"{flag(k)} {other.get(k)} there, {mine[k]} now"
+        for k in mine
+        if k not in FREE_FIELDS and mine[k] != other.get(k)
+    ]
+    if differing:
+        raise UserError(
+            f"{where} holds a run of another configuration ({'; '.join(differing)}): give the same "
+            "options, or another --name or --checkpoint-dir."
+        )
+
+
+def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, list[str]]:
+    """The state to go on from, and what to say about it.
+
+    Raises:
+        UserError: a checkpoint of another configuration, or none that is good.
+    """
+    source = store
+    loaded = load_newest(store)
+    if loaded is None and job.config.checkpoint is not None:
+        source = Store(job.config.checkpoint)
+        loaded = load_newest(source)
+        if loaded is None:
+            raise UserError(
+                f"--checkpoint {job.config.checkpoint} holds no checkpoint: give a run folder."
+            )
+    if loaded is None:
+        rounds = Rounds(job, first_shared(job, _class_embed(job, splits)))
+        rounds.start()
+        return rounds, []
+    _check_same(job.config, loaded.state["config"], source.root)
+    rounds = Rounds.restore(job, loaded.parts, loaded.state)
+    steps = sum(s.step for s in rounds.latest.values())
+    total = job.total_steps * job.spec.num_blocks
+    return rounds, [*loaded.problems, f"going on from {loaded.name}: {steps / total:.0%} trained"]
+
+
+def _class_embed(job: Job, splits: Splits) -> torch.Tensor:
+    """The class embeddings to start from, (K, D) float32."""
+    spec = job.spec
+    if spec.embedding_type == "one-hot":
+        return one_hot_embedding(spec.num_classes)
+    if spec.embedding_type == "learned":
+        generator = torch_generator(job.config.seed, "embedding")
+        return learned_embedding(spec.num_classes, spec.embed_dim, generator)
+    flat = torch.cat(
+        [
+            normalise(torch.from_numpy(x), job.normalisation).flatten(1)
+            for x, _ in splits.train.batches(4096)
+        ]
+    )
+    y = torch.from_numpy(splits.train.labels)
+    return flat[prototype_indices(flat, y, spec.num_classes)].clone()
+
+
+@contextmanager
+def _stop_on_signal(stop: Callable[[], None]) -> Iterator[None]:
+    """Turn Ctrl-C and a termination signal into a stop at the next steps, where signals can be had."""
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    for s in before:
+        signal.signal(s, lambda *_: stop())
+    try:
+        yield
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+
+def _finish(
+    rounds: Rounds,
+    tests: list[EvalResult],
+    store: Store,
+    device: torch.device,
+    num_skipped: int,
+) -> TrainResult:
+    job = rounds.job
+    weights, shared = rounds.final()
+    network = NoPropNetwork.assemble(job.spec, weights, shared, device)
+    save_network(store, network, job.normalisation, job.class_names)
+    total = sum(r.num_images for r in tests)
+    result = TrainResult(
+        folder=store.root,
+        test_accuracy={
+            "z_T": _accuracy([r.accuracy_z_T for r in tests]),
+            "mean_softmax": _accuracy([r.accuracy_mean_softmax for r in tests]),
+        },
+        accuracy_after_t=[sum(rs) / total for rs in zip(*(r.right_after_t for r in tests), strict=True)],
+        block_accuracy=[sum(rs) / total for rs in zip(*(r.right_block for r in tests), strict=True)],
+        block_sha256={
+            str(t): sha256_of_tensors(rounds.latest[t].tensors) for t in rounds.blocks
+        },
+        confusion=tests[0].confusion,
+        train_seconds=rounds.train_seconds,
+        epochs=rounds.round,
+        config=job.config.to_dict(),
+        versions=_versions(),
+        precision=job.precision,
+        num_skipped=num_skipped,
+    )
+    store.write("result.json", json.dumps(result.to_dict(), indent=1).encode())
+    return result
+
+
+def _accuracy(draws: list[float]) -> Accuracy:
+    mean = sum(draws) / len(draws)
+    variance = sum((d - mean) ** 2 for d in draws) / (len(draws) - 1)
+    return Accuracy(mean, math.sqrt(variance / len(draws)), draws)
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("noprop-dist", "torch", "torchvision", "numpy")
+    return {"python": platform.python_version()} | {n: version(n) for n in names}
