@@ -6,7 +6,8 @@ if TYPE_CHECKING:
     from noprop_dist.config import TrainConfig
     from noprop_dist.errors import UserError
     from noprop_dist.record.export import Prediction, TrainedNetwork, load_network
-    from noprop_dist.training import StoppedError, TrainResult, train
+    from noprop_dist.record.result import TrainResult
+    from noprop_dist.training import StoppedError, train
 
 __all__ = [
     "Prediction",
@@ -26,7 +27,7 @@ _HOMES = {
     "TrainedNetwork": "record.export",
     "load_network": "record.export",
     "StoppedError": "training",
-    "TrainResult": "training",
+    "TrainResult": "record.result",
     "train": "training",
 }
 

@@ -5,7 +5,7 @@ The fields of ``TrainConfig`` are the flags of ``noprop train`` and the keys of 
 
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from noprop_dist.errors import UserError
 
@@ -106,6 +106,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every value."""
+        self._check_types()
         for name in _AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -116,7 +117,9 @@ class TrainConfig:
                 raise UserError(f"{flag(name)} must be a number of at least 0, got {value}.")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise UserError(f"--lr must be a positive finite number, got {self.lr}.")
-        if self.grad_clip is not None and not (math.isfinite(self.grad_clip) and self.grad_clip > 0):
+        if self.grad_clip is not None and not (
+            math.isfinite(self.grad_clip) and self.grad_clip > 0
+        ):
             raise UserError(f"--grad-clip must be a positive finite number, got {self.grad_clip}.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"--ema-decay must lie between 0 and 1, got {self.ema_decay}.")
@@ -128,6 +131,21 @@ class TrainConfig:
                 f"{self.alpha_bar_min} and {self.alpha_bar_max}."
             )
         self._check_together()
+
+    def _check_types(self) -> None:
+        """Values of a YAML file or of Python code, which no parser has looked at."""
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            choices = get_args(hint) if get_origin(hint) is Literal else ()
+            if choices and value not in choices:
+                raise UserError(
+                    f"{flag(name)} must be one of {', '.join(map(str, choices))}, got {value!r}."
+                )
+            kinds = () if choices else get_args(hint) or (hint,)
+            allowed = kinds + ((int,) if float in kinds else ())
+            if kinds and type(value) not in allowed:
+                right = " or ".join("left out" if k is type(None) else k.__name__ for k in kinds)
+                raise UserError(f"{flag(name)} must be {right}, got {value!r}.")
 
     def _check_together(self) -> None:
         if self.no_cuda and self.device.startswith("cuda"):
@@ -181,7 +199,8 @@ class TrainConfig:
         unknown = sorted(set(values) - known)
         if unknown:
             raise UserError(
-                f"{source} has the unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}."
+                f"{source} has the unknown field {unknown[0]!r}; known are "
+                f"{', '.join(sorted(known))}."
             )
         return cls(**values)
 

@@ -1,12 +1,13 @@
 """From options to a trained network and its numbers: what the job and the Python door both call."""
 
 import json
-import math
-import platform
+import os
+import random
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from noprop_dist.engine.executor import LocalExecutor
 from noprop_dist.engine.job import Job, Splits, make_job, resolve_device
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.unit import Unit
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding import (
     learned_embedding,
@@ -31,7 +33,8 @@ from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.checkpoint import load_newest, sha256_of_tensors
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.export import save_network
-from noprop_dist.record.progress import make_progress
+from noprop_dist.record.progress import Progress, QuietProgress, make_progress
+from noprop_dist.record.result import TrainResult, accuracy_over, shares, versions
 from noprop_dist.record.store import Store
 
 
@@ -45,58 +48,6 @@ class StoppedError(Exception):
     def __init__(self, folder: str) -> None:
         super().__init__(folder)
         self.folder = folder
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Test accuracy over noise draws, as fractions; ``stderr`` is the standard error of the mean."""
-
-    mean: float
-    stderr: float
-    draws: list[float]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The numbers of a finished run; ``result.json`` holds the same fields.
-
-    Attributes:
-        folder: the run folder.
-        test_accuracy: "z_T", the paper's, and "mean_softmax", the mean of the T blocks' softmaxes.
-        accuracy_after_t: (T,) test accuracy of the readout of z_t, t = 1..T, mean over draws.
-        block_accuracy: (T,) test accuracy of each block's own softmax, mean over draws.
-        block_sha256: by t, hash of the block's last snapshot.
-        confusion: (K, K) counts by true label and z_T's answer, first draw.
-        train_seconds: wall time of training, validation included.
-        epochs: epochs trained.
-        config: the options.
-        versions: of Python and the libraries that fix the bits.
-        precision: "fp32" or "bf16".
-        num_skipped: bad images left out.
-    """
-
-    folder: str
-    test_accuracy: dict[str, Accuracy]
-    accuracy_after_t: list[float]
-    block_accuracy: list[float]
-    block_sha256: dict[str, str]
-    confusion: list[list[int]]
-    train_seconds: float
-    epochs: int
-    config: dict[str, Any]
-    versions: dict[str, str]
-    precision: str
-    num_skipped: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able fields."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "TrainResult":
-        """The inverse of ``to_dict``."""
-        accuracy = {k: Accuracy(**v) for k, v in values["test_accuracy"].items()}
-        return cls(**(values | {"test_accuracy": accuracy}))
 
 
 def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
@@ -115,6 +66,30 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
     finished = _finished_result(config, store)
     if finished is not None:
         return finished
+    job, splits, device, num_skipped = _prepare(config)
+    rounds, notes = start_or_resume(job, splits, store)
+    progress = make_progress(
+        quiet=config.quiet,
+        num_blocks=job.spec.num_blocks,
+        total_epochs=config.epochs,
+        steps_per_epoch=job.steps_per_epoch,
+        first_step={t: s.step for t, s in rounds.latest.items()},
+    )
+    executor = _executor(job, splits, device, progress)
+    record = Record(store, EventLog(store), progress)
+    try:
+        with progress:
+            for note in notes:
+                progress.message(note)
+            _train(rounds, executor, record, splits, shuffled_order)
+            tests = evaluate_test(rounds, executor)
+    finally:
+        executor.close()
+    return _finish(rounds, tests, store, device, num_skipped)
+
+
+def _prepare(config: TrainConfig) -> tuple[Job, Splits, torch.device, int]:
+    """The job, its data, the device, and how many bad images were left out."""
     device = resolve_device(config)
     dataset = load_dataset(
         config.dataset,
@@ -125,34 +100,26 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
         seed=config.seed,
     )
     job, splits = make_job(config, dataset, device)
-    rounds, notes = start_or_resume(job, splits, store)
-    progress = make_progress(
-        quiet=config.quiet,
-        num_blocks=job.spec.num_blocks,
-        total_epochs=config.epochs,
-        steps_per_epoch=job.steps_per_epoch,
-        first_step={t: s.step for t, s in rounds.latest.items()},
-    )
-    executor = LocalExecutor(
+    return job, splits, device, dataset.num_skipped
+
+
+def _executor(
+    job: Job, splits: Splits, device: torch.device, progress: Progress | None = None
+) -> LocalExecutor:
+    config = job.config
+    watcher = progress or QuietProgress()
+    threads = config.cpus_per_worker
+    default = 1 if device.type == "cuda" else max(1, len(os.sched_getaffinity(0)) // threads)
+    return LocalExecutor(
         job,
         splits,
         device,
-        slots=config.workers or (1 if device.type == "cuda" else _cores(config.cpus_per_worker)),
-        threads=config.cpus_per_worker,
-        on_progress=lambda p: progress.unit_progress(
+        slots=config.workers or default,
+        threads=threads,
+        on_progress=lambda p: watcher.unit_progress(
             p.t, p.step, p.loss, p.accuracy, p.images_per_s
         ),
     )
-    record = Record(store, EventLog(store), progress)
-    try:
-        with progress:
-            for note in notes:
-                progress.message(note)
-            _train(rounds, executor, record, splits, shuffled_order)
-            tests = evaluate_test(rounds, executor)
-    finally:
-        executor.close()
-    return _finish(rounds, tests, store, device, dataset.num_skipped)
 
 
 def _train(
@@ -162,14 +129,10 @@ def _train(
     splits: Splits,
     shuffled_order: bool,
 ) -> None:
-    import random
-
     config = rounds.job.config
-    coordinator = Coordinator(
-        rounds, executor, record, has_validation=len(splits.val) > 0
-    )
+    coordinator = Coordinator(rounds, executor, record, has_validation=len(splits.val) > 0)
     if shuffled_order:
-        chance = random.Random()  # noqa: S311 - chance is the point
+        chance = random.Random()
         coordinator.order = lambda snapshots: sorted(snapshots, key=lambda _: chance.random())
     record.store.write("config.yaml", config.to_yaml().encode())
     with _stop_on_signal(coordinator.request_stop):
@@ -181,12 +144,6 @@ def _train(
         Store(path.parent).write(path.name, history)
     if not finished:
         raise StoppedError(record.store.root)
-
-
-def _cores(threads: int) -> int:
-    import os
-
-    return max(1, len(os.sched_getaffinity(0)) // threads)
 
 
 def run_folder(config: TrainConfig) -> str:
@@ -238,7 +195,7 @@ def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, lis
                 f"--checkpoint {job.config.checkpoint} holds no checkpoint: give a run folder."
             )
     if loaded is None:
-        rounds = Rounds(job, first_shared(job, _class_embed(job, splits)))
+        rounds = Rounds(job, first_shared(_class_embed(job, splits)))
         rounds.start()
         return rounds, []
     _check_same(job.config, loaded.state["config"], source.root)
@@ -268,9 +225,7 @@ def _class_embed(job: Job, splits: Splits) -> torch.Tensor:
 
 @contextmanager
 def _stop_on_signal(stop: Callable[[], None]) -> Iterator[None]:
-    """Turn Ctrl-C and a termination signal into a stop at the next steps, where signals can be had."""
-    import threading
-
+    """Turn Ctrl-C and a termination signal into a stop at the next steps."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -299,19 +254,17 @@ def _finish(
     result = TrainResult(
         folder=store.root,
         test_accuracy={
-            "z_T": _accuracy([r.accuracy_z_T for r in tests]),
-            "mean_softmax": _accuracy([r.accuracy_mean_softmax for r in tests]),
+            "z_T": accuracy_over([r.accuracy_z_T for r in tests]),
+            "mean_softmax": accuracy_over([r.accuracy_mean_softmax for r in tests]),
         },
-        accuracy_after_t=[sum(rs) / total for rs in zip(*(r.right_after_t for r in tests), strict=True)],
-        block_accuracy=[sum(rs) / total for rs in zip(*(r.right_block for r in tests), strict=True)],
-        block_sha256={
-            str(t): sha256_of_tensors(rounds.latest[t].tensors) for t in rounds.blocks
-        },
+        accuracy_after_t=shares([r.right_after_t for r in tests], total),
+        block_accuracy=shares([r.right_block for r in tests], total),
+        block_sha256={str(t): sha256_of_tensors(rounds.latest[t].tensors) for t in rounds.blocks},
         confusion=tests[0].confusion,
         train_seconds=rounds.train_seconds,
         epochs=rounds.round,
         config=job.config.to_dict(),
-        versions=_versions(),
+        versions=versions(),
         precision=job.precision,
         num_skipped=num_skipped,
     )
@@ -319,14 +272,50 @@ def _finish(
     return result
 
 
-def _accuracy(draws: list[float]) -> Accuracy:
-    mean = sum(draws) / len(draws)
-    variance = sum((d - mean) ** 2 for d in draws) / (len(draws) - 1)
-    return Accuracy(mean, math.sqrt(variance / len(draws)), draws)
+def dry_run(config: TrainConfig) -> dict[str, Any]:
+    """Check everything, train two steps of every block, and estimate the run; leave nothing behind.
+
+    Raises:
+        UserError: what a real run would refuse.
+    """
+    job, splits, device, _ = _prepare(config)
+    rounds, _ = start_or_resume(job, splits, Store(run_folder(config)))
+    executor = _executor(job, splits, device)
+    try:
+        seconds = _two_steps(rounds, executor)
+    finally:
+        executor.close()
+    steps = job.total_steps * job.spec.num_blocks
+    return {
+        "training_images": len(splits.train),
+        "validation_images": len(splits.val),
+        "test_images": len(splits.test),
+        "sample_shape": list(job.spec.sample_shape),
+        "classes": job.spec.num_classes,
+        "embedding_dim": job.spec.embed_dim,
+        "block_parameters": sum(p.numel() for p in job.spec.make_block().parameters()),
+        "block_snapshot_bytes": sum(v.nbytes for v in rounds.latest[1].tensors.values()),
+        "steps": steps,
+        "device": str(device),
+        "precision": job.precision,
+        "units_at_once": executor.capacity,
+        "estimated_seconds": round(seconds * steps, 1),
+    }
 
 
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    names = ("noprop-dist", "torch", "torchvision", "numpy")
-    return {"python": platform.python_version()} | {n: version(n) for n in names}
+def _two_steps(rounds: Rounds, executor: LocalExecutor) -> float:
+    """Train every block for two steps, twice: seconds per step of the second time."""
+    seconds = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        for t in rounds.blocks:
+            executor.submit(Unit(rounds.latest[t], num_steps=min(2, rounds.job.steps_per_epoch)))
+        left = len(rounds.blocks)
+        while left:
+            ended = executor.wait(1.0)
+            left -= len(ended)
+            for done in ended:
+                if done.error is not None:
+                    raise done.error
+        seconds = time.perf_counter() - start
+    return seconds / (2 * len(rounds.blocks))

@@ -24,9 +24,7 @@ def augment(x: Tensor, kind: str, flip: bool, generator: torch.Generator) -> Ten
     if kind != "standard":
         raise ValueError(f"unknown augmentation {kind!r}; known are none and standard")
     batch, channels, height, width = x.shape
-    shifts = torch.randint(
-        0, 2 * PADDING + 1, (2, batch, 1), generator=generator, device=x.device
-    )
+    shifts = torch.randint(0, 2 * PADDING + 1, (2, batch, 1), generator=generator, device=x.device)
     rows = shifts[0] + torch.arange(height, device=x.device)
     columns = shifts[1] + torch.arange(width, device=x.device)
     if flip:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noprop_dist.data.dataset import Dataset, stratified_rows, TEST_FRACTION, TEST_SEED
+from noprop_dist.data.dataset import TEST_FRACTION, TEST_SEED, Dataset, stratified_rows
 from noprop_dist.data.images import Encoded, decode_splits
 from noprop_dist.errors import UserError
 
@@ -55,8 +55,12 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 def _images(folder: Path, classes: tuple[str, ...]) -> Iterator[Encoded]:
     for label, name in enumerate(classes):
-        files = [p for p in sorted((folder / name).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+        files = [
+            p for p in sorted((folder / name).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES
+        ]
         if not files:
-            raise UserError(f"the class folder {folder / name} holds no images: add some or remove it.")
+            raise UserError(
+                f"the class folder {folder / name} holds no images: add some or remove it."
+            )
         for path in files:
             yield str(path), path.read_bytes, label

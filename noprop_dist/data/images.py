@@ -56,7 +56,9 @@ def resize_batch(x: Array, size: int) -> Array:
     out = np.empty((len(x), x.shape[1], size, size), np.uint8)
     for i, image in enumerate(x):
         grey = len(image) == 1
-        plain = Image.fromarray(image[0] if grey else np.ascontiguousarray(image.transpose(1, 2, 0)))
+        plain = Image.fromarray(
+            image[0] if grey else np.ascontiguousarray(image.transpose(1, 2, 0))
+        )
         fitted = np.asarray(ImageOps.fit(plain, (size, size), Image.Resampling.BILINEAR))
         out[i] = fitted if grey else fitted.transpose(2, 0, 1)
     return out

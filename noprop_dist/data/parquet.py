@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noprop_dist.data.dataset import Dataset, check_labels, hold_out_test, stratified_rows
-from noprop_dist.data.dataset import TEST_FRACTION, TEST_SEED
+from noprop_dist.data.dataset import (
+    TEST_FRACTION,
+    TEST_SEED,
+    Dataset,
+    check_labels,
+    stratified_rows,
+)
 from noprop_dist.data.images import Encoded, decode_splits
 from noprop_dist.data.shards import Rows, Split
 from noprop_dist.errors import UserError
@@ -51,9 +56,7 @@ def load_parquet(path: Path, files: Files, image_size: int | None, skip_bad: boo
     """
     opened = {split: [_open(p) for p in paths] for split, paths in files.items()}
     column, vector = _sample_column(files["train"][0], opened["train"][0])
-    labels = {
-        split: _labels(files[split], parts) for split, parts in opened.items()
-    }
+    labels = {split: _labels(files[split], parts) for split, parts in opened.items()}
     names = _class_names(opened["train"][0])
     if names is None:
         names = tuple(str(k) for k in range(int(max(labels["train"].max(initial=0), 1)) + 1))
@@ -118,7 +121,9 @@ def _labels(paths: list[Path], files: list["pq.ParquetFile"]) -> Rows:
         if not pa.types.is_integer(column.type):
             raise UserError(f"{path} has labels of type {column.type}; they must be integers.")
         if column.null_count:
-            raise UserError(f"{path} has {column.null_count} rows without a label: fill or drop them.")
+            raise UserError(
+                f"{path} has {column.null_count} rows without a label: fill or drop them."
+            )
         parts.append(column.to_numpy().astype(np.int64))
     return np.concatenate(parts)
 

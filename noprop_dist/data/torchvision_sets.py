@@ -38,7 +38,9 @@ def load_torchvision(name: str, data_dir: str | None, image_size: int | None) ->
         UserError: it is neither there nor can it be downloaded.
     """
     root = Path(data_dir or DEFAULT_DIR).expanduser()
-    (train_set, train), (_, test) = (_load_split(name, root, which, image_size) for which in (True, False))
+    (train_set, train), (_, test) = (
+        _load_split(name, root, which, image_size) for which in (True, False)
+    )
     classes = getattr(train_set, "classes", None) or [str(k) for k in range(10)]
     return Dataset(
         name, tuple(map(str, classes)), train, test, photographs=TORCHVISION_SETS[name].photographs
@@ -58,8 +60,8 @@ def _load_split(name: str, root: Path, train: bool, image_size: int | None) -> t
             loaded = make(root, download=True, **kwargs)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"--dataset {name} is not in {root} and could not be downloaded ({error}): put it there, "
-            "point --data-dir at a copy, or give the path of a folder or Parquet copy."
+            f"--dataset {name} is not in {root} and could not be downloaded ({error}): put it "
+            "there, point --data-dir at a copy, or give the path of a folder or Parquet copy."
         ) from error
     x, y = _arrays(loaded)
     if image_size is not None:

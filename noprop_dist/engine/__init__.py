@@ -1,1 +1,1 @@
-"""The engine: units of training as pure functions, who runs them, and who decides which comes next."""
+"""The engine: units of training as pure functions, who runs them, and who decides what is next."""

@@ -57,7 +57,7 @@ class Coordinator:
         self.rounds, self.executor, self.record = rounds, executor, record
         self.has_validation = has_validation
         self.order = order
-        self.stopping = False
+        self.stopping: bool = False
         self._busy: set[int] = set()
         self._running = 0
         self._to_evaluate: list[int] = []
@@ -91,15 +91,14 @@ class Coordinator:
             if not self.stopping and time.monotonic() - self._saved_at > SAVE_EVERY_S:
                 self.save()
         self.save()
-        return not self.stopping or self._finished
+        return not self.stopping or self._is_finished()
 
-    @property
-    def _finished(self) -> bool:
+    def _is_finished(self) -> bool:
         rounds = self.rounds
         return rounds.round >= rounds.job.config.epochs or rounds.out_of_patience
 
     def _submit_ready(self) -> None:
-        if self.stopping or self._finished:
+        if self.stopping or self._is_finished():
             return
         while self._to_evaluate and self._running < self.executor.capacity:
             epoch = self._to_evaluate.pop(0)
@@ -157,7 +156,7 @@ class Coordinator:
     def _close_rounds(self) -> None:
         """Close rounds in order, whatever order their evaluations came in."""
         rounds = self.rounds
-        while rounds.round in self._evaluated and not self._finished:
+        while rounds.round in self._evaluated and not self._is_finished():
             epoch = rounds.round
             result = self._evaluated.pop(epoch)
             rounds.close(result)
@@ -177,7 +176,7 @@ class Coordinator:
                 history.lr_history[-1],
             )
             self._closed_since_save += 1
-            if self._finished:
+            if self._is_finished():
                 self.executor.stop()
             elif self._closed_since_save >= rounds.job.config.save_every:
                 self.save()

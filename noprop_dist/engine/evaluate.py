@@ -75,9 +75,7 @@ def run_eval(unit: EvalUnit, job: Job, split: Split, device: torch.device) -> Ev
     confusion = np.zeros((classes, classes), np.int64)
     mean_softmax = 0
     for index, (x, y) in enumerate(split.batches(EVAL_BATCH)):
-        draw = torch_generator(
-            job.config.seed, "inference", unit.draw, index, device=device
-        )
+        draw = torch_generator(job.config.seed, "inference", unit.draw, index, device=device)
         trace = network.trace(normalise(torch.from_numpy(x).to(device), job.normalisation), draw)
         read = trace.readout_logits.argmax(dim=2).cpu().numpy()
         after_t += (read == y).sum(axis=1)

@@ -158,7 +158,7 @@ def resolve_device(config: TrainConfig) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """ "fp32" or "bf16": what "auto" means on ``device``.
+    """What "auto" means on ``device``: "fp32" or "bf16".
 
     A processor without bf16 instructions emulates them, ten times slower than float32.
     """

@@ -61,7 +61,7 @@ class Rounds:
 
     @property
     def blocks(self) -> range:
-        """t = 1..T."""
+        """T = 1..T."""
         return range(1, self.job.spec.num_blocks + 1)
 
     def start(self) -> None:

@@ -25,8 +25,8 @@ class Snapshot:
         step: steps taken.
         tensors: on the CPU, by name. ``block.*``: weights and batch-norm buffers; ``shared.*``: the
             block's own copy of class embeddings and readout; ``exp_avg.*``, ``exp_avg_sq.*``: AdamW
-            moments of both; ``ema.*``: averaged weights, if asked for; ``tally``: float64 (3,), loss
-            sum, right answers and images of the epoch so far.
+            moments of both; ``ema.*``: averaged weights, if asked for; ``tally``: float64 (3,),
+            loss sum, right answers and images of the epoch so far.
     """
 
     t: int
@@ -59,11 +59,9 @@ def first_snapshot(job: Job, t: int, shared: Shared) -> Snapshot:
     return Snapshot(t, 0, tensors)
 
 
-def first_shared(job: Job, class_embed: Tensor) -> Shared:
+def first_shared(class_embed: Tensor) -> Shared:
     """The class embeddings to start from, with a fresh readout."""
-    weight, bias = init_readout(
-        job.spec.num_classes, job.spec.embed_dim, torch_generator(job.config.seed, "readout")
-    )
+    weight, bias = init_readout(class_embed)
     return {"class_embed": class_embed, "readout_weight": weight, "readout_bias": bias}
 
 

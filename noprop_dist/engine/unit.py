@@ -145,7 +145,7 @@ class LiveBlock:
             snr_gain=float(schedule.snr_gain[self.t]),
         )
         block = spec.make_block().to_empty(device=device)
-        block = block.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        block = block.to(memory_format=torch.channels_last)
         block.load_state_dict(snapshot.part("block"))
         self.block = block.train()
         source = unit.shared if unit.shared is not None else snapshot.part("shared")
@@ -159,7 +159,7 @@ class LiveBlock:
         self._start_optimizer(snapshot)
 
     def _start_optimizer(self, snapshot: Snapshot) -> None:
-        self.params = {f"block.{k}": p for k, p in self.block.named_parameters()}
+        self.params: dict[str, Tensor] = {f"block.{k}": p for k, p in self.block.named_parameters()}
         self.params |= {f"shared.{k}": p for k, p in self.shared.items()}
         self.moments = {
             m: {

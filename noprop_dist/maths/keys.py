@@ -1,7 +1,7 @@
 """Keyed randomness: every random number is drawn from a key, never from where or when it is drawn.
 
-A key is the run's seed, a purpose and a few integers (block, step, draw, ...). Two units that run on
-different machines, or one that runs again after a failure, draw the same numbers.
+A key is the run's seed, a purpose and a few integers (block, step, draw, ...). Two units that run
+on different machines, or one that runs again after a failure, draw the same numbers.
 """
 
 import hashlib

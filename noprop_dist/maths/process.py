@@ -3,6 +3,8 @@
 B batch, D embedding width (D may stand for several axes when z is shaped like an image).
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,7 +23,7 @@ def noise_label(
         alpha_bar: share of signal, in (0, 1).
         noise: standard normal, same shape as u.
     """
-    return u * alpha_bar**0.5 + noise * (1 - alpha_bar) ** 0.5
+    return u * math.sqrt(alpha_bar) + noise * math.sqrt(1 - alpha_bar)
 
 
 def denoise_step(
@@ -34,7 +36,7 @@ def denoise_step(
     c: float,
 ) -> Float[Tensor, "B *D"]:
     """z_t = a_t u_hat_t + b_t z_{t-1} + sqrt(c_t) noise (eq. 3); c is a variance."""
-    return a * u_hat + b * z_prev + c**0.5 * noise
+    return a * u_hat + b * z_prev + math.sqrt(c) * noise
 
 
 def expected_embedding(

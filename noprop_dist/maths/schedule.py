@@ -18,7 +18,7 @@ class Schedule:
     """The tables of one noise schedule, float64 of shape (T + 1,) each.
 
     Attributes:
-        alpha_bar: product of ``alpha[s]`` over s = t..T; increases with t (the reverse of DDPM code).
+        alpha_bar: product of ``alpha[s]`` over s = t..T; increases with t, unlike DDPM code's.
         alpha: ``alpha_bar[t] / alpha_bar[t + 1]`` for t < T, and ``alpha[T] = alpha_bar[T]``.
         snr: ``alpha_bar / (1 - alpha_bar)``.
         snr_gain: ``snr[t] - snr[t - 1]``, the weight of block t's loss in eq. 8; NaN at 0.
@@ -44,8 +44,8 @@ class Schedule:
 def cosine_alpha_bar(T: int, lo: float, hi: float) -> Float64[Tensor, " T_plus_1"]:
     """The cosine schedule, mapped affinely onto [lo, hi].
 
-    Deviation: the paper says only "fixed cosine schedule". The ends are mapped, not clamped: a clamp
-    makes neighbours equal for large T and the step coefficients degenerate.
+    Deviation: the paper says only "fixed cosine schedule". The ends are mapped, not clamped: a
+    clamp makes neighbours equal for large T and the step coefficients degenerate.
 
     Args:
         T: number of blocks, at least 1.

@@ -116,7 +116,8 @@ class LabelPath(nn.Module):
     def forward(self, z: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B, D) float -> (B, 256); draws nothing."""
         h: Tensor = self.enter(z)
-        return h + self.skipped(h)
+        out: Tensor = h + self.skipped(h)
+        return out
 
 
 class Block(nn.Module):
@@ -150,9 +151,7 @@ class Block(nn.Module):
             nn.Linear(WIDTH // 2, num_classes),
         )
 
-    def forward(
-        self, z: Tensor, x: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def forward(self, z: Tensor, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Logits (B, K) from z_{t-1} (B, D) and the normalised sample x (B, C, H, W) or (B, F).
 
         Args:
@@ -161,7 +160,7 @@ class Block(nn.Module):
             generator: draws the dropout masks in training mode, on the tensors' device.
         """
         if self.label_shape is not None:
-            z = z.unflatten(1, self.label_shape).contiguous(memory_format=torch.channels_last)
+            z = z.view(-1, *self.label_shape).contiguous(memory_format=torch.channels_last)
         features = torch.cat([self.image_path(x, generator), self.label_path(z, generator)], dim=1)
         logits: Tensor = self.head(features)
         return logits
@@ -231,4 +230,4 @@ def init_block(block: Block, generator: torch.Generator) -> Block:
                 nn.init.uniform_(module.bias, -bound, bound, generator=generator)
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.reset_parameters()  # ones and zeros: no draw
-    return block.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return block.to(memory_format=torch.channels_last)

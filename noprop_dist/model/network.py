@@ -80,7 +80,7 @@ class NoPropNetwork(nn.Module):
             for name in ("class_embed", "readout_weight", "readout_bias"):
                 getattr(network, name).copy_(shared[name])
         network.requires_grad_(False).eval()
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return network.to(memory_format=torch.channels_last)
 
     def block(self, t: int) -> nn.Module:
         """Block t, t = 1..T: the one place that turns the paper's t into a list position."""
@@ -98,18 +98,14 @@ class NoPropNetwork(nn.Module):
         """
 
         def normal() -> Tensor:
-            return torch.randn(
-                len(x), self.spec.embed_dim, generator=generator, device=x.device
-            )
+            return torch.randn(len(x), self.spec.embed_dim, generator=generator, device=x.device)
 
         z = [normal()]
         block_logits, readouts = [], []
         for t in range(1, self.spec.num_blocks + 1):
             logits = self.block(t)(z[-1], x).float()
             u_hat = torch.softmax(logits, dim=1) @ self.class_embed
-            z.append(
-                denoise_step(z[-1], u_hat, normal(), a=self.a[t], b=self.b[t], c=self.c[t])
-            )
+            z.append(denoise_step(z[-1], u_hat, normal(), a=self.a[t], b=self.b[t], c=self.c[t]))
             block_logits.append(logits)
             readouts.append(self.read(z[-1]))
         return Trace(torch.stack(z), torch.stack(block_logits), torch.stack(readouts))

@@ -1,7 +1,6 @@
 """Readouts: class probabilities from z_T (eq. 14-16). B batch, K classes, D embedding width."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from noprop_dist.maths.process import expected_embedding
@@ -43,11 +42,14 @@ def readout_logits(
     raise ValueError(f"unknown readout {kind!r}; known are {', '.join(READOUTS)}")
 
 
-def init_readout(
-    num_classes: int, embed_dim: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Starting weight (K, D) and bias (K,), float32, as PyTorch initialises a linear layer."""
-    bound = embed_dim**-0.5
-    weight = nn.init.uniform_(torch.empty(num_classes, embed_dim), -bound, bound, generator)
-    bias = nn.init.uniform_(torch.empty(num_classes), -bound, bound, generator)
-    return weight, bias
+def init_readout(class_embed: Tensor) -> tuple[Tensor, Tensor]:
+    """Starting weight (K, D) and bias (K,): the nearest class embedding wins.
+
+    Deviation: the paper does not say how its readout starts. Under q(z_T | y) the best classifier
+    is linear in z_T with weights along W, so training starts there and has only the scale to find;
+    from a random start a small data set gives it too few steps.
+
+    Args:
+        class_embed: W (K, D).
+    """
+    return class_embed.clone(), -0.5 * class_embed.square().sum(dim=1)

@@ -74,7 +74,7 @@ class TrainedNetwork:
             seed: of the inference noise; one seed, one answer.
 
         Raises:
-            ValueError: shape or dtype is not the one the network was trained on, or unknown readout.
+            ValueError: shape or dtype is not what the network was trained on, or unknown readout.
         """
         if readout not in ("z_T", "mean_softmax"):
             raise ValueError(f"unknown readout {readout!r}; known are z_T and mean_softmax")
@@ -84,7 +84,9 @@ class TrainedNetwork:
             draw = torch_generator(seed, "inference", 0, index, device=self.device)
             batch = normalise(x[start : start + BATCH].to(self.device), self.normalisation)
             trace = self.network.trace(batch, draw)
-            softmax = trace.mean_softmax if readout == "mean_softmax" else trace.z_T_logits.softmax(1)
+            softmax = (
+                trace.mean_softmax if readout == "mean_softmax" else trace.z_T_logits.softmax(1)
+            )
             probabilities.append(softmax.float().cpu())
         empty = torch.empty(0, self.network.spec.num_classes)
         p = torch.cat(probabilities or [empty]).numpy()
@@ -154,7 +156,7 @@ def load_network(folder: str | Path, device: str = "cpu") -> TrainedNetwork:
     network = NoPropNetwork(ModelSpec.from_dict(described["spec"])).to_empty(device=device)
     network.load_state_dict(tensors)
     network.requires_grad_(False).eval()
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(memory_format=torch.channels_last)
     norm = {k: tuple(v) for k, v in described["normalisation"].items()}
     return TrainedNetwork(
         network,

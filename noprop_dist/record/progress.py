@@ -214,7 +214,11 @@ class LiveProgress(QuietProgress):
             return "done" if step >= total else "-"
         seconds = round((time.monotonic() - self._start) * (total - step) / done)
         hours, rest = divmod(seconds, 3600)
-        return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+        return (
+            f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
+            if hours
+            else f"{rest // 60}:{rest % 60:02d}"
+        )
 
     def __enter__(self) -> Self:
         """See ``Progress``."""

@@ -1,0 +1,12 @@
+"""Train a NoProp network; the same as ``noprop train``."""
+
+import sys
+from pathlib import Path
+
+# The working directory's code, also where another version is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from noprop_dist.cli import train_main
+
+if __name__ == "__main__":
+    sys.exit(train_main(sys.argv[1:], prog="python jobs/train.py"))

@@ -1,0 +1,78 @@
+"""The numbers of a finished run, and how they are made from counts."""
+
+import math
+import platform
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Test accuracy over noise draws, as fractions; ``stderr``: standard error of the mean."""
+
+    mean: float
+    stderr: float
+    draws: list[float]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The numbers of a finished run; ``result.json`` holds the same fields.
+
+    Attributes:
+        folder: the run folder.
+        test_accuracy: "z_T", the paper's, and "mean_softmax", the mean of the T blocks' softmaxes.
+        accuracy_after_t: (T,) test accuracy of the readout of z_t, t = 1..T, mean over draws.
+        block_accuracy: (T,) test accuracy of each block's own softmax, mean over draws.
+        block_sha256: by t, hash of the block's last snapshot.
+        confusion: (K, K) counts by true label and z_T's answer, first draw.
+        train_seconds: wall time of training, validation included.
+        epochs: epochs trained.
+        config: the options.
+        versions: of Python and the libraries that fix the bits.
+        precision: "fp32" or "bf16".
+        num_skipped: bad images left out.
+    """
+
+    folder: str
+    test_accuracy: dict[str, Accuracy]
+    accuracy_after_t: list[float]
+    block_accuracy: list[float]
+    block_sha256: dict[str, str]
+    confusion: list[list[int]]
+    train_seconds: float
+    epochs: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    precision: str
+    num_skipped: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainResult":
+        """The inverse of ``to_dict``."""
+        accuracy = {k: Accuracy(**v) for k, v in values["test_accuracy"].items()}
+        return cls(**(values | {"test_accuracy": accuracy}))
+
+
+def shares(counts: list[list[int]], total: int) -> list[float]:
+    """Per t, right answers over all draws as a share of all answers."""
+    return [sum(right) / total for right in zip(*counts, strict=True)]
+
+
+def accuracy_over(draws: list[float]) -> Accuracy:
+    """Mean and standard error of at least two draws."""
+    mean = sum(draws) / len(draws)
+    variance = sum((d - mean) ** 2 for d in draws) / (len(draws) - 1)
+    return Accuracy(mean, math.sqrt(variance / len(draws)), draws)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the libraries that fix the bits."""
+    from importlib.metadata import version
+
+    names = ("noprop-dist", "torch", "torchvision", "numpy")
+    return {"python": platform.python_version()} | {n: version(n) for n in names}

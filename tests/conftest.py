@@ -1,0 +1,22 @@
+"""Fixtures for every room.
+
+Nothing of noprop_dist is imported here at the top: the shape checks of noprop_dist.maths are put in
+after this file is read, and only into modules that are not imported yet.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def repo(pytestconfig: pytest.Config) -> Path:
+    """The root of the repository."""
+    return pytestconfig.rootpath
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    """A CPU generator, seeded alike for every test."""
+    return torch.Generator().manual_seed(0)

@@ -1,0 +1,135 @@
+"""Every command and import that the pages show is one that the project accepts."""
+
+import ast
+import re
+import runpy
+import shlex
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import noprop_dist
+from noprop_dist.cli import parse_train
+
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+SHELL = {"", "bash", "console", "sh", "shell"}
+PYTHON_JOB = re.compile(r"(?:\.venv/bin/)?python3?")
+ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
+
+
+def blocks(page: str, languages: set[str]) -> list[str]:
+    """The fenced blocks of a page in one of the languages."""
+    return [text for language, text in FENCE.findall(page) if language in languages]
+
+
+def commands(page: str) -> list[list[str]]:
+    """The words of each command of a page that runs make, a job or noprop."""
+    found = []
+    for block in blocks(page, SHELL):
+        for line in block.replace("\\\n", " ").splitlines():
+            for part in re.split(r" && | \| |; ", line.strip().removeprefix("$ ")):
+                words = part.split()
+                while words and ASSIGNMENT.fullmatch(words[0]):
+                    words.pop(0)
+                if is_ours(words):
+                    found.append(shlex.split(part[part.index(words[0]) :], comments=True))
+    return found
+
+
+def is_ours(words: Sequence[str]) -> bool:
+    """Whether a line's words start a command of the project."""
+    if len(words) > 1 and PYTHON_JOB.fullmatch(words[0]):
+        return words[1].startswith("jobs/")
+    return bool(words) and words[0].removeprefix(".venv/bin/") in {"make", "noprop"}
+
+
+def check_command(words: Sequence[str], repo: Path) -> None:
+    """Raise what the parser raises where the project would refuse the command."""
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (repo / "Makefile").read_text(), re.MULTILINE)
+        for word in words[1:]:
+            if not ASSIGNMENT.fullmatch(word):
+                assert word in targets, f"make has no target {word}"
+            elif word.startswith("ARGS=") and "train" in words:
+                accepts(parse_train, shlex.split(word.removeprefix("ARGS=")))
+    elif words[0].endswith("noprop"):
+        assert words[1] in ("train", "--help"), f"noprop has no command {words[1]}"
+        accepts(parse_train, words[2:])
+    else:
+        # A job reads its flags in a function parse(argv), or is the train command itself.
+        job = runpy.run_path(str(repo / words[1]))
+        accepts(parse_train if words[1] == "jobs/train.py" else job["parse"], words[2:])
+
+
+def accepts(parse: Callable[[Sequence[str]], object], argv: Sequence[str]) -> None:
+    """Parse the flags; --help, which prints and leaves with code 0, is fine too."""
+    try:
+        parse(argv)
+    except SystemExit as left:
+        if left.code not in (0, None):
+            raise AssertionError(f"{shlex.join(argv)} does not parse") from left
+
+
+def pages(repo: Path) -> list[Path]:
+    """README.md and the pages it leads to."""
+    return [repo / "README.md", *(repo / "docs").rglob("*.md"), *(repo / "tests").rglob("*.md")]
+
+
+def test_commands_on_the_pages_parse(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in pages(repo):
+        page = path.read_text()
+        options = "".join(blocks(page, {"yaml"})) or "{}"
+        for words in commands(page):
+            for flag, value in pairwise(words):
+                if flag == "--config":
+                    (tmp_path / value).write_text(options)
+            check_command(words, repo)
+
+
+def test_readme_shows_the_commands_of_a_first_visit(repo: Path) -> None:
+    shown = commands((repo / "README.md").read_text())
+    assert ["make", "train"] in shown
+    assert ["make", "test"] in shown
+    assert any("jobs/train.py" in words for words in shown)
+
+
+def test_python_on_the_pages_imports_public_names(repo: Path) -> None:
+    for path in pages(repo):
+        for block in blocks(path.read_text(), {"python"}):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and node.module == "noprop_dist":
+                    assert {alias.name for alias in node.names} <= set(noprop_dist.__all__)
+
+
+def test_commands_are_found_in_a_page() -> None:
+    page = (
+        "```sh\n$ make train ARGS='--lr 1'  # slow\nls\n"
+        "A=1 .venv/bin/noprop train \\\n  --seed 3\n```\n"
+        "make no\n```python\nmake = 1\n```\n```\ncd x && python jobs/train.py --json | tail\n```\n"
+    )
+    assert commands(page) == [
+        ["make", "train", "ARGS=--lr 1"],
+        [".venv/bin/noprop", "train", "--seed", "3"],
+        ["python", "jobs/train.py", "--json"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "make nothing",
+        "make train ARGS='--epoch 5x'",
+        "noprop tran",
+        "noprop train --no-such-flag",
+        "python jobs/train.py --lr fast",
+        "python jobs/missing.py",
+    ],
+)
+def test_a_command_that_the_project_refuses_is_noticed(repo: Path, command: str) -> None:
+    with pytest.raises((AssertionError, FileNotFoundError)):
+        check_command(shlex.split(command), repo)

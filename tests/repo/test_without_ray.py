@@ -1,0 +1,73 @@
+"""The package imports, trains and predicts where Ray is not installed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+NO_RAY = """
+import sys
+
+class NoRay:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ray":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NoRay())
+"""
+
+IMPORT_ALL = """
+import importlib, pkgutil
+import noprop_dist
+
+def names(package):
+    for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        if found.name != "noprop_dist.distributed":
+            yield found.name
+            if found.ispkg:
+                yield from names(importlib.import_module(found.name))
+
+for name in names(noprop_dist):
+    importlib.import_module(name)
+    print(name)
+for name in noprop_dist.__all__:
+    getattr(noprop_dist, name)
+"""
+
+TRAIN_AND_PREDICT = """
+import numpy
+from noprop_dist import TrainConfig, load_network, train
+
+result = train(TrainConfig(
+    max_train_images=256, num_blocks=2, epochs=1, checkpoint_dir=sys.argv[1], quiet=True
+))
+print(*load_network(result.folder).predict(numpy.zeros((3, 1, 8, 8), numpy.uint8)).labels)
+"""
+
+
+def run_without_ray(code: str, *args: str) -> str:
+    """The output of the code in a Python of its own where ``import ray`` fails."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", NO_RAY + code, *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_import_of_ray_fails_in_these_tests() -> None:
+    code = "try:\n    import ray\nexcept ModuleNotFoundError:\n    print('absent')\n"
+    assert run_without_ray(code) == "absent\n"
+
+
+def test_package_and_its_modules_import_without_ray() -> None:
+    imported = run_without_ray(IMPORT_ALL).split()
+    assert {"noprop_dist.maths.loss", "noprop_dist.engine.unit", "noprop_dist.cli"} <= set(imported)
+
+
+def test_training_and_prediction_work_without_ray(tmp_path: Path) -> None:
+    labels = run_without_ray(TRAIN_AND_PREDICT, str(tmp_path / "run")).split()
+    assert len(labels) == 3
+    assert set(labels) <= set("0123456789")
