@@ -54,7 +54,7 @@ class TrainConfig:
     alpha_bar_max: float = _option(0.99, "model", "alpha_bar[T], the share of label in z_T")
     readout: Literal["softmax", "radial"] = _option("softmax", "model", "readout of z_T")
 
-    epochs: int = _option(30, "optimisation", "epochs of every block")
+    epochs: int = _option(25, "optimisation", "epochs of every block")
     batch_size: int = _option(128, "optimisation", "images per step")
     lr: float = _option(1e-3, "optimisation", "peak learning rate of AdamW")
     weight_decay: float = _option(1e-3, "optimisation", "weight decay of AdamW")

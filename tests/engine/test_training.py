@@ -1,0 +1,170 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from noprop_dist import StoppedError, TrainConfig, UserError, load_network, train
+from noprop_dist.data import load_dataset
+from noprop_dist.engine.unit import LiveBlock
+from noprop_dist.record.checkpoint import load_newest, sha256_of_tensors
+from noprop_dist.record.store import Store
+
+KINDS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
+
+
+def config(folder: Path, **changes: object) -> TrainConfig:
+    values = {
+        "checkpoint_dir": str(folder),
+        "max_train_images": 200,
+        "num_blocks": 3,
+        "batch_size": 32,
+        "epochs": 3,
+        "quiet": True,
+        "no_cuda": True,
+    }
+    return TrainConfig(**(values | changes))  # type: ignore[arg-type]
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    """Ask for a stop, as Ctrl-C does, when the run's n-th step begins."""
+    import os
+    import signal
+
+    step, calls = LiveBlock.train_step, []
+
+    def counted(self: LiveBlock, x: Tensor, y: Tensor, at: int) -> Tensor:
+        calls.append(at)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, x, y, at)
+
+    monkeypatch.setattr(LiveBlock, "train_step", counted)
+
+
+@KINDS
+def test_one_seed_gives_one_model(
+    tmp_path: Path, embedding_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice, in shuffled order, and interrupted in mid-epoch and gone on with from files."""
+    changes = {"embedding_type": embedding_type, "ema_decay": 0.9, "grad_clip": 1.0}
+    first = train(config(tmp_path / "a", **changes))
+    again = train(config(tmp_path / "b", workers=1, **changes), shuffled_order=True)
+    assert again.block_sha256 == first.block_sha256
+    assert again.test_accuracy == first.test_accuracy
+
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, call=22)
+        with pytest.raises(StoppedError):
+            train(config(tmp_path / "c", **changes))
+    saved = load_newest(Store(tmp_path / "c"))
+    assert saved is not None
+    assert any(step % 5 for step in saved.state["steps"].values()), "stopped between epochs"
+    resumed = train(config(tmp_path / "c", **changes))
+    assert resumed.block_sha256 == first.block_sha256
+    assert resumed.test_accuracy == first.test_accuracy
+    history = [json.loads((tmp_path / n / "training_history.json").read_text()) for n in "ac"]
+    for key in ("train_loss_history", "val_accuracy_history", "lr_history"):
+        assert history[0][key] == history[1][key]
+
+
+def test_another_seed_gives_another_model(tmp_path: Path) -> None:
+    runs = [train(config(tmp_path / str(seed), epochs=1, seed=seed)) for seed in (0, 1)]
+    assert all(a != b for a, b in zip(*(r.block_sha256.values() for r in runs), strict=True))
+
+
+def test_training_learns_and_says_so_in_the_run_folder(tmp_path: Path) -> None:
+    result = train(config(tmp_path, epochs=12, max_train_images=600))
+    assert result.test_accuracy["mean_softmax"].mean > 0.8
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert written == json.loads(json.dumps(result.to_dict()))
+    assert len(result.test_accuracy["z_T"].draws) == 5
+    assert result.accuracy_after_t[-1] == pytest.approx(result.test_accuracy["z_T"].mean)
+    history = json.loads((tmp_path / "training_history.json").read_text())
+    assert len(history["train_loss_history"]) == 12
+    assert history["train_loss_history"][-1] < history["train_loss_history"][0]
+    assert {p.name for p in tmp_path.iterdir()} >= {"config.yaml", "events.jsonl", "model"}
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert sum(e["event"] == "unit_ended" for e in events) == 3 * 12
+
+
+def test_reloaded_network_repeats_the_reported_accuracy(tmp_path: Path) -> None:
+    result = train(config(tmp_path))
+    x, y = load_dataset("digits").test.take(np.arange(359))
+    prediction = load_network(tmp_path).predict(x)
+    right = float((prediction.labels == y).mean())
+    assert right == pytest.approx(result.test_accuracy["z_T"].draws[0], abs=1e-9)
+    assert prediction.probabilities.sum(axis=1) == pytest.approx(np.ones(359), abs=1e-5)
+
+
+def test_predictions_do_not_change_with_the_test_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The confusion matrix of permuted labels has the same predictions per class."""
+    honest = train(config(tmp_path / "a"))
+
+    def permuted(*args: object, **kwargs: object) -> object:
+        dataset = load_dataset(*args, **kwargs)  # type: ignore[arg-type]
+        rng = np.random.default_rng(0)
+        test = dataset.test
+        object.__setattr__(test, "ys", tuple(rng.permutation(y) for y in test.ys))
+        return dataset
+
+    monkeypatch.setattr("noprop_dist.training.load_dataset", permuted)
+    other = train(config(tmp_path / "b"))
+    assert other.block_sha256 == honest.block_sha256
+    assert np.sum(other.confusion, axis=0).tolist() == np.sum(honest.confusion, axis=0).tolist()
+    assert other.confusion != honest.confusion
+
+
+def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    first = train(config(tmp_path, epochs=1))
+    assert train(config(tmp_path, epochs=1)) == first
+
+
+def test_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    train(config(tmp_path, epochs=1))
+    with pytest.raises(UserError, match=r"--lr 0\.001 there, 0\.002 now"):
+        train(config(tmp_path, epochs=1, lr=0.002))
+
+
+def test_nan_names_block_and_step_and_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = LiveBlock.train_step
+
+    def broken(self: LiveBlock, x: Tensor, y: Tensor, at: int) -> Tensor:
+        loss = step(self, x, y, at)
+        return loss * torch.nan if (self.t, at) == (2, 7) else loss
+
+    monkeypatch.setattr(LiveBlock, "train_step", broken)
+    with pytest.raises(UserError, match="block 2 became NaN or infinite at step 7"):
+        train(config(tmp_path))
+    saved = load_newest(Store(tmp_path))
+    assert saved is not None
+    assert saved.state["steps"]["2"] == 5
+    assert sha256_of_tensors(saved.parts["block-002"])
+
+
+def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path: Path) -> None:
+    result = train(config(tmp_path, epochs=30, early_stopping_patience=1, lr=1e-6))
+    assert result.epochs < 30
+
+
+def test_plateau_lowers_the_learning_rate(tmp_path: Path) -> None:
+    settings = {"lr_schedule": "plateau", "lr_scheduler_patience": 1, "warmup_epochs": 0.0}
+    train(config(tmp_path, epochs=6, lr=1e-6, **settings))
+    history = json.loads((tmp_path / "training_history.json").read_text())
+    assert min(history["lr_history"]) < max(history["lr_history"])
+
+
+def test_learned_embeddings_are_averaged_until_frozen(tmp_path: Path) -> None:
+    train(config(tmp_path, embedding_type="learned", embedding_dim=12, freeze_after=2))
+    saved = load_newest(Store(tmp_path))
+    assert saved is not None
+    copies = [saved.parts[f"block-00{t}"]["shared.class_embed"] for t in (1, 2, 3)]
+    assert torch.equal(copies[0], copies[1])
+    assert torch.equal(copies[0], copies[2])
+    assert torch.equal(copies[0], saved.parts["shared"]["class_embed"])

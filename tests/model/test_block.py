@@ -1,0 +1,97 @@
+import pytest
+import torch
+from torch import nn
+
+from noprop_dist.model.block import Block, init_block, make_block
+from noprop_dist.model.dropout import KeyedDropout
+
+
+def block(name: str, shape: tuple[int, ...], *, dim: int = 10, image_label: bool = False) -> Block:
+    made = make_block(
+        name, sample_shape=shape, num_classes=10, embed_dim=dim, label_is_sample=image_label
+    )
+    return init_block(made, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("conv", (1, 8, 8)), ("conv", (3, 9, 5)), ("mlp", (20,)), ("resnet18", (3, 16, 16))],
+)
+@pytest.mark.parametrize("image_label", [False, True])
+def test_blocks_map_z_and_x_to_logits(name: str, shape: tuple[int, ...], image_label: bool) -> None:
+    dim = torch.Size(shape).numel() if image_label else 7
+    made = block(name, shape, dim=dim, image_label=image_label)
+    logits = made(torch.randn(4, dim), torch.randn(4, *shape))
+    assert logits.shape == (4, 10)
+    logits.sum().backward()
+    assert all(p.grad is not None for p in made.parameters())
+
+
+@pytest.mark.parametrize(
+    ("shape", "millions"), [((3, 32, 32), 2.5), ((1, 28, 28), 2.0)], ids=["cifar", "mnist"]
+)
+def test_paper_block_has_the_paper_s_size(shape: tuple[int, ...], millions: float) -> None:
+    count = sum(p.numel() for p in block("conv", shape).parameters())
+    assert count / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+def test_image_path_is_that_of_figure_6() -> None:
+    """Pooling before ReLU and flattening channels last change nothing but speed."""
+    path = block("conv", (1, 8, 8)).image_path.eval()
+    x = torch.randn(4, 1, 8, 8)
+    h = nn.functional.max_pool2d(path.conv1(x).relu(), 2)
+    h = path.conv2(h).relu()
+    h = nn.functional.max_pool2d(path.conv3(h).relu(), 2)
+    expected = path.norm(path.linear(h.permute(0, 2, 3, 1).flatten(1)))
+    torch.testing.assert_close(path(x), expected, atol=1e-6, rtol=0)
+
+
+def test_initialisation_depends_on_its_generator_alone() -> None:
+    torch.manual_seed(1)
+    first = block("conv", (1, 8, 8)).state_dict()
+    torch.manual_seed(2)
+    second = block("conv", (1, 8, 8)).state_dict()
+    assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "says"),
+    [("dense", (1, 8, 8), "unknown block"), ("conv", (5,), "images"), ("conv", (1, 3, 8), "4x4"),
+     ("mlp", (1, 8, 8), "vectors")],
+)  # fmt: skip
+def test_unfit_shapes_are_refused(name: str, shape: tuple[int, ...], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        block(name, shape)
+
+
+def test_dropout_keeps_the_mean_and_drops_the_share() -> None:
+    drop = KeyedDropout(0.2).train()
+    out = drop(torch.ones(400, 1000), torch.Generator().manual_seed(0))
+    assert (out == 0).float().mean().item() == pytest.approx(51 / 256, abs=0.003)
+    assert out.mean().item() == pytest.approx(1, abs=0.003)
+
+
+def test_dropout_masks_depend_on_the_key_and_not_on_the_layout() -> None:
+    drop, x = KeyedDropout(0.5).train(), torch.ones(2, 3, 4, 5)
+
+    def seeded(seed: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed)
+
+    assert torch.equal(drop(x, seeded(0)), drop(x, seeded(0)))
+    assert not torch.equal(drop(x, seeded(0)), drop(x, seeded(1)))
+    nhwc = drop(x.contiguous(memory_format=torch.channels_last), seeded(0))
+    assert nhwc.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_dropout_does_nothing_in_evaluation(generator: torch.Generator) -> None:
+    x = torch.randn(3, 4, generator=generator)
+    assert KeyedDropout(0.2).eval()(x) is x
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 0.5])
+def test_dropout_gradient_is_its_mask(p: float) -> None:
+    drop = KeyedDropout(p).train()
+    x = torch.ones(50, requires_grad=True)
+    out = drop(x, torch.Generator().manual_seed(0))
+    out.sum().backward()
+    assert torch.equal(x.grad, out.detach())
