@@ -1,0 +1,153 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from noprop_dist.cli import main, parse_command, parse_train
+
+SMALL = ["--max-train-images", "200", "--num-blocks", "2", "--epochs", "1", "--batch-size", "32"]
+OPTIONS = (
+    "--embedding-type learned --embedding-dim 64 --num-blocks 10 --batch-size 128 --epochs 150 "
+    "--lr 0.001 --weight-decay 0.0001"
+)
+
+
+def test_long_line_of_options_means_what_it_says() -> None:
+    config = parse_train(OPTIONS.split())
+    assert (config.embedding_type, config.embedding_dim, config.num_blocks) == ("learned", 64, 10)
+    assert (config.batch_size, config.epochs, config.lr) == (128, 150, 0.001)
+    assert config.weight_decay == 0.0001
+
+
+def test_flags_lie_over_the_yaml_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("lr: 0.01\nnum-blocks: 4\n")
+    config = parse_train(["--config", str(file), "--lr", "0.002"])
+    assert (config.lr, config.num_blocks) == (0.002, 4)
+
+
+def test_written_config_reads_back(tmp_path: Path) -> None:
+    config = parse_train([*SMALL, "--freeze-after", "2", "--embedding-type", "learned"])
+    (tmp_path / "c.yaml").write_text(config.to_yaml())
+    assert parse_train(["--config", str(tmp_path / "c.yaml")]) == config
+
+
+def test_job_trains_and_prints_json_last(repo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    job = [sys.executable, str(repo / "jobs/train.py")]
+    args = [*SMALL, "--checkpoint-dir", str(folder), "--json"]
+    done = subprocess.run(
+        [*job, *args], capture_output=True, text=True, timeout=100, check=True, cwd=tmp_path
+    )
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result == json.loads((folder / "result.json").read_text())
+    assert set(result["block_sha256"]) == {"1", "2"}
+    assert "epoch 1/1" in done.stderr
+
+
+def test_summary_names_the_numbers_and_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *SMALL, "--quiet", "--checkpoint-dir", str(tmp_path)]) == 0
+    out = capsys.readouterr()
+    assert "5 noise draws" in out.out
+    assert str(tmp_path) in out.out
+    assert out.err == ""
+
+
+def test_dry_run_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SMALL, "--dry-run", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["steps"] == 2 * (report["training_images"] // 32)
+    assert report["estimated_seconds"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ("--dataset nothing", "--dataset nothing is unknown"),
+        ("--dataset ./missing", "no such file or folder"),
+        ("--embedding-dim 0", "--embedding-dim must be at least 1"),
+        ("--embedding-type prototype --embedding-dim 60", "needs the image size, 64"),
+        ("--embedding-dim 9", "needs the number of classes, 10"),
+        ("--batch-size 5000", "--batch-size 5000 is larger than the training set"),
+        ("--batch-size 1", "--batch-size must be at least 2"),
+        ("--num-blocks 0", "--num-blocks must be at least 1"),
+        ("--lr inf", "--lr must be a positive finite number"),
+        ("--lr -1", "--lr must be a positive finite number"),
+        ("--weight-decay nan", "--weight-decay must be"),
+        ("--no-cuda --device cuda", "--no-cuda contradicts --device cuda"),
+        ("--device tpu", "--device tpu is unknown"),
+        ("--freeze-after 3", "--freeze-after has no meaning"),
+        ("--val-fraction 0 --early-stopping-patience 3", "needs a validation split"),
+        ("--val-fraction 1", "--val-fraction must be"),
+        ("--warmup-epochs 40", "--warmup-epochs 40.0 is longer"),
+        ("--block mlp", "--block mlp cannot take images"),
+        ("--checkpoint nowhere", "--checkpoint nowhere holds no checkpoint"),
+        ("--config nowhere.yaml", "--config nowhere.yaml cannot be read"),
+        ("--alpha-bar-max 1", "--alpha-bar-min and --alpha-bar-max"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_leaves_nothing(
+    args: str,
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *args.split()]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("lrr: 1", "unknown field 'lrr'"), ("lr: fast", "--lr must be float"), ("- 1", "must hold"),
+     ("a: [", "not valid YAML"), ("epochs: 1.5", "--epochs must be int"),
+     ("readout: tree", "--readout must be one of")],
+)  # fmt: skip
+def test_bad_yaml_is_explained(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    assert main(["train", "--config", str(file)]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_unknown_flag_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        parse_command(["--lrr", "1"])
+    assert left.value.code == 2
+    assert "--lr" in capsys.readouterr().err
+
+
+def test_help_shows_groups_and_defaults_without_torch(repo: Path) -> None:
+    code = (
+        "import sys; from noprop_dist.cli import main\n"
+        "try: main(['train', '--help'])\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, cwd=repo
+    )
+    assert done.returncode == 0, done.stderr
+    assert "optimisation options" in done.stdout
+    assert "default: 0.001" in done.stdout
+
+
+@pytest.mark.parametrize(("args", "code"), [(["--help"], 0), ([], 2), (["fly"], 2)])
+def test_commands_are_listed(
+    args: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(args) == code
+    assert "train" in "".join(capsys.readouterr())
