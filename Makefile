@@ -1,6 +1,7 @@
 # The environment, the main job and the tests; "make help" lists the targets.
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:  # a .venv made only in part is made anew
 .PHONY: help env train test lint types unit gpu-test constraints clean
 
 # The first Python of 3.11 or newer; "make PYTHON=..." chooses another.

@@ -16,6 +16,12 @@ def repo(pytestconfig: pytest.Config) -> Path:
     return pytestconfig.rootpath
 
 
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Small tensors gain nothing from more threads, and lose much where cores are shared."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     """A CPU generator, seeded alike for every test."""

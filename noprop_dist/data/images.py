@@ -14,7 +14,8 @@ from noprop_dist.data.shards import SHARD_ROWS, Array, Rows, Split
 from noprop_dist.errors import UserError
 
 MAX_PIXELS = 64 * 2**20
-GREY_MODES = ("1", "L", "I;16", "I", "F", "LA")
+GREY_MODES = ("1", "L", "LA")
+MAX_THREADS = 8  # more would only wait for the interpreter lock
 
 Encoded = tuple[str, Callable[[], bytes], int]  # what to call it, how to read it, its label
 
@@ -31,22 +32,32 @@ def decode(data: bytes, size: int | None) -> Array:
         size: resize the short side to this and cut the middle square, or None.
 
     Raises:
-        BadImageError: it does not decode, or has more than 64 Mi pixels.
+        BadImageError: it does not decode, has more than 64 Mi pixels, or has pixels that are not
+            integers of at most 16 bits.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise BadImageError(f"is absurdly large, {width}x{height} pixels")
-                plain = image.convert("L" if image.mode in GREY_MODES else "RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise BadImageError(f"is absurdly large, {width}x{height} pixels")
+            plain = _plain(image)
+    except BadImageError:
+        raise
+    except Exception as error:  # decoders fail in many ways on bad bytes: struct.error, zlib.error
         raise BadImageError(f"does not decode ({error or type(error).__name__})") from error
     if size is not None and plain.size != (size, size):
         plain = ImageOps.fit(plain, (size, size), Image.Resampling.BILINEAR)
     pixels = np.asarray(plain)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """The image with 8 bits a channel, mode L or RGB."""
+    if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise BadImageError("has 32 bits a pixel; images need 8 or 16 bits a channel")
+    return image.convert("L" if image.mode in GREY_MODES else "RGB")
 
 
 def resize_batch(x: Array, size: int) -> Array:
@@ -123,7 +134,11 @@ def decode_splits(
         UserError: a bad image, named; or sizes that differ.
     """
     built, skipped = [], 0
-    with ThreadPoolExecutor(cpu_count() or 1) as pool:
+    threads = min(cpu_count() or 1, MAX_THREADS)
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+        # Set once, here: warning filters belong to the process, not to a thread.
+        warnings.filterwarnings("ignore", module="PIL")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         first = None
         for source in sources:
             shards = _Shards(first=first)

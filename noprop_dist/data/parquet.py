@@ -52,16 +52,28 @@ def load_parquet(path: Path, files: Files, image_size: int | None, skip_bad: boo
     one fixed-size list of floats. Class names come from the schema metadata key ``huggingface``.
 
     Raises:
-        UserError: not Parquet, or without those columns; or labels missing or out of range.
+        UserError: not Parquet, damaged or without those columns; labels missing or out of range.
     """
+    import pyarrow as pa
+
+    try:
+        return _load(path, files, image_size, skip_bad)
+    except (pa.ArrowException, OSError) as error:  # damage that shows only when pages are read
+        raise UserError(f"{path} cannot be read to its end ({error}): copy it again.") from error
+
+
+def _load(path: Path, files: Files, image_size: int | None, skip_bad: bool) -> Dataset:
     opened = {split: [_open(p) for p in paths] for split, paths in files.items()}
-    column, vector = _sample_column(files["train"][0], opened["train"][0])
+    column, vector = _sample_column(files, opened)
     labels = {split: _labels(files[split], parts) for split, parts in opened.items()}
     names = _class_names(opened["train"][0])
     if names is None:
-        names = tuple(str(k) for k in range(int(max(labels["train"].max(initial=0), 1)) + 1))
+        # No more classes than rows: a stray huge label is a mistake, not a billion classes.
+        most = min(int(labels["train"].max(initial=0)), len(labels["train"]))
+        names = tuple(str(k) for k in range(max(most, 1) + 1))
     for split, y in labels.items():
-        check_labels(y, len(names), str(files[split][0]))
+        where = files[split][0] if len(files[split]) == 1 else f"{path} (its {split} files)"
+        check_labels(y, len(names), str(where))
     if vector:
         splits = {
             s: Split.from_arrays(_vectors(files[s], parts, column), labels[s])
@@ -92,18 +104,35 @@ def _open(path: Path) -> "pq.ParquetFile":
         raise UserError(f"{path} is not a readable Parquet file ({error}).") from error
 
 
-def _sample_column(path: Path, file: "pq.ParquetFile") -> tuple[str, bool]:
-    """Name of the sample column, and whether it holds vectors."""
+def _sample_column(files: Files, opened: "dict[str, list[pq.ParquetFile]]") -> tuple[str, bool]:
+    """Name of the sample column, and whether it holds vectors; alike in all files."""
+    found: dict[str, tuple[str, bool, int]] = {}
+    for split, parts in opened.items():
+        for path, file in zip(files[split], parts, strict=True):
+            found[str(path)] = _sample_column_of(path, file)
+    first, (column, vector, width) = next(iter(found.items()))
+    for other, kind in found.items():
+        if kind != (column, vector, width):
+            a, b = (f"{k[0]} of width {k[2]}" if k[1] else k[0] for k in (found[first], kind))
+            raise UserError(
+                f"{first} has samples in {a}, {other} in {b}: all files need the same column."
+            )
+    return column, vector
+
+
+def _sample_column_of(path: Path, file: "pq.ParquetFile") -> tuple[str, bool, int]:
     import pyarrow as pa
 
     schema = file.schema_arrow
     if "label" in schema.names:
-        if "image" in schema.names and pa.types.is_struct(schema.field("image").type):
-            return "image", False
+        if "image" in schema.names:
+            image = schema.field("image").type
+            if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0:
+                return "image", False, 0
         for name in schema.names:
             kind = schema.field(name).type
             if pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type):
-                return name, True
+                return name, True, kind.list_size
     raise UserError(
         f"{path} has the columns {', '.join(schema.names)}; expected are label (integer) and image "
         "(a struct with bytes), or label and a fixed-size list of floats."
@@ -133,8 +162,10 @@ def _class_names(file: "pq.ParquetFile") -> tuple[str, ...] | None:
     raw = metadata.get(b"huggingface")
     if raw is None:
         return None
-    features: dict[str, Any] = json.loads(raw).get("info", {}).get("features", {})
-    names = features.get("label", {}).get("names")
+    try:
+        names = json.loads(raw)["info"]["features"]["label"]["names"]
+    except (ValueError, KeyError, TypeError):  # written by something else: names are a courtesy
+        return None
     return tuple(map(str, names)) if names else None
 
 
@@ -158,7 +189,8 @@ def _reader(data: bytes | None) -> Any:
 def _vectors(paths: list[Path], files: list["pq.ParquetFile"], column: str) -> Any:
     parts = []
     for path, file in zip(paths, files, strict=True):
-        for chunk in file.read(columns=[column]).column(0).chunks:
+        for batch in file.iter_batches(ROWS, columns=[column]):
+            chunk = batch.column(0)
             values = chunk.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
             if chunk.null_count or not np.isfinite(values).all():
                 raise UserError(f"{path}: column {column} has missing or non-finite values.")

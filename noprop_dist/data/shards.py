@@ -65,10 +65,10 @@ class Split:
         Raises:
             IndexError: a row is outside 0..N-1.
         """
-        if len(self.xs) == 1:
-            return self.xs[0][rows], self.ys[0][rows]
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"rows run from 0 to {len(self) - 1}, got {rows.min()}..{rows.max()}")
+        if len(self.xs) == 1:
+            return self.xs[0][rows], self.ys[0][rows]
         dtype = self.xs[0].dtype if self.xs else np.dtype(np.uint8)
         x = np.empty((len(rows), *self.shape), dtype)
         y = np.empty(len(rows), np.int64)

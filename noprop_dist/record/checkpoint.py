@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 import torch
@@ -40,21 +41,28 @@ class Loaded:
 
 def save_checkpoint(
     store: Store, name: str, parts: Parts, state: Mapping[str, Any], *, keep: int
-) -> None:
+) -> str:
     """Write ``checkpoints/<name>`` and delete all but the ``keep`` newest.
+
+    A finished checkpoint is never written over: a second one of the same name becomes
+    ``<name>.001``. Checkpoints that sort after the new one are deleted too: the run that writes it
+    had passed over them as damaged, and they must not count among the newest.
 
     Args:
         store: the run folder.
-        name: sorts by age, such as ``step-00000120``.
+        name: starts with ``step-`` and sorts by age, such as ``step-00000120``.
         parts: by file stem, named CPU tensors.
         state: anything JSON can hold.
         keep: how many to keep, at least 1.
 
+    Returns:
+        The name it was given.
+
     Raises:
         UserError: the folder cannot be written to; the earlier checkpoints are untouched.
     """
+    name = _free_name(store, name)
     folder = f"{FOLDER}/{name}"
-    store.delete_tree(folder)
     files = {}
     try:
         for part, tensors in parts.items():
@@ -68,8 +76,11 @@ def save_checkpoint(
     except UserError:
         store.delete_tree(folder)
         raise
-    for old in _complete(store)[:-keep]:
-        store.delete_tree(f"{FOLDER}/{old}")
+    kept = [n for n in _names(store) if n <= name and _is_complete(store, n)][-keep:]
+    for other in _names(store):
+        if other not in kept:
+            store.delete_tree(f"{FOLDER}/{other}")
+    return name
 
 
 def _write(store: Store, folder: str, file: str, data: bytes) -> dict[str, Any]:
@@ -77,8 +88,21 @@ def _write(store: Store, folder: str, file: str, data: bytes) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def _complete(store: Store) -> list[str]:
-    return [n for n in store.list(FOLDER) if store.exists(f"{FOLDER}/{n}/manifest.json")]
+def _names(store: Store) -> list[str]:
+    """Oldest first; what a user put beside the checkpoints is left alone."""
+    return [n for n in store.list(FOLDER) if n.startswith("step-")]
+
+
+def _is_complete(store: Store, name: str) -> bool:
+    return store.exists(f"{FOLDER}/{name}/manifest.json")
+
+
+def _free_name(store: Store, name: str) -> str:
+    """``name``, or it with a number where a finished checkpoint has it; clears unfinished ones."""
+    numbered = (f"{name}.{i:03d}" for i in count(1))
+    free = next(n for n in chain([name], numbered) if not _is_complete(store, n))
+    store.delete_tree(f"{FOLDER}/{free}")
+    return free
 
 
 def load_checkpoint(store: Store, name: str) -> Loaded:
@@ -86,10 +110,14 @@ def load_checkpoint(store: Store, name: str) -> Loaded:
 
     Raises:
         CheckpointDamagedError: a file is missing, truncated or altered.
+        UserError: the store cannot be reached.
     """
     folder = f"{FOLDER}/{name}"
+    if not _is_complete(store, name):
+        raise CheckpointDamagedError(f"{folder} was never finished (it has no manifest.json)")
     try:
-        manifest = json.loads(store.read(f"{folder}/manifest.json"))
+        file = "manifest.json"
+        manifest = json.loads(store.read(f"{folder}/{file}"))
         files = manifest["files"]
         if manifest["format"] != FORMAT:
             raise CheckpointDamagedError(
@@ -104,28 +132,33 @@ def load_checkpoint(store: Store, name: str) -> Loaded:
                 state = json.loads(data)
             else:
                 parts[file.removesuffix(".safetensors")] = load(data)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointDamagedError(f"{folder} cannot be read ({error})") from error
+    except UserError:
+        raise
+    except FileNotFoundError as error:
+        raise CheckpointDamagedError(f"{folder}/{file} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise CheckpointDamagedError(f"{folder}/{file} cannot be read ({error})") from error
     if state is None:
         raise CheckpointDamagedError(f"{folder}/manifest.json names no state.json")
     return Loaded(name, parts, state, ())
 
 
 def load_newest(store: Store) -> Loaded | None:
-    """The newest good checkpoint of a run folder, or None where there is none at all.
+    """The newest good checkpoint of a run folder, or None where none was ever finished.
 
     Raises:
-        UserError: there are checkpoints and every one is damaged.
+        UserError: finished checkpoints are there and every one is damaged.
     """
     problems: list[str] = []
-    for name in reversed(store.list(FOLDER)):
+    for name in reversed(_names(store)):
         try:
             loaded = load_checkpoint(store, name)
         except CheckpointDamagedError as error:
             problems.append(f"{error}; falling back to the one before it.")
             continue
         return Loaded(name, loaded.parts, loaded.state, tuple(problems))
-    if problems:
+    # A run killed during its first checkpoint has nothing to lose: it starts afresh.
+    if any(_is_complete(store, name) for name in _names(store)):
         raise UserError(
             f"every checkpoint in {store.root} is damaged ({problems[0].split(';')[0]}): delete "
             "the folder or give another --checkpoint-dir."

@@ -1,8 +1,9 @@
 """The run folder: a local folder or a URI that ``pyarrow.fs`` knows, written atomically."""
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from noprop_dist.errors import UserError
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
+
+
+REWRITE_EVERY_S = 5.0  # how often at most a growing file is uploaded again
 
 
 class Store:
@@ -25,6 +29,9 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = str(root)
         self._remote: FileSystem | None = None
+        self._appended: dict[str, bytes] = {}
+        self._unsaved: set[str] = set()
+        self._rewritten_at = 0.0
         self._base = Path(self.root).expanduser()
         if "://" in self.root:
             import pyarrow as pa
@@ -49,14 +56,13 @@ class Store:
         Raises:
             UserError: the disk is full or read-only, or the folder may not be written to.
         """
+        if self._remote:
+            self._save_appended()
+            self._upload(self._remote, path, data)
+            return
         with self._explained():
-            if self._remote:
-                # An object store shows an object only once its upload is complete.
-                with self._remote.open_output_stream(str(self._base / path)) as out:
-                    out.write(data)
-                return
             target = self._base / path
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
             try:
                 with temporary.open("wb") as out:
@@ -70,25 +76,57 @@ class Store:
             _sync_folder(target.parent)
 
     def append_line(self, path: str, line: str) -> None:
-        """Add a line to a text file; an object store, which cannot append, rewrites it."""
+        """Add a line to a text file.
+
+        An object store cannot append: the file is uploaded again, at most every few seconds and
+        before anything else is written.
+
+        Raises:
+            UserError: as ``write``.
+        """
+        data = line.encode() + b"\n"
         if self._remote:
-            before = self.read(path) if self.exists(path) else b""
-            self.write(path, before + line.encode() + b"\n")
+            if path not in self._appended:
+                self._appended[path] = self.read(path) if self.exists(path) else b""
+            self._appended[path] += data
+            self._unsaved.add(path)
+            if time.monotonic() - self._rewritten_at > REWRITE_EVERY_S:
+                self._save_appended()
             return
         with self._explained():
             target = self._base / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("a", encoding="utf-8") as out:
-                out.write(line + "\n")
+            _make_folder(target.parent)
+            with target.open("a+b") as out:
+                if out.tell():
+                    out.seek(-1, os.SEEK_END)
+                    if out.read(1) != b"\n":  # a process died while it wrote this line
+                        out.write(b"\n")
+                out.write(data)
+
+    def _save_appended(self) -> None:
+        assert self._remote is not None
+        for path in sorted(self._unsaved):
+            self._upload(self._remote, path, self._appended[path])
+        self._unsaved.clear()
+        self._rewritten_at = time.monotonic()
+
+    def _upload(self, remote: "FileSystem", path: str, data: bytes) -> None:
+        with self._explained():
+            if remote.type_name not in ("s3", "gcs", "abfs"):  # these have no folders
+                remote.create_dir(str((self._base / path).parent), recursive=True)
+            # An object store shows an object only once its upload is complete.
+            with remote.open_output_stream(str(self._base / path)) as out:
+                out.write(data)
 
     def read(self, path: str) -> bytes:
         """A file's bytes.
 
         Raises:
-            OSError: it is not there or cannot be read.
+            OSError: it is not there (FileNotFoundError) or cannot be read.
+            UserError: the object store cannot be reached.
         """
         if self._remote:
-            with self._remote.open_input_stream(str(self._base / path)) as source:
+            with self._reached(), self._remote.open_input_stream(str(self._base / path)) as source:
                 data: bytes = source.read()
                 return data
         return (self._base / path).read_bytes()
@@ -98,7 +136,8 @@ class Store:
         if self._remote:
             from pyarrow import fs
 
-            info = self._remote.get_file_info(str(self._base / path))
+            with self._reached():
+                info = self._remote.get_file_info(str(self._base / path))
             return bool(info.type != fs.FileType.NotFound)
         return (self._base / path).exists()
 
@@ -108,14 +147,17 @@ class Store:
             from pyarrow import fs
 
             selector = fs.FileSelector(str(self._base / path), allow_not_found=True)
-            return sorted(info.base_name for info in self._remote.get_file_info(selector))
+            with self._reached():
+                return sorted(info.base_name for info in self._remote.get_file_info(selector))
         folder = self._base / path
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
     def delete_tree(self, path: str) -> None:
         """Delete a folder and all in it; nothing happens where there is none."""
         if self._remote:
-            self._remote.delete_dir_contents(str(self._base / path), missing_dir_ok=True)
+            # delete_dir_contents would leave an empty folder's marker behind on S3
+            with suppress(FileNotFoundError), self._reached():
+                self._remote.delete_dir(str(self._base / path))
             return
         import shutil
 
@@ -131,6 +173,27 @@ class Store:
                 f"{self.root} cannot be written to ({reason}): free some space or permit writing, "
                 "or give another --checkpoint-dir."
             ) from error
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise UserError(
+                f"{self.root} cannot be reached ({error}): check the URI, the network and the "
+                "credentials."
+            ) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder with its parents, so that they survive a power failure."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -179,6 +180,18 @@ def text_labels(path: Path) -> None:
     pq.write_table(table, path)
 
 
+def no_bytes(path: Path) -> None:
+    table = pa.table({"image": pa.array([{"path": "a.png"}]), "label": [0]})
+    pq.write_table(table, path)
+
+
+def damaged_page(path: Path) -> None:
+    parquet(path, [0, 1], [png(), png()])
+    content = bytearray(path.read_bytes())
+    content[4:60] = b"\xff" * 56
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("write", "says"),
     [
@@ -189,12 +202,46 @@ def text_labels(path: Path) -> None:
         (lambda p: parquet(p, [0, 2], [png(), png()]), r"label 2 in row 1; .* 0 to 1"),
         (lambda p: parquet(p, [0, 1], [png(), b"x"]), r"row 1 of .* does not decode"),
         (lambda p: p.write_bytes(b"PAR0"), "not a readable Parquet file"),
+        (no_bytes, r"has the columns image, label; expected are label"),
+        (damaged_page, "cannot be read to its end"),
+        (lambda p: parquet(p, [0, 10**12], [png(), png()], names=False), r"label 10{12} in row 1"),
     ],
 )
 def test_bad_parquet_is_explained(tmp_path: Path, write: Write, says: str) -> None:
     write(tmp_path / "train.parquet")
     with pytest.raises(UserError, match=says):
         load_dataset(str(tmp_path))
+
+
+def test_vectors_of_other_width_are_explained(tmp_path: Path) -> None:
+    vectors(tmp_path / "train.parquet", [0, 1, 1])
+    vectors(tmp_path / "test.parquet", [0, 1], width=3)
+    with pytest.raises(UserError, match=r"features of width 4, .*test\.parquet in .* width 3"):
+        load_dataset(str(tmp_path))
+
+
+def test_unusable_class_names_fall_back_to_numbers(tmp_path: Path) -> None:
+    table = pa.table({"image": [{"bytes": png(), "path": None}] * 8, "label": [0, 1] * 4})
+    metadata = {"huggingface": "not JSON"}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "train.parquet")
+    assert load_dataset(str(tmp_path)).class_names == ("0", "1")
+
+
+def test_sixteen_bit_grey_keeps_its_range(tmp_path: Path) -> None:
+    root = folders(tmp_path / "set")
+    pixels = np.linspace(0, 65535, 30).astype(np.uint16).reshape(5, 6)
+    for name in ("ant", "bee"):
+        for path in (root / name).iterdir():
+            Image.fromarray(pixels).save(path)
+    x = load_dataset(str(root)).train.xs[0]
+    assert np.array_equal(x[0, 0], pixels >> 8)
+
+
+def test_image_of_floats_is_refused(tmp_path: Path) -> None:
+    root = folders(tmp_path / "set")
+    Image.fromarray(np.zeros((5, 6), np.float32)).save(root / "ant/x.tiff")
+    with pytest.raises(UserError, match=r"x\.tiff has 32 bits a pixel"):
+        load_dataset(str(root))
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "kmnist"])
@@ -230,6 +277,29 @@ def test_download_without_a_network_is_explained(
         load_dataset("mnist", data_dir=str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "made", "shape", "labels"),
+    [
+        ("cifar10", "CIFAR10", (2, 32, 32, 3), "targets"),
+        ("cifar100", "CIFAR100", (2, 32, 32, 3), "targets"),
+        ("svhn", "SVHN", (2, 3, 32, 32), "labels"),
+    ],
+)
+def test_colour_sets_come_as_channels_first(
+    monkeypatch: pytest.MonkeyPatch, name: str, made: str, shape: tuple[int, ...], labels: str
+) -> None:
+    from torchvision import datasets
+
+    pixels = RNG.integers(0, 256, shape, dtype=np.uint8)
+    loaded = SimpleNamespace(data=pixels, **{labels: [0, 1]})
+    # Its raw files are checked against published hashes, so the reader itself is stood in for.
+    monkeypatch.setattr(datasets, made, lambda *args, **kwargs: loaded)
+    x, y = load_dataset(name).train.take(np.arange(2))
+    expected = pixels if shape[1] == 3 else pixels.transpose(0, 3, 1, 2)
+    assert np.array_equal(x, expected)
+    assert y.tolist() == [0, 1]
+
+
 def test_take_crosses_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("noprop_dist.data.shards.SHARD_ROWS", 4)
     x = np.arange(10, dtype=np.float32)[:, None]
@@ -240,6 +310,8 @@ def test_take_crosses_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     assert split.select(np.array([8, 1])).labels.tolist() == [8, 1]
     with pytest.raises(IndexError, match="0 to 9"):
         split.take(np.array([10]))
+    with pytest.raises(IndexError, match="0 to 3"):
+        split.select(np.arange(4)).take(np.array([-1]))
 
 
 def test_validation_split_is_stratified_and_keyed() -> None:

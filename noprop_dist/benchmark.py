@@ -1,0 +1,187 @@
+"""How fast the engine is, against the plain loop that anyone would write first."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.data import Dataset, Split
+from noprop_dist.engine.executor import LocalExecutor
+from noprop_dist.engine.job import Job, Splits, make_job, resolve_device
+from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.unit import Unit, run_unit
+from noprop_dist.maths.embedding import one_hot_embedding
+from noprop_dist.maths.loss import denoising_loss
+from noprop_dist.maths.process import expected_embedding, noise_label
+from noprop_dist.model.block import WIDTH, LabelPath
+
+MATRIX_OPERATIONS = ("convolution", "aten::mm", "aten::addmm", "aten::bmm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineBenchmark:
+    """What to measure.
+
+    Attributes:
+        steps: of one block in one measurement.
+        repeats: measurements of each side, alternating.
+        batch_size: images per step.
+        threads: CPU threads that each side may use.
+    """
+
+    steps: int = 20
+    repeats: int = 5
+    batch_size: int = 128
+    threads: int = 2
+
+
+class PlainBlock(nn.Module):
+    """Fig. 6 as one would write it: stock layers in the paper's order, for 1x28x28 images."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.image = nn.Sequential(
+            nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),
+            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Dropout(0.2),
+            nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),
+            nn.Flatten(), nn.Linear(128 * 7 * 7, WIDTH), nn.BatchNorm1d(WIDTH),
+        )  # fmt: skip
+        self.label = LabelPath(num_classes)
+        self.head = nn.Sequential(
+            nn.Linear(2 * WIDTH, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU(),
+            nn.Linear(WIDTH, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, num_classes),
+        )  # fmt: skip
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        """Logits (B, K)."""
+        logits: Tensor = self.head(torch.cat([self.image(x), self.label(z)], dim=1))
+        return logits
+
+
+def benchmark_engine(options: EngineBenchmark) -> dict[str, Any]:
+    """Block-images per second of the engine and of a plain eager float32 loop, alternating.
+
+    A block-image is one image through one training step of one block. Both sides train the Fig. 6
+    block at MNIST's shape on the same random images; the engine runs as many blocks at once as it
+    may use threads.
+
+    Returns:
+        ``engine`` and ``plain`` (block-images/s, medians), ``ratio`` (median of the pairs'),
+        ``ratios``, and ``matrix_share``, the share of the engine's time that is convolution and
+        matrix products.
+    """
+    device = resolve_device(TrainConfig(no_cuda=True))
+    job, splits = _random_job(options, device)
+    rounds = Rounds(job, first_shared(one_hot_embedding(job.spec.num_classes)))
+    rounds.start()
+    plain = _plain_loop(splits.train, options)
+    engine_speeds, plain_speeds = [], []
+    for repeat in range(options.repeats + 1):
+        pair = _time_engine(rounds, splits, device, options), _time_plain(plain, options)
+        if repeat:  # the first pair warms up
+            engine_speeds.append(pair[0])
+            plain_speeds.append(pair[1])
+    ratios = [e / p for e, p in zip(engine_speeds, plain_speeds, strict=True)]
+    return {
+        "engine": statistics.median(engine_speeds),
+        "plain": statistics.median(plain_speeds),
+        "ratio": statistics.median(ratios),
+        "ratios": ratios,
+        "matrix_share": _matrix_share(rounds, splits, device, options),
+        "precision": job.precision,
+        "threads": options.threads,
+        "torch": torch.__version__,
+    }
+
+
+def _random_job(options: EngineBenchmark, device: torch.device) -> tuple[Job, Splits]:
+    draw = np.random.default_rng(0)
+    rows = options.steps * options.batch_size
+    x = draw.integers(0, 256, (rows, 1, 28, 28), dtype=np.uint8)
+    split = Split.from_arrays(x, np.arange(rows) % 10)
+    dataset = Dataset("random", tuple("0123456789"), split, split, photographs=False)
+    config = TrainConfig(batch_size=options.batch_size, val_fraction=0.0)
+    return make_job(config, dataset, device)
+
+
+def _time_engine(
+    rounds: Rounds, splits: Splits, device: torch.device, options: EngineBenchmark
+) -> float:
+    executor = LocalExecutor(rounds.job, splits, device, slots=options.threads, threads=1)
+    try:
+        start = time.perf_counter()
+        for t in range(1, options.threads + 1):
+            executor.submit(Unit(rounds.latest[t], options.steps))
+        left = options.threads
+        while left:
+            for done in executor.wait(1.0):
+                if done.error is not None:
+                    raise done.error
+                left -= 1
+        seconds = time.perf_counter() - start
+    finally:
+        executor.close()
+    return options.threads * options.steps * options.batch_size / seconds
+
+
+def _plain_loop(train: Split, options: EngineBenchmark) -> Callable[[], None]:
+    """One epoch of one block, as a first version would do it."""
+    x, y = train.take(np.arange(options.steps * options.batch_size))
+    images, labels = torch.from_numpy(x).float().div(255), torch.from_numpy(y)
+    block = PlainBlock(10)
+    optimizer = torch.optim.AdamW(block.parameters(), lr=1e-3, weight_decay=1e-3)
+    class_embed = one_hot_embedding(10)
+    readout = nn.Linear(10, 10)
+    readout_optimizer = torch.optim.AdamW(readout.parameters(), lr=1e-3, weight_decay=1e-3)
+
+    def epoch() -> None:
+        for rows in torch.randperm(len(labels)).view(-1, options.batch_size):
+            u = class_embed[labels[rows]]
+            z_prev = noise_label(u, 0.5, torch.randn_like(u))
+            z_T = noise_label(u, 0.99, torch.randn_like(u))  # noqa: N806
+            u_hat = expected_embedding(block(z_prev, images[rows]), class_embed)
+            loss = denoising_loss(u_hat, u) + F.cross_entropy(readout(z_T), labels[rows])
+            optimizer.zero_grad()
+            readout_optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            readout_optimizer.step()
+
+    return epoch
+
+
+def _time_plain(epoch: Callable[[], None], options: EngineBenchmark) -> float:
+    before = torch.get_num_threads()
+    torch.set_num_threads(options.threads)
+    try:
+        start = time.perf_counter()
+        epoch()
+        seconds = time.perf_counter() - start
+    finally:
+        torch.set_num_threads(before)
+    return options.steps * options.batch_size / seconds
+
+
+def _matrix_share(
+    rounds: Rounds, splits: Splits, device: torch.device, options: EngineBenchmark
+) -> float:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            run_unit(
+                Unit(rounds.latest[1], min(5, options.steps)), rounds.job, splits.train, device
+            )
+    finally:
+        torch.set_num_threads(before)
+    times = {e.key: e.self_cpu_time_total for e in profile.key_averages()}
+    matrix = sum(v for k, v in times.items() if any(name in k for name in MATRIX_OPERATIONS))
+    return float(matrix / sum(times.values()))
