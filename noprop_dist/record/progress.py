@@ -1,5 +1,6 @@
 """The live view of a run: a table on a terminal, plain lines elsewhere, or nothing."""
 
+import sys
 import time
 from dataclasses import dataclass
 from threading import Lock
@@ -115,7 +116,7 @@ class PlainProgress(QuietProgress):
 
     def message(self, text: str) -> None:
         """See ``Progress``."""
-        self._console.print(text, soft_wrap=True, highlight=False)
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 @dataclass
@@ -151,7 +152,14 @@ class LiveProgress(QuietProgress):
         self._start = time.monotonic()
         self._headline = Text("validation accuracy: after the first epoch", style="dim")
         self._lock = Lock()
-        self._live = Live(self, console=console, refresh_per_second=4)
+        self._console, self._closing = console, False
+        self._live = Live(
+            get_renderable=self._view,
+            console=console,
+            refresh_per_second=4,
+            # rich would send a redirected standard output to the terminal
+            redirect_stdout=sys.stdout.isatty(),
+        )
 
     def unit_progress(
         self, t: int, step: int, loss: float, accuracy: float, images_per_s: float
@@ -172,31 +180,50 @@ class LiveProgress(QuietProgress):
         """See ``Progress``."""
         with self._lock:
             self._headline = Text.assemble(
-                f"epoch {epoch}/{self._epochs}   validation accuracy: z_T ",
+                f"epoch {epoch}/{self._epochs}   validation: z_T ",
                 (percent(val_accuracy), "bold green"),
                 "   mean softmax ",
                 (percent(val_mean_softmax), "bold green"),
-                f"   best z_T {percent(best)}   lr {lr:.1e}",
+                f"   best {percent(best)}   lr {lr:.2g}",
             )
 
     def message(self, text: str) -> None:
         """See ``Progress``."""
-        self._live.console.print(text, soft_wrap=True, highlight=False)
+        self._live.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
-    def __rich__(self) -> Group:
-        """The table as it stands."""
+    def _view(self) -> Group:
+        """The table as it stands; blocks that do not fit on the screen share its last row."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("block", "epoch", "", "loss", "accuracy", "images/s", "ETA"):
-            table.add_column(name, justify="left" if name == "" else "right")
+            table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
         with self._lock:
-            for t, row in self._rows.items():
-                table.add_row(str(t), *self._cells(t, row))
+            blocks = list(self._rows)
+            room = max(self._console.height - 5, 1)
+            if self._closing or len(blocks) <= room:
+                room = len(blocks)
+            for t in blocks[:room]:
+                table.add_row(str(t), *self._cells(self._rows[t], self._first.get(t, 0)))
+            if rest := blocks[room:]:
+                first = sum(self._first.get(t, 0) for t in rest) // len(rest)
+                table.add_row(f"{rest[0]}-{rest[-1]}", *self._cells(self._mean_row(rest), first))
             return Group(self._headline, table)
 
-    def _cells(self, t: int, row: _Row | None) -> tuple[str | ProgressBar, ...]:
+    def _mean_row(self, blocks: list[int]) -> _Row | None:
+        known = [row for t in blocks if (row := self._rows[t]) is not None]
+        if not known:
+            return None
+        waiting = sum(self._first.get(t, 0) for t in blocks if self._rows[t] is None)
+        return _Row(
+            (sum(row.step for row in known) + waiting) // len(blocks),
+            sum(row.loss for row in known) / len(known),
+            sum(row.accuracy for row in known) / len(known),
+            sum(row.images_per_s for row in known) / len(known),
+        )
+
+    def _cells(self, row: _Row | None, first: int) -> tuple[str | ProgressBar, ...]:
         total = self._epochs * self._steps
         if row is None:
-            return "-", ProgressBar(total, self._first.get(t, 0), width=20), "-", "-", "-", "-"
+            return "-", ProgressBar(total, first, width=20), "-", "-", "-", "-"
         epoch = min(-(-row.step // self._steps), self._epochs)
         return (
             f"{epoch}/{self._epochs}",
@@ -204,21 +231,18 @@ class LiveProgress(QuietProgress):
             f"{row.loss:.3f}",
             percent(row.accuracy),
             f"{row.images_per_s:,.0f}",
-            self._eta(t, row.step, total),
+            self._eta(row.step, first, total),
         )
 
-    def _eta(self, t: int, step: int, total: int) -> str:
-        """Remaining time at this block's pace so far, its waits for a slot included."""
-        done = step - self._first.get(t, 0)
-        if step >= total or not done:
+    def _eta(self, step: int, first: int, total: int) -> str:
+        """Remaining time at the pace so far, waits for a slot included."""
+        done = step - first
+        if step >= total or done <= 0:
             return "done" if step >= total else "-"
         seconds = round((time.monotonic() - self._start) * (total - step) / done)
         hours, rest = divmod(seconds, 3600)
-        return (
-            f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
-            if hours
-            else f"{rest // 60}:{rest % 60:02d}"
-        )
+        minutes = f"{rest // 60:02d}" if hours else f"{rest // 60}"
+        return f"{hours}:{minutes}:{rest % 60:02d}" if hours else f"{minutes}:{rest % 60:02d}"
 
     def __enter__(self) -> Self:
         """See ``Progress``."""
@@ -232,6 +256,7 @@ class LiveProgress(QuietProgress):
         trace: TracebackType | None,
     ) -> None:
         """See ``Progress``."""
+        self._closing = True
         self._live.__exit__(kind, error, trace)
 
 

@@ -39,7 +39,7 @@ def test_job_trains_and_prints_json_last(repo: Path, tmp_path: Path) -> None:
     job = [sys.executable, str(repo / "jobs/train.py")]
     args = [*SMALL, "--checkpoint-dir", str(folder), "--json"]
     done = subprocess.run(
-        [*job, *args], capture_output=True, text=True, timeout=100, check=True, cwd=tmp_path
+        [*job, *args], capture_output=True, text=True, timeout=240, check=True, cwd=tmp_path
     )
     result = json.loads(done.stdout.splitlines()[-1])
     assert result == json.loads((folder / "result.json").read_text())
@@ -138,7 +138,7 @@ def test_help_shows_groups_and_defaults_without_torch(repo: Path) -> None:
         "finally: assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, cwd=repo
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=repo
     )
     assert done.returncode == 0, done.stderr
     assert "optimisation options" in done.stdout
