@@ -1,5 +1,8 @@
 import json
+import os
+import signal
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from torch import Tensor
 
 from noprop_dist import StoppedError, TrainConfig, UserError, load_network, train
 from noprop_dist.data import load_dataset
+from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.unit import LiveBlock
 from noprop_dist.record.checkpoint import load_newest, sha256_of_tensors
 from noprop_dist.record.store import Store
@@ -28,19 +32,25 @@ def config(folder: Path, **changes: object) -> TrainConfig:
     return TrainConfig(**(values | changes))  # type: ignore[arg-type]
 
 
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
-    """Ask for a stop, as Ctrl-C does, when the run's n-th step begins."""
-    import os
-    import signal
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Ask for a stop, as Ctrl-C does, inside an epoch of a block, and hold that block till then."""
+    step, request_stop = LiveBlock.train_step, Coordinator.request_stop
+    calls: list[int] = []
+    asked, sent = Event(), Event()
 
-    step, calls = LiveBlock.train_step, []
+    def stopping(self: Coordinator) -> None:
+        request_stop(self)
+        asked.set()
 
     def counted(self: LiveBlock, x: Tensor, y: Tensor, at: int) -> Tensor:
         calls.append(at)
-        if len(calls) == call:
+        if len(calls) >= steps and at % 5 == 2 and not sent.is_set():
+            sent.set()
             os.kill(os.getpid(), signal.SIGINT)
+            assert asked.wait(60)
         return step(self, x, y, at)
 
+    monkeypatch.setattr(Coordinator, "request_stop", stopping)
     monkeypatch.setattr(LiveBlock, "train_step", counted)
 
 
@@ -56,7 +66,7 @@ def test_one_seed_gives_one_model(
     assert again.test_accuracy == first.test_accuracy
 
     with monkeypatch.context() as patched:
-        interrupt_at(patched, call=22)
+        interrupt_after(patched, steps=22)
         with pytest.raises(StoppedError):
             train(config(tmp_path / "c", **changes))
     saved = load_newest(Store(tmp_path / "c"))
