@@ -180,11 +180,13 @@ class LiveProgress(QuietProgress):
         """See ``Progress``."""
         with self._lock:
             self._headline = Text.assemble(
-                f"epoch {epoch}/{self._epochs}   validation: z_T ",
+                f"epoch {epoch}/{self._epochs}  validation: z_T ",
                 (percent(val_accuracy), "bold green"),
-                "   mean softmax ",
+                "  mean softmax ",
                 (percent(val_mean_softmax), "bold green"),
-                f"   best {percent(best)}   lr {lr:.2g}",
+                f"  best {percent(best)}  lr {lr:.2g}",
+                no_wrap=True,
+                overflow="ellipsis",
             )
 
     def message(self, text: str) -> None:
@@ -195,7 +197,7 @@ class LiveProgress(QuietProgress):
         """The table as it stands; blocks that do not fit on the screen share its last row."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("block", "epoch", "", "loss", "accuracy", "images/s", "ETA"):
-            table.add_column(name, justify="left" if name == "" else "right", no_wrap=True)
+            table.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "")
         with self._lock:
             blocks = list(self._rows)
             room = max(self._console.height - 5, 1)

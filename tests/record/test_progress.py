@@ -1,0 +1,123 @@
+import io
+import re
+import time
+from threading import Thread
+
+import pytest
+from rich.console import Console
+
+from noprop_dist.record.progress import LiveProgress, PlainProgress, make_progress
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def terminal(width: int = 100, height: int = 30) -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
+
+
+def frames(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return ANSI.sub("", console.file.getvalue())
+
+
+def live(console: Console, num_blocks: int = 3, first: int = 0) -> LiveProgress:
+    steps = dict.fromkeys(range(1, num_blocks + 1), first)
+    return LiveProgress(num_blocks, 4, 10, steps, console)
+
+
+def cells(text: str, block: str) -> list[str]:
+    """The last drawn row of a block, without its bar."""
+    rows = [line.split() for line in text.splitlines() if line.split()[:1] == [block]]
+    return [cell for cell in rows[-1] if not set(cell) <= set("\u2501\u2578\u257a")]
+
+
+def test_live_table_has_a_row_per_block_and_validation_on_top() -> None:
+    console = terminal()
+    with live(console) as progress:
+        progress.unit_progress(1, 15, 0.5, 0.875, 1234.0)
+        progress.unit_progress(2, 40, 0.25, 0.9, 1000.0)
+        progress.round_done(1, 0.9871, 0.9925, 0.99, 0.4, 1e-3)
+    text = frames(console)
+    assert cells(text, "1")[:6] == ["1", "2/4", "0.500", "87.50", "%", "1,234"]
+    assert cells(text, "2")[-1] == "done"
+    assert cells(text, "3") == ["3", "-", "-", "-", "-", "-"]
+    top = text.splitlines()[-5]
+    assert "epoch 1/4  validation: z_T 98.71 %  mean softmax 99.25 %  best 99.00 %" in top
+
+
+@pytest.mark.parametrize(("width", "num_blocks"), [(60, 12), (80, 120)])
+def test_live_table_fits_a_small_terminal_and_ends_with_every_block(
+    width: int, num_blocks: int
+) -> None:
+    console = terminal(width, height=12)
+    with live(console, num_blocks) as progress:
+        for t in range(1, num_blocks + 1):
+            progress.unit_progress(t, 20, float(t), 0.5, 100.0)
+        deadline = time.monotonic() + 10
+        while "2/4" not in (shared := frames(console)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    text = frames(console)
+    assert all(len(line) <= width for line in text.replace("\r", "\n").splitlines())
+    means = cells(shared, f"8-{num_blocks}")
+    assert means[1:3] == ["2/4", f"{(8 + num_blocks) / 2:.3f}"]
+    assert [cells(text, str(t))[0] for t in (1, num_blocks)] == ["1", str(num_blocks)]
+
+
+def test_eta_of_a_resumed_run_counts_only_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    console = terminal()
+    with live(console, 1, first=20) as progress:
+        clock[0] = 100.0
+        progress.unit_progress(1, 22, 0.5, 0.5, 10.0)
+    assert cells(frames(console), "1")[-1] == "15:00"
+
+
+def test_live_view_takes_reports_from_several_threads() -> None:
+    console = terminal()
+    with live(console, 8) as progress:
+
+        def report(t: int) -> None:
+            for step in range(1, 41):
+                progress.unit_progress(t, step, 1.0, 0.5, 100.0)
+
+        threads = [Thread(target=report, args=(t,)) for t in range(1, 9)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    text = frames(console)
+    assert [cells(text, str(t))[-1] for t in range(1, 9)] == ["done"] * 8
+
+
+def test_plain_view_prints_a_line_per_epoch() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    with PlainProgress(4, console) as progress:
+        progress.unit_progress(1, 5, 0.5, 0.5, 100.0)
+        progress.round_done(1, None, None, None, 0.51234, 1e-3)
+        progress.round_done(2, 0.5, 0.75, 0.5, 0.4, 1e-3)
+    lines = frames(console).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("epoch 1/4  loss 0.5123  val z_T -  mean softmax -  best -")
+    assert "val z_T 50.00 %  mean softmax 75.00 %" in lines[1]
+
+
+@pytest.mark.parametrize("kind", ["live", "plain"])
+def test_message_with_brackets_is_printed_as_it_is(kind: str) -> None:
+    text = "checkpoint in [bold]a[/x] is damaged"
+    console = terminal()
+    with live(console) if kind == "live" else PlainProgress(4, console) as progress:
+        progress.message(text)
+    assert text in frames(console)
+
+
+def test_view_fits_where_it_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    for quiet, lines in [(True, 0), (False, 1)]:
+        with make_progress(
+            quiet=quiet, num_blocks=1, total_epochs=1, steps_per_epoch=1, first_step={1: 0}
+        ) as progress:
+            progress.unit_progress(1, 1, 0.5, 0.5, 1.0)
+            progress.round_done(1, 0.5, 0.5, 0.5, 0.5, 1e-3)
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == lines
