@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,8 +15,8 @@ import torch
 from noprop_dist.config import FREE_FIELDS, TrainConfig, config_hash, flag
 from noprop_dist.data import load_dataset, normalise
 from noprop_dist.engine.coordinator import Coordinator, Record, evaluate_test
-from noprop_dist.engine.evaluate import EvalResult
 from noprop_dist.engine.executor import LocalExecutor
+from noprop_dist.engine.finish import finish
 from noprop_dist.engine.job import Job, Splits, make_job, resolve_device
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import first_shared
@@ -29,12 +28,10 @@ from noprop_dist.maths.embedding import (
     prototype_indices,
 )
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.network import NoPropNetwork
-from noprop_dist.record.checkpoint import load_newest, sha256_of_tensors
+from noprop_dist.record.checkpoint import find_checkpoint, load_newest
 from noprop_dist.record.events import EventLog
-from noprop_dist.record.export import save_network
-from noprop_dist.record.progress import Progress, QuietProgress, make_progress
-from noprop_dist.record.result import TrainResult, accuracy_over, shares, versions
+from noprop_dist.record.progress import Progress, make_progress
+from noprop_dist.record.result import TrainResult
 from noprop_dist.record.store import Store
 
 
@@ -76,16 +73,16 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
         first_step={t: s.step for t, s in rounds.latest.items()},
     )
     executor = _executor(job, splits, device, progress)
-    record = Record(store, EventLog(store), progress)
+    record = Record(store, EventLog(store), progress, config.history)
     try:
         with progress:
             for note in notes:
                 progress.message(note)
             _train(rounds, executor, record, splits, shuffled_order)
-            tests = evaluate_test(rounds, executor)
+            test = evaluate_test(rounds, executor, len(splits.test))
     finally:
         executor.close()
-    return _finish(rounds, tests, store, device, num_skipped)
+    return finish(rounds, test, splits, store, num_skipped)
 
 
 def _prepare(config: TrainConfig) -> tuple[Job, Splits, torch.device, int]:
@@ -107,7 +104,7 @@ def _executor(
     job: Job, splits: Splits, device: torch.device, progress: Progress | None = None
 ) -> LocalExecutor:
     config = job.config
-    watcher = progress or QuietProgress()
+    watcher = progress or Progress()
     threads = config.cpus_per_worker
     default = 1 if device.type == "cuda" else max(1, len(os.sched_getaffinity(0)) // threads)
     return LocalExecutor(
@@ -130,18 +127,13 @@ def _train(
     shuffled_order: bool,
 ) -> None:
     config = rounds.job.config
-    coordinator = Coordinator(rounds, executor, record, has_validation=len(splits.val) > 0)
+    coordinator = Coordinator(rounds, executor, record, num_val=len(splits.val))
     if shuffled_order:
         chance = random.Random()
         coordinator.order = lambda snapshots: sorted(snapshots, key=lambda _: chance.random())
     record.store.write("config.yaml", config.to_yaml().encode())
     with _stop_on_signal(coordinator.request_stop):
         finished = coordinator.run()
-    history = json.dumps(rounds.history.to_dict(), indent=1).encode()
-    record.store.write("training_history.json", history)
-    if config.history is not None:
-        path = Path(config.history)
-        Store(path.parent).write(path.name, history)
     if not finished:
         raise StoppedError(record.store.root)
 
@@ -188,11 +180,11 @@ def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, lis
     source = store
     loaded = load_newest(store)
     if loaded is None and job.config.checkpoint is not None:
-        source = Store(job.config.checkpoint)
-        loaded = load_newest(source)
+        source, loaded = find_checkpoint(job.config.checkpoint)
         if loaded is None:
             raise UserError(
-                f"--checkpoint {job.config.checkpoint} holds no checkpoint: give a run folder."
+                f"--checkpoint {job.config.checkpoint} holds no checkpoint: give a run folder or "
+                "one of the folders in its checkpoints/."
             )
     if loaded is None:
         rounds = Rounds(job, first_shared(_class_embed(job, splits)))
@@ -237,39 +229,6 @@ def _stop_on_signal(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for s, handler in before.items():
             signal.signal(s, handler)
-
-
-def _finish(
-    rounds: Rounds,
-    tests: list[EvalResult],
-    store: Store,
-    device: torch.device,
-    num_skipped: int,
-) -> TrainResult:
-    job = rounds.job
-    weights, shared = rounds.final()
-    network = NoPropNetwork.assemble(job.spec, weights, shared, device)
-    save_network(store, network, job.normalisation, job.class_names)
-    total = sum(r.num_images for r in tests)
-    result = TrainResult(
-        folder=store.root,
-        test_accuracy={
-            "z_T": accuracy_over([r.accuracy_z_T for r in tests]),
-            "mean_softmax": accuracy_over([r.accuracy_mean_softmax for r in tests]),
-        },
-        accuracy_after_t=shares([r.right_after_t for r in tests], total),
-        block_accuracy=shares([r.right_block for r in tests], total),
-        block_sha256={str(t): sha256_of_tensors(rounds.latest[t].tensors) for t in rounds.blocks},
-        confusion=tests[0].confusion,
-        train_seconds=rounds.train_seconds,
-        epochs=rounds.round,
-        config=job.config.to_dict(),
-        versions=versions(),
-        precision=job.precision,
-        num_skipped=num_skipped,
-    )
-    store.write("result.json", json.dumps(result.to_dict(), indent=1).encode())
-    return result
 
 
 def dry_run(config: TrainConfig) -> dict[str, Any]:

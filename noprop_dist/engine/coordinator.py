@@ -3,11 +3,13 @@
 It does not know where units run. Nothing that timing decides ever changes a weight.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-from noprop_dist.engine.evaluate import EvalResult, EvalUnit
+from noprop_dist.engine.evaluate import EvalResult, EvalUnit, eval_units, merge
 from noprop_dist.engine.executor import Done, Executor
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
@@ -15,7 +17,8 @@ from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitResult
 from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import save_checkpoint
 from noprop_dist.record.events import EventLog
-from noprop_dist.record.progress import Progress
+from noprop_dist.record.history import History
+from noprop_dist.record.progress import Progress, RoundReport
 from noprop_dist.record.store import Store
 
 WAIT_S = 0.5  # also how soon a signal is noticed
@@ -25,11 +28,27 @@ TEST_DRAWS = 5
 
 @dataclass(frozen=True)
 class Record:
-    """Where a run is recorded."""
+    """Where a run is recorded.
+
+    Attributes:
+        store: the run folder.
+        events: its log.
+        progress: the live view.
+        history_file: where the history is also written, or None.
+    """
 
     store: Store
     events: EventLog
     progress: Progress
+    history_file: str | None = None
+
+    def write_history(self, history: History) -> None:
+        """The history so far, as a whole file each time."""
+        data = json.dumps(history.to_dict(), indent=1).encode()
+        self.store.write("training_history.json", data)
+        if self.history_file is not None:
+            path = Path(self.history_file)
+            Store(path.parent).write(path.name, data)
 
 
 class Coordinator:
@@ -39,7 +58,7 @@ class Coordinator:
         rounds: the state to start from, fresh or restored.
         executor: runs units.
         record: where to write checkpoints, history and events.
-        has_validation: whether there is a validation split to evaluate.
+        num_val: rows of the validation split; 0 evaluates nothing.
         order: in which order ready blocks are offered; no order changes a weight.
     """
 
@@ -49,18 +68,19 @@ class Coordinator:
         executor: Executor,
         record: Record,
         *,
-        has_validation: bool,
+        num_val: int,
         order: Callable[[Iterable[Snapshot]], list[Snapshot]] = lambda s: sorted(
             s, key=lambda snapshot: (snapshot.step, snapshot.t)
         ),
     ) -> None:
         self.rounds, self.executor, self.record = rounds, executor, record
-        self.has_validation = has_validation
+        self.num_val = num_val
         self.order = order
         self.stopping: bool = False
         self._busy: set[int] = set()
         self._running = 0
-        self._to_evaluate: list[int] = []
+        self._to_evaluate: list[EvalUnit] = []
+        self._parts: dict[int, list[EvalResult]] = {}
         self._evaluated: dict[int, EvalResult | None] = {}
         self._closed_since_save = 0
         self._saved_at = time.monotonic()
@@ -101,10 +121,7 @@ class Coordinator:
         if self.stopping or self._is_finished():
             return
         while self._to_evaluate and self._running < self.executor.capacity:
-            epoch = self._to_evaluate.pop(0)
-            self._submit(
-                EvalUnit(epoch, "val", self.rounds.weights(epoch), self.rounds.average(epoch), 0)
-            )
+            self._submit(self._to_evaluate.pop(0))
         idle = [s for t, s in self.rounds.latest.items() if t not in self._busy]
         for snapshot in self.order(idle):
             if self._running >= self.executor.capacity:
@@ -126,8 +143,7 @@ class Coordinator:
         if done.error is not None:
             self._fail(done.error)
         if isinstance(done.result, EvalResult):
-            self._evaluated[done.result.tag] = done.result
-            self._close_rounds()
+            self._take_evaluation(done.result)
         elif isinstance(done.result, UnitResult):
             self._take_unit(done.result)
 
@@ -146,9 +162,17 @@ class Coordinator:
         if ended is not None:
             self._round_ended(ended)
 
+    def _take_evaluation(self, result: EvalResult) -> None:
+        parts = self._parts.setdefault(result.tag, [])
+        parts.append(result)
+        if sum(len(part.answers) for part in parts) == self.num_val:
+            self._evaluated[result.tag] = merge(self._parts.pop(result.tag))
+            self._close_rounds()
+
     def _round_ended(self, epoch: int) -> None:
-        if self.has_validation:
-            self._to_evaluate.append(epoch)
+        if self.num_val:
+            weights, shared = self.rounds.weights(epoch), self.rounds.average(epoch)
+            self._to_evaluate += eval_units(epoch, "val", self.num_val, weights, shared, 1)
         else:
             self._evaluated[epoch] = None
             self._close_rounds()
@@ -167,13 +191,16 @@ class Coordinator:
                 val_accuracy=history.val_accuracy_history[-1],
                 train_loss=history.train_loss_history[-1],
             )
+            self.record.write_history(history)
             self.record.progress.round_done(
-                epoch + 1,
-                history.val_accuracy_history[-1],
-                history.val_accuracy_mean_softmax_history[-1],
-                rounds.best.accuracy if rounds.best else None,
-                history.train_loss_history[-1],
-                history.lr_history[-1],
+                RoundReport(
+                    epoch=epoch + 1,
+                    val_accuracy=history.val_accuracy_history[-1],
+                    val_mean_softmax=history.val_accuracy_mean_softmax_history[-1],
+                    best=rounds.best.accuracy if rounds.best else None,
+                    train_loss=history.train_loss_history[-1],
+                    lr=history.lr_history[-1],
+                )
             )
             self._closed_since_save += 1
             if self._is_finished():
@@ -203,16 +230,16 @@ class Coordinator:
         ) from error
 
 
-def evaluate_test(rounds: Rounds, executor: Executor) -> list[EvalResult]:
-    """The one look at the test split: one result per noise draw, in the order of the draws."""
-    weights, shared = rounds.final()
-    for draw in range(TEST_DRAWS):
-        executor.submit(EvalUnit(draw, "test", weights, shared, draw))
-    results: list[EvalResult] = []
-    while len(results) < TEST_DRAWS:
+def evaluate_test(rounds: Rounds, executor: Executor, num_rows: int) -> EvalResult:
+    """The one look at the test split, in TEST_DRAWS noise draws."""
+    units = eval_units(0, "test", num_rows, *rounds.final(), TEST_DRAWS)
+    for unit in units:
+        executor.submit(unit)
+    parts: list[EvalResult] = []
+    while len(parts) < len(units):
         for done in executor.wait(WAIT_S):
             if done.error is not None:
                 raise done.error
             if isinstance(done.result, EvalResult):
-                results.append(done.result)
-    return sorted(results, key=lambda r: r.tag)
+                parts.append(done.result)
+    return merge(parts)

@@ -1,8 +1,10 @@
-"""Evaluation as a unit: labels are compared with predictions only after these are made."""
+"""Evaluation as units: labels are compared with predictions only after these are made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from noprop_dist.data import Split, normalise
@@ -12,76 +14,129 @@ from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.network import NoPropNetwork
 
 EVAL_BATCH = 512
+EVAL_ROWS = 4 * EVAL_BATCH  # rows of one unit: the least work that several workers can share
 
 Weights = dict[int, dict[str, torch.Tensor]]  # by t, a block's state dict
+Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class EvalUnit:
-    """Run the assembled network over a split once.
+    """Run the assembled network over some rows of a split.
 
     Attributes:
         tag: comes back with the result; the epoch, for validation.
         split: "val" or "test".
         weights: block state dicts by t.
         shared: class embeddings and readout.
-        draw: which noise draw; the key of z_0 and of every step's noise.
+        draws: which noise draws; each is part of the key of z_0 and of every step's noise.
+        start: first row, a multiple of EVAL_BATCH.
+        stop: row after the last.
     """
 
     tag: int
     split: str
     weights: Weights
     shared: Shared
-    draw: int
+    draws: tuple[int, ...]
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Counts over the split.
+    """Right answers among the rows, by noise draw (S draws, T blocks, n rows).
 
     Attributes:
         tag: the unit's.
-        num_images: N.
-        right_mean_softmax: right answers of the mean of the T softmaxes.
-        right_after_t: (T,) right answers of the readout of z_t; the last is the paper's.
-        right_block: (T,) right answers of each block's own softmax.
-        confusion: (K, K) counts by label and z_T's answer.
+        start: the unit's first row.
+        mean_softmax: (S,) of the mean of the T softmaxes.
+        after_t: (S, T) of the readout of z_t; the last column is the paper's.
+        block: (S, T) of each block's own softmax.
+        answers: int64 (n,), z_T's answer to every row in the first draw.
+        confidence: float32 (n,), the probability it gave that answer.
     """
 
     tag: int
-    num_images: int
-    right_mean_softmax: int
-    right_after_t: list[int]
-    right_block: list[int]
-    confusion: list[list[int]]
+    start: int
+    mean_softmax: Counts
+    after_t: Counts
+    block: Counts
+    answers: Counts
+    confidence: npt.NDArray[np.float32]
 
     @property
-    def accuracy_z_T(self) -> float:  # noqa: N802
-        """Accuracy of the readout of z_T."""
-        return self.right_after_t[-1] / self.num_images
+    def accuracy_z_T(self) -> list[float]:  # noqa: N802
+        """By draw, accuracy of the readout of z_T."""
+        return [right / len(self.answers) for right in self.after_t[:, -1].tolist()]
 
     @property
-    def accuracy_mean_softmax(self) -> float:
-        """Accuracy of the mean of the T softmaxes."""
-        return self.right_mean_softmax / self.num_images
+    def accuracy_mean_softmax(self) -> list[float]:
+        """By draw, accuracy of the mean of the T softmaxes."""
+        return [right / len(self.answers) for right in self.mean_softmax.tolist()]
+
+
+def eval_units(
+    tag: int, split: str, num_rows: int, weights: Weights, shared: Shared, num_draws: int
+) -> list[EvalUnit]:
+    """The units that evaluate a whole split."""
+    draws = tuple(range(num_draws))
+    return [
+        EvalUnit(tag, split, weights, shared, draws, i, min(i + EVAL_ROWS, num_rows))
+        for i in range(0, num_rows, EVAL_ROWS)
+    ]
+
+
+def merge(parts: Sequence[EvalResult]) -> EvalResult:
+    """The results of a split's units as one, whatever order they came in."""
+    parts = sorted(parts, key=lambda part: part.start)
+    return EvalResult(
+        parts[0].tag,
+        parts[0].start,
+        sum((p.mean_softmax for p in parts[1:]), parts[0].mean_softmax),
+        sum((p.after_t for p in parts[1:]), parts[0].after_t),
+        sum((p.block for p in parts[1:]), parts[0].block),
+        np.concatenate([p.answers for p in parts]),
+        np.concatenate([p.confidence for p in parts]),
+    )
 
 
 def run_eval(unit: EvalUnit, job: Job, split: Split, device: torch.device) -> EvalResult:
-    """Evaluate ``unit`` on the rows of ``split``, in order, in batches of a fixed size."""
-    network = NoPropNetwork.assemble(job.spec, unit.weights, unit.shared, device)
-    classes, blocks = job.spec.num_classes, job.spec.num_blocks
-    after_t = np.zeros(blocks, np.int64)
-    by_block = np.zeros(blocks, np.int64)
-    confusion = np.zeros((classes, classes), np.int64)
-    mean_softmax = 0
-    for index, (x, y) in enumerate(split.batches(EVAL_BATCH)):
-        draw = torch_generator(job.config.seed, "inference", unit.draw, index, device=device)
-        trace = network.trace(normalise(torch.from_numpy(x).to(device), job.normalisation), draw)
-        read = trace.readout_logits.argmax(dim=2).cpu().numpy()
-        after_t += (read == y).sum(axis=1)
-        by_block += (trace.block_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
-        mean_softmax += int((trace.mean_softmax.argmax(dim=1).cpu().numpy() == y).sum())
-        np.add.at(confusion, (y, read[-1]), 1)
+    """Evaluate ``unit`` on its rows of ``split``, in order, in batches of a fixed size."""
+    network = NoPropNetwork.assemble(job.spec, unit.weights, unit.shared, device, job.precision)
+    draws, blocks = len(unit.draws), job.spec.num_blocks
+    mean_softmax = np.zeros(draws, np.int64)
+    after_t, block = np.zeros((2, draws, blocks), np.int64)
+    answers, confidence = [], []
+    for start in range(unit.start, unit.stop, EVAL_BATCH):
+        x, y = split.take(np.arange(start, min(start + EVAL_BATCH, unit.stop)))
+        index = start // EVAL_BATCH
+        generators = [
+            torch_generator(job.config.seed, "inference", draw, index, device=device)
+            for draw in unit.draws
+        ]
+        normalised = normalise(torch.from_numpy(x).to(device), job.normalisation)
+        traces = network.trace(normalised, generators)
+        for s, trace in enumerate(traces):
+            mean_softmax[s] += (trace.mean_softmax.argmax(dim=1).cpu().numpy() == y).sum()
+            after_t[s] += (trace.readout_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
+            block[s] += (trace.block_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
+        surest = traces[0].z_T_logits.softmax(dim=1).max(dim=1)
+        answers.append(surest.indices.cpu().numpy())
+        confidence.append(surest.values.cpu().numpy())
     return EvalResult(
-        unit.tag, len(split), mean_softmax, after_t.tolist(), by_block.tolist(), confusion.tolist()
+        unit.tag,
+        unit.start,
+        mean_softmax,
+        after_t,
+        block,
+        np.concatenate(answers),
+        np.concatenate(confidence),
     )
+
+
+def confusion_matrix(y: Counts, answers: Counts, num_classes: int) -> Counts:
+    """(K, K) counts by true label (row) and answer (column)."""
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (y, answers), 1)
+    return counts

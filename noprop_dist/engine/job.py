@@ -8,6 +8,7 @@ import torch
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Normalisation, Split, fit_normalisation, split_validation
 from noprop_dist.errors import UserError
+from noprop_dist.model.precision import resolve_precision
 from noprop_dist.model.spec import ModelSpec
 
 
@@ -155,17 +156,3 @@ def resolve_device(config: TrainConfig) -> torch.device:
                 "give --device cpu or auto."
             )
     return device
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """What "auto" means on ``device``: "fp32" or "bf16".
-
-    A processor without bf16 instructions emulates them, ten times slower than float32.
-    """
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    native = capable.get("avx512_bf16") or capable.get("amx_bf16")
-    return "bf16" if native else "fp32"

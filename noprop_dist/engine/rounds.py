@@ -122,8 +122,8 @@ class Rounds:
             loss, right, images = self.ends[epoch][t].tensors["tally"].tolist()
             blocks[t] = BlockEpoch(loss / images, right / images, self.rates[epoch][t])
         lr = job.lr((epoch + 1) * job.steps_per_epoch - 1) * self.lr_scale
-        z_T = result.accuracy_z_T if result else None  # noqa: N806
-        self.history.record(blocks, z_T, result.accuracy_mean_softmax if result else None, lr)
+        z_T = result.accuracy_z_T[0] if result else None  # noqa: N806
+        self.history.record(blocks, z_T, result.accuracy_mean_softmax[0] if result else None, lr)
         better = z_T is not None and (self.best is None or z_T > self.best.accuracy)
         if better and z_T is not None:
             self.best = Best(epoch, z_T, self.weights(epoch), self.average(epoch))

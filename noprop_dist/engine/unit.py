@@ -6,7 +6,6 @@ where the unit runs nor on how the steps are cut into units.
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +19,7 @@ from noprop_dist.engine.snapshot import MOMENTS, SHARED_NAMES, Shared, Snapshot
 from noprop_dist.maths.keys import numpy_generator, torch_generator
 from noprop_dist.maths.loss import denoising_loss, denoising_weight, prior_kl, readout_loss
 from noprop_dist.maths.process import expected_embedding, noise_label
+from noprop_dist.model.precision import autocast
 from noprop_dist.model.readout import readout_logits
 
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
@@ -201,7 +201,7 @@ class LiveBlock:
         u = class_embed[y]
         noise, noise_T = torch.randn(2, *u.shape, generator=draw, device=self.device)  # noqa: N806
         z_prev = noise_label(u, self.alpha_bar[self.t - 1], noise)
-        with self._autocast():
+        with autocast(job.precision, self.device):
             logits = self.block(z_prev, x, draw)
         logits = logits.float()
         u_hat = expected_embedding(logits, class_embed)
@@ -235,11 +235,6 @@ class LiveBlock:
         )
         loss = readout_loss(logits, y)
         return loss + prior_kl(u, self.alpha_bar[0]) if self.learns else loss
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.job.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
 
     @torch.no_grad()
     def _average_weights(self) -> None:

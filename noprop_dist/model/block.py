@@ -159,10 +159,18 @@ class Block(nn.Module):
             x: float32, images in channels-last memory.
             generator: draws the dropout masks in training mode, on the tensors' device.
         """
+        return self.classify(z, self.image_path(x, generator), generator)
+
+    def classify(
+        self, z: Tensor, features: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Logits (B, K) from z_{t-1} (B, D) and what the image path made of x, (B, 256).
+
+        The image path does not see z: at inference its features serve every noise draw.
+        """
         if self.label_shape is not None:
             z = z.view(-1, *self.label_shape).contiguous(memory_format=torch.channels_last)
-        features = torch.cat([self.image_path(x, generator), self.label_path(z, generator)], dim=1)
-        logits: Tensor = self.head(features)
+        logits: Tensor = self.head(torch.cat([features, self.label_path(z, generator)], dim=1))
         return logits
 
 

@@ -3,13 +3,15 @@
 B batch, K classes, D embedding width, T blocks. The label is never an input of anything here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from noprop_dist.maths.process import denoise_step
+from noprop_dist.maths.process import denoise_step, expected_embedding
+from noprop_dist.model.block import Block
+from noprop_dist.model.precision import autocast
 from noprop_dist.model.readout import readout_logits
 from noprop_dist.model.spec import ModelSpec
 
@@ -44,11 +46,12 @@ class NoPropNetwork(nn.Module):
 
     Args:
         spec: what the network is made of; parameters start without values on the meta device.
+        precision: "fp32", or "bf16" for the blocks' matrix work.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, precision: str = "fp32") -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.precision = spec, precision
         schedule = spec.make_schedule()
         self.a, self.b, self.c = schedule.a.tolist(), schedule.b.tolist(), schedule.c.tolist()
         self.blocks = nn.ModuleList(spec.make_block() for _ in range(spec.num_blocks))
@@ -64,6 +67,7 @@ class NoPropNetwork(nn.Module):
         blocks: Mapping[int, Mapping[str, Tensor]],
         shared: Mapping[str, Tensor],
         device: torch.device | str = "cpu",
+        precision: str = "fp32",
     ) -> "NoPropNetwork":
         """Put trained parts together, in evaluation mode on ``device``.
 
@@ -72,8 +76,9 @@ class NoPropNetwork(nn.Module):
             blocks: by t = 1..T, block t's state dict.
             shared: ``class_embed`` (K, D), ``readout_weight`` (K, D), ``readout_bias`` (K,).
             device: where to put it.
+            precision: "fp32", or "bf16" for the blocks' matrix work.
         """
-        network = cls(spec).to_empty(device=device)
+        network = cls(spec, precision).to_empty(device=device)
         for t in range(1, spec.num_blocks + 1):
             network.block(t).load_state_dict(dict(blocks[t]))
         with torch.no_grad():
@@ -82,33 +87,49 @@ class NoPropNetwork(nn.Module):
         network.requires_grad_(False).eval()
         return network.to(memory_format=torch.channels_last)
 
-    def block(self, t: int) -> nn.Module:
+    def block(self, t: int) -> Block:
         """Block t, t = 1..T: the one place that turns the paper's t into a list position."""
         if not 1 <= t <= self.spec.num_blocks:
             raise IndexError(f"t runs from 1 to {self.spec.num_blocks}, got {t}")
-        return self.blocks[t - 1]
+        block = self.blocks[t - 1]
+        assert isinstance(block, Block)
+        return block
 
     @torch.inference_mode()
-    def trace(self, x: Tensor, generator: torch.Generator) -> Trace:
-        """Run eq. 3 from z_0 ~ N(0, I) to z_T and keep what each block says.
+    def trace(self, x: Tensor, draws: Sequence[torch.Generator]) -> list[Trace]:
+        """Run eq. 3 from z_0 ~ N(0, I) to z_T, once per noise draw; keep what each block says.
+
+        The image path of a block runs once for all draws.
 
         Args:
             x: normalised samples, float32 (B, C, H, W) in channels-last memory or (B, F).
-            generator: on x's device; draws z_0 and each step's noise.
+            draws: generators on x's device, each of z_0 and of its steps' noise.
         """
-
-        def normal() -> Tensor:
-            return torch.randn(len(x), self.spec.embed_dim, generator=generator, device=x.device)
-
-        z = [normal()]
-        block_logits, readouts = [], []
+        z = [[self._normal(x, draw)] for draw in draws]
+        block_logits: list[list[Tensor]] = [[] for _ in draws]
         for t in range(1, self.spec.num_blocks + 1):
-            logits = self.block(t)(z[-1], x).float()
-            u_hat = torch.softmax(logits, dim=1) @ self.class_embed
-            z.append(denoise_step(z[-1], u_hat, normal(), a=self.a[t], b=self.b[t], c=self.c[t]))
-            block_logits.append(logits)
-            readouts.append(self.read(z[-1]))
-        return Trace(torch.stack(z), torch.stack(block_logits), torch.stack(readouts))
+            block = self.block(t)
+            with autocast(self.precision, x.device):
+                features = block.image_path(x)
+            for steps, said, draw in zip(z, block_logits, draws, strict=True):
+                with autocast(self.precision, x.device):
+                    logits = block.classify(steps[-1], features)
+                said.append(logits.float())
+                u_hat = expected_embedding(said[-1], self.class_embed)
+                noise = self._normal(x, draw)
+                a, b, c = self.a[t], self.b[t], self.c[t]
+                steps.append(denoise_step(steps[-1], u_hat, noise, a=a, b=b, c=c))
+        return [
+            Trace(
+                torch.stack(steps),
+                torch.stack(said),
+                torch.stack([self.read(z_t) for z_t in steps[1:]]),
+            )
+            for steps, said in zip(z, block_logits, strict=True)
+        ]
+
+    def _normal(self, x: Tensor, draw: torch.Generator) -> Tensor:
+        return torch.randn(len(x), self.spec.embed_dim, generator=draw, device=x.device)
 
     def read(self, z: Tensor) -> Tensor:
         """Readout logits (B, K) of any z_t (B, D)."""

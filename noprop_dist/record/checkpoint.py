@@ -166,6 +166,28 @@ def load_newest(store: Store) -> Loaded | None:
     return None
 
 
+def find_checkpoint(path: str) -> tuple[Store, Loaded | None]:
+    """What ``path`` names: the newest good checkpoint of a run folder, or that one checkpoint.
+
+    Returns:
+        The run folder, and the checkpoint or None where there is none.
+
+    Raises:
+        UserError: what is there is damaged.
+    """
+    run, _, name = path.rstrip("/").rpartition(f"/{FOLDER}/")
+    if not run or not name or "/" in name:
+        store = Store(path)
+        return store, load_newest(store)
+    store = Store(run)
+    if not store.list(f"{FOLDER}/{name}"):
+        return store, None
+    try:
+        return store, load_checkpoint(store, name)
+    except CheckpointDamagedError as error:
+        raise UserError(f"{error}: give another checkpoint, or the run folder {run}.") from error
+
+
 def sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     """A hash of names, dtypes, shapes and values, whatever the device or memory format."""
     digest = hashlib.sha256()

@@ -19,6 +19,7 @@ from noprop_dist.data.normalise import Normalisation, normalise
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.model.precision import resolve_precision
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.store import Store
 
@@ -83,7 +84,7 @@ class TrainedNetwork:
         for index, start in enumerate(range(0, len(x), BATCH)):
             draw = torch_generator(seed, "inference", 0, index, device=self.device)
             batch = normalise(x[start : start + BATCH].to(self.device), self.normalisation)
-            trace = self.network.trace(batch, draw)
+            (trace,) = self.network.trace(batch, [draw])
             softmax = (
                 trace.mean_softmax if readout == "mean_softmax" else trace.z_T_logits.softmax(1)
             )
@@ -126,12 +127,15 @@ def save_network(
     store.write(f"{FOLDER}/network.json", json.dumps(described, indent=1).encode())
 
 
-def load_network(folder: str | Path, device: str = "cpu") -> TrainedNetwork:
+def load_network(
+    folder: str | Path, device: str = "cpu", precision: Literal["auto", "fp32", "bf16"] = "auto"
+) -> TrainedNetwork:
     """Load the network of a run folder.
 
     Args:
         folder: the run folder (or its ``model`` folder), or a URI.
         device: "cpu", "cuda" or "cuda:N".
+        precision: "auto" computes in bf16 where the device gains from it.
 
     Raises:
         UserError: there is no trained network, or its files were altered.
@@ -153,7 +157,10 @@ def load_network(folder: str | Path, device: str = "cpu") -> TrainedNetwork:
         tensors = load(data)
     except SafetensorError as error:
         raise UserError(f"{folder}: network.safetensors is not readable ({error}).") from error
-    network = NoPropNetwork(ModelSpec.from_dict(described["spec"])).to_empty(device=device)
+    place = torch.device(device)
+    network = NoPropNetwork(
+        ModelSpec.from_dict(described["spec"]), resolve_precision(precision, place)
+    ).to_empty(device=place)
     network.load_state_dict(tensors)
     network.requires_grad_(False).eval()
     network = network.to(memory_format=torch.channels_last)
@@ -162,5 +169,5 @@ def load_network(folder: str | Path, device: str = "cpu") -> TrainedNetwork:
         network,
         Normalisation(**norm),
         tuple(described["class_names"]),
-        torch.device(device),
+        place,
     )

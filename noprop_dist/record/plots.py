@@ -127,7 +127,7 @@ def plot_confusion(confusion: npt.ArrayLike, class_names: Sequence[str]) -> "Fig
 def plot_embedding(
     class_embed: Tensor,
     class_names: Sequence[str],
-    image_shape: tuple[int, int, int] | None = None,
+    image_shape: tuple[int, ...] | None = None,
 ) -> "Figure":
     """The class embeddings seen from their widest side, their distances, and themselves.
 
@@ -159,18 +159,18 @@ def plot_embedding(
 
 def plot_predictions(
     images: npt.NDArray[np.uint8],
-    labels: Sequence[int],
-    predicted: Sequence[int],
-    probabilities: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    answers: npt.NDArray[np.int64],
+    confidence: npt.NDArray[np.float32],
     class_names: Sequence[str],
 ) -> "Figure":
     """Images with the network's answers: blue where right, vermilion where wrong.
 
     Args:
         images: uint8 (B, C, H, W), C = 1 or 3, on the 0..255 scale.
-        labels: B true classes.
-        predicted: B answers.
-        probabilities: (B, K); the answer's own is shown.
+        labels: (B,) true classes.
+        answers: (B,) of the network.
+        confidence: (B,) the probability of each answer.
         class_names: K names.
     """
     columns = min(8, len(images))
@@ -181,11 +181,10 @@ def plot_predictions(
         cell.axis("off")
     for i, cell in enumerate(cells[: len(images)]):
         cell.imshow(_channels_last(images[i]), cmap="gray", vmin=0, vmax=255)
-        right = labels[i] == predicted[i]
-        truth = "" if right else f"\nnot {_short(class_names[labels[i]])}"
-        share = float(probabilities[i, predicted[i]])
+        right = labels[i] == answers[i]
+        truth = "" if right else f"\nis {_short(class_names[labels[i]])}"
         cell.set_title(
-            f"{_short(class_names[predicted[i]])}  {100 * share:.0f} %{truth}",
+            f"{_short(class_names[answers[i]])}  {100 * confidence[i]:.0f} %{truth}",
             fontsize=8,
             color=BLUE if right else VERMILION,
         )

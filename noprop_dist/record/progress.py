@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from threading import Lock
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,30 +14,44 @@ from rich.table import Table
 from rich.text import Text
 
 
-class Progress(Protocol):
-    """What a run tells whoever watches. Called from several threads."""
+@dataclass(frozen=True, kw_only=True)
+class RoundReport:
+    """An epoch that every block has finished; accuracies as fractions, None without validation.
+
+    Attributes:
+        epoch: counted from 1.
+        val_accuracy: of z_T.
+        val_mean_softmax: of the mean of the blocks' softmaxes.
+        best: the best validation accuracy of z_T so far.
+        train_loss: mean over blocks, nats.
+        lr: at the epoch's last step.
+    """
+
+    epoch: int
+    val_accuracy: float | None
+    val_mean_softmax: float | None
+    best: float | None
+    train_loss: float
+    lr: float
+
+
+class Progress:
+    """What a run tells whoever watches, from several threads; this one shows nothing."""
 
     def unit_progress(
         self, t: int, step: int, loss: float, accuracy: float, images_per_s: float
     ) -> None:
         """Block t has taken ``step`` steps of the run; loss and accuracy are the epoch's so far."""
 
-    def round_done(
-        self,
-        epoch: int,
-        val_accuracy: float | None,
-        val_mean_softmax: float | None,
-        best: float | None,
-        train_loss: float,
-        lr: float,
-    ) -> None:
-        """Every block has finished ``epoch`` (from 1) and it has been evaluated."""
+    def round_done(self, report: RoundReport) -> None:
+        """Every block has finished an epoch and it has been evaluated."""
 
     def message(self, text: str) -> None:
         """Something worth a line."""
 
     def __enter__(self) -> Self:
         """Start showing."""
+        return self
 
     def __exit__(
         self,
@@ -48,42 +62,7 @@ class Progress(Protocol):
         """Stop showing."""
 
 
-class QuietProgress:
-    """Shows nothing."""
-
-    def unit_progress(
-        self, t: int, step: int, loss: float, accuracy: float, images_per_s: float
-    ) -> None:
-        """See ``Progress``."""
-
-    def round_done(
-        self,
-        epoch: int,
-        val_accuracy: float | None,
-        val_mean_softmax: float | None,
-        best: float | None,
-        train_loss: float,
-        lr: float,
-    ) -> None:
-        """See ``Progress``."""
-
-    def message(self, text: str) -> None:
-        """See ``Progress``."""
-
-    def __enter__(self) -> Self:
-        """See ``Progress``."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """See ``Progress``."""
-
-
-class PlainProgress(QuietProgress):
+class PlainProgress(Progress):
     """One line per epoch, for logs.
 
     Args:
@@ -96,20 +75,13 @@ class PlainProgress(QuietProgress):
         self._console = console
         self._start = time.monotonic()
 
-    def round_done(
-        self,
-        epoch: int,
-        val_accuracy: float | None,
-        val_mean_softmax: float | None,
-        best: float | None,
-        train_loss: float,
-        lr: float,
-    ) -> None:
+    def round_done(self, report: RoundReport) -> None:
         """See ``Progress``."""
         self._console.print(
-            f"epoch {epoch}/{self._total}  loss {train_loss:.4f}  val z_T {percent(val_accuracy)}  "
-            f"mean softmax {percent(val_mean_softmax)}  best {percent(best)}  lr {lr:.2e}  "
-            f"{time.monotonic() - self._start:.0f} s",
+            f"epoch {report.epoch}/{self._total}  loss {report.train_loss:.4f}  "
+            f"val z_T {percent(report.val_accuracy)}  "
+            f"mean softmax {percent(report.val_mean_softmax)}  best {percent(report.best)}  "
+            f"lr {report.lr:.2e}  {time.monotonic() - self._start:.0f} s",
             soft_wrap=True,
             highlight=False,
         )
@@ -127,7 +99,7 @@ class _Row:
     images_per_s: float
 
 
-class LiveProgress(QuietProgress):
+class LiveProgress(Progress):
     """A table that redraws itself: a row per block, the validation accuracy on top.
 
     Args:
@@ -168,23 +140,15 @@ class LiveProgress(QuietProgress):
         with self._lock:
             self._rows[t] = _Row(step, loss, accuracy, images_per_s)
 
-    def round_done(
-        self,
-        epoch: int,
-        val_accuracy: float | None,
-        val_mean_softmax: float | None,
-        best: float | None,
-        train_loss: float,
-        lr: float,
-    ) -> None:
+    def round_done(self, report: RoundReport) -> None:
         """See ``Progress``."""
         with self._lock:
             self._headline = Text.assemble(
-                f"epoch {epoch}/{self._epochs}  validation: z_T ",
-                (percent(val_accuracy), "bold green"),
+                f"epoch {report.epoch}/{self._epochs}  validation: z_T ",
+                (percent(report.val_accuracy), "bold green"),
                 "  mean softmax ",
-                (percent(val_mean_softmax), "bold green"),
-                f"  best {percent(best)}  lr {lr:.2g}",
+                (percent(report.val_mean_softmax), "bold green"),
+                f"  best {percent(report.best)}  lr {report.lr:.2g}",
                 no_wrap=True,
                 overflow="ellipsis",
             )
@@ -277,7 +241,7 @@ def make_progress(
 ) -> Progress:
     """The view that fits: none, a live table on a terminal, or plain lines. Writes to stderr."""
     if quiet:
-        return QuietProgress()
+        return Progress()
     console = Console(stderr=True)
     if console.is_terminal:
         return LiveProgress(num_blocks, total_epochs, steps_per_epoch, first_step, console)

@@ -58,11 +58,6 @@ class TrainResult:
         return cls(**(values | {"test_accuracy": accuracy}))
 
 
-def shares(counts: list[list[int]], total: int) -> list[float]:
-    """Per t, right answers over all draws as a share of all answers."""
-    return [sum(right) / total for right in zip(*counts, strict=True)]
-
-
 def accuracy_over(draws: list[float]) -> Accuracy:
     """Mean and standard error of at least two draws."""
     mean = sum(draws) / len(draws)

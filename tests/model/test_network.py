@@ -36,7 +36,7 @@ def network(spec: ModelSpec = SPEC) -> NoPropNetwork:
 
 def test_inference_is_equation_3_step_by_step() -> None:
     net, x = network(), torch.randn(5, 1, 8, 8)
-    trace = net.trace(x, torch.Generator().manual_seed(0))
+    (trace,) = net.trace(x, [torch.Generator().manual_seed(0)])
     draw = torch.Generator().manual_seed(0)
     schedule = SPEC.make_schedule()
     z = torch.randn(5, 10, generator=draw)
@@ -52,8 +52,12 @@ def test_inference_is_equation_3_step_by_step() -> None:
 
 def test_one_generator_state_gives_one_answer() -> None:
     net, x = network(), torch.randn(5, 1, 8, 8)
-    first, second = (net.trace(x, torch.Generator().manual_seed(7)) for _ in range(2))
-    assert torch.equal(first.z, second.z)
+    draws = [torch.Generator().manual_seed(seed) for seed in (7, 8, 7)]
+    first, other, alike = net.trace(x, draws)
+    (alone,) = net.trace(x, [torch.Generator().manual_seed(7)])
+    assert torch.equal(first.z, alike.z)
+    assert torch.equal(first.z, alone.z)
+    assert not torch.equal(first.z, other.z)
 
 
 @pytest.mark.parametrize("t", [0, 4])
@@ -89,4 +93,4 @@ def test_radial_readout_is_a_posterior_of_normals() -> None:
 
 def test_unknown_readout_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown readout"):
-        network(replace(SPEC, readout="tree")).trace(torch.randn(2, 1, 8, 8), torch.Generator())
+        network(replace(SPEC, readout="tree")).trace(torch.randn(2, 1, 8, 8), [torch.Generator()])

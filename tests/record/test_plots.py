@@ -127,11 +127,11 @@ def test_prototypes_are_drawn_as_images(tmp_path: Path, shape: tuple[int, int, i
 @pytest.mark.parametrize("channels", [1, 3])
 def test_predictions_tell_right_from_wrong(tmp_path: Path, channels: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (11, channels, 8, 8), dtype=np.uint8)
-    probabilities = np.full((11, 3), 0.25, dtype=np.float32)
-    probabilities[:, 1] = 0.5
-    figure = plot_predictions(images, [1] * 10 + [2], [1] * 11, probabilities, ["a", "b", "c"])
+    labels, answers = np.array([1] * 10 + [2]), np.ones(11, np.int64)
+    confidence = np.full(11, 0.5, dtype=np.float32)
+    figure = plot_predictions(images, labels, answers, confidence, ["a", "b", "c"])
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles[:11] == ["b  50 %"] * 10 + ["b  50 %\nnot c"]
+    assert titles[:11] == ["b  50 %"] * 10 + ["b  50 %\nis c"]
     assert figure.axes[10].title.get_color() != figure.axes[0].title.get_color()
     picture(figure, tmp_path)
 

@@ -1,0 +1,97 @@
+"""From trained blocks to what a run leaves behind: the network, its numbers and its pictures."""
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+
+from noprop_dist.data.shards import Rows
+from noprop_dist.engine.evaluate import EvalResult, confusion_matrix
+from noprop_dist.engine.job import Splits
+from noprop_dist.engine.rounds import Rounds
+from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.record import plots
+from noprop_dist.record.checkpoint import sha256_of_tensors
+from noprop_dist.record.export import save_network
+from noprop_dist.record.result import TrainResult, accuracy_over, versions
+from noprop_dist.record.store import Store
+
+PICTURED = 24  # images on the picture of predictions, half of them mistakes where there are enough
+
+
+def finish(
+    rounds: Rounds, test: EvalResult, splits: Splits, store: Store, num_skipped: int
+) -> TrainResult:
+    """Write ``model/``, ``plots/`` and, last, ``result.json``, which says that the run is done.
+
+    Raises:
+        UserError: the run folder cannot be written to.
+    """
+    job = rounds.job
+    weights, shared = rounds.final()
+    network = NoPropNetwork.assemble(job.spec, weights, shared)
+    save_network(store, network, job.normalisation, job.class_names)
+    labels = splits.test.labels
+    total = len(test.answers) * len(test.mean_softmax)
+    result = TrainResult(
+        folder=store.root,
+        test_accuracy={
+            "z_T": accuracy_over(test.accuracy_z_T),
+            "mean_softmax": accuracy_over(test.accuracy_mean_softmax),
+        },
+        accuracy_after_t=(test.after_t.sum(axis=0) / total).tolist(),
+        block_accuracy=(test.block.sum(axis=0) / total).tolist(),
+        block_sha256={str(t): sha256_of_tensors(rounds.latest[t].tensors) for t in rounds.blocks},
+        confusion=confusion_matrix(labels, test.answers, job.spec.num_classes).tolist(),
+        train_seconds=rounds.train_seconds,
+        epochs=rounds.round,
+        config=job.config.to_dict(),
+        versions=versions(),
+        precision=job.precision,
+        num_skipped=num_skipped,
+    )
+    _draw(rounds, result, test, splits, store)
+    store.write("result.json", json.dumps(result.to_dict(), indent=1).encode())
+    return result
+
+
+def _draw(
+    rounds: Rounds, result: TrainResult, test: EvalResult, splits: Splits, store: Store
+) -> None:
+    job = rounds.job
+    images = not splits.test.is_vector
+    pictured = images and job.spec.embedding_type == "prototype"
+    image_shape = job.spec.sample_shape if pictured else None
+    class_embed = rounds.final()[1]["class_embed"]
+    figures = {
+        "history": plots.plot_history(rounds.history),
+        "denoising": plots.plot_denoising(result.accuracy_after_t, result.block_accuracy),
+        "confusion": plots.plot_confusion(result.confusion, job.class_names),
+        "embedding": plots.plot_embedding(class_embed, job.class_names, image_shape),
+    }
+    if images:
+        rows = telling_rows(splits.test.labels, test.answers, test.confidence)
+        x, y = splits.test.take(rows)
+        figures["predictions"] = plots.plot_predictions(
+            x, y, test.answers[rows], test.confidence[rows], job.class_names
+        )
+    for name, figure in figures.items():
+        plots.save_figure(store, f"plots/{name}.png", figure)
+
+
+def telling_rows(
+    labels: Rows, answers: Rows, confidence: npt.NDArray[np.float32], count: int = PICTURED
+) -> Rows:
+    """Rows worth looking at: the surest mistakes, then the least sure hits.
+
+    Args:
+        labels: int64 (N,).
+        answers: int64 (N,).
+        confidence: float32 (N,), the probability of the answer.
+        count: how many rows, at most half of them mistakes.
+    """
+    right = answers == labels
+    order = np.argsort(confidence, kind="stable")
+    mistakes = order[~right[order]][::-1][: count // 2]
+    hits = order[right[order]][: count - len(mistakes)]
+    return np.concatenate([mistakes, hits])
