@@ -1,46 +1,57 @@
-"""Measure the project against plain baselines: ``python jobs/benchmark.py engine``."""
+"""Measure the project's claims: ``python jobs/benchmark.py engine`` or ``sharing``."""
 
-import argparse
 import json
+import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 # The working directory's code, also where another version is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # PyTorch's profiler talks on standard error
+
+import tyro
+
+from noprop_dist.benchmarks.options import EngineBenchmark, SharingBenchmark
+from noprop_dist.errors import UserError
+
+Benchmark = (
+    Annotated[EngineBenchmark, tyro.conf.subcommand("engine")]
+    | Annotated[SharingBenchmark, tyro.conf.subcommand("sharing")]
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure one of the project's claims.
+
+    Attributes:
+        benchmark: Which one.
+        json: Print the result as one JSON object on the last line.
+    """
+
+    benchmark: tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[Benchmark]]
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
 def main() -> int:
     """Run one benchmark and print what it measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
-    engine = commands.add_parser("engine", help="the engine against a plain PyTorch loop")
-    engine.add_argument("--steps", type=int, default=20, help="steps a measurement (default: 20)")
-    engine.add_argument("--repeats", type=int, default=5, help="measurements a side (default: 5)")
-    engine.add_argument("--batch-size", type=int, default=128, help="images a step (default: 128)")
-    engine.add_argument("--threads", type=int, default=2, help="threads a side (default: 2)")
-    engine.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args()
-    for name in ("steps", "repeats", "threads"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} must be at least 1")
+    try:
+        options = tyro.cli(Options, description=__doc__, config=(tyro.conf.CascadeSubcommandArgs,))
+        options.benchmark.check()
+        if isinstance(options.benchmark, EngineBenchmark):
+            from noprop_dist.benchmarks.engine import benchmark_engine, render
 
-    from noprop_dist.benchmark import EngineBenchmark, benchmark_engine
+            measured = benchmark_engine(options.benchmark)
+        else:
+            from noprop_dist.benchmarks.sharing import compare_sharing, render
 
-    measured = benchmark_engine(
-        EngineBenchmark(
-            steps=args.steps,
-            repeats=args.repeats,
-            batch_size=args.batch_size,
-            threads=args.threads,
-        )
-    )
-    if args.json:
-        print(json.dumps(measured))
-    else:
-        print(f"engine        {measured['engine']:8,.0f} block-images/s")
-        print(f"plain loop    {measured['plain']:8,.0f} block-images/s")
-        print(f"ratio         {measured['ratio']:8.2f}  (median of {args.repeats} pairs)")
-        print(f"convolutions and products: {measured['matrix_share']:.0%} of the engine's time")
+            measured = compare_sharing(options.benchmark)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(measured) if options.json else render(measured))
     return 0
 
 

@@ -19,4 +19,23 @@ def test_bad_number_exits_with_2(repo: Path) -> None:
     job = [sys.executable, str(repo / "jobs/benchmark.py"), "engine", "--steps", "0"]
     done = subprocess.run(job, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
-    assert "--steps must be at least 1" in done.stderr
+    assert done.stderr == "error: --steps must be at least 1, got 0.\n"
+
+
+def test_sharing_benchmark_measures_every_way(repo: Path) -> None:
+    job = [sys.executable, str(repo / "jobs/benchmark.py"), "sharing", "--json"]
+    small = "--images 400 --epochs 2 --seeds 2 --num-blocks 2 --batch-size 64 --freeze-after 1"
+    done = subprocess.run(
+        [*job, *small.split()], capture_output=True, text=True, timeout=240, check=True
+    )
+    measured = json.loads(done.stdout.splitlines()[-1])
+    assert len(measured["ways"]) == 5
+    for row in measured["ways"].values():
+        assert row["mean_softmax"] > 0.2  # chance is 0.1
+        assert len(set(row["z_T_by_seed"])) == 2
+        assert 0 < row["min_distance"] <= row["mean_distance"]
+    frozen, averaged = (
+        measured["ways"][way]["min_distance"]
+        for way in ("averaged for 1, then frozen", "averaged every epoch")
+    )
+    assert frozen != averaged

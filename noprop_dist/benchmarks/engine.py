@@ -3,7 +3,6 @@
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from noprop_dist.benchmarks.options import EngineBenchmark
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
 from noprop_dist.engine.executor import LocalExecutor
@@ -24,23 +24,6 @@ from noprop_dist.maths.process import expected_embedding, noise_label
 from noprop_dist.model.block import WIDTH, LabelPath
 
 MATRIX_OPERATIONS = ("convolution", "aten::mm", "aten::addmm", "aten::bmm")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineBenchmark:
-    """What to measure.
-
-    Attributes:
-        steps: of one block in one measurement.
-        repeats: measurements of each side, alternating.
-        batch_size: images per step.
-        threads: CPU threads that each side may use.
-    """
-
-    steps: int = 20
-    repeats: int = 5
-    batch_size: int = 128
-    threads: int = 2
 
 
 class PlainBlock(nn.Module):
@@ -98,8 +81,23 @@ def benchmark_engine(options: EngineBenchmark) -> dict[str, Any]:
         "matrix_share": _matrix_share(rounds, splits, device, options),
         "precision": job.precision,
         "threads": options.threads,
+        "cpus_per_worker": options.cpus_per_worker,
         "torch": torch.__version__,
     }
+
+
+def render(measured: dict[str, Any]) -> str:
+    """The result in a few lines."""
+    units = measured["threads"] // measured["cpus_per_worker"]
+    return "\n".join(
+        [
+            f"engine        {measured['engine']:8,.0f} block-images/s ({measured['precision']}, "
+            f"{units} units at once)",
+            f"plain loop    {measured['plain']:8,.0f} block-images/s (fp32)",
+            f"ratio         {measured['ratio']:8.2f}  (median of {len(measured['ratios'])} pairs)",
+            f"convolutions and products: {measured['matrix_share']:.0%} of the engine's time",
+        ]
+    )
 
 
 def _random_job(options: EngineBenchmark, device: torch.device) -> tuple[Job, Splits]:
@@ -115,12 +113,14 @@ def _random_job(options: EngineBenchmark, device: torch.device) -> tuple[Job, Sp
 def _time_engine(
     rounds: Rounds, splits: Splits, device: torch.device, options: EngineBenchmark
 ) -> float:
-    executor = LocalExecutor(rounds.job, splits, device, slots=options.threads, threads=1)
+    slots, threads = options.threads // options.cpus_per_worker, options.cpus_per_worker
+    executor = LocalExecutor(rounds.job, splits, device, slots=slots, threads=threads)
     try:
         start = time.perf_counter()
-        for t in range(1, options.threads + 1):
-            executor.submit(Unit(rounds.latest[t], options.steps))
-        left = options.threads
+        for i in range(slots):
+            # More slots than blocks train a block twice, from the same snapshot.
+            executor.submit(Unit(rounds.latest[1 + i % len(rounds.blocks)], options.steps))
+        left = slots
         while left:
             for done in executor.wait(1.0):
                 if done.error is not None:
@@ -129,7 +129,7 @@ def _time_engine(
         seconds = time.perf_counter() - start
     finally:
         executor.close()
-    return options.threads * options.steps * options.batch_size / seconds
+    return slots * options.steps * options.batch_size / seconds
 
 
 def _plain_loop(train: Split, options: EngineBenchmark) -> Callable[[], None]:
@@ -174,7 +174,7 @@ def _matrix_share(
     rounds: Rounds, splits: Splits, device: torch.device, options: EngineBenchmark
 ) -> float:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(options.cpus_per_worker)
     try:
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             run_unit(

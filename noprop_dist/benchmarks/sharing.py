@@ -1,0 +1,257 @@
+"""How learned class embeddings may be shared by the blocks: Algorithm 1 as printed, and others.
+
+Every way takes as many steps of every block, at a constant learning rate, on the same images; and
+every network is evaluated by the same code. T blocks, class embeddings W (K, D).
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from noprop_dist.benchmarks.options import SharingBenchmark
+from noprop_dist.config import TrainConfig
+from noprop_dist.data import load_dataset, normalise
+from noprop_dist.engine.evaluate import EvalResult, Weights, eval_units, merge, run_eval
+from noprop_dist.engine.executor import LocalExecutor
+from noprop_dist.engine.job import Job, Splits, make_job, resolve_device
+from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.snapshot import Shared, first_shared
+from noprop_dist.engine.unit import UnitResult, epoch_order
+from noprop_dist.maths.algorithm1 import Algorithm1
+from noprop_dist.maths.embedding import embedding_distances, learned_embedding
+from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.block import init_block
+from noprop_dist.model.precision import autocast
+
+Trained = tuple[Weights, Shared]
+DRAWS = 5
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run's job and data, and how many units the engine may train at once."""
+
+    job: Job
+    splits: Splits
+    device: torch.device
+    workers: int
+
+
+def compare_sharing(options: SharingBenchmark) -> dict[str, Any]:
+    """Train and evaluate every way.
+
+    Returns:
+        ``ways``: by way, means over seeds of ``z_T`` and ``mean_softmax`` (test accuracy as a
+        fraction, itself the mean of 5 noise draws), ``min_distance`` and ``mean_distance`` between
+        two class embeddings, ``seconds`` of training, and ``z_T_by_seed``.
+
+    Raises:
+        UserError: the data set cannot be used.
+    """
+    ways: dict[str, Callable[[_Run], Trained]] = {
+        "Algorithm 1 as printed": _printed,
+        "in turn, own moments of W per block": _own_moments,
+        "one step on the sum over t": _summed,
+        "averaged every epoch": _averaged,
+        f"averaged for {options.freeze_after}, then frozen": _averaged,
+    }
+    rows: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    for seed in range(options.seeds):
+        for way, train in ways.items():
+            freeze = options.freeze_after if "frozen" in way else None
+            run = _prepare(options, seed, freeze)
+            start = time.perf_counter()
+            weights, shared = train(run)
+            rows[way].append(_measure(run, weights, shared, time.perf_counter() - start))
+    return {
+        "ways": {
+            way: {name: statistics.fmean(row[name] for row in found) for name in found[0]}
+            | {"z_T_by_seed": [row["z_T"] for row in found]}
+            for way, found in rows.items()
+        },
+        "dataset": options.dataset,
+        "images": len(run.splits.train),
+        "epochs": options.epochs,
+        "seeds": options.seeds,
+        "precision": run.job.precision,
+        "torch": torch.__version__,
+    }
+
+
+def render(measured: dict[str, Any]) -> str:
+    """The result as a table."""
+    head = f"{'way':<38}{'z_T, %':>8}{'mean softmax, %':>17}{'min / mean distance':>21}{'s':>6}"
+    lines = [
+        f"{way:<38}{100 * row['z_T']:>8.2f}{100 * row['mean_softmax']:>17.2f}"
+        f"{row['min_distance']:>14.2f} / {row['mean_distance']:.2f}{row['seconds']:>6.0f}"
+        for way, row in measured["ways"].items()
+    ]
+    return "\n".join([head, *lines])
+
+
+def _prepare(options: SharingBenchmark, seed: int, freeze_after: int | None) -> _Run:
+    config = TrainConfig(
+        dataset=options.dataset,
+        max_train_images=options.images,
+        val_fraction=0.0,
+        embedding_type="learned",
+        embedding_dim=options.embedding_dim,
+        num_blocks=options.num_blocks,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        lr_schedule="constant",
+        warmup_epochs=0.0,
+        freeze_after=freeze_after,
+        seed=seed,
+        no_cuda=True,
+    )
+    device = resolve_device(config)
+    dataset = load_dataset(config.dataset, max_train_images=options.images, seed=seed)
+    job, splits = make_job(config, dataset, device)
+    return _Run(job, splits, device, options.workers)
+
+
+class _Cast(nn.Module):
+    """A block whose matrix work is in the run's precision, as the engine's is."""
+
+    def __init__(self, block: nn.Module, job: Job, device: torch.device) -> None:
+        super().__init__()
+        self.block, self.job, self.device = block, job, device
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        with autocast(self.job.precision, self.device):
+            logits: Tensor = self.block(z, x)
+        return logits.float()
+
+
+def _algorithm(run: _Run) -> Algorithm1:
+    job, seed = run.job, run.job.config.seed
+    torch.manual_seed(seed)
+    start = _start(job)
+    readout = nn.Linear(job.spec.embed_dim, job.spec.num_classes)
+    with torch.no_grad():
+        readout.weight.copy_(start["readout_weight"])
+        readout.bias.copy_(start["readout_bias"])
+    blocks = [
+        _Cast(init_block(job.spec.make_block(), torch_generator(seed, "init", t)), job, run.device)
+        for t in range(1, job.spec.num_blocks + 1)
+    ]
+    w = start["class_embed"].requires_grad_()
+    return Algorithm1(blocks, w, readout, job.spec.make_schedule(), job.config.eta)
+
+
+def _start(job: Job) -> Shared:
+    generator = torch_generator(job.config.seed, "embedding")
+    return first_shared(learned_embedding(job.spec.num_classes, job.spec.embed_dim, generator))
+
+
+def _batches(run: _Run, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    order = epoch_order(run.job, 0, epoch, len(run.splits.train))
+    size = run.job.config.batch_size
+    for step in range(run.job.steps_per_epoch):
+        x, y = run.splits.train.take(order[step * size : (step + 1) * size])
+        yield normalise(torch.from_numpy(x), run.job.normalisation), torch.from_numpy(y)
+
+
+def _trained(algorithm: Algorithm1) -> Trained:
+    weights: Weights = {}
+    for t, cast in enumerate(algorithm.blocks, start=1):
+        assert isinstance(cast, _Cast)
+        weights[t] = cast.block.state_dict()
+    readout = algorithm.readout.state_dict()
+    shared = {
+        "class_embed": algorithm.class_embed.detach(),
+        "readout_weight": readout["weight"],
+        "readout_bias": readout["bias"],
+    }
+    return weights, shared
+
+
+def _printed(run: _Run) -> Trained:
+    algorithm, config = _algorithm(run), run.job.config
+    optimizers = algorithm.optimizers(config.lr, config.weight_decay)
+    for epoch in range(config.epochs):
+        algorithm.train_epoch(_batches(run, epoch), optimizers)
+    return _trained(algorithm)
+
+
+def _own_moments(run: _Run) -> Trained:
+    """As printed, but W and the readout have moments of their own for every block."""
+    algorithm, config = _algorithm(run), run.job.config
+    shared = [algorithm.class_embed, *algorithm.readout.parameters()]
+    optimizers = [
+        torch.optim.AdamW(
+            [*block.train().parameters(), *shared], lr=config.lr, weight_decay=config.weight_decay
+        )
+        for block in algorithm.blocks
+    ]
+    for epoch in range(config.epochs):
+        batches = list(_batches(run, epoch))
+        for t, optimizer in enumerate(optimizers, start=1):
+            for x, y in batches:
+                optimizer.zero_grad()
+                algorithm.loss(t, x, y, torch.randn_like).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+    return _trained(algorithm)
+
+
+def _summed(run: _Run) -> Trained:
+    """One optimiser, one step of everything on the sum of all blocks' losses."""
+    algorithm, config = _algorithm(run), run.job.config
+    parameters: list[Tensor] = [algorithm.class_embed, *algorithm.readout.parameters()]
+    parameters += [p for block in algorithm.blocks for p in block.train().parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    for epoch in range(config.epochs):
+        for x, y in _batches(run, epoch):
+            optimizer.zero_grad()
+            for t in range(1, len(algorithm.blocks) + 1):
+                algorithm.loss(t, x, y, torch.randn_like).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    return _trained(algorithm)
+
+
+def _averaged(run: _Run) -> Trained:
+    """The engine's rounds."""
+    rounds = Rounds(run.job, _start(run.job))
+    rounds.start()
+    executor = LocalExecutor(run.job, run.splits, run.device, slots=run.workers, threads=1)
+    try:
+        for _ in range(run.job.config.epochs):
+            for t in rounds.blocks:
+                unit = rounds.next_unit(t)
+                assert unit is not None
+                executor.submit(unit)
+            left = len(rounds.blocks)
+            while left:
+                for done in executor.wait(1.0):
+                    if done.error is not None:
+                        raise done.error
+                    assert isinstance(done.result, UnitResult)
+                    rounds.take(done.result.snapshot, 0.0)
+                    left -= 1
+            rounds.close(None)
+    finally:
+        executor.close()
+    return rounds.final()
+
+
+def _measure(run: _Run, weights: Weights, shared: Shared, seconds: float) -> dict[str, float]:
+    num_test = len(run.splits.test)
+    units = eval_units(0, "test", num_test, weights, shared, DRAWS)
+    results: list[EvalResult] = [
+        run_eval(unit, run.job, run.splits.test, run.device) for unit in units
+    ]
+    test = merge(results)
+    smallest, mean = embedding_distances(shared["class_embed"])
+    return {
+        "z_T": statistics.fmean(test.accuracy_z_T),
+        "mean_softmax": statistics.fmean(test.accuracy_mean_softmax),
+        "min_distance": smallest,
+        "mean_distance": mean,
+        "seconds": seconds,
+    }
