@@ -15,7 +15,7 @@ from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitResult
 from noprop_dist.errors import UserError
-from noprop_dist.record.checkpoint import save_checkpoint
+from noprop_dist.record.checkpoint import CheckpointWriter
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.progress import Progress, RoundReport
@@ -82,6 +82,7 @@ class Coordinator:
         self._to_evaluate: list[EvalUnit] = []
         self._parts: dict[int, list[EvalResult]] = {}
         self._evaluated: dict[int, EvalResult | None] = {}
+        self._writer = CheckpointWriter(record.store, rounds.job.config.keep_checkpoints)
         self._closed_since_save = 0
         self._saved_at = time.monotonic()
         self._since = time.monotonic()
@@ -98,20 +99,28 @@ class Coordinator:
             UserError: a block's loss became NaN or infinite, or the disk is full.
         """
         self._since = time.monotonic()
+        try:
+            self._run()
+            self._log_checkpoint(wait=True)
+            self._save()
+            self._log_checkpoint(wait=True)
+        finally:
+            self._writer.close()
+        return not self.stopping or self._is_finished()
+
+    def _run(self) -> None:
         rounds = self.rounds
-        first_open = rounds.ends.get(rounds.round, {})
-        if len(first_open) == len(rounds.blocks):
+        if len(rounds.ends.get(rounds.round, ())) == len(rounds.blocks):
             self._round_ended(rounds.round)
         while True:
             self._submit_ready()
             if not self._running:
-                break
+                return
             for done in self.executor.wait(WAIT_S):
                 self._take(done)
-            if not self.stopping and time.monotonic() - self._saved_at > SAVE_EVERY_S:
-                self.save()
-        self.save()
-        return not self.stopping or self._is_finished()
+            self._log_checkpoint()
+            if self._is_save_due() and not self.stopping:
+                self._save()
 
     def _is_finished(self) -> bool:
         rounds = self.rounds
@@ -205,20 +214,28 @@ class Coordinator:
             self._closed_since_save += 1
             if self._is_finished():
                 self.executor.stop()
-            elif self._closed_since_save >= rounds.job.config.save_every:
-                self.save()
 
-    def save(self) -> None:
-        """Write a checkpoint of where every block stands."""
+    def _is_save_due(self) -> bool:
+        """Never while a checkpoint is being written: a slow disk gets fewer, not a queue."""
+        due = (
+            self._closed_since_save >= self.rounds.job.config.save_every
+            or time.monotonic() - self._saved_at > SAVE_EVERY_S
+        )
+        return due and not self._writer.busy
+
+    def _save(self) -> None:
+        """Begin to write a checkpoint of where every block stands."""
         now = time.monotonic()
         self.rounds.train_seconds += now - self._since
         self._since = self._saved_at = now
         self._closed_since_save = 0
         parts, state = self.rounds.save()
-        name = f"step-{sum(state['steps'].values()):010d}"
-        keep = self.rounds.job.config.keep_checkpoints
-        save_checkpoint(self.record.store, name, parts, state, keep=keep)
-        self.record.events.write("checkpoint", name=name)
+        self._writer.start(f"step-{sum(state['steps'].values()):010d}", parts, state)
+
+    def _log_checkpoint(self, wait: bool = False) -> None:
+        name = self._writer.take(wait)
+        if name is not None:
+            self.record.events.write("checkpoint", name=name)
 
     def _fail(self, error: BaseException) -> None:
         if not isinstance(error, NonFiniteLossError):

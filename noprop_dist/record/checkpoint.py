@@ -7,6 +7,7 @@ not exist as far as loading goes.
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import Any
@@ -103,6 +104,47 @@ def _free_name(store: Store, name: str) -> str:
     free = next(n for n in chain([name], numbered) if not _is_complete(store, n))
     store.delete_tree(f"{FOLDER}/{free}")
     return free
+
+
+class CheckpointWriter:
+    """Writes checkpoints in a thread: tensors of a snapshot never change, so nobody need wait.
+
+    Args:
+        store: the run folder.
+        keep: how many checkpoints to keep, at least 1.
+    """
+
+    def __init__(self, store: Store, keep: int) -> None:
+        self._store, self._keep = store, keep
+        self._pool = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[str] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a checkpoint is being written, or waits to be taken."""
+        return self._writing is not None
+
+    def start(self, name: str, parts: Parts, state: Mapping[str, Any]) -> None:
+        """Begin to write, as ``save_checkpoint`` does; not while busy."""
+        assert not self.busy, "the last checkpoint was not taken"
+        self._writing = self._pool.submit(
+            save_checkpoint, self._store, name, parts, state, keep=self._keep
+        )
+
+    def take(self, wait: bool = False) -> str | None:
+        """The name of a checkpoint written since the last call, or None.
+
+        Raises:
+            UserError: it could not be written.
+        """
+        if self._writing is None or not (wait or self._writing.done()):
+            return None
+        writing, self._writing = self._writing, None
+        return writing.result()
+
+    def close(self) -> None:
+        """Let a checkpoint that is being written be finished."""
+        self._pool.shutdown(wait=True)
 
 
 def load_checkpoint(store: Store, name: str) -> Loaded:
