@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ from noprop_dist.maths.embedding import (
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.record.checkpoint import find_checkpoint, load_newest
 from noprop_dist.record.events import EventLog
-from noprop_dist.record.progress import Progress, make_progress
+from noprop_dist.record.progress import Progress, make_progress, say
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.store import Store
 
@@ -62,9 +63,11 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
     store = Store(run_folder(config))
     finished = _finished_result(config, store)
     if finished is not None:
+        if not config.quiet:
+            say(f"{store.root} holds this run, finished: nothing to train")
         return finished
     job, splits, device, num_skipped = _prepare(config)
-    rounds, notes = start_or_resume(job, splits, store)
+    rounds, start = start_or_resume(job, splits, store)
     progress = make_progress(
         quiet=config.quiet,
         num_blocks=job.spec.num_blocks,
@@ -76,13 +79,26 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
     record = Record(store, EventLog(store), progress, config.history)
     try:
         with progress:
-            for note in notes:
-                progress.message(note)
+            if num_skipped:
+                progress.warn(f"left out {num_skipped} bad images of {config.dataset}")
+            _tell_start(start, rounds, record)
             _train(rounds, executor, record, splits, shuffled_order)
             test = evaluate_test(rounds, executor, len(splits.test))
     finally:
         executor.close()
     return finish(rounds, test, splits, store, num_skipped)
+
+
+def _tell_start(start: "Start", rounds: Rounds, record: Record) -> None:
+    for problem in start.problems:
+        record.progress.warn(problem)
+    steps = {str(t): snapshot.step for t, snapshot in rounds.latest.items()}
+    if start.checkpoint is not None:
+        share = sum(steps.values()) / (rounds.job.total_steps * len(steps))
+        record.progress.message(f"going on from {start.checkpoint}: {share:.0%} trained")
+    record.events.write(
+        "run_started", checkpoint=start.checkpoint, problems=list(start.problems), steps=steps
+    )
 
 
 def _prepare(config: TrainConfig) -> tuple[Job, Splits, torch.device, int]:
@@ -150,7 +166,7 @@ def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:
     if not store.exists("result.json"):
         return None
     try:
-        result = TrainResult.from_dict(json.loads(store.read("result.json")))
+        result = TrainResult.from_dict(json.loads(store.read("result.json")), store.root)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{store.root}/result.json is not readable ({error}).") from error
     _check_same(config, result.config, store.root)
@@ -171,8 +187,16 @@ def _check_same(config: TrainConfig, other: dict[str, Any], where: str) -> None:
         )
 
 
-def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, list[str]]:
-    """The state to go on from, and what to say about it.
+@dataclass(frozen=True)
+class Start:
+    """Where a run began: the checkpoint it goes on from, and damaged newer ones it passed over."""
+
+    checkpoint: str | None = None
+    problems: tuple[str, ...] = ()
+
+
+def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, Start]:
+    """The state to go on from, and what it is.
 
     Raises:
         UserError: a checkpoint of another configuration, or none that is good.
@@ -189,12 +213,10 @@ def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, lis
     if loaded is None:
         rounds = Rounds(job, first_shared(_class_embed(job, splits)))
         rounds.start()
-        return rounds, []
+        return rounds, Start()
     _check_same(job.config, loaded.state["config"], source.root)
     rounds = Rounds.restore(job, loaded.parts, loaded.state)
-    steps = sum(s.step for s in rounds.latest.values())
-    total = job.total_steps * job.spec.num_blocks
-    return rounds, [*loaded.problems, f"going on from {loaded.name}: {steps / total:.0%} trained"]
+    return rounds, Start(loaded.name, loaded.problems)
 
 
 def _class_embed(job: Job, splits: Splits) -> torch.Tensor:

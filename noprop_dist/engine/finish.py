@@ -51,7 +51,9 @@ def finish(
         num_skipped=num_skipped,
     )
     _draw(rounds, result, test, splits, store)
-    store.write("result.json", json.dumps(result.to_dict(), indent=1).encode())
+    # Without the folder's name: a run folder can be moved.
+    numbers = {k: v for k, v in result.to_dict().items() if k != "folder"}
+    store.write("result.json", json.dumps(numbers, indent=1).encode())
     return result
 
 

@@ -196,7 +196,7 @@ def load_newest(store: Store) -> Loaded | None:
         try:
             loaded = load_checkpoint(store, name)
         except CheckpointDamagedError as error:
-            problems.append(f"{error}; falling back to the one before it.")
+            problems.append(f"{error}; falling back to the one before it")
             continue
         return Loaded(name, loaded.parts, loaded.state, tuple(problems))
     # A run killed during its first checkpoint has nothing to lose: it starts afresh.

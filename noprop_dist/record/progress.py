@@ -49,6 +49,10 @@ class Progress:
     def message(self, text: str) -> None:
         """Something worth a line."""
 
+    def warn(self, text: str) -> None:
+        """Something that a quiet run says too."""
+        say(f"warning: {text}")
+
     def __enter__(self) -> Self:
         """Start showing."""
         return self
@@ -89,6 +93,10 @@ class PlainProgress(Progress):
     def message(self, text: str) -> None:
         """See ``Progress``."""
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def warn(self, text: str) -> None:
+        """See ``Progress``."""
+        self.message(f"warning: {text}")
 
 
 @dataclass
@@ -157,6 +165,10 @@ class LiveProgress(Progress):
         """See ``Progress``."""
         self._live.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
+    def warn(self, text: str) -> None:
+        """See ``Progress``."""
+        self.message(f"warning: {text}")
+
     def _view(self) -> Group:
         """The table as it stands; blocks that do not fit on the screen share its last row."""
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -224,6 +236,11 @@ class LiveProgress(Progress):
         """See ``Progress``."""
         self._closing = True
         self._live.__exit__(kind, error, trace)
+
+
+def say(text: str) -> None:
+    """A line on standard error."""
+    Console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def percent(fraction: float | None) -> str:

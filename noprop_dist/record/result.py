@@ -17,7 +17,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The numbers of a finished run; ``result.json`` holds the same fields.
+    """The numbers of a finished run; ``result.json`` holds the same fields but the folder.
 
     Attributes:
         folder: the run folder.
@@ -52,10 +52,10 @@ class TrainResult:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "TrainResult":
-        """The inverse of ``to_dict``."""
+    def from_dict(cls, values: dict[str, Any], folder: str) -> "TrainResult":
+        """The numbers of ``result.json``, found in ``folder``."""
         accuracy = {k: Accuracy(**v) for k, v in values["test_accuracy"].items()}
-        return cls(**(values | {"test_accuracy": accuracy}))
+        return cls(**(values | {"test_accuracy": accuracy, "folder": folder}))
 
 
 def accuracy_over(draws: list[float]) -> Accuracy:

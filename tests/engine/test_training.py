@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -89,7 +90,7 @@ def test_training_learns_and_says_so_in_the_run_folder(tmp_path: Path) -> None:
     result = train(config(tmp_path, epochs=12, max_train_images=600))
     assert result.test_accuracy["mean_softmax"].mean > 0.8
     written = json.loads((tmp_path / "result.json").read_text())
-    assert written == json.loads(json.dumps(result.to_dict()))
+    assert written | {"folder": str(tmp_path)} == json.loads(json.dumps(result.to_dict()))
     assert len(result.test_accuracy["z_T"].draws) == 5
     assert result.accuracy_after_t[-1] == pytest.approx(result.test_accuracy["z_T"].mean)
     history = json.loads((tmp_path / "training_history.json").read_text())
@@ -129,9 +130,40 @@ def test_predictions_do_not_change_with_the_test_labels(
     assert other.confusion != honest.confusion
 
 
-def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
-    first = train(config(tmp_path, epochs=1))
-    assert train(config(tmp_path, epochs=1)) == first
+def test_finished_run_is_not_trained_again_also_after_a_move(tmp_path: Path) -> None:
+    first = train(config(tmp_path / "a", epochs=1))
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert train(config(tmp_path / "b", epochs=1)) == replace(first, folder=str(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "unfinished"])
+def test_damaged_checkpoint_costs_only_what_was_after_the_one_before(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = train(config(tmp_path, embedding_type="learned"))
+    (tmp_path / "result.json").unlink()
+    newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
+    if damage == "unfinished":
+        (newest / "manifest.json").unlink()
+    else:
+        data = (newest / "block-002.safetensors").read_bytes()
+        data = data[:-9] if damage == "truncated" else data[:-1] + bytes([data[-1] ^ 1])
+        (newest / "block-002.safetensors").write_bytes(data)
+    again = train(config(tmp_path, embedding_type="learned"))
+    assert again.block_sha256 == first.block_sha256
+    assert f"warning: checkpoints/{newest.name}" in capsys.readouterr().err
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [e["checkpoint"] is None for e in events if e["event"] == "run_started"] == [True, False]
+
+
+def test_checkpoint_of_another_run_is_gone_on_from(tmp_path: Path) -> None:
+    first = train(config(tmp_path / "a"))
+    oldest = sorted((tmp_path / "a/checkpoints").iterdir())[0]
+    named = train(config(tmp_path / "b", checkpoint=str(oldest)))
+    assert named.block_sha256 == first.block_sha256
+    with pytest.raises(UserError, match=r"another configuration \(--lr 0\.001 there, 0\.002 now"):
+        train(config(tmp_path / "c", checkpoint=str(tmp_path / "a"), lr=0.002))
+    assert not (tmp_path / "c").exists()
 
 
 def test_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:

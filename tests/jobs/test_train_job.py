@@ -42,7 +42,8 @@ def test_job_trains_and_prints_json_last(repo: Path, tmp_path: Path) -> None:
         [*job, *args], capture_output=True, text=True, timeout=240, check=True, cwd=tmp_path
     )
     result = json.loads(done.stdout.splitlines()[-1])
-    assert result == json.loads((folder / "result.json").read_text())
+    written = json.loads((folder / "result.json").read_text())
+    assert result == written | {"folder": str(folder)}
     assert set(result["block_sha256"]) == {"1", "2"}
     assert "epoch 1/1" in done.stderr
 
