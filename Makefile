@@ -60,5 +60,5 @@ $(STAMP): pyproject.toml constraints.txt | $(PY)
 	$(UV_ON_PATH) || test -x $(VENV)/bin/uv || \
 		$(PY) -m pip install --constraint constraints.txt uv
 	$(UV) pip install --python $(PY) --constraints constraints.txt \
-		--build-constraints constraints.txt --editable '.[dev]'
+		--build-constraints constraints.txt --compile-bytecode --editable '.[dev]'
 	@touch $@

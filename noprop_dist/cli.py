@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from noprop_dist.config import TrainConfig
+from noprop_dist.config import TrainConfig, check_types
 from noprop_dist.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def train_main(argv: Sequence[str], prog: str = "noprop train") -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _run_train(command: TrainCommand) -> int:
@@ -70,6 +73,12 @@ def _run_train(command: TrainCommand) -> int:
         print(f"stopped; the same command goes on from {stopped.folder}", file=sys.stderr)
         return INTERRUPTED
     print(json.dumps(result.to_dict()) if command.as_json else summary(result))
+    if result.set_aside:
+        reasons = "; ".join(f"block {t}: {why}" for t, why in result.set_aside.items())
+        raise UserError(
+            f"{len(result.set_aside)} of {len(result.block_accuracy)} blocks failed ({reasons}); "
+            "their neighbours stand in for them."
+        )
     return 0
 
 
@@ -89,8 +98,8 @@ def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainComma
 
     args, path = _without_config(argv)
     values = _read_yaml(path) if path is not None else {}
-    # Checked before flags are laid over it, so that an error names the file's field.
-    TrainConfig.from_dict(values, source=path or "")
+    # Names and types alone: flags may yet change a value that does not go with another.
+    check_types(values, f"--config {path}")
     parsed: Any = tyro.cli(
         _grouped_options(values),
         config=(tyro.conf.OmitArgPrefixes,),
@@ -156,10 +165,19 @@ def _read_yaml(path: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"--config {path} cannot be read ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path} is not valid YAML ({error}).") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"--config {path} is not valid YAML ({reason}).") from error
     if not isinstance(values, dict):
-        raise UserError(f"--config {path} must hold option: value lines.")
-    return {str(k).replace("-", "_"): v for k, v in values.items()}
+        raise UserError(f"--config {path} must hold lines of the form option: value.")
+    return {str(k).replace("-", "_"): _number(v) for k, v in values.items()}
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3, which lacks a point, as a string."""
+    try:
+        return float(value) if isinstance(value, str) and "e" in value.lower() else value
+    except ValueError:
+        return value
 
 
 def summary(result: "TrainResult") -> str:

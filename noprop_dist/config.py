@@ -3,8 +3,12 @@
 The fields of ``TrainConfig`` are the flags of ``noprop train`` and the keys of its YAML file.
 """
 
+import difflib
+import hashlib
+import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from noprop_dist.errors import UserError
@@ -33,7 +37,9 @@ class TrainConfig:
     skip_bad_images: bool = _option(
         False, "data", "go on past images that do not decode, and count them"
     )
-    max_train_images: int | None = _option(None, "data", "train on the first N images only")
+    max_train_images: int | None = _option(
+        None, "data", "train on about N images, the same share of every class"
+    )
     val_fraction: float = _option(0.1, "data", "share of the training set held out for validation")
     augmentation: Literal["none", "standard"] = _option(
         "none", "data", "standard: random crop with padding 4, and flips for colour photographs"
@@ -79,7 +85,9 @@ class TrainConfig:
         None, "optimisation", "stop after this many epochs without a better validation accuracy"
     )
 
-    name: str | None = _option(None, "run", "name of the run; default: data set and embedding")
+    name: str | None = _option(
+        None, "run", "name of the run; default: data set, embedding and a hash of the options"
+    )
     checkpoint_dir: str | None = _option(
         None, "run", "run folder or URI; default: checkpoints_run/<name>"
     )
@@ -91,6 +99,7 @@ class TrainConfig:
     dry_run: bool = _option(
         False, "run", "check everything, train two steps a block, estimate the time, leave nothing"
     )
+    no_plots: bool = _option(False, "run", "draw no pictures at the end")
     quiet: bool = _option(False, "run", "print nothing but the result")
 
     device: str = _option("auto", "machine", "auto, cpu, cuda or cuda:N")
@@ -106,7 +115,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        self._check_types()
+        check_types(vars(self))
+        for name, hint in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if float in (get_args(hint) or (hint,)) and type(value) is int:
+                object.__setattr__(self, name, float(value))  # one run, one spelling
         for name in _AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -115,12 +128,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise UserError(f"{flag(name)} must be a number of at least 0, got {value}.")
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise UserError(f"--lr must be a positive finite number, got {self.lr}.")
-        if self.grad_clip is not None and not (
-            math.isfinite(self.grad_clip) and self.grad_clip > 0
-        ):
-            raise UserError(f"--grad-clip must be a positive finite number, got {self.grad_clip}.")
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UserError(f"{flag(name)} must be a positive finite number, got {value}.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"--ema-decay must lie between 0 and 1, got {self.ema_decay}.")
         if not 0 <= self.val_fraction < 1:
@@ -131,21 +142,6 @@ class TrainConfig:
                 f"{self.alpha_bar_min} and {self.alpha_bar_max}."
             )
         self._check_together()
-
-    def _check_types(self) -> None:
-        """Values of a YAML file or of Python code, which no parser has looked at."""
-        for name, hint in get_type_hints(type(self)).items():
-            value = getattr(self, name)
-            choices = get_args(hint) if get_origin(hint) is Literal else ()
-            if choices and value not in choices:
-                raise UserError(
-                    f"{flag(name)} must be one of {', '.join(map(str, choices))}, got {value!r}."
-                )
-            kinds = () if choices else get_args(hint) or (hint,)
-            allowed = kinds + ((int,) if float in kinds else ())
-            if kinds and type(value) not in allowed:
-                right = " or ".join("left out" if k is type(None) else k.__name__ for k in kinds)
-                raise UserError(f"{flag(name)} must be {right}, got {value!r}.")
 
     def _check_together(self) -> None:
         if self.no_cuda and self.device.startswith("cuda"):
@@ -165,17 +161,25 @@ class TrainConfig:
                         f"{flag(name)} {getattr(self, name)} needs a validation split: give "
                         "--val-fraction above 0."
                     )
-        if self.executor == "local" and self.warmup_epochs > self.epochs:
+        if self.warmup_epochs > self.epochs:
             raise UserError(
                 f"--warmup-epochs {self.warmup_epochs} is longer than the run: give at most "
                 f"--epochs, {self.epochs}."
             )
 
     @property
-    def run_name(self) -> str:
-        """The name of the run, from ``name`` or the data set and the embedding."""
+    def folder(self) -> str:
+        """Where the run lives: ``checkpoint_dir``, or a folder named after the options."""
+        if self.checkpoint_dir is not None:
+            return self.checkpoint_dir
         stem = self.dataset.rstrip("/").rsplit("/", 1)[-1]
-        return self.name or f"{stem}-{self.embedding_type}"
+        name = self.name or f"{stem}-{self.embedding_type}-{self._hash()}"
+        return f"checkpoints_run/{name}"
+
+    def _hash(self) -> str:
+        """Six letters that differ between runs of different options."""
+        kept = {k: v for k, v in self.to_dict().items() if k not in FREE_FIELDS}
+        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:6]
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values."""
@@ -188,21 +192,30 @@ class TrainConfig:
         text: str = yaml.safe_dump(self.to_dict(), sort_keys=False)
         return text
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], source: str = "the configuration") -> "TrainConfig":
-        """A config from plain values, such as a YAML file's.
 
-        Raises:
-            UserError: an unknown field, or a value that its check refuses.
-        """
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
+def check_types(values: Mapping[str, Any], source: str = "the configuration") -> None:
+    """Look at names and types: values of a YAML file or of Python code, which no parser has seen.
+
+    Raises:
+        UserError: an unknown field, or a value of another type than its field's.
+    """
+    hints = get_type_hints(TrainConfig)
+    for name, value in values.items():
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, n=1)
+            known = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(hints))}."
+            raise UserError(f"{source} has the unknown field {name!r}; {known}")
+        hint = hints[name]
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        if choices and value not in choices:
             raise UserError(
-                f"{source} has the unknown field {unknown[0]!r}; known are "
-                f"{', '.join(sorted(known))}."
+                f"{flag(name)} must be one of {', '.join(map(str, choices))}, got {value!r}."
             )
-        return cls(**values)
+        kinds = () if choices else get_args(hint) or (hint,)
+        allowed = kinds + ((int,) if float in kinds else ())
+        if kinds and type(value) not in allowed:
+            right = " or ".join("left out" if k is type(None) else k.__name__ for k in kinds)
+            raise UserError(f"{flag(name)} must be {right}, got {value!r}.")
 
 
 _AT_LEAST_ONE = (
@@ -219,14 +232,14 @@ _AT_LEAST_ONE = (
     "workers",
     "cpus_per_worker",
 )
-_AT_LEAST_ZERO = ("weight_decay", "eta", "warmup_epochs", "freeze_after", "seed")
+_AT_LEAST_ZERO = ("weight_decay", "warmup_epochs", "freeze_after", "seed")
+_POSITIVE = ("lr", "eta", "grad_clip")
 
 # Fields that change no weight: a run may be gone on with after changing them.
 FREE_FIELDS = frozenset(
     {
         "data_dir", "name", "checkpoint_dir", "checkpoint", "save_every", "keep_checkpoints",
-        "history", "dry_run", "quiet", "executor", "workers", "device", "no_cuda",
-        "early_stopping_patience",
+        "history", "dry_run", "no_plots", "quiet", "executor", "workers", "device", "no_cuda",
     }
 )  # fmt: skip
 
@@ -234,12 +247,3 @@ FREE_FIELDS = frozenset(
 def flag(name: str) -> str:
     """The command-line spelling of a field."""
     return "--" + name.replace("_", "-")
-
-
-def config_hash(config: TrainConfig) -> str:
-    """Six letters that differ between runs of different options."""
-    import hashlib
-    import json
-
-    kept = {k: v for k, v in config.to_dict().items() if k not in FREE_FIELDS}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:6]

@@ -13,8 +13,8 @@ from torch.nn import functional as F  # noqa: N812
 from noprop_dist.benchmarks.options import EngineBenchmark
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
-from noprop_dist.engine.executor import LocalExecutor
-from noprop_dist.engine.job import Job, Splits, make_job, resolve_device
+from noprop_dist.engine.executor import LocalExecutor, run_all
+from noprop_dist.engine.job import Job, Splits, make_job
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import first_shared
 from noprop_dist.engine.unit import Unit, run_unit
@@ -61,7 +61,7 @@ def benchmark_engine(options: EngineBenchmark) -> dict[str, Any]:
         ``ratios``, and ``matrix_share``, the share of the engine's time that is convolution and
         matrix products.
     """
-    device = resolve_device(TrainConfig(no_cuda=True))
+    device = torch.device("cpu")
     job, splits = _random_job(options, device)
     rounds = Rounds(job, first_shared(one_hot_embedding(job.spec.num_classes)))
     rounds.start()
@@ -114,21 +114,12 @@ def _time_engine(
     rounds: Rounds, splits: Splits, device: torch.device, options: EngineBenchmark
 ) -> float:
     slots, threads = options.threads // options.cpus_per_worker, options.cpus_per_worker
-    executor = LocalExecutor(rounds.job, splits, device, slots=slots, threads=threads)
-    try:
+    # More slots than blocks train a block twice, from the same snapshot.
+    blocks = [rounds.latest[1 + i % len(rounds.blocks)] for i in range(slots)]
+    with LocalExecutor(rounds.job, splits, device, slots=slots, threads=threads) as executor:
         start = time.perf_counter()
-        for i in range(slots):
-            # More slots than blocks train a block twice, from the same snapshot.
-            executor.submit(Unit(rounds.latest[1 + i % len(rounds.blocks)], options.steps))
-        left = slots
-        while left:
-            for done in executor.wait(1.0):
-                if done.error is not None:
-                    raise done.error
-                left -= 1
+        run_all(executor, [Unit(snapshot, options.steps) for snapshot in blocks])
         seconds = time.perf_counter() - start
-    finally:
-        executor.close()
     return slots * options.steps * options.batch_size / seconds
 
 

@@ -17,8 +17,8 @@ from noprop_dist.benchmarks.options import SharingBenchmark
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import load_dataset, normalise
 from noprop_dist.engine.evaluate import EvalResult, Weights, eval_units, merge, run_eval
-from noprop_dist.engine.executor import LocalExecutor
-from noprop_dist.engine.job import Job, Splits, make_job, resolve_device
+from noprop_dist.engine.executor import LocalExecutor, run_all
+from noprop_dist.engine.job import Job, Splits, make_job
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Shared, first_shared
 from noprop_dist.engine.unit import UnitResult, epoch_order
@@ -26,7 +26,7 @@ from noprop_dist.maths.algorithm1 import Algorithm1
 from noprop_dist.maths.embedding import embedding_distances, learned_embedding
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.block import init_block
-from noprop_dist.model.precision import autocast
+from noprop_dist.model.device import autocast
 
 Trained = tuple[Weights, Shared]
 DRAWS = 5
@@ -110,7 +110,7 @@ def _prepare(options: SharingBenchmark, seed: int, freeze_after: int | None) -> 
         seed=seed,
         no_cuda=True,
     )
-    device = resolve_device(config)
+    device = torch.device("cpu")
     dataset = load_dataset(config.dataset, max_train_images=options.images, seed=seed)
     job, splits = make_job(config, dataset, device)
     return _Run(job, splits, device, options.workers)
@@ -219,24 +219,14 @@ def _averaged(run: _Run) -> Trained:
     """The engine's rounds."""
     rounds = Rounds(run.job, _start(run.job))
     rounds.start()
-    executor = LocalExecutor(run.job, run.splits, run.device, slots=run.workers, threads=1)
-    try:
+    slots = run.workers
+    with LocalExecutor(run.job, run.splits, run.device, slots=slots, threads=1) as executor:
         for _ in range(run.job.config.epochs):
-            for t in rounds.blocks:
-                unit = rounds.next_unit(t)
-                assert unit is not None
-                executor.submit(unit)
-            left = len(rounds.blocks)
-            while left:
-                for done in executor.wait(1.0):
-                    if done.error is not None:
-                        raise done.error
-                    assert isinstance(done.result, UnitResult)
-                    rounds.take(done.result.snapshot, 0.0)
-                    left -= 1
+            units = [unit for t in rounds.blocks if (unit := rounds.next_unit(t)) is not None]
+            for result in run_all(executor, units):
+                assert isinstance(result, UnitResult)
+                rounds.take(result.snapshot, 0.0)
             rounds.close(None)
-    finally:
-        executor.close()
     return rounds.final()
 
 

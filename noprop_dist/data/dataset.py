@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noprop_dist.data.shards import Array, Rows, Split
+from noprop_dist.data.shards import Rows, Split
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import numpy_generator
 
@@ -35,26 +35,32 @@ class Dataset:
 
 def split_validation(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """Training and validation rows: ``fraction`` of every class held out, keyed by the seed."""
-    held = stratified_rows(train.labels, fraction, seed, "validation")
+    if fraction == 0:
+        return train, train.select(np.zeros(0, dtype=np.int64))
+    held = stratified_rows(train.labels, fraction, seed, "validation", leave=1)
     rest = np.setdiff1d(np.arange(len(train)), held)
     return train.select(rest), train.select(held)
 
 
-def stratified_rows(y: Rows, fraction: float, seed: int, purpose: str) -> Rows:
-    """Sorted rows that hold ``fraction`` of every class, drawn from the key (seed, purpose)."""
+def stratified_rows(y: Rows, fraction: float, seed: int, purpose: str, leave: int = 0) -> Rows:
+    """Sorted rows that hold ``fraction`` of every class, drawn from the key (seed, purpose).
+
+    At least one row of every class, but ``leave`` of its rows are left in any case.
+    """
     draw = numpy_generator(seed, purpose)
     chosen = []
     for k in np.unique(y):
         rows = np.flatnonzero(y == k)
-        chosen.append(draw.permutation(rows)[: round(fraction * len(rows))])
+        count = min(max(1, round(fraction * len(rows))), len(rows) - leave)
+        chosen.append(draw.permutation(rows)[:count])
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=np.int64)
 
 
-def hold_out_test(x: Array, y: Rows) -> tuple[Split, Split]:
+def hold_out_test(rows: Split) -> tuple[Split, Split]:
     """Train and test splits of a source that has none: 20 % of every class, always the same."""
-    held = stratified_rows(y, TEST_FRACTION, TEST_SEED, "test")
-    rest = np.setdiff1d(np.arange(len(y)), held)
-    return Split.from_arrays(x[rest], y[rest]), Split.from_arrays(x[held], y[held])
+    held = stratified_rows(rows.labels, TEST_FRACTION, TEST_SEED, "test", leave=1)
+    rest = np.setdiff1d(np.arange(len(rows)), held)
+    return rows.select(rest), rows.select(held)
 
 
 def check_labels(y: Rows, num_classes: int, where: str) -> None:

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from noprop_dist.data.dataset import TEST_FRACTION, TEST_SEED, Dataset, stratified_rows
+from noprop_dist.data.dataset import Dataset, hold_out_test
 from noprop_dist.data.images import Encoded, decode_splits
 from noprop_dist.errors import UserError
 
@@ -39,9 +37,7 @@ def load_folders(root: Path, image_size: int | None, skip_bad: bool) -> Dataset:
     if with_splits:
         test = splits[1]
     else:
-        held = stratified_rows(train.labels, TEST_FRACTION, TEST_SEED, "test")
-        test = train.select(held)
-        train = train.select(np.setdiff1d(np.arange(len(train)), held))
+        train, test = hold_out_test(train)
     colour = train.sample_shape[0] == 3
     return Dataset(root.name, classes, train, test, photographs=colour, num_skipped=skipped)
 

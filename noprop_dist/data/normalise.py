@@ -8,7 +8,7 @@ from torch import Tensor
 
 from noprop_dist.data.shards import Split
 
-MIN_STD = 1e-3  # a constant channel or feature is shifted, not blown up
+MIN_STD = 1e-3  # a constant channel, on the 0..1 scale, is shifted, not blown up
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,13 @@ def fit_normalisation(train: Split) -> Normalisation:
         count += values.size // values.shape[1]
     mean = total / count
     std = np.sqrt(np.maximum(square / count - mean**2, 0))
-    return Normalisation(tuple(mean.tolist()), tuple(np.maximum(std, MIN_STD).tolist()))
+    if train.is_vector:
+        # Features have scales of their own: constant is what varies by rounding alone.
+        std = np.where(std > 1e-6 * np.abs(mean), std, 1.0)
+        std[std == 0] = 1.0
+    else:
+        std = np.maximum(std, MIN_STD)
+    return Normalisation(tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def normalise(x: Tensor, norm: Normalisation) -> Tensor:

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noprop_dist.data.dataset import (
-    TEST_FRACTION,
-    TEST_SEED,
-    Dataset,
-    check_labels,
-    stratified_rows,
-)
+from noprop_dist.data.dataset import Dataset, check_labels, hold_out_test
 from noprop_dist.data.images import Encoded, decode_splits
 from noprop_dist.data.shards import Rows, Split
 from noprop_dist.errors import UserError
@@ -85,11 +79,10 @@ def _load(path: Path, files: Files, image_size: int | None, skip_bad: bool) -> D
         decoded, skipped = decode_splits(sources, image_size, skip_bad)
         splits = dict(zip(opened, decoded, strict=True))
     train = splits["train"]
-    test = splits.get("test")
-    if test is None:
-        held = stratified_rows(train.labels, TEST_FRACTION, TEST_SEED, "test")
-        test = train.select(held)
-        train = train.select(np.setdiff1d(np.arange(len(train)), held))
+    if "test" in splits:
+        test = splits["test"]
+    else:
+        train, test = hold_out_test(train)
     colour = not vector and train.sample_shape[0] == 3
     return Dataset(path.stem, names, train, test, photographs=colour, num_skipped=skipped)
 

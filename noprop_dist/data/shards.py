@@ -3,6 +3,7 @@
 N rows, B rows of a batch, C H W image axes, F features of a vector.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -88,3 +89,14 @@ class Split:
         """A split of its own with these rows, shard by shard so that memory stays small."""
         parts = [self.take(rows[i : i + SHARD_ROWS]) for i in range(0, len(rows), SHARD_ROWS)]
         return Split(tuple(x for x, _ in parts), tuple(y for _, y in parts), self.shape)
+
+
+def sha256_of_rows(*splits: Split) -> str:
+    """A hash of every sample and label of the splits, in order."""
+    digest = hashlib.sha256()
+    for split in splits:
+        for x, y in zip(split.xs, split.ys, strict=True):
+            digest.update(f"{x.dtype} {x.shape};".encode())
+            digest.update(np.ascontiguousarray(x).data)
+            digest.update(np.ascontiguousarray(y).data)
+    return digest.hexdigest()

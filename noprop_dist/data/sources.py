@@ -9,6 +9,7 @@ import numpy as np
 from noprop_dist.data.dataset import Dataset, check_labels, hold_out_test, stratified_rows
 from noprop_dist.data.folders import load_folders
 from noprop_dist.data.parquet import find_parquet, load_parquet
+from noprop_dist.data.shards import Split
 from noprop_dist.data.torchvision_sets import TORCHVISION_SETS, load_torchvision
 from noprop_dist.errors import UserError
 
@@ -30,7 +31,7 @@ def load_dataset(
         data_dir: where torchvision sets are kept or downloaded to.
         image_size: resize images to this height and width.
         skip_bad_images: leave out images that do not decode, and count them.
-        max_train_images: keep this many training images, the same share of every class.
+        max_train_images: keep about this many training images, the same share of every class.
         seed: key of the choice that ``max_train_images`` makes.
 
     Raises:
@@ -76,5 +77,5 @@ def load_digits(image_size: int | None = None) -> Dataset:
     x = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     if image_size is not None:
         x = resize_batch(x, image_size)
-    train, test = hold_out_test(x, bunch.target.astype(np.int64))
+    train, test = hold_out_test(Split.from_arrays(x, bunch.target.astype(np.int64)))
     return Dataset("digits", tuple("0123456789"), train, test, photographs=False)

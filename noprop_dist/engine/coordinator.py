@@ -4,16 +4,17 @@ It does not know where units run. Nothing that timing decides ever changes a wei
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, eval_units, merge
-from noprop_dist.engine.executor import Done, Executor
+from noprop_dist.engine.executor import WAIT_S, Done, Executor, WorkFailedError, run_all
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
-from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitResult
+from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import CheckpointWriter
 from noprop_dist.record.events import EventLog
@@ -21,8 +22,8 @@ from noprop_dist.record.history import History
 from noprop_dist.record.progress import Progress, RoundReport
 from noprop_dist.record.store import Store
 
-WAIT_S = 0.5  # also how soon a signal is noticed
 SAVE_EVERY_S = 300.0  # a long epoch is not lost for want of a checkpoint
+FIRST_STEPS = 50  # of a unit before any speed is known
 TEST_DRAWS = 5
 
 
@@ -48,7 +49,10 @@ class Record:
         self.store.write("training_history.json", data)
         if self.history_file is not None:
             path = Path(self.history_file)
-            Store(path.parent).write(path.name, data)
+            Store(path.parent, "--history").write(path.name, data)
+
+
+Order = Callable[[Iterable[Snapshot]], list[Snapshot]]
 
 
 class Coordinator:
@@ -59,7 +63,8 @@ class Coordinator:
         executor: runs units.
         record: where to write checkpoints, history and events.
         num_val: rows of the validation split; 0 evaluates nothing.
-        order: in which order ready blocks are offered; no order changes a weight.
+        order: in which order ready blocks are offered; no order changes a weight. The default
+            finishes an epoch that is under way before it begins one: its worker has the block.
     """
 
     def __init__(
@@ -69,34 +74,38 @@ class Coordinator:
         record: Record,
         *,
         num_val: int,
-        order: Callable[[Iterable[Snapshot]], list[Snapshot]] = lambda s: sorted(
-            s, key=lambda snapshot: (snapshot.step, snapshot.t)
-        ),
+        order: Order | None = None,
     ) -> None:
         self.rounds, self.executor, self.record = rounds, executor, record
         self.num_val = num_val
-        self.order = order
+        self.order: Order = order or self._least_trained_first
         self.stopping: bool = False
         self._busy: set[int] = set()
+        self._steps_per_s: dict[int, float] = {}
         self._running = 0
         self._to_evaluate: list[EvalUnit] = []
         self._parts: dict[int, list[EvalResult]] = {}
         self._evaluated: dict[int, EvalResult | None] = {}
         self._writer = CheckpointWriter(record.store, rounds.job.config.keep_checkpoints)
         self._closed_since_save = 0
+        self._saved: tuple[int, list[int]] | None = None
         self._saved_at = time.monotonic()
         self._since = time.monotonic()
 
     def request_stop(self) -> None:
         """End the run at the next steps; safe to call from a signal handler."""
+        if self.stopping:
+            return
         self.stopping = True
+        self.record.progress.message("stopping at the next steps; again to leave at once")
         self.executor.stop()
 
     def run(self) -> bool:
         """Train to the end; False where a stop was requested first.
 
         Raises:
-            UserError: a block's loss became NaN or infinite, or the disk is full.
+            UserError: every block was set aside, or the disk is full.
+            WorkFailedError: an evaluation cannot be done.
         """
         self._since = time.monotonic()
         try:
@@ -106,12 +115,12 @@ class Coordinator:
             self._log_checkpoint(wait=True)
         finally:
             self._writer.close()
-        return not self.stopping or self._is_finished()
+        return self._is_finished()
 
     def _run(self) -> None:
-        rounds = self.rounds
-        if len(rounds.ends.get(rounds.round, ())) == len(rounds.blocks):
-            self._round_ended(rounds.round)
+        for epoch in sorted(self.rounds.ends):
+            if epoch >= self.rounds.round and self.rounds.is_complete(epoch):
+                self._round_ended(epoch)
         while True:
             self._submit_ready()
             if not self._running:
@@ -131,17 +140,26 @@ class Coordinator:
             return
         while self._to_evaluate and self._running < self.executor.capacity:
             self._submit(self._to_evaluate.pop(0))
-        idle = [s for t, s in self.rounds.latest.items() if t not in self._busy]
+        idle = [self.rounds.latest[t] for t in self.rounds.active if t not in self._busy]
         for snapshot in self.order(idle):
             if self._running >= self.executor.capacity:
                 return
-            unit = self.rounds.next_unit(snapshot.t)
+            unit = self.rounds.next_unit(snapshot.t, self._max_steps(snapshot.t))
             if unit is not None:
                 self._busy.add(snapshot.t)
-                self.record.events.write(
-                    "unit_started", block=snapshot.t, step=snapshot.step, num_steps=unit.num_steps
-                )
                 self._submit(unit)
+
+    def _least_trained_first(self, snapshots: Iterable[Snapshot]) -> list[Snapshot]:
+        def key(snapshot: Snapshot) -> tuple[int, bool, int]:
+            epoch, offset = divmod(snapshot.step, self.rounds.job.steps_per_epoch)
+            return epoch, offset == 0, snapshot.t
+
+        return sorted(snapshots, key=key)
+
+    def _max_steps(self, t: int) -> int:
+        """Steps of a unit of the length that the executor asks for, by the last unit's speed."""
+        rate = self._steps_per_s.get(t) or max(self._steps_per_s.values(), default=None)
+        return FIRST_STEPS if rate is None else math.ceil(rate * self.executor.unit_s)
 
     def _submit(self, work: Unit | EvalUnit) -> None:
         self._running += 1
@@ -150,22 +168,26 @@ class Coordinator:
     def _take(self, done: Done) -> None:
         self._running -= 1
         if done.error is not None:
-            self._fail(done.error)
-        if isinstance(done.result, EvalResult):
+            self._fail(done.work, done.error)
+        elif isinstance(done.result, EvalResult):
             self._take_evaluation(done.result)
-        elif isinstance(done.result, UnitResult):
-            self._take_unit(done.result)
+        elif isinstance(done.result, UnitResult) and isinstance(done.work, Unit):
+            self._take_unit(done.work, done.result, done.worker)
 
-    def _take_unit(self, result: UnitResult) -> None:
+    def _take_unit(self, unit: Unit, result: UnitResult, worker: str) -> None:
         snapshot = result.snapshot
         self._busy.discard(snapshot.t)
+        num_steps = snapshot.step - unit.snapshot.step
+        self._steps_per_s[snapshot.t] = num_steps / result.seconds
         images_per_s = result.num_images / result.seconds
         self.record.events.write(
-            "unit_ended",
+            "unit",
             block=snapshot.t,
-            step=snapshot.step,
+            step=unit.snapshot.step,
+            num_steps=num_steps,
+            started=round(result.started, 4),
             seconds=round(result.seconds, 4),
-            images_per_s=round(images_per_s, 1),
+            worker=worker,
         )
         ended = self.rounds.take(snapshot, images_per_s)
         if ended is not None:
@@ -225,10 +247,14 @@ class Coordinator:
 
     def _save(self) -> None:
         """Begin to write a checkpoint of where every block stands."""
+        where = (self.rounds.round, [s.step for s in self.rounds.latest.values()])
         now = time.monotonic()
         self.rounds.train_seconds += now - self._since
         self._since = self._saved_at = now
         self._closed_since_save = 0
+        if where == self._saved:
+            return
+        self._saved = where
         parts, state = self.rounds.save()
         self._writer.start(f"step-{sum(state['steps'].values()):010d}", parts, state)
 
@@ -237,26 +263,24 @@ class Coordinator:
         if name is not None:
             self.record.events.write("checkpoint", name=name)
 
-    def _fail(self, error: BaseException) -> None:
-        if not isinstance(error, NonFiniteLossError):
+    def _fail(self, work: Unit | EvalUnit, error: WorkFailedError) -> None:
+        """Go on without the block, as long as there are others."""
+        if isinstance(work, EvalUnit):
             raise error
-        raise UserError(
-            f"the loss of block {error.t} became NaN or infinite at step {error.step}, most likely "
-            f"because the learning rate is too high: lower --lr or give --grad-clip 1; the "
-            f"checkpoints in {self.record.store.root} are from before."
-        ) from error
+        t = work.snapshot.t
+        self.record.events.write("set_aside", block=t, step=work.snapshot.step, reason=str(error))
+        completed = self.rounds.give_up(t, str(error))
+        if not self.rounds.active:
+            raise UserError(
+                f"every block failed, the last of them block {t}: {error}. What was trained "
+                f"before is in {self.record.store.root}; other options need another --name."
+            )
+        self.record.progress.warn(f"block {t} is set aside, the others go on: {error}")
+        for epoch in completed:
+            self._round_ended(epoch)
 
 
 def evaluate_test(rounds: Rounds, executor: Executor, num_rows: int) -> EvalResult:
     """The one look at the test split, in TEST_DRAWS noise draws."""
     units = eval_units(0, "test", num_rows, *rounds.final(), TEST_DRAWS)
-    for unit in units:
-        executor.submit(unit)
-    parts: list[EvalResult] = []
-    while len(parts) < len(units):
-        for done in executor.wait(WAIT_S):
-            if done.error is not None:
-                raise done.error
-            if isinstance(done.result, EvalResult):
-                parts.append(done.result)
-    return merge(parts)
+    return merge([r for r in run_all(executor, units) if isinstance(r, EvalResult)])

@@ -41,7 +41,7 @@ def finish(
         },
         accuracy_after_t=(test.after_t.sum(axis=0) / total).tolist(),
         block_accuracy=(test.block.sum(axis=0) / total).tolist(),
-        block_sha256={str(t): sha256_of_tensors(rounds.latest[t].tensors) for t in rounds.blocks},
+        block_sha256={str(t): sha256_of_tensors(weights[t]) for t in rounds.active},
         confusion=confusion_matrix(labels, test.answers, job.spec.num_classes).tolist(),
         train_seconds=rounds.train_seconds,
         epochs=rounds.round,
@@ -49,8 +49,10 @@ def finish(
         versions=versions(),
         precision=job.precision,
         num_skipped=num_skipped,
+        set_aside={str(t): reason for t, reason in rounds.set_aside.items()},
     )
-    _draw(rounds, result, test, splits, store)
+    if not job.config.no_plots:
+        _draw(rounds, result, test, splits, store)
     # Without the folder's name: a run folder can be moved.
     numbers = {k: v for k, v in result.to_dict().items() if k != "folder"}
     store.write("result.json", json.dumps(numbers, indent=1).encode())

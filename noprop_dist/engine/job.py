@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from noprop_dist.config import TrainConfig
+from noprop_dist.config import TrainConfig, flag
 from noprop_dist.data import Dataset, Normalisation, Split, fit_normalisation, split_validation
+from noprop_dist.data.shards import sha256_of_rows
 from noprop_dist.errors import UserError
-from noprop_dist.model.precision import resolve_precision
+from noprop_dist.model.device import resolve_precision
 from noprop_dist.model.spec import ModelSpec
 
 
@@ -24,6 +25,8 @@ class Job:
         flip: whether the standard augmentation flips (colour photographs).
         precision: "fp32" or "bf16".
         class_names: K names.
+        fingerprint: what else fixes the bits: "data" (hash of training and validation rows),
+            "precision", "device" and "torch" (its version).
     """
 
     config: TrainConfig
@@ -33,6 +36,7 @@ class Job:
     flip: bool
     precision: str
     class_names: tuple[str, ...]
+    fingerprint: dict[str, str]
 
     @property
     def total_steps(self) -> int:
@@ -81,14 +85,30 @@ def make_job(config: TrainConfig, dataset: Dataset, device: torch.device) -> tup
     shape = train.sample_shape
     if config.augmentation != "none" and train.is_vector:
         raise UserError("--augmentation standard needs images; this data set holds vectors.")
+    for name, needed in (
+        ("early_stopping_patience", config.early_stopping_patience is not None),
+        ("lr_schedule", config.lr_schedule == "plateau"),
+    ):
+        if needed and not len(val):
+            raise UserError(
+                f"{flag(name)} needs validation images, and --val-fraction {config.val_fraction} "
+                f"leaves none of {len(train)}: give more data, or leave it out."
+            )
+    precision = resolve_precision(config.precision, device)
     job = Job(
         config=config,
         spec=_make_spec(config, shape, len(dataset.class_names)),
         normalisation=fit_normalisation(train),
         steps_per_epoch=len(train) // config.batch_size,
         flip=dataset.photographs,
-        precision=resolve_precision(config.precision, device),
+        precision=precision,
         class_names=dataset.class_names,
+        fingerprint={
+            "data": sha256_of_rows(train, val),
+            "precision": precision,
+            "device": device.type,
+            "torch": torch.__version__,
+        },
     )
     return job, Splits(train, val, dataset.test)
 
@@ -131,28 +151,3 @@ def _embed_dim(config: TrainConfig, sample_size: int, num_classes: int) -> int:
             f"which needs {what}, {fixed}: leave it out or give {fixed}."
         )
     return fixed
-
-
-def resolve_device(config: TrainConfig) -> torch.device:
-    """The device that ``--device`` and ``--no-cuda`` ask for.
-
-    Raises:
-        UserError: unknown, or not on this machine.
-    """
-    name = config.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() and not config.no_cuda else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {name} is unknown: give auto, cpu, cuda or cuda:N.")
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise UserError(
-                f"--device {name} is not on this machine, which has {count} usable GPUs: "
-                "give --device cpu or auto."
-            )
-    return device

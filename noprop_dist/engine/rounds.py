@@ -1,7 +1,8 @@
 """The state of a run between units, and what may be done next: a machine without a clock.
 
 A round is one epoch of every block. Fixed embeddings let a block run ahead of the slowest, bounded
-by memory; learned ones, and a plateau learning rate, make the next round wait for this one.
+by memory; learned ones, and a plateau learning rate, make the next round wait for this one. A block
+that keeps failing is set aside, and the others go on without it.
 """
 
 from dataclasses import dataclass, field
@@ -11,11 +12,17 @@ from torch import Tensor
 
 from noprop_dist.engine.evaluate import EvalResult, Weights
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared, first_snapshot
+from noprop_dist.engine.snapshot import (
+    EpochEnd,
+    Shared,
+    Snapshot,
+    average_shared,
+    first_snapshot,
+)
 from noprop_dist.engine.unit import Unit
 from noprop_dist.record.history import BlockEpoch, History
 
-MAX_AHEAD = 1  # rounds a block may be ahead of the oldest open one
+AHEAD_BYTES = 2**30  # what the ends of epochs that are not yet closed may take
 
 Parts = dict[str, dict[str, Tensor]]
 
@@ -39,57 +46,78 @@ class Rounds:
         shared: class embeddings and readout that the next round starts from.
         latest: by t, the newest snapshot.
         round: the oldest epoch that is not yet closed (0-based).
-        ends: by epoch and t, snapshots at that epoch's end, until it is closed.
-        rates: by epoch and t, images per second.
+        ends: by epoch and t, what is kept of the epoch's end, until the next one is closed.
         history: of closed epochs.
         best: best epoch, where there is a validation split.
         waited: closed epochs since the best.
         lr_scale: the plateau's factor.
+        train_seconds: wall time of training so far.
+        set_aside: by t, why a block was given up.
     """
 
     job: Job
     shared: Shared
     latest: dict[int, Snapshot] = field(default_factory=dict)
     round: int = 0
-    ends: dict[int, dict[int, Snapshot]] = field(default_factory=dict)
-    rates: dict[int, dict[int, float]] = field(default_factory=dict)
+    ends: dict[int, dict[int, EpochEnd]] = field(default_factory=dict)
     history: History = field(default_factory=History)
     best: Best | None = None
     waited: int = 0
     lr_scale: float = 1.0
     train_seconds: float = 0.0
+    set_aside: dict[int, str] = field(default_factory=dict)
 
     @property
     def blocks(self) -> range:
         """T = 1..T."""
         return range(1, self.job.spec.num_blocks + 1)
 
+    @property
+    def active(self) -> list[int]:
+        """The blocks that are not set aside, in order."""
+        return [t for t in self.blocks if t not in self.set_aside]
+
     def start(self) -> None:
         """Every block before its first step."""
         self.latest = {t: first_snapshot(self.job, t, self.shared) for t in self.blocks}
 
-    def next_unit(self, t: int) -> Unit | None:
-        """What block t may train now, or None: it waits for the others or has finished."""
-        snapshot = self.latest[t]
-        epoch, offset = divmod(snapshot.step, self.job.steps_per_epoch)
-        if epoch >= self.job.config.epochs or epoch > self.round + self._ahead(epoch):
+    def next_unit(self, t: int, max_steps: int | None = None) -> Unit | None:
+        """What block t may train now, or None: it waits for the others or has finished.
+
+        Args:
+            t: the block.
+            max_steps: cut the unit here; units never cross an epoch's end. No cut changes a weight.
+        """
+        snapshot, job = self.latest[t], self.job
+        epoch, offset = divmod(snapshot.step, job.steps_per_epoch)
+        out = t in self.set_aside or epoch >= job.config.epochs
+        if out or epoch > self.round + self._ahead(epoch):
             return None
-        starts_round = offset == 0 and epoch > 0
-        averaged = starts_round and self.job.learns_embedding(epoch - 1)
+        left = job.steps_per_epoch - offset
+        averaged = offset == 0 and epoch > 0 and job.learns_embedding(epoch - 1)
         return Unit(
             snapshot,
-            self.job.steps_per_epoch - offset,
+            left if max_steps is None else min(left, max(1, max_steps)),
             shared=self.shared if averaged else None,
             lr_scale=self.lr_scale,
         )
 
     def _ahead(self, epoch: int) -> int:
+        """How many rounds ``epoch`` may be ahead of the oldest open one."""
         if self.job.config.lr_schedule == "plateau":
             return 0
         if epoch > 0 and self.job.learns_embedding(epoch - 1):
             # The average is there as soon as every block has ended the round before.
-            return 1 if len(self.ends.get(epoch - 1, ())) == len(self.blocks) else 0
-        return MAX_AHEAD
+            return 1 if self.is_complete(epoch - 1) else 0
+        block_bytes = sum(
+            v.nbytes for k, v in self.latest[1].tensors.items() if k.startswith("block.")
+        )
+        return max(1, AHEAD_BYTES // (block_bytes * len(self.blocks)))
+
+    def is_complete(self, epoch: int) -> bool:
+        """Whether every block that is not set aside has ended ``epoch``."""
+        ends = self.ends.get(epoch, {})
+        return bool(ends) and all(t in ends for t in self.active)
 
     def take(self, snapshot: Snapshot, images_per_s: float) -> int | None:
         """Keep a unit's snapshot; the epoch that it completes for all blocks, if it does."""
@@ -98,34 +126,50 @@ class Rounds:
         if offset:
             return None
         ends = self.ends.setdefault(epoch - 1, {})
-        ends[snapshot.t] = snapshot
-        self.rates.setdefault(epoch - 1, {})[snapshot.t] = images_per_s
-        if len(ends) < len(self.blocks):
-            return None
-        if self.job.learns_embedding(epoch - 1):
-            self.shared = self.average(epoch - 1)
-        return epoch - 1
+        ends[snapshot.t] = snapshot.epoch_end(images_per_s)
+        return epoch - 1 if self._complete(epoch - 1) else None
+
+    def give_up(self, t: int, reason: str) -> list[int]:
+        """Set block t aside; the epochs that are complete without it."""
+        self.set_aside[t] = reason
+        for ends in self.ends.values():
+            ends.pop(t, None)
+        return [
+            epoch for epoch in sorted(self.ends) if epoch >= self.round and self._complete(epoch)
+        ]
+
+    def _complete(self, epoch: int) -> bool:
+        complete = self.is_complete(epoch)
+        if complete and self.job.learns_embedding(epoch):
+            self.shared = self.average(epoch)
+        return complete
 
     def average(self, epoch: int) -> Shared:
         """The shared part at the end of ``epoch``: the mean of the blocks' copies."""
-        return average_shared([self.ends[epoch][t] for t in self.blocks])
+        return average_shared([self.ends[epoch][t].shared for t in self.active])
 
     def weights(self, epoch: int) -> Weights:
-        """Every block's weights at the end of ``epoch``."""
-        return {t: self.ends[epoch][t].weights() for t in self.blocks}
+        """Every block's weights at the end of ``epoch``.
 
-    def close(self, result: EvalResult | None) -> bool:
-        """Close the oldest open epoch with its evaluation; True where it is a new best."""
+        In the place of a block that was set aside stands its nearest neighbour, the earlier one
+        where two are as near: it has learned to denoise from almost the same noise.
+        """
+        ends = self.ends[epoch]
+        nearest = {t: min(self.active, key=lambda s: (abs(s - t), s)) for t in self.blocks}
+        return {t: ends[nearest[t]].weights for t in self.blocks}
+
+    def close(self, result: EvalResult | None) -> None:
+        """Close the oldest open epoch with its evaluation, None without a validation split."""
         epoch, job = self.round, self.job
         blocks = {}
-        for t in self.blocks:
-            loss, right, images = self.ends[epoch][t].tensors["tally"].tolist()
-            blocks[t] = BlockEpoch(loss / images, right / images, self.rates[epoch][t])
+        for t in self.active:
+            end = self.ends[epoch][t]
+            loss, right, images = end.tally.tolist()
+            blocks[t] = BlockEpoch(loss / images, right / images, end.images_per_s)
         lr = job.lr((epoch + 1) * job.steps_per_epoch - 1) * self.lr_scale
         z_T = result.accuracy_z_T[0] if result else None  # noqa: N806
         self.history.record(blocks, z_T, result.accuracy_mean_softmax[0] if result else None, lr)
-        better = z_T is not None and (self.best is None or z_T > self.best.accuracy)
-        if better and z_T is not None:
+        if z_T is not None and (self.best is None or z_T > self.best.accuracy):
             self.best = Best(epoch, z_T, self.weights(epoch), self.average(epoch))
             self.waited = 0
         elif z_T is not None:
@@ -134,9 +178,7 @@ class Rounds:
             if job.config.lr_schedule == "plateau" and self.waited % patience == 0:
                 self.lr_scale *= 0.5
         self.round += 1
-        del self.rates[epoch]
         self.ends.pop(epoch - 1, None)
-        return better
 
     @property
     def out_of_patience(self) -> bool:
@@ -151,26 +193,31 @@ class Rounds:
         return self.weights(self.round - 1), self.average(self.round - 1)
 
     def save(self) -> tuple[Parts, dict[str, Any]]:
-        """What a checkpoint holds. Blocks that ran ahead of the open round go back to its end."""
-        open_ends = self.ends.get(self.round, {})
-        kept = {t: open_ends.get(t, self.latest[t]) for t in self.blocks}
-        parts: Parts = {_stem("block", t): dict(s.tensors) for t, s in kept.items()}
-        # Blocks may already have ended the round after the open one and been averaged again.
-        complete = len(open_ends) == len(self.blocks) and self.job.learns_embedding(self.round)
-        parts["shared"] = dict(self.average(self.round) if complete else self.shared)
+        """What a checkpoint holds: tensors by file, and plain values."""
+        parts: Parts = {_stem("block", t): dict(s.tensors) for t, s in self.latest.items()}
+        parts["shared"] = dict(self.shared)
+        rates = {}
+        for epoch, ends in self.ends.items():
+            for t, end in ends.items():
+                if self.latest[t].step == (epoch + 1) * self.job.steps_per_epoch:
+                    rates[str(t)] = end.images_per_s  # the rest is in the block's own file
+                elif epoch >= self.round:
+                    parts[_stem(f"end-{epoch}", t)] = end.to_tensors()
         if self.best is not None:
             parts |= {_stem("best", t): dict(w) for t, w in self.best.weights.items()}
             parts["best-shared"] = dict(self.best.shared)
         state = {
             "config": self.job.config.to_dict(),
-            "steps": {str(t): s.step for t, s in kept.items()},
+            "fingerprint": self.job.fingerprint,
+            "steps": {str(t): s.step for t, s in self.latest.items()},
             "round": self.round,
-            "rates": {str(t): r for t, r in self.rates.get(self.round, {}).items()},
+            "rates": rates,
             "history": self.history.to_dict(),
             "best": self.best and {"epoch": self.best.epoch, "accuracy": self.best.accuracy},
             "waited": self.waited,
             "lr_scale": self.lr_scale,
             "train_seconds": self.train_seconds,
+            "set_aside": {str(t): reason for t, reason in self.set_aside.items()},
         }
         return parts, state
 
@@ -185,16 +232,18 @@ class Rounds:
             waited=state["waited"],
             lr_scale=state["lr_scale"],
             train_seconds=state["train_seconds"],
+            set_aside={int(t): reason for t, reason in state["set_aside"].items()},
         )
-        rates = {int(t): r for t, r in state["rates"].items()}
         for t in rounds.blocks:
-            step = state["steps"][str(t)]
-            snapshot = Snapshot(t, step, parts[_stem("block", t)])
+            snapshot = Snapshot(t, state["steps"][str(t)], parts[_stem("block", t)])
             rounds.latest[t] = snapshot
-            # A block at a round's end has ended that round: the open one, or the one before it.
-            if step and step % job.steps_per_epoch == 0:
-                rounds.ends.setdefault(step // job.steps_per_epoch - 1, {})[t] = snapshot
-        rounds.rates[rounds.round] = rates
+            if (rate := state["rates"].get(str(t))) is not None:
+                epoch = snapshot.step // job.steps_per_epoch - 1
+                rounds.ends.setdefault(epoch, {})[t] = snapshot.epoch_end(rate)
+        for name, tensors in parts.items():
+            if name.startswith("end-"):
+                _, epoch, t = map(int, name.replace("end", "0").split("-"))
+                rounds.ends.setdefault(epoch, {})[t] = EpochEnd.from_tensors(tensors)
         if state["best"] is not None:
             weights = {t: parts[_stem("best", t)] for t in rounds.blocks}
             rounds.best = Best(**state["best"], weights=weights, shared=parts["best-shared"])

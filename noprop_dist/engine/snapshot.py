@@ -17,6 +17,40 @@ Shared = dict[str, Tensor]  # class_embed (K, D), readout_weight (K, D), readout
 
 
 @dataclass(frozen=True)
+class EpochEnd:
+    """What evaluation and averaging need of a block at an epoch's end; no optimiser state.
+
+    Attributes:
+        weights: state dict of the block for inference.
+        shared: the block's own copy of class embeddings and readout.
+        tally: float64 (3,), the epoch's loss sum, right answers and images.
+        images_per_s: how fast the epoch's last unit was.
+    """
+
+    weights: dict[str, Tensor]
+    shared: Shared
+    tally: Tensor
+    images_per_s: float
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """All of it under names, for a file."""
+        tensors = {f"block.{k}": v for k, v in self.weights.items()}
+        tensors |= {f"shared.{k}": v for k, v in self.shared.items()}
+        rate = torch.tensor(self.images_per_s, dtype=torch.float64)
+        return tensors | {"tally": self.tally, "images_per_s": rate}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "EpochEnd":
+        """The inverse of ``to_tensors``."""
+        return cls(
+            part(tensors, "block"),
+            part(tensors, "shared"),
+            tensors["tally"],
+            float(tensors["images_per_s"]),
+        )
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Block t after ``step`` steps; never written to after it is made.
 
@@ -33,15 +67,20 @@ class Snapshot:
     step: int
     tensors: dict[str, Tensor]
 
-    def weights(self) -> dict[str, Tensor]:
-        """State dict of the block for inference: the averaged weights where there are any."""
-        weights = self.part("block")
-        return weights | self.part("ema")
-
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors under ``prefix``, without it."""
-        start = prefix + "."
-        return {k.removeprefix(start): v for k, v in self.tensors.items() if k.startswith(start)}
+        return part(self.tensors, prefix)
+
+    def epoch_end(self, images_per_s: float) -> EpochEnd:
+        """What is kept of an epoch's end: the averaged weights where there are any."""
+        weights = self.part("block") | self.part("ema")
+        return EpochEnd(weights, self.part("shared"), self.tensors["tally"], images_per_s)
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under ``prefix``, without it."""
+    start = prefix + "."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
 def first_snapshot(job: Job, t: int, shared: Shared) -> Snapshot:
@@ -65,11 +104,9 @@ def first_shared(class_embed: Tensor) -> Shared:
     return {"class_embed": class_embed, "readout_weight": weight, "readout_bias": bias}
 
 
-def average_shared(snapshots: list[Snapshot]) -> Shared:
+def average_shared(copies: list[Shared]) -> Shared:
     """Mean over blocks of their copies, summed in the order given, in float64."""
     return {
-        name: torch.stack([s.tensors[f"shared.{name}"].double() for s in snapshots])
-        .mean(dim=0)
-        .float()
+        name: torch.stack([copy[name].double() for copy in copies]).mean(dim=0).float()
         for name in SHARED_NAMES
     }

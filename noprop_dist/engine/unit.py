@@ -19,7 +19,7 @@ from noprop_dist.engine.snapshot import MOMENTS, SHARED_NAMES, Shared, Snapshot
 from noprop_dist.maths.keys import numpy_generator, torch_generator
 from noprop_dist.maths.loss import denoising_loss, denoising_weight, prior_kl, readout_loss
 from noprop_dist.maths.process import expected_embedding, noise_label
-from noprop_dist.model.precision import autocast
+from noprop_dist.model.device import autocast
 from noprop_dist.model.readout import readout_logits
 
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
@@ -44,10 +44,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What a unit leaves: the new snapshot and how long it took."""
+    """What a unit leaves: the new snapshot, and when (seconds since 1970) and how long it ran."""
 
     snapshot: Snapshot
     num_images: int
+    started: float
     seconds: float
 
 
@@ -99,7 +100,7 @@ def run_unit(
     Raises:
         NonFiniteLossError: the loss is NaN or infinite; nothing of the unit is kept.
     """
-    start = time.perf_counter()
+    started, start = time.time(), time.perf_counter()
     live = LiveBlock(job, unit, device)
     first = unit.snapshot.step
     epoch, offset = divmod(first, job.steps_per_epoch)
@@ -112,15 +113,16 @@ def run_unit(
         recent.append(live.train_step(torch.from_numpy(x), torch.from_numpy(y), step))
         stopped = should_stop()
         if len(recent) == CHECK_EVERY or stopped or step == first + unit.num_steps - 1:
-            live.check_finite(recent, step)
+            live.check_losses(recent, step)
             recent.clear()
             done = (step + 1 - first) * batch_size
             on_progress(live.progress(step + 1, done / (time.perf_counter() - start)))
         if stopped:
             break
+    live.check_weights(step)
     snapshot = live.snapshot(step + 1)
     num_images = (step + 1 - first) * batch_size
-    return UnitResult(snapshot, num_images, time.perf_counter() - start)
+    return UnitResult(snapshot, num_images, started, time.perf_counter() - start)
 
 
 def epoch_order(job: Job, t: int, epoch: int, num_images: int) -> npt.NDArray[np.int64]:
@@ -215,7 +217,7 @@ class LiveBlock:
                 self.block.parameters(), job.config.grad_clip * self.weight
             )
         self.optimizer.step()
-        self._average_weights()
+        self._average_weights(step)
         right = (logits.argmax(dim=1) == y).sum()
         # Step by step, so that the sum does not depend on where units were cut.
         self.tally += torch.stack(
@@ -237,14 +239,15 @@ class LiveBlock:
         return loss + prior_kl(u, self.alpha_bar[0]) if self.learns else loss
 
     @torch.no_grad()
-    def _average_weights(self) -> None:
-        decay = self.job.config.ema_decay
-        if decay is not None:
+    def _average_weights(self, step: int) -> None:
+        if self.job.config.ema_decay is not None:
+            # A short memory first: the average must not hold on to where training began.
+            decay = min(self.job.config.ema_decay, (1 + step) / (10 + step))
             for name, p in self.block.named_parameters():
                 self.ema[name].lerp_(p, 1 - decay)
 
-    def check_finite(self, recent: list[Tensor], last_step: int) -> None:
-        """Look at the latest steps' losses.
+    def check_losses(self, recent: list[Tensor], last_step: int) -> None:
+        """Look at the losses of the latest steps, the last of them ``last_step``.
 
         Raises:
             NonFiniteLossError: one of them is NaN or infinite.
@@ -252,6 +255,16 @@ class LiveBlock:
         bad = (~torch.stack(recent).isfinite()).nonzero()
         if len(bad):
             raise NonFiniteLossError(self.t, last_step + 1 - len(recent) + int(bad[0]))
+
+    def check_weights(self, last_step: int) -> None:
+        """Look at what the last update left, whose loss is never computed.
+
+        Raises:
+            NonFiniteLossError: a weight is NaN or infinite.
+        """
+        sums = torch.stack([p.detach().sum() for p in self.params.values()])
+        if not bool(sums.isfinite().all()):
+            raise NonFiniteLossError(self.t, last_step)
 
     def progress(self, step: int, images_per_s: float) -> UnitProgress:
         """Where the block stands after ``step`` steps."""

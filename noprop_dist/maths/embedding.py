@@ -4,7 +4,7 @@ K classes, D embedding width, N images.
 """
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 _ROWS = 512  # images per slab of a distance matrix: bounds memory at 512 x N floats
@@ -33,25 +33,14 @@ def learned_embedding(
     return w.to(torch.float32).contiguous()
 
 
-def prototype_indices(
-    flat: Float[Tensor, "N D"], y: Int64[Tensor, " N"], num_classes: int
-) -> Int64[Tensor, " K"]:
-    """Row per class of the image whose median distance to the others of its class is smallest.
+def prototype_index(flat: Float[Tensor, "N D"]) -> int:
+    """Row of the image whose median distance to the other images is smallest.
 
     Args:
-        flat: normalised images, one per row.
-        y: labels in 0..K-1; every class occurs.
-        num_classes: K.
+        flat: normalised images of one class, one per row, at least one.
     """
-    chosen = []
-    for k in range(num_classes):
-        members = (y == k).nonzero().squeeze(1)
-        images = flat[members]
-        medians = torch.cat(
-            [_median_distance(images, start) for start in range(0, len(images), _ROWS)]
-        )
-        chosen.append(members[medians.argmin()])
-    return torch.stack(chosen)
+    medians = [_median_distance(flat, start) for start in range(0, len(flat), _ROWS)]
+    return int(torch.cat(medians).argmin())
 
 
 def _median_distance(images: Tensor, start: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from noprop_dist.maths.process import denoise_step, expected_embedding
 from noprop_dist.model.block import Block
-from noprop_dist.model.precision import autocast
+from noprop_dist.model.device import autocast
 from noprop_dist.model.readout import readout_logits
 from noprop_dist.model.spec import ModelSpec
 
@@ -21,7 +21,7 @@ class Trace:
     """What one pass through the blocks leaves behind; all float32 on the samples' device.
 
     Attributes:
-        z: (T + 1, B, D); ``z[t]`` is the paper's z_t.
+        z: (T + 1, B, D); ``z[t]`` is the paper's z_t. Empty unless asked for.
         block_logits: (T, B, K); entry t - 1 is block t's.
         readout_logits: (T, B, K); the readout of z_t, entry t - 1.
     """
@@ -78,14 +78,14 @@ class NoPropNetwork(nn.Module):
             device: where to put it.
             precision: "fp32", or "bf16" for the blocks' matrix work.
         """
-        network = cls(spec, precision).to_empty(device=device)
+        network = cls(spec, precision)
         for t in range(1, spec.num_blocks + 1):
-            network.block(t).load_state_dict(dict(blocks[t]))
-        with torch.no_grad():
-            for name in ("class_embed", "readout_weight", "readout_bias"):
-                getattr(network, name).copy_(shared[name])
+            # Takes the tensors themselves: on the CPU nothing is copied, and nothing writes here.
+            network.block(t).load_state_dict(dict(blocks[t]), assign=True)
+        for name in ("class_embed", "readout_weight", "readout_bias"):
+            setattr(network, name, nn.Parameter(shared[name], requires_grad=False))
         network.requires_grad_(False).eval()
-        return network.to(memory_format=torch.channels_last)
+        return network.to(device).to(memory_format=torch.channels_last)
 
     def block(self, t: int) -> Block:
         """Block t, t = 1..T: the one place that turns the paper's t into a list position."""
@@ -96,7 +96,9 @@ class NoPropNetwork(nn.Module):
         return block
 
     @torch.inference_mode()
-    def trace(self, x: Tensor, draws: Sequence[torch.Generator]) -> list[Trace]:
+    def trace(
+        self, x: Tensor, draws: Sequence[torch.Generator], *, keep_z: bool = False
+    ) -> list[Trace]:
         """Run eq. 3 from z_0 ~ N(0, I) to z_T, once per noise draw; keep what each block says.
 
         The image path of a block runs once for all draws.
@@ -104,14 +106,16 @@ class NoPropNetwork(nn.Module):
         Args:
             x: normalised samples, float32 (B, C, H, W) in channels-last memory or (B, F).
             draws: generators on x's device, each of z_0 and of its steps' noise.
+            keep_z: keep every z_t.
         """
         z = [[self._normal(x, draw)] for draw in draws]
         block_logits: list[list[Tensor]] = [[] for _ in draws]
+        readouts: list[list[Tensor]] = [[] for _ in draws]
         for t in range(1, self.spec.num_blocks + 1):
             block = self.block(t)
             with autocast(self.precision, x.device):
                 features = block.image_path(x)
-            for steps, said, draw in zip(z, block_logits, draws, strict=True):
+            for steps, said, read, draw in zip(z, block_logits, readouts, draws, strict=True):
                 with autocast(self.precision, x.device):
                     logits = block.classify(steps[-1], features)
                 said.append(logits.float())
@@ -119,13 +123,16 @@ class NoPropNetwork(nn.Module):
                 noise = self._normal(x, draw)
                 a, b, c = self.a[t], self.b[t], self.c[t]
                 steps.append(denoise_step(steps[-1], u_hat, noise, a=a, b=b, c=c))
+                read.append(self.read(steps[-1]))
+                if not keep_z:
+                    del steps[0]
         return [
             Trace(
-                torch.stack(steps),
+                torch.stack(steps) if keep_z else torch.empty(0),
                 torch.stack(said),
-                torch.stack([self.read(z_t) for z_t in steps[1:]]),
+                torch.stack(read),
             )
-            for steps, said in zip(z, block_logits, strict=True)
+            for steps, said, read in zip(z, block_logits, readouts, strict=True)
         ]
 
     def _normal(self, x: Tensor, draw: torch.Generator) -> Tensor:

@@ -37,8 +37,9 @@ def readout_logits(
         return logits
     if kind == "radial":
         point = expected_embedding(logits, class_embed)
-        distance = (point[:, None, :] - class_embed[None]).square().sum(dim=2)
-        return -distance / (2 * sigma**2)
+        # -||point - W_k||^2 / 2 without ||point||^2, which is the same for every class k: no
+        # (B, K, D) tensor, which would be large for prototypes.
+        return (point @ class_embed.T - 0.5 * class_embed.square().sum(dim=1)) / sigma**2
     raise ValueError(f"unknown readout {kind!r}; known are {', '.join(READOUTS)}")
 
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, count
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 
 FOLDER = "checkpoints"
-FORMAT = 1
+FORMAT = 2
 
 Parts = Mapping[str, Mapping[str, Tensor]]
 
@@ -99,10 +98,11 @@ def _is_complete(store: Store, name: str) -> bool:
 
 
 def _free_name(store: Store, name: str) -> str:
-    """``name``, or it with a number where a finished checkpoint has it; clears unfinished ones."""
-    numbered = (f"{name}.{i:03d}" for i in count(1))
-    free = next(n for n in chain([name], numbered) if not _is_complete(store, n))
-    store.delete_tree(f"{FOLDER}/{free}")
+    """``name``, or it with the next number where finished checkpoints have it."""
+    taken = [n for n in _names(store) if n.split(".")[0] == name and _is_complete(store, n)]
+    number = max((int(n.partition(".")[2] or 0) for n in taken), default=-1) + 1
+    free = f"{name}.{number:03d}" if number else name
+    store.delete_tree(f"{FOLDER}/{free}")  # an unfinished one
     return free
 
 
@@ -218,7 +218,7 @@ def find_checkpoint(path: str) -> tuple[Store, Loaded | None]:
         UserError: what is there is damaged.
     """
     run, _, name = path.rstrip("/").rpartition(f"/{FOLDER}/")
-    if not run or not name or "/" in name:
+    if not run or "/" in name:
         store = Store(path)
         return store, load_newest(store)
     store = Store(run)

@@ -12,14 +12,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from noprop_dist.data.normalise import Normalisation, normalise
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.model.network import NoPropNetwork
-from noprop_dist.model.precision import resolve_precision
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.store import Store
 
@@ -122,9 +121,16 @@ def save_network(
         "spec": network.spec.to_dict(),
         "normalisation": asdict(normalisation),
         "class_names": list(class_names),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "network_sha256": hashlib.sha256(data).hexdigest(),
     }
+    described["sha256"] = _sha256_of(described)
     store.write(f"{FOLDER}/network.json", json.dumps(described, indent=1).encode())
+
+
+def _sha256_of(described: dict[str, Any]) -> str:
+    """Of a description without its own hash."""
+    kept = {k: v for k, v in described.items() if k != "sha256"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def load_network(
@@ -134,11 +140,11 @@ def load_network(
 
     Args:
         folder: the run folder (or its ``model`` folder), or a URI.
-        device: "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto" computes in bf16 where the device gains from it.
 
     Raises:
-        UserError: there is no trained network, or its files were altered.
+        UserError: there is no trained network, its files were altered, or no such device.
     """
     store = Store(folder)
     stem = FOLDER + "/" if store.exists(f"{FOLDER}/network.json") else ""
@@ -151,23 +157,16 @@ def load_network(
         ) from error
     except ValueError as error:
         raise UserError(f"{folder}: network.json is not readable ({error}).") from error
-    if hashlib.sha256(data).hexdigest() != described.get("sha256"):
+    if described.get("sha256") != _sha256_of(described):
+        raise UserError(f"{folder}: network.json was altered or is of another version.")
+    if hashlib.sha256(data).hexdigest() != described["network_sha256"]:
         raise UserError(f"{folder}: network.safetensors was altered or is truncated.")
-    try:
-        tensors = load(data)
-    except SafetensorError as error:
-        raise UserError(f"{folder}: network.safetensors is not readable ({error}).") from error
-    place = torch.device(device)
+    place = resolve_device(device)
     network = NoPropNetwork(
         ModelSpec.from_dict(described["spec"]), resolve_precision(precision, place)
     ).to_empty(device=place)
-    network.load_state_dict(tensors)
+    network.load_state_dict(load(data))
     network.requires_grad_(False).eval()
     network = network.to(memory_format=torch.channels_last)
     norm = {k: tuple(v) for k, v in described["normalisation"].items()}
-    return TrainedNetwork(
-        network,
-        Normalisation(**norm),
-        tuple(described["class_names"]),
-        place,
-    )
+    return TrainedNetwork(network, Normalisation(**norm), tuple(described["class_names"]), place)

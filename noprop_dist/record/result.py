@@ -24,7 +24,7 @@ class TrainResult:
         test_accuracy: "z_T", the paper's, and "mean_softmax", the mean of the T blocks' softmaxes.
         accuracy_after_t: (T,) test accuracy of the readout of z_t, t = 1..T, mean over draws.
         block_accuracy: (T,) test accuracy of each block's own softmax, mean over draws.
-        block_sha256: by t, hash of the block's last snapshot.
+        block_sha256: by t, hash of the block's weights in the assembled network.
         confusion: (K, K) counts by true label and z_T's answer, first draw.
         train_seconds: wall time of training, validation included.
         epochs: epochs trained.
@@ -32,6 +32,7 @@ class TrainResult:
         versions: of Python and the libraries that fix the bits.
         precision: "fp32" or "bf16".
         num_skipped: bad images left out.
+        set_aside: by t, why a block was given up; empty where all is well.
     """
 
     folder: str
@@ -46,6 +47,7 @@ class TrainResult:
     versions: dict[str, str]
     precision: str
     num_skipped: int
+    set_aside: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""

@@ -1,10 +1,13 @@
 """The run folder: a local folder or a URI that ``pyarrow.fs`` knows, written atomically."""
 
+import errno
 import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from noprop_dist.errors import UserError
@@ -21,13 +24,15 @@ class Store:
 
     Args:
         root: a folder, or a URI such as ``s3://bucket/run``.
+        option: the option that named it, for error messages.
 
     Raises:
         UserError: the URI's scheme is unknown.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = str(root)
+    def __init__(self, root: str | Path, option: str = "--checkpoint-dir") -> None:
+        self.root, self._option = str(root), option
+        self._appending = Lock()  # checkpoints are written by a thread of their own
         self._remote: FileSystem | None = None
         self._appended: dict[str, bytes] = {}
         self._unsaved: set[str] = set()
@@ -86,10 +91,11 @@ class Store:
         """
         data = line.encode() + b"\n"
         if self._remote:
-            if path not in self._appended:
-                self._appended[path] = self.read(path) if self.exists(path) else b""
-            self._appended[path] += data
-            self._unsaved.add(path)
+            with self._appending:
+                if path not in self._appended:
+                    self._appended[path] = self.read(path) if self.exists(path) else b""
+                self._appended[path] += data
+                self._unsaved.add(path)
             if time.monotonic() - self._rewritten_at > REWRITE_EVERY_S:
                 self._save_appended()
             return
@@ -105,10 +111,11 @@ class Store:
 
     def _save_appended(self) -> None:
         assert self._remote is not None
-        for path in sorted(self._unsaved):
-            self._upload(self._remote, path, self._appended[path])
-        self._unsaved.clear()
-        self._rewritten_at = time.monotonic()
+        with self._appending:
+            for path in sorted(self._unsaved):
+                self._upload(self._remote, path, self._appended[path])
+            self._unsaved.clear()
+            self._rewritten_at = time.monotonic()
 
     def _upload(self, remote: "FileSystem", path: str, data: bytes) -> None:
         with self._explained():
@@ -117,6 +124,40 @@ class Store:
             # An object store shows an object only once its upload is complete.
             with remote.open_output_stream(str(self._base / path)) as out:
                 out.write(data)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other run out of a local folder; what is still to be uploaded is, at the end.
+
+        The lock goes with its process, however that ends.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        if self._remote:
+            try:
+                yield
+            finally:
+                self._save_appended()
+            return
+        import fcntl
+
+        with self._explained():
+            _make_folder(self._base)
+            file = (self._base / ".lock").open("a+")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise UserError(
+                    f"{self.root} is in use by a live run ({file.read().strip()}): wait for it, "
+                    "stop it, or give another --name or --checkpoint-dir."
+                ) from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+            yield
 
     def read(self, path: str) -> bytes:
         """A file's bytes.
@@ -171,7 +212,7 @@ class Store:
             reason = error.strerror or str(error)
             raise UserError(
                 f"{self.root} cannot be written to ({reason}): free some space or permit writing, "
-                "or give another --checkpoint-dir."
+                f"or give another {self._option}."
             ) from error
 
     @contextmanager
@@ -201,5 +242,8 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

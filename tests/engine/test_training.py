@@ -1,6 +1,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -14,8 +16,9 @@ from noprop_dist import StoppedError, TrainConfig, UserError, load_network, trai
 from noprop_dist.data import load_dataset
 from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.unit import LiveBlock
-from noprop_dist.record.checkpoint import load_newest, sha256_of_tensors
+from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.store import Store
+from noprop_dist.training import StopSignals
 
 KINDS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
 
@@ -28,6 +31,7 @@ def config(folder: Path, **changes: object) -> TrainConfig:
         "batch_size": 32,
         "epochs": 3,
         "quiet": True,
+        "no_plots": True,
         "no_cuda": True,
     }
     return TrainConfig(**(values | changes))  # type: ignore[arg-type]
@@ -87,7 +91,7 @@ def test_another_seed_gives_another_model(tmp_path: Path) -> None:
 
 
 def test_training_learns_and_says_so_in_the_run_folder(tmp_path: Path) -> None:
-    result = train(config(tmp_path, epochs=12, max_train_images=600))
+    result = train(config(tmp_path, epochs=12, max_train_images=600, no_plots=False))
     assert result.test_accuracy["mean_softmax"].mean > 0.8
     written = json.loads((tmp_path / "result.json").read_text())
     assert written | {"folder": str(tmp_path)} == json.loads(json.dumps(result.to_dict()))
@@ -97,8 +101,10 @@ def test_training_learns_and_says_so_in_the_run_folder(tmp_path: Path) -> None:
     assert len(history["train_loss_history"]) == 12
     assert history["train_loss_history"][-1] < history["train_loss_history"][0]
     assert {p.name for p in tmp_path.iterdir()} >= {"config.yaml", "events.jsonl", "model"}
+    names = {"history", "denoising", "confusion", "embedding", "predictions"}
+    assert {p.stem for p in (tmp_path / "plots").glob("*.png")} == names
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert sum(e["event"] == "unit_ended" for e in events) == 3 * 12
+    assert sum(e["event"] == "unit" for e in events) == 3 * 12
 
 
 def test_reloaded_network_repeats_the_reported_accuracy(tmp_path: Path) -> None:
@@ -172,27 +178,68 @@ def test_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
         train(config(tmp_path, epochs=1, lr=0.002))
 
 
-def test_nan_names_block_and_step_and_keeps_the_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def break_block(monkeypatch: pytest.MonkeyPatch, blocks: set[int], at: int) -> None:
+    """The loss of some blocks becomes NaN at a step."""
     step = LiveBlock.train_step
 
-    def broken(self: LiveBlock, x: Tensor, y: Tensor, at: int) -> Tensor:
-        loss = step(self, x, y, at)
-        return loss * torch.nan if (self.t, at) == (2, 7) else loss
+    def broken(self: LiveBlock, x: Tensor, y: Tensor, now: int) -> Tensor:
+        loss = step(self, x, y, now)
+        return loss * torch.nan if self.t in blocks and now == at else loss
 
     monkeypatch.setattr(LiveBlock, "train_step", broken)
-    with pytest.raises(UserError, match="block 2 became NaN or infinite at step 7"):
+
+
+@pytest.mark.parametrize("embedding_type", ["one-hot", "learned"])
+def test_block_whose_loss_becomes_nan_is_set_aside_and_named(
+    tmp_path: Path, embedding_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(config(tmp_path / "a", embedding_type=embedding_type))
+    break_block(monkeypatch, {2}, at=7)
+    result = train(config(tmp_path / "b", embedding_type=embedding_type))
+    assert "NaN or infinite at step 7" in result.set_aside["2"]
+    assert set(result.block_sha256) == {"1", "3"}
+    if embedding_type == "one-hot":
+        assert result.block_sha256.items() < whole.block_sha256.items()
+    saved = load_newest(Store(tmp_path / "b"))
+    assert saved is not None
+    assert saved.state["steps"] == {"1": 15, "2": 5, "3": 15}
+    x, _ = load_dataset("digits").test.take(np.arange(5))
+    assert load_network(tmp_path / "b").predict(x).labels.shape == (5,)
+
+
+def test_run_whose_blocks_all_fail_names_one_and_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_block(monkeypatch, {1, 2, 3}, at=7)
+    with pytest.raises(UserError, match=r"every block failed.* at step 7.*lower --lr"):
         train(config(tmp_path))
     saved = load_newest(Store(tmp_path))
     assert saved is not None
-    assert saved.state["steps"]["2"] == 5
-    assert sha256_of_tensors(saved.parts["block-002"])
+    assert saved.state["round"] == 1
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_weights_that_the_last_update_ruined_are_never_kept(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="NaN or infinite at step"):
+        train(config(tmp_path, lr=1e39, epochs=1, warmup_epochs=0.0))
+    assert load_newest(Store(tmp_path)) is None
 
 
 def test_early_stopping_ends_the_run_and_keeps_the_best(tmp_path: Path) -> None:
-    result = train(config(tmp_path, epochs=30, early_stopping_patience=1, lr=1e-6))
-    assert result.epochs < 30
+    changes = {"epochs": 30, "early_stopping_patience": 1, "lr": 1e-6}
+    one, two = (train(config(tmp_path / str(n), workers=n, **changes)) for n in (1, 2))
+    assert one.epochs < 30
+    assert one.block_sha256 == two.block_sha256
+    assert one.test_accuracy == two.test_accuracy
+
+
+def test_averaged_weights_leave_the_start_behind(tmp_path: Path) -> None:
+    changes = {"epochs": 10, "max_train_images": 600}
+    plain = train(config(tmp_path / "plain", **changes))
+    averaged = train(config(tmp_path / "ema", ema_decay=0.999, **changes))
+    means = [r.test_accuracy["mean_softmax"].mean for r in (plain, averaged)]
+    assert averaged.block_sha256 != plain.block_sha256
+    assert means[1] > means[0] - 0.1
 
 
 def test_plateau_lowers_the_learning_rate(tmp_path: Path) -> None:
@@ -210,3 +257,64 @@ def test_learned_embeddings_are_averaged_until_frozen(tmp_path: Path) -> None:
     assert torch.equal(copies[0], copies[1])
     assert torch.equal(copies[0], copies[2])
     assert torch.equal(copies[0], saved.parts["shared"]["class_embed"])
+
+
+def test_data_that_changed_since_the_checkpoint_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        interrupt_after(patched, steps=8)
+        with pytest.raises(StoppedError):
+            train(config(tmp_path))
+
+    def changed(*args: object, **kwargs: object) -> object:
+        dataset = load_dataset(*args, **kwargs)  # type: ignore[arg-type]
+        dataset.train.xs[0][0, 0, 0, 0] ^= 1
+        return dataset
+
+    monkeypatch.setattr("noprop_dist.training.load_dataset", changed)
+    with pytest.raises(UserError, match="other data than digits has now"):
+        train(config(tmp_path))
+
+
+def test_folder_of_a_live_run_is_refused_and_that_of_a_dead_one_taken_over(
+    tmp_path: Path,
+) -> None:
+    code = "import sys, time; from noprop_dist.record.store import Store\n"
+    code += "with Store(sys.argv[1]).lock(): print('held', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match=rf"in use by a live run \(process {holder.pid} on"):
+            train(config(tmp_path, epochs=1))
+        holder.kill()
+    assert train(config(tmp_path, epochs=1)).epochs == 1
+
+
+@pytest.mark.parametrize("value", ["mean", "missing"])
+def test_altered_description_of_a_network_is_refused(tmp_path: Path, value: str) -> None:
+    train(config(tmp_path, epochs=1))
+    file = tmp_path / "model/network.json"
+    described = json.loads(file.read_text())
+    if value == "mean":
+        described["normalisation"]["mean"][0] += 0.1
+    else:
+        del described["spec"]
+    file.write_text(json.dumps(described))
+    with pytest.raises(UserError, match=r"network\.json was altered"):
+        load_network(tmp_path)
+
+
+def test_second_signal_and_a_signal_outside_training_end_at_once(tmp_path: Path) -> None:
+    asked: list[int] = []
+    with StopSignals() as signals:
+        with signals.asking(lambda: asked.append(1)):
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert asked == [1]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

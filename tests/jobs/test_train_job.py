@@ -8,6 +8,7 @@ import pytest
 from noprop_dist.cli import main, parse_command, parse_train
 
 SMALL = ["--max-train-images", "200", "--num-blocks", "2", "--epochs", "1", "--batch-size", "32"]
+SMALL += ["--no-plots"]
 OPTIONS = (
     "--embedding-type learned --embedding-dim 64 --num-blocks 10 --batch-size 128 --epochs 150 "
     "--lr 0.001 --weight-decay 0.0001"
@@ -23,9 +24,19 @@ def test_long_line_of_options_means_what_it_says() -> None:
 
 def test_flags_lie_over_the_yaml_file(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text("lr: 0.01\nnum-blocks: 4\n")
-    config = parse_train(["--config", str(file), "--lr", "0.002"])
+    file.write_text("lr: 0.01\nnum-blocks: 4\nweight_decay: 1e-4\nwarmup_epochs: 30\n")
+    config = parse_train(["--config", str(file), "--lr", "0.002", "--epochs", "100"])
     assert (config.lr, config.num_blocks) == (0.002, 4)
+    assert (config.weight_decay, config.warmup_epochs) == (1e-4, 30.0)
+
+
+def test_one_run_has_one_folder_however_its_numbers_are_written(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("weight_decay: 0\n")
+    folders = {
+        parse_train(args).folder
+        for args in (["--config", str(tmp_path / "c.yaml")], ["--weight-decay", "0.0"])
+    }
+    assert len(folders) == 1
 
 
 def test_written_config_reads_back(tmp_path: Path) -> None:
@@ -80,6 +91,8 @@ def test_dry_run_leaves_nothing(
         ("--batch-size 5000", "--batch-size 5000 is larger than the training set"),
         ("--batch-size 1", "--batch-size must be at least 2"),
         ("--num-blocks 0", "--num-blocks must be at least 1"),
+        ("--eta 0", "--eta must be a positive finite number"),
+        ("--history /proc/no/h.json", "give another --history"),
         ("--lr inf", "--lr must be a positive finite number"),
         ("--lr -1", "--lr must be a positive finite number"),
         ("--weight-decay nan", "--weight-decay must be"),
@@ -112,7 +125,8 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("lrr: 1", "unknown field 'lrr'"), ("lr: fast", "--lr must be float"), ("- 1", "must hold"),
+    [("lrr: 1", "unknown field 'lrr'; did you mean lr?"), ("lr: fast", "--lr must be float"),
+     ("- 1", "must hold lines"),
      ("a: [", "not valid YAML"), ("epochs: 1.5", "--epochs must be int"),
      ("readout: tree", "--readout must be one of")],
 )  # fmt: skip
@@ -122,7 +136,9 @@ def test_bad_yaml_is_explained(
     file = tmp_path / "run.yaml"
     file.write_text(text)
     assert main(["train", "--config", str(file)]) == 2
-    assert says in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
 
 
 def test_unknown_flag_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ def network(spec: ModelSpec = SPEC) -> NoPropNetwork:
 
 def test_inference_is_equation_3_step_by_step() -> None:
     net, x = network(), torch.randn(5, 1, 8, 8)
-    (trace,) = net.trace(x, [torch.Generator().manual_seed(0)])
+    (trace,) = net.trace(x, [torch.Generator().manual_seed(0)], keep_z=True)
     draw = torch.Generator().manual_seed(0)
     schedule = SPEC.make_schedule()
     z = torch.randn(5, 10, generator=draw)
@@ -53,8 +53,8 @@ def test_inference_is_equation_3_step_by_step() -> None:
 def test_one_generator_state_gives_one_answer() -> None:
     net, x = network(), torch.randn(5, 1, 8, 8)
     draws = [torch.Generator().manual_seed(seed) for seed in (7, 8, 7)]
-    first, other, alike = net.trace(x, draws)
-    (alone,) = net.trace(x, [torch.Generator().manual_seed(7)])
+    first, other, alike = net.trace(x, draws, keep_z=True)
+    (alone,) = net.trace(x, [torch.Generator().manual_seed(7)], keep_z=True)
     assert torch.equal(first.z, alike.z)
     assert torch.equal(first.z, alone.z)
     assert not torch.equal(first.z, other.z)

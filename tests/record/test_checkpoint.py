@@ -107,7 +107,7 @@ def test_problem_names_the_file_and_older_ones_are_tried_in_turn(tmp_path: Path,
     assert "step-0002/state.json is missing" in loaded.problems[1]
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 1, "files": []}', '{"format": 99}', "9"])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 2, "files": []}', '{"format": 99}', "9"])
 def test_manifest_of_another_shape_is_damage(tmp_path: Path, text: str) -> None:
     store = Store(tmp_path)
     save(store, 1)
@@ -120,7 +120,7 @@ def test_future_format_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     save(store, 1)
     (tmp_path / "checkpoints/step-0001/manifest.json").write_text('{"format": 99, "files": {}}')
-    with pytest.raises(CheckpointDamagedError, match="format 99, not 1"):
+    with pytest.raises(CheckpointDamagedError, match="format 99, not 2"):
         load_checkpoint(store, "step-0001")
 
 
@@ -150,6 +150,8 @@ def test_finished_checkpoint_is_never_written_over(tmp_path: Path) -> None:
     assert save(store, 1) == "step-0001.001"
     assert store.read("checkpoints/step-0001/manifest.json") == before
     assert newest_step(store) == 1
+    assert [save(store, 1, keep=2) for _ in range(3)] == [f"step-0001.00{i}" for i in (2, 3, 4)]
+    assert store.list("checkpoints") == ["step-0001.003", "step-0001.004"]
 
 
 @pytest.mark.parametrize("uri", ["file", "mock"])

@@ -1,0 +1,135 @@
+"""Where a run begins: afresh, or at the newest good checkpoint of the same run."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from noprop_dist.config import FREE_FIELDS, TrainConfig, flag
+from noprop_dist.data import normalise
+from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.errors import UserError
+from noprop_dist.maths.embedding import learned_embedding, one_hot_embedding, prototype_index
+from noprop_dist.maths.keys import torch_generator
+from noprop_dist.record.checkpoint import Loaded, find_checkpoint, load_newest
+from noprop_dist.record.store import Store
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run began.
+
+    Attributes:
+        checkpoint: what it goes on from, or None.
+        warnings: what the user should know of it: damaged checkpoints that were passed over, ...
+    """
+
+    checkpoint: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def start_afresh(job: Job, splits: Splits) -> Rounds:
+    """Every block before its first step.
+
+    Raises:
+        UserError: prototypes of a class that has no training image.
+    """
+    rounds = Rounds(job, first_shared(_class_embed(job, splits)))
+    rounds.start()
+    return rounds
+
+
+def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, Start]:
+    """The state to go on from, and what it is.
+
+    Raises:
+        UserError: a checkpoint of other options or other data, or none that is good.
+    """
+    source, loaded, warnings = _find(job.config, store)
+    if loaded is None:
+        return start_afresh(job, splits), Start()
+    ending = (
+        "give the same options, or another --name or --checkpoint-dir."
+        if source.root == store.root
+        else "give the options of that run."
+    )
+    check_same_options(job.config, loaded.state["config"], source.root, ending)
+    there = loaded.state["fingerprint"]
+    differing = [k for k in ("data", "precision") if there[k] != job.fingerprint[k]]
+    if "precision" in differing:
+        raise UserError(
+            f"{source.root} holds a run in {there['precision']}, and this machine would go on in "
+            f"{job.precision}: give --precision {there['precision']} here and a new --name."
+        )
+    if differing:
+        raise UserError(
+            f"{source.root} holds a run on other data than {job.config.dataset} has now: restore "
+            "the data, or give another --name or --checkpoint-dir."
+        )
+    warnings += [
+        f"the run so far used {k} {there[k]}, now {job.fingerprint[k]}: the weights may differ in "
+        "their last bits from an unbroken run's"
+        for k in ("device", "torch")
+        if there[k] != job.fingerprint[k]
+    ]
+    return Rounds.restore(job, loaded.parts, loaded.state), Start(loaded.name, tuple(warnings))
+
+
+def _find(config: TrainConfig, store: Store) -> tuple[Store, Loaded | None, list[str]]:
+    """The checkpoint to go on from: the one named inside this run, this run's own, or another's."""
+    if config.checkpoint is not None:
+        source, named = find_checkpoint(config.checkpoint)
+        if named is None:
+            raise UserError(
+                f"--checkpoint {config.checkpoint} holds no checkpoint: give a run folder or one "
+                "of the folders in its checkpoints/."
+            )
+        if source.root == store.root or not (own := load_newest(store)):
+            return source, named, list(named.problems)
+        passed = f"--checkpoint is passed over: {store.root} has gone on from it already"
+        return store, own, [passed, *own.problems]
+    loaded = load_newest(store)
+    return store, loaded, list(loaded.problems) if loaded else []
+
+
+def check_same_options(config: TrainConfig, other: dict[str, Any], where: str, ending: str) -> None:
+    """Refuse a run of other options, apart from those that change no weight.
+
+    Raises:
+        UserError: names the fields that differ, ends with ``ending``.
+    """
+    mine = config.to_dict()
+    differing = [
+        f"{flag(k)} {other.get(k)} there, {mine[k]} now"
+        for k in mine
+        if k not in FREE_FIELDS and mine[k] != other.get(k)
+    ]
+    if differing:
+        raise UserError(
+            f"{where} holds a run of another configuration ({'; '.join(differing)}): {ending}"
+        )
+
+
+def _class_embed(job: Job, splits: Splits) -> torch.Tensor:
+    """The class embeddings to start from, (K, D) float32."""
+    spec = job.spec
+    if spec.embedding_type == "one-hot":
+        return one_hot_embedding(spec.num_classes)
+    if spec.embedding_type == "learned":
+        generator = torch_generator(job.config.seed, "embedding")
+        return learned_embedding(spec.num_classes, spec.embed_dim, generator)
+    prototypes = []
+    for k, name in enumerate(job.class_names):
+        rows = (splits.train.labels == k).nonzero()[0]
+        if not len(rows):
+            raise UserError(
+                f"--embedding-type prototype needs a training image of every class, and class "
+                f"{name!r} has none: add one, or choose another embedding."
+            )
+        # A class at a time: all images in float32 would take four times the data set's memory.
+        images = torch.from_numpy(splits.train.take(rows)[0])
+        flat = normalise(images, job.normalisation).flatten(1)
+        prototypes.append(flat[prototype_index(flat)])
+    return torch.stack(prototypes)

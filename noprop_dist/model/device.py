@@ -1,0 +1,52 @@
+"""Where to compute and in which number format: where bfloat16 pays, and the context for it."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from noprop_dist.errors import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device called ``name``: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        UserError: unknown, or not on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name} is unknown: give auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UserError(
+                f"--device {name} is not on this machine, which has {count} usable GPUs: "
+                "give --device cpu or auto."
+            )
+    return device
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """What "auto" means on ``device``: "fp32" or "bf16".
+
+    A processor without bf16 instructions emulates them, ten times slower than float32.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    native = capable.get("avx512_bf16") or capable.get("amx_bf16")
+    return "bf16" if native else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Matrix work in bfloat16 where ``precision`` is "bf16"; weights stay float32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
