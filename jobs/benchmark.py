@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -35,11 +36,18 @@ class Options:
     json: tyro.conf.FlagCreatePairsOff[bool] = False
 
 
+def parse(argv: Sequence[str]) -> Options:
+    """The options of the command line."""
+    config = (tyro.conf.CascadeSubcommandArgs,)
+    options = tyro.cli(Options, args=argv, description=__doc__, config=config)
+    options.benchmark.check()
+    return options
+
+
 def main() -> int:
     """Run one benchmark and print what it measured."""
     try:
-        options = tyro.cli(Options, description=__doc__, config=(tyro.conf.CascadeSubcommandArgs,))
-        options.benchmark.check()
+        options = parse(sys.argv[1:])
         if isinstance(options.benchmark, EngineBenchmark):
             from noprop_dist.benchmarks.engine import benchmark_engine, render
 

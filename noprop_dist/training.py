@@ -84,6 +84,7 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
                     trained = coordinator.run()
                 if not trained:
                     raise StoppedError(store.root)
+                rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
                 test = evaluate_test(rounds, executor, len(splits.test))
             return finish(rounds, test, splits, store, num_skipped)
 

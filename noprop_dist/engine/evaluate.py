@@ -11,10 +11,9 @@ from noprop_dist.data import Split, normalise
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.snapshot import Shared
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 
-EVAL_BATCH = 512
-EVAL_ROWS = 4 * EVAL_BATCH  # rows of one unit: the least work that several workers can share
+EVAL_ROWS = 8 * INFERENCE_BATCH  # rows of one unit: the least work that several workers can share
 
 Weights = dict[int, dict[str, torch.Tensor]]  # by t, a block's state dict
 Counts = npt.NDArray[np.int64]
@@ -30,7 +29,7 @@ class EvalUnit:
         weights: block state dicts by t.
         shared: class embeddings and readout.
         draws: which noise draws; each is part of the key of z_0 and of every step's noise.
-        start: first row, a multiple of EVAL_BATCH.
+        start: first row, a multiple of INFERENCE_BATCH.
         stop: row after the last.
     """
 
@@ -108,9 +107,9 @@ def run_eval(unit: EvalUnit, job: Job, split: Split, device: torch.device) -> Ev
     mean_softmax = np.zeros(draws, np.int64)
     after_t, block = np.zeros((2, draws, blocks), np.int64)
     answers, confidence = [], []
-    for start in range(unit.start, unit.stop, EVAL_BATCH):
-        x, y = split.take(np.arange(start, min(start + EVAL_BATCH, unit.stop)))
-        index = start // EVAL_BATCH
+    for start in range(unit.start, unit.stop, INFERENCE_BATCH):
+        x, y = split.take(np.arange(start, min(start + INFERENCE_BATCH, unit.stop)))
+        index = start // INFERENCE_BATCH
         generators = [
             torch_generator(job.config.seed, "inference", draw, index, device=device)
             for draw in unit.draws

@@ -272,12 +272,11 @@ class LiveBlock:
         return UnitProgress(self.t, step, loss / images, right / images, images_per_s)
 
     def snapshot(self, step: int) -> Snapshot:
-        """A copy of everything, on the CPU."""
+        """Everything on the CPU; the live block's own tensors if it is there: its last act."""
         tensors = {f"block.{k}": v for k, v in self.block.state_dict().items()}
         tensors |= {f"shared.{k}": v for k, v in self.shared.items()}
         for m in MOMENTS:
             tensors |= {f"{m}.{k}": v for k, v in self.moments[m].items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
         tensors["tally"] = self.tally
-        copies = {k: v.detach().to("cpu", copy=True) for k, v in tensors.items()}
-        return Snapshot(self.t, step, copies)
+        return Snapshot(self.t, step, {k: v.detach().cpu() for k, v in tensors.items()})

@@ -15,6 +15,8 @@ from noprop_dist.model.device import autocast
 from noprop_dist.model.readout import readout_logits
 from noprop_dist.model.spec import ModelSpec
 
+INFERENCE_BATCH = 256  # samples that share a key of noise: the same wherever a network is run
+
 
 @dataclass(frozen=True)
 class Trace:

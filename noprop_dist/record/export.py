@@ -18,12 +18,11 @@ from noprop_dist.data.normalise import Normalisation, normalise
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.device import resolve_device, resolve_precision
-from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.store import Store
 
 FOLDER = "model"
-BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,11 @@ class TrainedNetwork:
             raise ValueError(f"unknown readout {readout!r}; known are z_T and mean_softmax")
         x = self._checked(images)
         probabilities = []
-        for index, start in enumerate(range(0, len(x), BATCH)):
+        for index, start in enumerate(range(0, len(x), INFERENCE_BATCH)):
             draw = torch_generator(seed, "inference", 0, index, device=self.device)
-            batch = normalise(x[start : start + BATCH].to(self.device), self.normalisation)
+            batch = normalise(
+                x[start : start + INFERENCE_BATCH].to(self.device), self.normalisation
+            )
             (trace,) = self.network.trace(batch, [draw])
             softmax = (
                 trace.mean_softmax if readout == "mean_softmax" else trace.z_T_logits.softmax(1)

@@ -38,7 +38,8 @@ import numpy
 from noprop_dist import TrainConfig, load_network, train
 
 result = train(TrainConfig(
-    max_train_images=256, num_blocks=2, epochs=1, checkpoint_dir=sys.argv[1], quiet=True, no_plots=True
+    max_train_images=256, num_blocks=2, epochs=1, checkpoint_dir=sys.argv[1],
+    quiet=True, no_plots=True,
 ))
 print(*load_network(result.folder).predict(numpy.zeros((3, 1, 8, 8), numpy.uint8)).labels)
 """
