@@ -6,12 +6,10 @@ Heavy imports come after parsing, so that ``--help`` and a mistyped option answe
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING
 
-from noprop_dist.config import TrainConfig, check_types
 from noprop_dist.errors import UserError
+from noprop_dist.options import TrainCommand, parse_command
 
 if TYPE_CHECKING:
     from noprop_dist.record.result import TrainResult
@@ -20,18 +18,15 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
-@dataclass(frozen=True)
-class TrainCommand:
-    """What ``noprop train`` was asked to do."""
-
-    config: TrainConfig
-    as_json: bool
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """``noprop``: the console command. Returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[Sequence[str]], int]] = {"train": train_main}
+    if args[:1] == ["--version"]:
+        from importlib.metadata import version
+
+        print(f"noprop-dist {version('noprop-dist')}")
+        return 0
     if not args or args[0] not in commands:
         known = ", ".join(commands)
         asked = args[:1] in (["-h"], ["--help"])
@@ -80,104 +75,6 @@ def _run_train(command: TrainCommand) -> int:
             "their neighbours stand in for them."
         )
     return 0
-
-
-def parse_train(argv: Sequence[str], prog: str = "noprop train") -> TrainConfig:
-    """The options of the training job, as ``parse_command`` reads them."""
-    return parse_command(argv, prog).config
-
-
-def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainCommand:
-    """Defaults, then the YAML file of ``--config``, then flags.
-
-    Raises:
-        UserError: a value is out of range, or the YAML file cannot be used.
-        SystemExit: ``--help`` (code 0), or flags that do not parse (code 2).
-    """
-    import tyro
-
-    args, path = _without_config(argv)
-    values = _read_yaml(path) if path is not None else {}
-    # Names and types alone: flags may yet change a value that does not go with another.
-    check_types(values, f"--config {path}")
-    parsed: Any = tyro.cli(
-        _grouped_options(values),
-        config=(tyro.conf.OmitArgPrefixes,),
-        prog=prog,
-        description="Train a NoProp network: T blocks, each learning on its own "
-        "(arXiv:2503.24322). Options come from --config FILE.yaml first, then from flags.",
-        args=args,
-    )
-    flat: dict[str, Any] = {}
-    for group in fields(parsed):
-        flat |= asdict(getattr(parsed, group.name))
-    as_json = flat.pop("json")
-    return TrainCommand(TrainConfig(**flat), as_json)
-
-
-def _grouped_options(values: dict[str, Any]) -> type[Any]:
-    """TrainConfig's fields as one dataclass per group, which is how the parser shows groups."""
-    hints = get_type_hints(TrainConfig)
-    groups: dict[str, list[tuple[str, Any, Any]]] = {"output": []}
-    text = "print the result as one JSON object on the last line"
-    groups["output"].append(("json", _option_type(bool, text), field(default=False)))
-    for f in fields(TrainConfig):
-        hint = _option_type(hints[f.name], f.metadata["help"])
-        option = (f.name, hint, field(default=values.get(f.name, f.default)))
-        groups.setdefault(f.metadata["group"], []).append(option)
-    made = {name: make_dataclass(name.capitalize(), options) for name, options in groups.items()}
-    return make_dataclass(
-        "Options", [(name, cls, field(default_factory=cls)) for name, cls in made.items()]
-    )
-
-
-def _option_type(hint: Any, text: str) -> Any:
-    """A field's type with its help line; switches only turn on."""
-    import tyro
-
-    described: Any = Annotated[hint, tyro.conf.arg(help=text)]
-    if hint is bool:
-        described = Annotated[described, tyro.conf.FlagCreatePairsOff]
-    return described
-
-
-def _without_config(argv: Sequence[str]) -> tuple[list[str], str | None]:
-    """The arguments without ``--config FILE``, and FILE."""
-    args, path = [], None
-    rest = iter(argv)
-    for arg in rest:
-        if arg == "--config":
-            path = next(rest, None)
-            if path is None:
-                raise UserError("--config needs the path of a YAML file.")
-        elif arg.startswith("--config="):
-            path = arg.removeprefix("--config=")
-        else:
-            args.append(arg)
-    return args, path
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config {path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"--config {path} is not valid YAML ({reason}).") from error
-    if not isinstance(values, dict):
-        raise UserError(f"--config {path} must hold lines of the form option: value.")
-    return {str(k).replace("-", "_"): _number(v) for k, v in values.items()}
-
-
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3, which lacks a point, as a string."""
-    try:
-        return float(value) if isinstance(value, str) and "e" in value.lower() else value
-    except ValueError:
-        return value
 
 
 def summary(result: "TrainResult") -> str:

@@ -120,10 +120,22 @@ class TrainConfig:
             value = getattr(self, name)
             if float in (get_args(hint) or (hint,)) and type(value) is int:
                 object.__setattr__(self, name, float(value))  # one run, one spelling
-        for name in _AT_LEAST_ONE:
+        for name, least in _AT_LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{flag(name)} must be at least 1, got {value}.")
+            if value is not None and value < least:
+                raise UserError(f"{flag(name)} must be at least {least}, got {value}.")
+        for name in _NOT_EMPTY:
+            if getattr(self, name) == "":
+                raise UserError(f"{flag(name)} must not be empty: give a value or leave it out.")
+        if self.name is not None and ("/" in self.name or len(self.name) > MAX_NAME):
+            raise UserError(
+                f"--name must be one folder's name of at most {MAX_NAME} letters, got "
+                f"{self.name[:40]!r}; --checkpoint-dir takes a path."
+            )
+        if self.image_size is not None and self.image_size > MAX_IMAGE_SIZE:
+            raise UserError(
+                f"--image-size must be at most {MAX_IMAGE_SIZE}, got {self.image_size}."
+            )
         for name in _AT_LEAST_ZERO:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
@@ -193,45 +205,53 @@ class TrainConfig:
         return text
 
 
-def check_types(values: Mapping[str, Any], source: str = "the configuration") -> None:
+def check_types(values: Mapping[str, Any], source: str = "") -> None:
     """Look at names and types: values of a YAML file or of Python code, which no parser has seen.
+
+    Args:
+        values: by field name.
+        source: where they stand, for error messages.
 
     Raises:
         UserError: an unknown field, or a value of another type than its field's.
     """
     hints = get_type_hints(TrainConfig)
+    where = f"{source}: " if source else ""
     for name, value in values.items():
         if name not in hints:
             near = difflib.get_close_matches(name, hints, n=1)
             known = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(hints))}."
-            raise UserError(f"{source} has the unknown field {name!r}; {known}")
+            raise UserError(f"{where}the field {name!r} is unknown; {known}")
         hint = hints[name]
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         if choices and value not in choices:
             raise UserError(
-                f"{flag(name)} must be one of {', '.join(map(str, choices))}, got {value!r}."
+                f"{where}{flag(name)} must be one of {', '.join(map(str, choices))}, got {value!r}."
             )
         kinds = () if choices else get_args(hint) or (hint,)
         allowed = kinds + ((int,) if float in kinds else ())
         if kinds and type(value) not in allowed:
             right = " or ".join("left out" if k is type(None) else k.__name__ for k in kinds)
-            raise UserError(f"{flag(name)} must be {right}, got {value!r}.")
+            raise UserError(f"{where}{flag(name)} must be {right}, got {value!r}.")
 
 
-_AT_LEAST_ONE = (
-    "image_size",
-    "max_train_images",
-    "embedding_dim",
-    "num_blocks",
-    "epochs",
-    "batch_size",
-    "lr_scheduler_patience",
-    "early_stopping_patience",
-    "save_every",
-    "keep_checkpoints",
-    "workers",
-    "cpus_per_worker",
-)
+MAX_NAME = 200
+MAX_IMAGE_SIZE = 4096
+_NOT_EMPTY = ("dataset", "data_dir", "name", "checkpoint_dir", "checkpoint", "history")
+_AT_LEAST = {
+    "image_size": 4,
+    "max_train_images": 1,
+    "embedding_dim": 1,
+    "num_blocks": 1,
+    "epochs": 1,
+    "batch_size": 2,  # batch norm needs two samples
+    "lr_scheduler_patience": 1,
+    "early_stopping_patience": 1,
+    "save_every": 1,
+    "keep_checkpoints": 1,
+    "workers": 1,
+    "cpus_per_worker": 1,
+}
 _AT_LEAST_ZERO = ("weight_decay", "warmup_epochs", "freeze_after", "seed")
 _POSITIVE = ("lr", "eta", "grad_clip")
 

@@ -61,6 +61,7 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
     finished = _finished_result(config, store)
     if finished is not None:
         return finished
+    _check_places(config)
     with StopSignals() as signals:
         job, splits, device, num_skipped = _prepare(config)
         rounds, start = start_or_resume(job, splits, store)
@@ -87,6 +88,13 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
                 rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
                 test = evaluate_test(rounds, executor, len(splits.test))
             return finish(rounds, test, splits, store, num_skipped)
+
+
+def _check_places(config: TrainConfig) -> None:
+    """Refuse places that cannot be written to before anything is read or trained."""
+    Store(config.folder).check_writable()
+    if config.history is not None:
+        Store(Path(config.history).parent, "--history").check_writable()
 
 
 def _begin(start: Start, rounds: Rounds, record: Record) -> None:
@@ -125,13 +133,15 @@ def _executor(
 ) -> LocalExecutor:
     config = job.config
     watcher = progress or Progress()
-    threads = config.cpus_per_worker
-    default = 1 if device.type == "cuda" else max(1, len(os.sched_getaffinity(0)) // threads)
+    threads, cores = config.cpus_per_worker, len(os.sched_getaffinity(0))
+    if threads > cores:
+        raise UserError(f"--cpus-per-worker {threads} is more than this machine's {cores} cores.")
+    default = 1 if device.type == "cuda" else max(1, cores // threads)
     return LocalExecutor(
         job,
         splits,
         device,
-        slots=config.workers or default,
+        slots=min(config.workers or default, config.num_blocks),
         threads=threads,
         on_progress=lambda p: watcher.unit_progress(
             p.t, p.step, p.loss, p.accuracy, p.images_per_s
@@ -145,13 +155,15 @@ def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:
         return None
     try:
         result = TrainResult.from_dict(json.loads(store.read("result.json")), store.root)
-    except (ValueError, KeyError, TypeError) as error:
+        ending = "give the same options, or another --name or --checkpoint-dir."
+        check_same_options(config, result.config, store.root, ending)
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UserError(
-            f"{store.root}/result.json is not readable ({error}): delete it, and the same command "
-            "makes it again from the last checkpoint."
+            f"{store.root}/result.json is not what a run writes ({error}): delete it, and the same "
+            "command makes it again from the last checkpoint."
         ) from error
-    ending = "give the same options, or another --name or --checkpoint-dir."
-    check_same_options(config, result.config, store.root, ending)
     if config.history is not None:
         path = Path(config.history)
         Store(path.parent, "--history").write(path.name, store.read("training_history.json"))
@@ -209,8 +221,10 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     Raises:
         UserError: what a real run would refuse.
     """
+    store = Store(config.folder)
+    _check_places(config)
     job, splits, device, num_skipped = _prepare(config)
-    rounds, start = start_or_resume(job, splits, Store(config.folder))
+    rounds, start = start_or_resume(job, splits, store)
     with _executor(job, splits, device) as executor:
         seconds = _two_steps(start_afresh(job, splits), executor)
     trained = sum(snapshot.step for snapshot in rounds.latest.values())

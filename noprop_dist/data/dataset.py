@@ -70,7 +70,10 @@ def check_labels(y: Rows, num_classes: int, where: str) -> None:
         UserError: no rows, a label outside 0..K-1, or one class only.
     """
     if len(y) == 0:
-        raise UserError(f"{where} holds no samples.")
+        raise UserError(
+            f"{where} holds no samples; where there is no test split, training needs at least two "
+            "of each class."
+        )
     outside = np.flatnonzero((y < 0) | (y >= num_classes))
     if len(outside):
         row = outside[0]

@@ -22,6 +22,10 @@ def load_folders(root: Path, image_size: int | None, skip_bad: bool) -> Dataset:
     if not root.is_dir():
         raise UserError(f"{root} is neither a folder nor a Parquet file.")
     with_splits = all((root / name).is_dir() for name in SPLIT_NAMES)
+    if not with_splits and (root / "train").is_dir():
+        raise UserError(
+            f"{root} has train/ but no test/: add test/, or put the class folders into {root}."
+        )
     folders = [root / name for name in SPLIT_NAMES] if with_splits else [root]
     classes = _classes(folders[0])
     if with_splits and _classes(folders[1]) != classes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from os import cpu_count
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from noprop_dist.data.shards import SHARD_ROWS, Array, Rows, Split
 from noprop_dist.errors import UserError
@@ -35,6 +35,8 @@ def decode(data: bytes, size: int | None) -> Array:
         BadImageError: it does not decode, has more than 64 Mi pixels, or has pixels that are not
             integers of at most 16 bits.
     """
+    if not data:
+        raise BadImageError("is empty")
     try:
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
@@ -43,6 +45,10 @@ def decode(data: bytes, size: int | None) -> Array:
             plain = _plain(image)
     except BadImageError:
         raise
+    except Image.DecompressionBombError as error:
+        raise BadImageError("is absurdly large") from error
+    except UnidentifiedImageError as error:
+        raise BadImageError("does not decode (no known image format)") from error
     except Exception as error:  # decoders fail in many ways on bad bytes: struct.error, zlib.error
         raise BadImageError(f"does not decode ({error or type(error).__name__})") from error
     if size is not None and plain.size != (size, size):

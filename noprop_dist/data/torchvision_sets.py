@@ -59,14 +59,23 @@ def _load_split(name: str, root: Path, train: bool, image_size: int | None) -> t
         except RuntimeError:  # torchvision's word for "not there"
             loaded = make(root, download=True, **kwargs)
     except (OSError, RuntimeError) as error:
+        _remove_empty(root / known.class_name)
+        reason = " ".join(str(error).split())
         raise UserError(
-            f"--dataset {name} is not in {root} and could not be downloaded ({error}): put it "
+            f"--dataset {name} is not in {root} and could not be downloaded ({reason}): put it "
             "there, point --data-dir at a copy, or give the path of a folder or Parquet copy."
         ) from error
     x, y = _arrays(loaded)
     if image_size is not None:
         x = resize_batch(x, image_size)
     return loaded, Split.from_arrays(x, y)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Undo the folders that a failed download made, and none that holds a file."""
+    for path in [*sorted(folder.rglob("*"), reverse=True), folder, folder.parent]:
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def _arrays(loaded: Any) -> tuple[Array, Rows]:

@@ -75,13 +75,16 @@ def make_job(config: TrainConfig, dataset: Dataset, device: torch.device) -> tup
         UserError: the options do not fit the data.
     """
     train, val = split_validation(dataset.train, config.val_fraction, config.seed)
+    if len(train) < 2:
+        raise UserError(
+            f"{len(train)} training images are left after --max-train-images and --val-fraction: "
+            "training needs at least 2."
+        )
     if len(train) < config.batch_size:
         raise UserError(
             f"--batch-size {config.batch_size} is larger than the training set of {len(train)} "
             f"images: give at most {len(train)}."
         )
-    if config.batch_size < 2:
-        raise UserError("--batch-size must be at least 2, since batch norm needs two samples.")
     shape = train.sample_shape
     if config.augmentation != "none" and train.is_vector:
         raise UserError("--augmentation standard needs images; this data set holds vectors.")

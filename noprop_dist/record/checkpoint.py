@@ -217,11 +217,12 @@ def find_checkpoint(path: str) -> tuple[Store, Loaded | None]:
     Raises:
         UserError: what is there is damaged.
     """
-    run, _, name = path.rstrip("/").rpartition(f"/{FOLDER}/")
-    if not run or "/" in name:
+    above, _, name = path.rstrip("/").rpartition("/")
+    run, _, folder = above.rpartition("/")
+    if folder != FOLDER:
         store = Store(path)
         return store, load_newest(store)
-    store = Store(run)
+    store = Store(run or ".")
     if not store.list(f"{FOLDER}/{name}"):
         return store, None
     try:

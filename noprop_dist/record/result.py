@@ -56,7 +56,7 @@ class TrainResult:
     @classmethod
     def from_dict(cls, values: dict[str, Any], folder: str) -> "TrainResult":
         """The numbers of ``result.json``, found in ``folder``."""
-        accuracy = {k: Accuracy(**v) for k, v in values["test_accuracy"].items()}
+        accuracy = {k: Accuracy(**values["test_accuracy"][k]) for k in ("z_T", "mean_softmax")}
         return cls(**(values | {"test_accuracy": accuracy, "folder": folder}))
 
 

@@ -125,6 +125,21 @@ class Store:
             with remote.open_output_stream(str(self._base / path)) as out:
                 out.write(data)
 
+    def check_writable(self) -> None:
+        """Look whether a local folder can be written to, or made, without doing it.
+
+        Raises:
+            UserError: it cannot.
+        """
+        if self._remote:
+            return
+        with self._explained():
+            there = next(p for p in (self._base, *self._base.absolute().parents) if p.exists())
+            if not there.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, f"{there} is a file")
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "Permission denied")
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other run out of a local folder; what is still to be uploaded is, at the end.
@@ -209,10 +224,12 @@ class Store:
         try:
             yield
         except OSError as error:
-            reason = error.strerror or str(error)
+            mend = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free some space")
+            mend |= {errno.EACCES: "permit writing", errno.EROFS: "permit writing"}
+            advice = f"{mend[error.errno]}, or give" if error.errno in mend else "give"
             raise UserError(
-                f"{self.root} cannot be written to ({reason}): free some space or permit writing, "
-                f"or give another {self._option}."
+                f"{self.root} cannot be written to ({error.strerror or error}): "
+                f"{advice} another {self._option}."
             ) from error
 
     @contextmanager

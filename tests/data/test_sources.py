@@ -96,7 +96,7 @@ def test_image_size_makes_sizes_equal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [(b"no image", "does not decode"), (png()[:40], "does not decode"), (b"", "does not decode")],
+    [(b"no image", "does not decode"), (png()[:40], "does not decode"), (b"", "is empty")],
 )
 def test_bad_image_is_named_or_skipped_and_counted(
     tmp_path: Path, content: bytes, says: str

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import noprop_dist
-from noprop_dist.cli import parse_train
+from noprop_dist.options import parse_command
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 SHELL = {"", "bash", "console", "sh", "shell"}
@@ -53,20 +53,22 @@ def check_command(words: Sequence[str], repo: Path) -> None:
             if not ASSIGNMENT.fullmatch(word):
                 assert word in targets, f"make has no target {word}"
             elif word.startswith("ARGS=") and "train" in words:
-                accepts(parse_train, shlex.split(word.removeprefix("ARGS=")))
+                accepts(parse_command, shlex.split(word.removeprefix("ARGS=")))
     elif words[0].endswith("noprop"):
         assert words[1] in ("train", "--help"), f"noprop has no command {words[1]}"
-        accepts(parse_train, words[2:])
+        accepts(parse_command, words[2:])
     else:
         # A job reads its flags in a function parse(argv), or is the train command itself.
         job = runpy.run_path(str(repo / words[1]))
-        accepts(parse_train if words[1] == "jobs/train.py" else job["parse"], words[2:])
+        accepts(parse_command if words[1] == "jobs/train.py" else job["parse"], words[2:])
 
 
 def accepts(parse: Callable[[Sequence[str]], object], argv: Sequence[str]) -> None:
     """Parse the flags; --help, which prints and leaves with code 0, is fine too."""
     try:
         parse(argv)
+    except noprop_dist.UserError as refused:
+        raise AssertionError(f"{shlex.join(argv)} is refused: {refused}") from refused
     except SystemExit as left:
         if left.code not in (0, None):
             raise AssertionError(f"{shlex.join(argv)} does not parse") from left

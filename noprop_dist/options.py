@@ -1,0 +1,153 @@
+"""From argv to options: defaults, then a YAML file, then flags.
+
+The parser and YAML are imported late, so that other uses of the package do without them.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+from noprop_dist.config import TrainConfig, check_types
+from noprop_dist.errors import UserError
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """What ``noprop train`` was asked to do."""
+
+    config: TrainConfig
+    as_json: bool
+
+
+def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainCommand:
+    """Defaults, then the YAML file of ``--config``, then flags.
+
+    Raises:
+        UserError: flags that do not parse, a value out of range, or a YAML file of no use.
+        SystemExit: ``--help`` (code 0).
+    """
+    import tyro
+
+    args, path = _without_config(argv)
+    values = _read_yaml(path) if path is not None else {}
+    # Names and types alone: flags may yet change a value that does not go with another.
+    check_types(values, f"--config {path}")
+    errors = io.StringIO()
+    try:
+        with redirect_stderr(errors):
+            parsed: Any = tyro.cli(
+                _grouped_options(values),
+                config=(tyro.conf.OmitArgPrefixes,),
+                prog=prog,
+                description="Train a NoProp network: T blocks, each learning on its own "
+                "(arXiv:2503.24322).",
+                args=args,
+            )
+    except SystemExit as left:
+        if left.code in (0, None):
+            raise
+        raise UserError(_sentence(errors.getvalue(), prog)) from None
+    flat: dict[str, Any] = {}
+    for group in fields(parsed):
+        flat |= asdict(getattr(parsed, group.name))
+    as_json = flat.pop("json")
+    del flat["config"]  # in the list for --help alone; it was read first
+    return TrainCommand(TrainConfig(**flat), as_json)
+
+
+def _sentence(box: str, prog: str) -> str:
+    """What the parser says in a box, drawn in Unicode or in ASCII, as one sentence."""
+    rows = [row.strip("\u2502| ") for row in box.splitlines()]
+    rules = [i for i, row in enumerate(rows) if row and set(row) <= set("\u2500-+")]
+    has_title = bool(rows) and rows[0][:1] in "\u256d+"
+    first = 1 if has_title and 0 not in rules else next(iter(rules), -1) + 1
+    last = next((i for i in rules if i > first), len(rows))
+    text = " ".join(row for row in rows[first:last] if row)
+    wrong = re.search(r"Error parsing (\S+):.* instantiated from \['(.*?)'\]", text)
+    if wrong:
+        text = f"{wrong[1]} cannot be {wrong[2]!r}"
+    near = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(rows))
+    hint = f"did you mean {near[1]}? " if near else ""
+    return f"{text.rstrip('.')}; {hint}{prog} --help lists the options."
+
+
+def _grouped_options(values: dict[str, Any]) -> type[Any]:
+    """TrainConfig's fields as one dataclass per group, which is how the parser shows groups."""
+    hints = get_type_hints(TrainConfig)
+    groups: dict[str, list[tuple[str, Any, Any]]] = {"output": []}
+    for name, hint, default, text in (
+        ("config", str | None, None, "YAML file of options by name; flags lie over it"),
+        ("json", bool, False, "print the result as one JSON object on the last line"),
+    ):
+        groups["output"].append((name, _option_type(hint, text, default), field(default=default)))
+    for f in fields(TrainConfig):
+        default = values.get(f.name, f.default)
+        hint = _option_type(hints[f.name], f.metadata["help"], default)
+        groups.setdefault(f.metadata["group"], []).append((f.name, hint, field(default=default)))
+    made = {name: make_dataclass(name.capitalize(), options) for name, options in groups.items()}
+    return make_dataclass(
+        "Options", [(name, cls, field(default_factory=cls)) for name, cls in made.items()]
+    )
+
+
+def _option_type(hint: Any, text: str, default: Any) -> Any:
+    """A field's type with its help line; switches only turn on."""
+    import tyro
+
+    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
+    optional = len(kinds) == 1 and isinstance(kinds[0], type)
+    described: Any = Annotated[
+        hint,
+        tyro.conf.arg(
+            help=text,
+            metavar=kinds[0].__name__.upper() if optional else None,
+            # Without a default to show, the text tells what happens; a switch is off.
+            help_behavior_hint="" if default in (None, False) else None,
+        ),
+    ]
+    if hint is bool:
+        described = Annotated[described, tyro.conf.FlagCreatePairsOff]
+    return described
+
+
+def _without_config(argv: Sequence[str]) -> tuple[list[str], str | None]:
+    """The arguments without ``--config FILE``, and FILE."""
+    args, path = [], None
+    rest = iter(argv)
+    for arg in rest:
+        if arg == "--config":
+            path = next(rest, None)
+            if path is None:
+                raise UserError("--config needs the path of a YAML file.")
+        elif arg.startswith("--config="):
+            path = arg.removeprefix("--config=")
+        else:
+            args.append(arg)
+    return args, path
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path} cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"--config {path} is not valid YAML ({reason}).") from error
+    if not isinstance(values, dict):
+        raise UserError(f"--config {path} must hold lines of the form option: value.")
+    return {str(k).replace("-", "_"): _number(v) for k, v in values.items()}
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3, which lacks a point, as a string."""
+    try:
+        return float(value) if isinstance(value, str) and "e" in value.lower() else value
+    except ValueError:
+        return value
