@@ -116,6 +116,11 @@ def _begin(start: Start, rounds: Rounds, record: Record) -> None:
 def _prepare(config: TrainConfig) -> tuple[Job, Splits, torch.device, int]:
     """The job, its data, the device, and how many bad images were left out."""
     device = resolve_device("cpu" if config.no_cuda else config.device)
+    if config.cpus_per_worker > _cores():
+        raise UserError(
+            f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's {_cores()} "
+            "cores: give at most so many."
+        )
     dataset = load_dataset(
         config.dataset,
         data_dir=config.data_dir,
@@ -128,15 +133,17 @@ def _prepare(config: TrainConfig) -> tuple[Job, Splits, torch.device, int]:
     return job, splits, device, dataset.num_skipped
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 def _executor(
     job: Job, splits: Splits, device: torch.device, progress: Progress | None = None
 ) -> LocalExecutor:
     config = job.config
     watcher = progress or Progress()
-    threads, cores = config.cpus_per_worker, len(os.sched_getaffinity(0))
-    if threads > cores:
-        raise UserError(f"--cpus-per-worker {threads} is more than this machine's {cores} cores.")
-    default = 1 if device.type == "cuda" else max(1, cores // threads)
+    threads = config.cpus_per_worker
+    default = 1 if device.type == "cuda" else max(1, _cores() // threads)
     return LocalExecutor(
         job,
         splits,

@@ -115,7 +115,9 @@ def save_network(
     class_names: tuple[str, ...],
 ) -> None:
     """Write ``model/network.safetensors`` and then ``model/network.json``, which vouches for it."""
-    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    # Copies: the format refuses tensors that share memory, as a block and its stand-in do.
+    state = network.state_dict()
+    tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
     data = save(tensors)
     store.write(f"{FOLDER}/network.safetensors", data)
     described = {

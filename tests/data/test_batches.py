@@ -30,6 +30,14 @@ def test_constant_feature_does_not_explode() -> None:
     assert normalise(torch.from_numpy(x), norm).abs().max() < 1e-3
 
 
+def test_features_of_a_small_scale_count_as_much_as_others() -> None:
+    x = np.random.default_rng(0).normal(3, [[1e-6, 1e6]], (500, 2)).astype(np.float32)
+    x[:, 0] -= 3
+    norm = fit_normalisation(Split.from_arrays(x, np.zeros(500, np.int64)))
+    out = normalise(torch.from_numpy(x), norm)
+    torch.testing.assert_close(out.std(dim=0), torch.ones(2), atol=0.02, rtol=0)
+
+
 def test_vectors_are_normalised_by_feature() -> None:
     out = normalise(torch.tensor([[3.0, 5.0]]), Normalisation((1.0, 5.0), (2.0, 1.0)))
     assert out.tolist() == [[1.0, 0.0]]

@@ -342,3 +342,18 @@ def test_real_parquet_sets_load(repo: Path, name: str, shape: tuple[int, ...]) -
     assert data.train.sample_shape == shape
     assert len(data.test) == 10_000
     assert len(data.class_names) == 10
+
+
+def test_training_folder_without_a_test_folder_is_explained(tmp_path: Path) -> None:
+    folders(tmp_path / "set/train")
+    folders(tmp_path / "set/val")
+    with pytest.raises(UserError, match=r"has train/ but no test/: add test/"):
+        load_dataset(str(tmp_path / "set"))
+
+
+def test_small_classes_are_validated_and_never_emptied() -> None:
+    y = np.array([0] * 50 + [1] * 3 + [2])
+    split = Split.from_arrays(np.zeros((54, 1, 4, 4), np.uint8), y)
+    train, val = split_validation(split, 0.1, seed=0)
+    assert np.bincount(val.labels, minlength=3).tolist() == [5, 1, 0]
+    assert np.bincount(train.labels, minlength=3).tolist() == [45, 2, 1]

@@ -3,10 +3,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from noprop_dist import TrainConfig
 from noprop_dist.cli import main
+from noprop_dist.engine.unit import LiveBlock
 from noprop_dist.options import parse_command
 
 SMALL = ["--max-train-images", "200", "--num-blocks", "2", "--epochs", "1", "--batch-size", "32"]
@@ -97,6 +101,13 @@ def test_dry_run_leaves_nothing(
         ("--batch-size 5000", "--batch-size 5000 is larger than the training set"),
         ("--batch-size 1", "--batch-size must be at least 2"),
         ("--num-blocks 0", "--num-blocks must be at least 1"),
+        ("--image-size 1000000", "--image-size must be at most 4096"),
+        ("--name a/b", "--name must be one folder's name"),
+        ("--checkpoint-dir=", "--checkpoint-dir must not be empty"),
+        ("--checkpoint-dir /dev/null/run", "give another --checkpoint-dir"),
+        ("--cpus-per-worker 9999", "--cpus-per-worker 9999 is more than this machine's"),
+        ("--max-train-images 1 --val-fraction 0.9 --batch-size 64", "larger than the training set"),
+        ("--val-fraction 0.999", "--batch-size 128 is larger than the training set of 10"),
         ("--eta 0", "--eta must be a positive finite number"),
         ("--history /dev/null/h.json", "give another --history"),
         ("--lr inf", "--lr must be a positive finite number"),
@@ -131,7 +142,8 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [("lrr: 1", "run.yaml: the field 'lrr' is unknown; did you mean lr?"), ("lr: fast", "--lr must be float"),
+    [("lrr: 1", "run.yaml: the field 'lrr' is unknown; did you mean lr?"),
+     ("lr: fast", "--lr must be float"),
      ("- 1", "must hold lines"),
      ("a: [", "not valid YAML"), ("epochs: 1.5", "--epochs must be int"),
      ("readout: tree", "--readout must be one of")],
@@ -187,3 +199,62 @@ def test_commands_are_listed(
 ) -> None:
     assert main(args) == code
     assert "train" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("text", ["{}", "null", "[", '{"test_accuracy": 5}'])
+def test_broken_result_says_how_to_mend_it(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "result.json").write_text(text)
+    assert main(["train", *SMALL, "--checkpoint-dir", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "result.json is not what a run writes" in err
+    assert "delete it" in err
+    assert err.count("\n") == 1
+
+
+def test_skipped_images_are_counted_for_the_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in ("ant", "bee"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{i}.png")
+    (tmp_path / "set/ant/7.png").write_bytes(b"no image")
+    args = ["--dataset", str(tmp_path / "set"), "--skip-bad-images", "--quiet", "--json"]
+    small = ["--num-blocks", "2", "--epochs", "1", "--batch-size", "16", "--no-plots"]
+    folder = ["--checkpoint-dir", str(tmp_path / "run")]
+    assert main(["train", *args, *small, *folder]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["num_skipped"] == 1
+    assert "left out 1 bad images" in err
+
+
+def test_block_that_fails_is_named_and_the_exit_code_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = LiveBlock.train_step
+
+    def broken(self: LiveBlock, x: Tensor, y: Tensor, at: int) -> Tensor:
+        return step(self, x, y, at) * (torch.nan if self.t == 2 else 1)
+
+    monkeypatch.setattr(LiveBlock, "train_step", broken)
+    assert main(["train", *SMALL, "--checkpoint-dir", str(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    assert "results in" in out
+    assert "1 of 2 blocks failed (block 2: its loss became NaN" in err.splitlines()[-1]
+
+
+def test_interrupt_outside_training_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("noprop_dist.training.load_dataset", interrupted)
+    assert main(["train", *SMALL, "--checkpoint-dir", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.count("\n") == 1
