@@ -107,11 +107,18 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = _option(
         "auto", "machine", "auto: bf16 autocast where the device computes in it"
     )
-    executor: Literal["local"] = _option("local", "machine", "where units run: in this process")
+    executor: Literal["local", "ray"] = _option(
+        "local",
+        "machine",
+        "where units run: in this process, or on Ray (RAY_ADDRESS, else a private cluster)",
+    )
     workers: int | None = _option(
         None, "machine", "units at once; default: one per GPU, else one per core"
     )
     cpus_per_worker: int = _option(1, "machine", "threads of a unit; they change the bits")
+    gpus_per_worker: float = _option(
+        0.0, "machine", "ray: GPUs of a worker; a fraction lets workers share one"
+    )
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -252,14 +259,15 @@ _AT_LEAST = {
     "workers": 1,
     "cpus_per_worker": 1,
 }
-_AT_LEAST_ZERO = ("weight_decay", "warmup_epochs", "freeze_after", "seed")
+_AT_LEAST_ZERO = ("weight_decay", "warmup_epochs", "freeze_after", "seed", "gpus_per_worker")
 _POSITIVE = ("lr", "eta", "grad_clip")
 
 # Fields that change no weight: a run may be gone on with after changing them.
 FREE_FIELDS = frozenset(
     {
         "data_dir", "name", "checkpoint_dir", "checkpoint", "save_every", "keep_checkpoints",
-        "history", "dry_run", "no_plots", "quiet", "executor", "workers", "device", "no_cuda",
+        "history", "dry_run", "no_plots", "quiet", "executor", "workers", "gpus_per_worker",
+        "device", "no_cuda",
     }
 )  # fmt: skip
 

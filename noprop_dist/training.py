@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -17,12 +17,12 @@ import torch
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import load_dataset
 from noprop_dist.engine.coordinator import Coordinator, Record, evaluate_test
-from noprop_dist.engine.executor import LocalExecutor, WorkFailedError, run_all
+from noprop_dist.engine.executor import Executor, LocalExecutor, WorkFailedError, run_all
 from noprop_dist.engine.finish import finish
 from noprop_dist.engine.job import Job, Splits, make_job
 from noprop_dist.engine.resume import Start, check_same_options, start_afresh, start_or_resume
 from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.unit import Unit
+from noprop_dist.engine.unit import Unit, UnitProgress
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device
 from noprop_dist.record.events import EventLog
@@ -72,8 +72,9 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
             steps_per_epoch=job.steps_per_epoch,
             first_step={t: s.step for t, s in rounds.latest.items()},
         )
-        with store.lock(), _executor(job, splits, device, progress) as executor:
-            record = Record(store, EventLog(store), progress, config.history)
+        events = EventLog(store)
+        with _executor(job, splits, device, progress, events.write) as executor, store.lock():
+            record = Record(store, events, progress, config.history)
             with progress:
                 if num_skipped:
                     progress.warn(f"left out {num_skipped} bad images of {config.dataset}")
@@ -115,8 +116,11 @@ def _begin(start: Start, rounds: Rounds, record: Record) -> None:
 
 def _prepare(config: TrainConfig) -> tuple[Job, Splits, torch.device, int]:
     """The job, its data, the device, and how many bad images were left out."""
-    device = resolve_device("cpu" if config.no_cuda else config.device)
-    if config.cpus_per_worker > _cores():
+    if config.executor == "ray":
+        device = torch.device("cuda" if config.gpus_per_worker else "cpu")
+    else:
+        device = resolve_device("cpu" if config.no_cuda else config.device)
+    if config.executor == "local" and config.cpus_per_worker > _cores():
         raise UserError(
             f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's {_cores()} "
             "cores: give at most so many."
@@ -138,10 +142,21 @@ def _cores() -> int:
 
 
 def _executor(
-    job: Job, splits: Splits, device: torch.device, progress: Progress | None = None
-) -> LocalExecutor:
+    job: Job,
+    splits: Splits,
+    device: torch.device,
+    progress: Progress,
+    on_event: Callable[..., None],
+) -> AbstractContextManager[Executor]:
     config = job.config
-    watcher = progress or Progress()
+
+    def on_progress(p: UnitProgress) -> None:
+        progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s)
+
+    if config.executor == "ray":
+        from noprop_dist.distributed.run import ray_executor
+
+        return ray_executor(job, splits, on_progress=on_progress, on_event=on_event)
     threads = config.cpus_per_worker
     default = 1 if device.type == "cuda" else max(1, _cores() // threads)
     return LocalExecutor(
@@ -150,9 +165,7 @@ def _executor(
         device,
         slots=min(config.workers or default, config.num_blocks),
         threads=threads,
-        on_progress=lambda p: watcher.unit_progress(
-            p.t, p.step, p.loss, p.accuracy, p.images_per_s
-        ),
+        on_progress=on_progress,
     )
 
 
@@ -232,7 +245,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     _check_places(config)
     job, splits, device, num_skipped = _prepare(config)
     rounds, start = start_or_resume(job, splits, store)
-    with _executor(job, splits, device) as executor:
+    with _executor(job, splits, device, Progress(), lambda *_, **__: None) as executor:
         seconds = _two_steps(start_afresh(job, splits), executor)
     trained = sum(snapshot.step for snapshot in rounds.latest.values())
     steps = job.total_steps * job.spec.num_blocks - trained
@@ -255,7 +268,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _two_steps(rounds: Rounds, executor: LocalExecutor) -> float:
+def _two_steps(rounds: Rounds, executor: Executor) -> float:
     """Train every block for two steps, twice: seconds per step of the second time."""
     num_steps = min(2, rounds.job.steps_per_epoch)
     units = [Unit(rounds.latest[t], num_steps) for t in rounds.blocks]

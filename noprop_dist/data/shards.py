@@ -56,6 +56,11 @@ class Split:
         return self.shape
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of all samples and labels."""
+        return sum(array.nbytes for array in (*self.xs, *self.ys))
+
+    @property
     def is_vector(self) -> bool:
         """Whether a sample is a vector of features."""
         return len(self.shape) == 1

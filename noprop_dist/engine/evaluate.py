@@ -1,6 +1,6 @@
 """Evaluation as units: labels are compared with predictions only after these are made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,7 +100,14 @@ def merge(parts: Sequence[EvalResult]) -> EvalResult:
     )
 
 
-def run_eval(unit: EvalUnit, job: Job, split: Split, device: torch.device) -> EvalResult:
+def run_eval(
+    unit: EvalUnit,
+    job: Job,
+    split: Split,
+    device: torch.device,
+    *,
+    on_batch: Callable[[], object] = lambda: None,
+) -> EvalResult:
     """Evaluate ``unit`` on its rows of ``split``, in order, in batches of a fixed size."""
     network = NoPropNetwork.assemble(job.spec, unit.weights, unit.shared, device, job.precision)
     draws, blocks = len(unit.draws), job.spec.num_blocks
@@ -121,6 +128,7 @@ def run_eval(unit: EvalUnit, job: Job, split: Split, device: torch.device) -> Ev
             after_t[s] += (trace.readout_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
             block[s] += (trace.block_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
         surest = traces[0].z_T_logits.softmax(dim=1).max(dim=1)
+        on_batch()
         answers.append(surest.indices.cpu().numpy())
         confidence.append(surest.values.cpu().numpy())
     return EvalResult(

@@ -39,9 +39,11 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
-    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    native = capable.get("avx512_bf16") or capable.get("amx_bf16")
+        # Without a GPU here the units run elsewhere, on what such clusters have: Ampere or newer.
+        capable = torch.cuda.get_device_capability(device) if torch.cuda.is_available() else (8, 0)
+        return "bf16" if capable >= (8, 0) else "fp32"
+    flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    native = flags.get("avx512_bf16") or flags.get("amx_bf16")
     return "bf16" if native else "fp32"
 
 
