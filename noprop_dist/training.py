@@ -150,13 +150,18 @@ def _executor(
 ) -> AbstractContextManager[Executor]:
     config = job.config
 
-    def on_progress(p: UnitProgress) -> None:
-        progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s)
+    def on_progress(p: UnitProgress, worker: str = "") -> None:
+        progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s, worker)
 
     if config.executor == "ray":
         from noprop_dist.distributed.run import ray_executor
 
-        return ray_executor(job, splits, on_progress=on_progress, on_event=on_event)
+        def note(event: str, **about: Any) -> None:
+            on_event(event, **about)
+            if event == "worker_lost" and about["block"] is not None:
+                progress.worker_lost(about["block"])
+
+        return ray_executor(job, splits, on_progress=on_progress, on_event=note)
     threads = config.cpus_per_worker
     default = 1 if device.type == "cuda" else max(1, _cores() // threads)
     return LocalExecutor(

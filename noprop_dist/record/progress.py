@@ -39,9 +39,18 @@ class Progress:
     """What a run tells whoever watches, from several threads; this one shows nothing."""
 
     def unit_progress(
-        self, t: int, step: int, loss: float, accuracy: float, images_per_s: float
+        self,
+        t: int,
+        step: int,
+        loss: float,
+        accuracy: float,
+        images_per_s: float,
+        worker: str = "",
     ) -> None:
         """Block t has taken ``step`` steps of the run; loss and accuracy are the epoch's so far."""
+
+    def worker_lost(self, t: int) -> None:
+        """The worker of block t died; another goes on."""
 
     def round_done(self, report: RoundReport) -> None:
         """Every block has finished an epoch and it has been evaluated."""
@@ -105,6 +114,7 @@ class _Row:
     loss: float
     accuracy: float
     images_per_s: float
+    worker: str = ""
 
 
 class LiveProgress(Progress):
@@ -128,6 +138,7 @@ class LiveProgress(Progress):
     ) -> None:
         self._epochs, self._steps = total_epochs, steps_per_epoch
         self._rows: dict[int, _Row | None] = dict.fromkeys(range(1, num_blocks + 1))
+        self._lost: dict[int, int] = {}
         self._first = first_step
         self._start = time.monotonic()
         self._headline = Text("validation accuracy: after the first epoch", style="dim")
@@ -142,11 +153,22 @@ class LiveProgress(Progress):
         )
 
     def unit_progress(
-        self, t: int, step: int, loss: float, accuracy: float, images_per_s: float
+        self,
+        t: int,
+        step: int,
+        loss: float,
+        accuracy: float,
+        images_per_s: float,
+        worker: str = "",
     ) -> None:
         """See ``Progress``."""
         with self._lock:
-            self._rows[t] = _Row(step, loss, accuracy, images_per_s)
+            self._rows[t] = _Row(step, loss, accuracy, images_per_s, worker)
+
+    def worker_lost(self, t: int) -> None:
+        """See ``Progress``."""
+        with self._lock:
+            self._lost[t] = self._lost.get(t, 0) + 1
 
     def round_done(self, report: RoundReport) -> None:
         """See ``Progress``."""
@@ -172,7 +194,10 @@ class LiveProgress(Progress):
     def _view(self) -> Group:
         """The table as it stands; blocks that do not fit on the screen share its last row."""
         table = Table(box=None, pad_edge=False, header_style="dim")
-        for name in ("block", "epoch", "", "loss", "accuracy", "images/s", "ETA"):
+        names = ["block", "epoch", "", "loss", "accuracy", "images/s", "ETA"]
+        # Only where workers are processes of their own.
+        names += ["worker", "lost"] if self._has_workers() else []
+        for name in names:
             table.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "")
         with self._lock:
             blocks = list(self._rows)
@@ -180,11 +205,21 @@ class LiveProgress(Progress):
             if self._closing or len(blocks) <= room:
                 room = len(blocks)
             for t in blocks[:room]:
-                table.add_row(str(t), *self._cells(self._rows[t], self._first.get(t, 0)))
+                cells = self._cells(self._rows[t], self._first.get(t, 0))
+                table.add_row(str(t), *cells, *self._worker_cells(t))
             if rest := blocks[room:]:
                 first = sum(self._first.get(t, 0) for t in rest) // len(rest)
                 table.add_row(f"{rest[0]}-{rest[-1]}", *self._cells(self._mean_row(rest), first))
             return Group(self._headline, table)
+
+    def _has_workers(self) -> bool:
+        return any(row is not None and row.worker for row in self._rows.values())
+
+    def _worker_cells(self, t: int) -> tuple[str, ...]:
+        row = self._rows[t]
+        return (
+            (row.worker if row else "-", str(self._lost.get(t, 0))) if self._has_workers() else ()
+        )
 
     def _mean_row(self, blocks: list[int]) -> _Row | None:
         known = [row for t in blocks if (row := self._rows[t]) is not None]

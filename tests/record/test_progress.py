@@ -58,6 +58,18 @@ def test_live_table_has_a_row_per_block_and_validation_on_top() -> None:
     assert "epoch 1/4  validation: z_T 98.71 %  mean softmax 99.25 %  best 99.00 %" in top
 
 
+def test_live_table_names_workers_where_there_are_any() -> None:
+    console = terminal()
+    with live(console) as progress:
+        progress.unit_progress(1, 15, 0.5, 0.875, 1234.0, "w3")
+        progress.worker_lost(1)
+        progress.worker_lost(2)
+    text = frames(console)
+    assert cells(text, "1")[-2:] == ["w3", "1"]
+    assert cells(text, "2")[-2:] == ["-", "1"]
+    assert cells(text, "3")[-2:] == ["-", "0"]
+
+
 @pytest.mark.parametrize(("width", "num_blocks"), [(60, 12), (80, 120)])
 def test_live_table_fits_a_small_terminal_and_ends_with_every_block(
     width: int, num_blocks: int

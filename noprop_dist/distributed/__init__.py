@@ -1,0 +1,1 @@
+"""Units on a Ray cluster: the only room that knows Ray."""

@@ -1,0 +1,25 @@
+"""A Ray cluster for the whole session, on this machine, with a token of its own."""
+
+import os
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+# Ray reads these when it is first imported, which is while the tests here are collected.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[object]:
+    """A head node of two CPUs; drivers find it by RAY_ADDRESS."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 300 * 2**20}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    os.environ["RAY_ADDRESS"] = made.address
+    yield made
+    made.shutdown()
+    del os.environ["RAY_ADDRESS"]
