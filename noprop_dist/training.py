@@ -211,6 +211,7 @@ class StopSignals:
     def asking(self, ask: Callable[[], None]) -> Iterator[None]:
         """Call ``ask`` on a signal, once."""
         self._ask = ask
+        self._install()  # again: connecting to Ray replaces the handler of SIGTERM
         try:
             yield
         finally:
@@ -224,10 +225,14 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         """Take the signals over."""
+        self._install()
+        return self
+
+    def _install(self) -> None:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
+                before = signal.signal(number, self._handle)
+                self._before.setdefault(number, before)
 
     def __exit__(
         self,

@@ -189,6 +189,7 @@ class RayExecutor:
     def _take_result(self, worker: _Worker, result: UnitResult | EvalResult) -> Done:
         task = self._free(worker)
         if isinstance(result, UnitResult):
+            self._on_progress(result.progress, worker.name)
             # Memory of our own: the object store's is for what is under way.
             snapshot = result.snapshot
             tensors = {k: v.clone() for k, v in snapshot.tensors.items()}

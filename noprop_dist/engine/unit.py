@@ -43,16 +43,6 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class UnitResult:
-    """What a unit leaves: the new snapshot, and when (seconds since 1970) and how long it ran."""
-
-    snapshot: Snapshot
-    num_images: int
-    started: float
-    seconds: float
-
-
-@dataclass(frozen=True)
 class UnitProgress:
     """A look into a running unit; loss and accuracy are means over the epoch so far."""
 
@@ -61,6 +51,25 @@ class UnitProgress:
     loss: float
     accuracy: float
     images_per_s: float
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What a unit leaves.
+
+    Attributes:
+        snapshot: the block after the unit.
+        progress: where it stands.
+        num_images: that the unit trained on.
+        started: seconds since 1970.
+        seconds: that it ran.
+    """
+
+    snapshot: Snapshot
+    progress: UnitProgress
+    num_images: int
+    started: float
+    seconds: float
 
 
 class NonFiniteLossError(RuntimeError):
@@ -121,8 +130,9 @@ def run_unit(
             break
     live.check_weights(step)
     snapshot = live.snapshot(step + 1)
-    num_images = (step + 1 - first) * batch_size
-    return UnitResult(snapshot, num_images, started, time.perf_counter() - start)
+    num_images, seconds = (step + 1 - first) * batch_size, time.perf_counter() - start
+    progress = live.progress(step + 1, num_images / seconds)
+    return UnitResult(snapshot, progress, num_images, started, seconds)
 
 
 def epoch_order(job: Job, t: int, epoch: int, num_images: int) -> npt.NDArray[np.int64]:

@@ -3,10 +3,15 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from ray.cluster_utils import Cluster
 
 from noprop_dist import TrainConfig, TrainResult, UserError, train
 
@@ -28,7 +33,8 @@ def config(folder: Path, **changes: object) -> TrainConfig:
 
 
 def events(folder: Path, name: str) -> list[dict[str, object]]:
-    lines = (folder / "events.jsonl").read_text().splitlines()
+    log = folder / "events.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
     return [event for line in lines if (event := json.loads(line))["event"] == name]
 
 
@@ -48,40 +54,113 @@ def test_ray_and_one_process_give_the_same_model(
     assert sum(int(str(unit["num_steps"])) for unit in units) == 3 * 3 * 11
 
 
-class Killer(Thread):
-    """Kills the worker that started last each time that ``every`` more units have ended."""
+class Meanwhile(Thread):
+    """Does things to a run from outside, each once ``every`` more units have ended."""
 
-    def __init__(self, folder: Path, every: int, kills: int) -> None:
+    def __init__(self, folder: Path, every: int, things: list[Callable[[], None]]) -> None:
         super().__init__(daemon=True)
-        self.folder, self.every, self.kills = folder, every, kills
-        self.killed: list[int] = []
-        self.done = Event()
+        self.folder, self.every, self.things = folder, every, things
+        self.num_done = 0
+        self.over = Event()
+        self.start()
 
     def run(self) -> None:
-        while len(self.killed) < self.kills and not self.done.wait(0.05):
-            if not (self.folder / "events.jsonl").exists():
-                continue
-            if len(events(self.folder, "unit")) < self.every * (len(self.killed) + 1):
-                continue
-            pid = int(str(events(self.folder, "worker_started")[-1]["pid"]))
-            if pid not in self.killed:
-                os.kill(pid, signal.SIGKILL)
-                self.killed.append(pid)
+        for number, thing in enumerate(self.things, start=1):
+            while not self.over.is_set() and self.num_units() < self.every * number:
+                self.over.wait(0.05)
+            if self.over.is_set():
+                return
+            thing()
+            self.num_done = number
+
+    def num_units(self) -> int:
+        return len(events(self.folder, "unit"))
+
+    def pid_of_newest_worker(self) -> int:
+        return int(str(events(self.folder, "worker_started")[-1]["pid"]))
+
+    def __enter__(self) -> "Meanwhile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.join(30)
 
 
 def test_killed_workers_cost_their_units_and_nothing_else(cluster: object, tmp_path: Path) -> None:
-    changes = {"epochs": 12, "embedding_type": "learned"}
+    changes = {"epochs": 60, "embedding_type": "learned"}
     local = train(config(tmp_path / "local", **changes))
-    killer = Killer(tmp_path / "ray", every=8, kills=3)
-    killer.start()
-    ray = train(config(tmp_path / "ray", executor="ray", **changes))
-    killer.done.set()
-    killer.join(10)
-    assert len(killer.killed) == 3
+    killed: list[int] = []
+
+    def kill() -> None:
+        while (pid := meanwhile.pid_of_newest_worker()) in killed and not meanwhile.over.is_set():
+            time.sleep(0.05)
+        killed.append(pid)
+        os.kill(pid, signal.SIGKILL)
+
+    with Meanwhile(tmp_path / "ray", 8, [kill, kill, kill]) as meanwhile:
+        ray = train(config(tmp_path / "ray", executor="ray", **changes))
+    assert meanwhile.num_done == 3
     # The last may have been idle and no longer needed: then nobody notices.
     assert len(events(tmp_path / "ray", "worker_lost")) >= 2
     assert same(local, ray)
     assert ray.set_aside == {}
+
+
+def test_stopped_worker_holds_no_other_block_back(cluster: object, tmp_path: Path) -> None:
+    """Fixed embeddings: while one worker sleeps, the others train on, several epochs ahead."""
+    changes = {"epochs": 30}
+    local = train(config(tmp_path / "local", **changes))
+    seen: list[int] = []
+
+    def stop_for_a_while() -> None:
+        pid = meanwhile.pid_of_newest_worker()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            before = meanwhile.num_units()
+            time.sleep(4)
+            seen.append(meanwhile.num_units() - before)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    with Meanwhile(tmp_path / "ray", 8, [stop_for_a_while]) as meanwhile:
+        ray = train(config(tmp_path / "ray", executor="ray", **changes))
+    assert seen[0] > 5  # a barrier would let through two units at most
+    assert same(local, ray)
+
+
+def test_run_goes_on_when_nodes_leave_and_join(
+    cluster: Cluster, tmp_path: Path, repo: Path
+) -> None:
+    """In a process of its own: nodes can be made from a main thread alone."""
+    local = train(config(tmp_path / "local", epochs=80))
+    folder = tmp_path / "ray"
+    node = cluster.add_node(num_cpus=1)
+    command = [sys.executable, str(repo / "jobs/train.py"), "--config", "c.yaml"]
+    options = config(folder, epochs=80, executor="ray")
+    (tmp_path / "c.yaml").write_text(options.to_yaml())
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as run:
+        try:
+            wait_until(lambda: len(events(folder, "worker_started")) == 3)
+            cluster.remove_node(node, allow_graceful=False)
+            wait_until(lambda: len(events(folder, "worker_lost")) >= 1)
+            node = cluster.add_node(num_cpus=1)
+            assert run.wait(150) == 0
+        finally:
+            run.kill()
+            cluster.remove_node(node)
+    started = events(folder, "worker_started")
+    assert len({str(event["node_id"]) for event in started}) == 3
+    result = json.loads((folder / "result.json").read_text())
+    assert result["block_sha256"] == local.block_sha256
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
+    """Look again and again, up to the limit."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
 
 
 def test_more_workers_than_the_cluster_holds_are_refused(cluster: object, tmp_path: Path) -> None:
