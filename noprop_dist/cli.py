@@ -6,7 +6,7 @@ Heavy imports come after parsing, so that ``--help`` and a mistyped option answe
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from noprop_dist.errors import UserError
 from noprop_dist.options import TrainCommand, parse_command
@@ -56,11 +56,7 @@ def _run_train(command: TrainCommand) -> int:
 
     if command.config.dry_run:
         report = dry_run(command.config)
-        print(
-            json.dumps(report)
-            if command.as_json
-            else "\n".join(f"{k}: {v}" for k, v in report.items())
-        )
+        print(json.dumps(report) if command.as_json else plan(report))
         return 0
     try:
         result = train(command.config)
@@ -75,6 +71,23 @@ def _run_train(command: TrainCommand) -> int:
             "their neighbours stand in for them."
         )
     return 0
+
+
+def plan(report: dict[str, Any]) -> str:
+    """What a dry run found, for people."""
+    shown: dict[str, str] = {}
+    for name, value in report.items():
+        if name.endswith("_bytes"):
+            shown[name.removesuffix("_bytes")] = f"{value / 2**20:,.1f} MiB"
+        elif name.endswith("_seconds"):
+            time = f"{value:,.0f} s" if value < 120 else f"{value / 60:,.0f} min"
+            shown[name.removesuffix("_seconds") + " time"] = time
+        elif name == "sample_shape":
+            shown[name] = "x".join(map(str, value))
+        elif value is not None:
+            shown[name] = f"{value:,}" if isinstance(value, int) else str(value)
+    width = max(map(len, shown))
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {text}" for name, text in shown.items())
 
 
 def summary(result: "TrainResult") -> str:

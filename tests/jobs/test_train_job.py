@@ -87,6 +87,10 @@ def test_dry_run_leaves_nothing(
     report = json.loads(capsys.readouterr().out)
     assert report["steps"] == 2 * (report["training_images"] // 32)
     assert report["estimated_seconds"] > 0
+    assert main(["train", *SMALL, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert f"steps              {report['steps']}\n" in out
+    assert "sample shape       1x8x8" in out
     assert list(tmp_path.iterdir()) == []
 
 
