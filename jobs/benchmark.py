@@ -1,4 +1,4 @@
-"""Measure the project's claims: ``python jobs/benchmark.py engine`` or ``sharing``."""
+"""Measure the project's claims: ``python jobs/benchmark.py engine``, ``scaling`` or ``sharing``."""
 
 import json
 import os
@@ -14,11 +14,16 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # PyTorch's profiler talks on st
 
 import tyro
 
-from noprop_dist.benchmarks.options import EngineBenchmark, SharingBenchmark
+from noprop_dist.benchmarks.options import (
+    EngineBenchmark,
+    ScalingBenchmark,
+    SharingBenchmark,
+)
 from noprop_dist.errors import UserError
 
 Benchmark = (
     Annotated[EngineBenchmark, tyro.conf.subcommand("engine")]
+    | Annotated[ScalingBenchmark, tyro.conf.subcommand("scaling")]
     | Annotated[SharingBenchmark, tyro.conf.subcommand("sharing")]
 )
 
@@ -52,6 +57,10 @@ def main() -> int:
             from noprop_dist.benchmarks.engine import benchmark_engine, render
 
             measured = benchmark_engine(options.benchmark)
+        elif isinstance(options.benchmark, ScalingBenchmark):
+            from noprop_dist.benchmarks.scaling import measure_scaling, render
+
+            measured = measure_scaling(options.benchmark)
         else:
             from noprop_dist.benchmarks.sharing import compare_sharing, render
 

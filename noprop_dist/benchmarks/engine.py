@@ -62,13 +62,13 @@ def benchmark_engine(options: EngineBenchmark) -> dict[str, Any]:
         matrix products.
     """
     device = torch.device("cpu")
-    job, splits = _random_job(options, device)
+    job, splits = random_job(options, device)
     rounds = Rounds(job, first_shared(one_hot_embedding(job.spec.num_classes)))
     rounds.start()
-    plain = _plain_loop(splits.train, options)
+    plain = plain_loop(splits.train, options)
     engine_speeds, plain_speeds = [], []
     for repeat in range(options.repeats + 1):
-        pair = _time_engine(rounds, splits, device, options), _time_plain(plain, options)
+        pair = _time_engine(rounds, splits, device, options), time_plain(plain, options)
         if repeat:  # the first pair warms up
             engine_speeds.append(pair[0])
             plain_speeds.append(pair[1])
@@ -100,7 +100,8 @@ def render(measured: dict[str, Any]) -> str:
     )
 
 
-def _random_job(options: EngineBenchmark, device: torch.device) -> tuple[Job, Splits]:
+def random_job(options: EngineBenchmark, device: torch.device) -> tuple[Job, Splits]:
+    """A run at MNIST's shape on random images, one epoch of which is one measurement."""
     draw = np.random.default_rng(0)
     rows = options.steps * options.batch_size
     x = draw.integers(0, 256, (rows, 1, 28, 28), dtype=np.uint8)
@@ -123,7 +124,7 @@ def _time_engine(
     return slots * options.steps * options.batch_size / seconds
 
 
-def _plain_loop(train: Split, options: EngineBenchmark) -> Callable[[], None]:
+def plain_loop(train: Split, options: EngineBenchmark) -> Callable[[], None]:
     """One epoch of one block, as a first version would do it."""
     x, y = train.take(np.arange(options.steps * options.batch_size))
     images, labels = torch.from_numpy(x).float().div(255), torch.from_numpy(y)
@@ -149,7 +150,8 @@ def _plain_loop(train: Split, options: EngineBenchmark) -> Callable[[], None]:
     return epoch
 
 
-def _time_plain(epoch: Callable[[], None], options: EngineBenchmark) -> float:
+def time_plain(epoch: Callable[[], None], options: EngineBenchmark) -> float:
+    """Block-images per second of the plain loop with all its threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:

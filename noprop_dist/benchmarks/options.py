@@ -49,6 +49,25 @@ class EngineBenchmark(_Counts):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScalingBenchmark(_Counts):
+    """Block-images/s of Ray workers, from one to many, and of a plain PyTorch loop.
+
+    Attributes:
+        workers: Most workers; each has one thread.
+        units: Units of each worker in one measurement.
+        steps: Steps of a unit.
+        repeats: Measurements of each number of workers, alternating.
+        batch_size: Images per step.
+    """
+
+    workers: int = 2
+    units: int = 2
+    steps: int = 40
+    repeats: int = 3
+    batch_size: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
 class SharingBenchmark(_Counts):
     """Ways to train learned class embeddings over the blocks, at the same budget.
 

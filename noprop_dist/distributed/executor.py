@@ -109,7 +109,12 @@ class RayExecutor:
     @property
     def capacity(self) -> int:
         """See ``Executor``; at least one, so that work waits here while workers start."""
-        return max(1, sum(w.place is not None for w in self._workers))
+        return max(1, self.num_ready)
+
+    @property
+    def num_ready(self) -> int:
+        """Workers that have started."""
+        return sum(w.place is not None for w in self._workers)
 
     def submit(self, work: Work) -> None:
         """See ``Executor``."""

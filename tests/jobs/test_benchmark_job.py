@@ -1,7 +1,11 @@
 import json
+import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 
 def test_engine_benchmark_prints_what_it_measured(repo: Path) -> None:
@@ -39,3 +43,21 @@ def test_sharing_benchmark_measures_every_way(repo: Path) -> None:
         for way in ("averaged for 1, then frozen", "averaged every epoch")
     )
     assert frozen != averaged
+
+
+@pytest.mark.ray
+def test_scaling_benchmark_measures_workers_against_one_and_the_plain_loop(repo: Path) -> None:
+    job = [sys.executable, str(repo / "jobs/benchmark.py"), "scaling", "--json"]
+    small = "--units 1 --steps 2 --repeats 1 --batch-size 16"
+    environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    environment.pop("RAY_ADDRESS", None)
+    done = subprocess.run(
+        [*job, *small.split()],
+        capture_output=True, text=True, timeout=240, check=True, env=environment,
+    )  # fmt: skip
+    measured = json.loads(done.stdout.splitlines()[-1])
+    assert set(measured["workers"]) == {"1", "2"}
+    assert measured["workers"]["1"]["speedup"] == 1
+    assert measured["workers"]["2"]["efficiency"] == measured["workers"]["2"]["speedup"] / 2
+    assert 0 < measured["workers"]["2"]["outside"] < 1
+    assert measured["against_plain"] > 0

@@ -1,0 +1,110 @@
+"""How throughput grows with the number of Ray workers, on a private cluster of this machine."""
+
+import statistics
+import time
+from typing import Any
+
+import torch
+
+from noprop_dist.benchmarks.engine import plain_loop, random_job, time_plain
+from noprop_dist.benchmarks.options import EngineBenchmark, ScalingBenchmark
+from noprop_dist.distributed.cluster import WorkerNeeds, connected
+from noprop_dist.distributed.executor import RayExecutor
+from noprop_dist.engine.executor import run_all
+from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.unit import Unit, UnitResult
+from noprop_dist.maths.embedding import one_hot_embedding
+
+
+def measure_scaling(options: ScalingBenchmark) -> dict[str, Any]:
+    """Time 1..W workers and the plain loop, in turn.
+
+    Returns:
+        ``workers``: by number of workers, medians of ``images_per_s`` (block-images), ``speedup``
+        against one worker in the same turn, ``efficiency`` (speedup per worker) and ``outside``,
+        the share of the workers' time that is in no unit; ``plain``: block-images/s of the plain
+        loop with as many threads as there are workers, and ``against_plain``, the ratio to it.
+
+    Raises:
+        UserError: this machine does not hold so many workers.
+    """
+    engine = EngineBenchmark(
+        steps=options.steps, batch_size=options.batch_size, threads=options.workers
+    )
+    job, splits = random_job(engine, torch.device("cpu"))
+    plain = plain_loop(splits.train, engine)
+    turns: list[dict[int, tuple[float, float]]] = []
+    plain_speeds = []
+    needs = WorkerNeeds(cpus=1)
+    with connected(job.config, needs, 0):
+        for turn in range(options.repeats + 1):
+            counts = range(1, options.workers + 1)
+            measured = {w: _time_workers(job, splits, needs, w, options) for w in counts}
+            speed = time_plain(plain, engine)
+            if turn:  # the first turn warms up
+                turns.append(measured)
+                plain_speeds.append(speed)
+    return _summary(options, job, turns, plain_speeds)
+
+
+def _summary(
+    options: ScalingBenchmark,
+    job: Job,
+    turns: list[dict[int, tuple[float, float]]],
+    plain_speeds: list[float],
+) -> dict[str, Any]:
+    rows = {}
+    for w in range(1, options.workers + 1):
+        speedup = statistics.median(turn[w][0] / turn[1][0] for turn in turns)
+        rows[str(w)] = {
+            "images_per_s": statistics.median(turn[w][0] for turn in turns),
+            "speedup": speedup,
+            "efficiency": speedup / w,
+            "outside": statistics.median(turn[w][1] for turn in turns),
+        }
+    most = options.workers
+    ratios = [turn[most][0] / p for turn, p in zip(turns, plain_speeds, strict=True)]
+    return {
+        "workers": rows,
+        "plain": statistics.median(plain_speeds),
+        "against_plain": statistics.median(ratios),
+        "precision": job.precision,
+        "torch": torch.__version__,
+    }
+
+
+def render(measured: dict[str, Any]) -> str:
+    """The result as a table."""
+    lines = ["workers  block-images/s  speedup  efficiency  outside units"]
+    lines += [
+        f"{w:>7}{row['images_per_s']:>16,.0f}{row['speedup']:>9.2f}{row['efficiency']:>12.0%}"
+        f"{row['outside']:>15.1%}"
+        for w, row in measured["workers"].items()
+    ]
+    lines.append(f"  plain{measured['plain']:>16,.0f}")
+    lines.append(f"the most workers against the plain loop: {measured['against_plain']:.2f}")
+    return "\n".join(lines)
+
+
+def _time_workers(
+    job: Job, splits: Splits, needs: WorkerNeeds, workers: int, options: ScalingBenchmark
+) -> tuple[float, float]:
+    """Block-images/s of so many workers, and the share of their time outside units."""
+    rounds = Rounds(job, first_shared(one_hot_embedding(job.spec.num_classes)))
+    rounds.start()
+    blocks = [rounds.latest[t] for t in range(1, workers + 1)]
+    with RayExecutor(job, splits, needs, limit=workers) as executor:
+        while executor.num_ready < workers:
+            executor.wait(0.1)
+        run_all(executor, [Unit(snapshot, 2) for snapshot in blocks])
+        start = time.perf_counter()
+        inside = 0.0
+        for _ in range(options.units):
+            results = run_all(executor, [Unit(s, options.steps) for s in blocks])
+            found = [r for r in results if isinstance(r, UnitResult)]
+            inside += sum(r.seconds for r in found)
+        seconds = time.perf_counter() - start
+    images = options.units * workers * options.steps * options.batch_size
+    return images / seconds, 1 - inside / (workers * seconds)
