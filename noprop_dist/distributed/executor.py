@@ -53,6 +53,7 @@ class _Worker:
         running: the call that does it.
         look: the call that looks at it.
         steps: at the last look.
+        looked_at: when the last look was asked for.
         changed_at: when ``steps`` changed or the task began.
         held: by t, the step of each snapshot that it has.
     """
@@ -65,6 +66,7 @@ class _Worker:
     running: Any = None
     look: Any = None
     steps: int = -1
+    looked_at: float = 0.0
     changed_at: float = 0.0
     held: dict[int, int] = field(default_factory=dict)
 
@@ -277,7 +279,7 @@ class RayExecutor:
         )
 
     def _tend(self) -> None:
-        """Now and then: start workers for free devices, look at the busy, give up the stuck."""
+        """Now and then: start workers for free devices, give up the stuck, look at the others."""
         now = time.monotonic()
         if now - self._tended_at < TEND_S:
             return
@@ -285,16 +287,20 @@ class RayExecutor:
         wanted = min(self._limit, count_slots(self._needs))
         while len(self._workers) < wanted and not self._stopping:
             self._start_worker()
+        self._bury_stuck(now)
+        # Idle ones too: their death shows in no other call.
+        waiting = [w for w in self._workers if w.place is not None and w.look is None]
+        for worker in sorted(waiting, key=lambda w: w.looked_at)[:LOOKS]:
+            worker.look, worker.looked_at = worker.actor.look.remote(), now
+
+    def _bury_stuck(self, now: float) -> None:
         patience = STUCK_FIRST_S
         if self._step_s is not None:
             patience = max(STUCK_S, STUCK_STEPS * self._step_s)
-        busy = [w for w in self._workers if w.task is not None]
-        for worker in sorted(busy, key=lambda w: w.changed_at)[:LOOKS]:
-            if now - worker.changed_at > patience:
+        for worker in list(self._workers):
+            if worker.task is not None and now - worker.changed_at > patience:
                 ray.kill(worker.actor)
                 self._bury(worker, RayActorError(error_msg=f"no step for {patience:.0f} s"))
-            elif worker.look is None:
-                worker.look = worker.actor.look.remote()
 
     def _start_worker(self) -> None:
         name = f"w{self._num_started}"

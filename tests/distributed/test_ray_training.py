@@ -17,6 +17,8 @@ from noprop_dist import TrainConfig, TrainResult, UserError, train
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
 
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and as an IPv6 address
+
 
 def config(folder: Path, **changes: object) -> TrainConfig:
     values = {
@@ -169,3 +171,38 @@ def test_more_workers_than_the_cluster_holds_are_refused(cluster: object, tmp_pa
     with pytest.raises(UserError, match=r"1 workers of 1 CPU and 0\.5 GPU each do not fit"):
         train(config(tmp_path / "b", executor="ray", gpus_per_worker=0.5))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_private_cluster_is_on_loopback_and_gone_in_the_end(tmp_path: Path, repo: Path) -> None:
+    """A process of its own, whose Ray is nobody else's; Ctrl-C ends both."""
+    options = config(tmp_path / "run", epochs=2000, executor="ray")
+    (tmp_path / "c.yaml").write_text(options.to_yaml())
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    command = [sys.executable, str(repo / "jobs/train.py"), "--config", "c.yaml"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+    ) as run:
+        try:
+            wait_until(lambda: len(events(tmp_path / "run", "unit")) > 3)
+            workers = [int(str(e["pid"])) for e in events(tmp_path / "run", "worker_started")]
+            addresses = listening_addresses(workers[0])
+            assert addresses
+            assert addresses <= LOOPBACK
+            run.send_signal(signal.SIGINT)
+            assert run.wait(10) == 130
+        finally:
+            run.kill()
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 10)
+    assert events(tmp_path / "run", "checkpoint")
+
+
+def listening_addresses(pid: int) -> set[str]:
+    """Where a process listens for TCP connections, as the kernel writes it."""
+    links = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and f"socket:[{inode}]" in links:
+                found.add(local.split(":")[0])
+    return found
