@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Any, Self
 
 import ray
@@ -154,12 +153,7 @@ class RayExecutor:
         """See ``Executor``."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """See ``Executor``."""
         for worker in self._workers:
             ray.kill(worker.actor)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
-from types import TracebackType
 from typing import Protocol, Self
 
 import torch
@@ -97,12 +96,7 @@ class Executor(Protocol):
     def __enter__(self) -> Self:
         """Nothing more: an executor is ready once it is made."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop, wait for what runs, and free everything."""
 
 
@@ -195,12 +189,7 @@ class LocalExecutor:
         """See ``Executor``."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """See ``Executor``."""
         self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -4,7 +4,6 @@ import sys
 import time
 from dataclasses import dataclass
 from threading import Lock
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group
@@ -66,12 +65,7 @@ class Progress:
         """Start showing."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop showing."""
 
 
@@ -259,18 +253,13 @@ class LiveProgress(Progress):
 
     def __enter__(self) -> Self:
         """See ``Progress``."""
-        self._live.__enter__()
+        self._live.start(refresh=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """See ``Progress``."""
         self._closing = True
-        self._live.__exit__(kind, error, trace)
+        self._live.stop()
 
 
 def say(text: str) -> None:

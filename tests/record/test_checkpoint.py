@@ -68,6 +68,35 @@ def test_kill_around_any_file_leaves_the_one_before(
     assert sorted(store.list("checkpoints/step-0002")) == sorted(FILES)
 
 
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("damage", ["missing", "truncated", "altered", "mixed"])
+def test_damaged_checkpoint_falls_back_and_says_so(tmp_path: Path, file: str, damage: str) -> None:
+    store = Store(tmp_path)
+    for step in (1, 2):
+        save(store, step)
+    path = tmp_path / "checkpoints/step-0002" / file
+    data = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "mixed":
+        path.write_bytes((tmp_path / "checkpoints/step-0001" / file).read_bytes())
+    else:
+        changed = data[:-3] if damage == "truncated" else data[:-1] + bytes([data[-1] ^ 1])
+        path.write_bytes(changed)
+    loaded = load_newest(store)
+    assert loaded is not None
+    assert loaded.name == "step-0001"
+    assert "step-0002" in loaded.problems[0]
+    assert "falling back" in loaded.problems[0]
+
+
+def test_only_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
+    save(Store(tmp_path), 1)
+    (tmp_path / "checkpoints/step-0001/state.json").write_text("{}")
+    with pytest.raises(UserError, match=r"every checkpoint in .* is damaged"):
+        load_newest(Store(tmp_path))
+
+
 def test_manifest_that_was_not_yet_renamed_does_not_count(tmp_path: Path) -> None:
     store = Store(tmp_path)
     save(store, 1)

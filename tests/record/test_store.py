@@ -124,3 +124,8 @@ def test_root_that_is_a_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("not a folder")
     with pytest.raises(UserError, match="cannot be written to"):
         Store(tmp_path / "run").write("a/b", b"new")
+
+
+def test_unknown_scheme_is_refused() -> None:
+    with pytest.raises(UserError, match="no usable URI"):
+        Store("carrier://pigeon")
