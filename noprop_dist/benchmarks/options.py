@@ -80,6 +80,7 @@ class SharingBenchmark(_Counts):
         embedding_dim: D.
         batch_size: Images per step.
         freeze_after: Rounds of averaging in the way that freezes.
+        alpha_bar_max: alpha_bar[T]; near 1 the last block's weight is large.
         workers: Units at once, where blocks do not wait for each other.
     """
 
@@ -91,4 +92,5 @@ class SharingBenchmark(_Counts):
     embedding_dim: int = 64
     batch_size: int = 128
     freeze_after: int = 2
+    alpha_bar_max: float = 0.99
     workers: int = 2

@@ -55,6 +55,7 @@ def compare_sharing(options: SharingBenchmark) -> dict[str, Any]:
     """
     ways: dict[str, Callable[[_Run], Trained]] = {
         "Algorithm 1 as printed": _printed,
+        "as printed, one optimiser for all": _one_optimizer,
         "in turn, own moments of W per block": _own_moments,
         "one step on the sum over t": _summed,
         "averaged every epoch": _averaged,
@@ -77,6 +78,7 @@ def compare_sharing(options: SharingBenchmark) -> dict[str, Any]:
         "dataset": options.dataset,
         "images": len(run.splits.train),
         "epochs": options.epochs,
+        "alpha_bar_max": options.alpha_bar_max,
         "seeds": options.seeds,
         "precision": run.job.precision,
         "torch": torch.__version__,
@@ -107,6 +109,7 @@ def _prepare(options: SharingBenchmark, seed: int, freeze_after: int | None) -> 
         lr_schedule="constant",
         warmup_epochs=0.0,
         freeze_after=freeze_after,
+        alpha_bar_max=options.alpha_bar_max,
         seed=seed,
         no_cuda=True,
     )
@@ -177,6 +180,24 @@ def _printed(run: _Run) -> Trained:
     optimizers = algorithm.optimizers(config.lr, config.weight_decay)
     for epoch in range(config.epochs):
         algorithm.train_epoch(_batches(run, epoch), optimizers)
+    return _trained(algorithm)
+
+
+def _one_optimizer(run: _Run) -> Trained:
+    """As printed, but one optimiser moves everything at each step, by momentum at least."""
+    algorithm, config = _algorithm(run), run.job.config
+    parameters = [p for block in algorithm.blocks for p in block.train().parameters()]
+    shared = [algorithm.class_embed, *algorithm.readout.parameters()]
+    optimizer = torch.optim.AdamW(
+        [*shared, *parameters], lr=config.lr, weight_decay=config.weight_decay
+    )
+    for epoch in range(config.epochs):
+        batches = list(_batches(run, epoch))
+        for t in range(1, len(algorithm.blocks) + 1):
+            for x, y in batches:
+                optimizer.zero_grad(set_to_none=False)
+                algorithm.loss(t, x, y, torch.randn_like).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
     return _trained(algorithm)
 
 

@@ -33,7 +33,7 @@ def test_sharing_benchmark_measures_every_way(repo: Path) -> None:
         [*job, *small.split()], capture_output=True, text=True, timeout=240, check=True
     )
     measured = json.loads(done.stdout.splitlines()[-1])
-    assert len(measured["ways"]) == 5
+    assert len(measured["ways"]) == 6
     for row in measured["ways"].values():
         assert row["mean_softmax"] > 0.2  # chance is 0.1
         assert len(set(row["z_T_by_seed"])) == 2
