@@ -180,8 +180,7 @@ def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:
         return None
     try:
         result = TrainResult.from_dict(json.loads(store.read("result.json")), store.root)
-        ending = "give the same options, or another --name or --checkpoint-dir."
-        check_same_options(config, result.config, store.root, ending)
+        check_same_options(config, result.config, store.root)
     except UserError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:

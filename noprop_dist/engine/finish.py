@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from noprop_dist.data.shards import Rows
 from noprop_dist.engine.evaluate import EvalResult, confusion_matrix
@@ -52,7 +53,7 @@ def finish(
         set_aside={str(t): reason for t, reason in rounds.set_aside.items()},
     )
     if not job.config.no_plots:
-        _draw(rounds, result, test, splits, store)
+        _draw(rounds, shared["class_embed"], result, test, splits, store)
     # Without the folder's name: a run folder can be moved.
     numbers = {k: v for k, v in result.to_dict().items() if k != "folder"}
     store.write("result.json", json.dumps(numbers, indent=1).encode())
@@ -60,13 +61,17 @@ def finish(
 
 
 def _draw(
-    rounds: Rounds, result: TrainResult, test: EvalResult, splits: Splits, store: Store
+    rounds: Rounds,
+    class_embed: Tensor,
+    result: TrainResult,
+    test: EvalResult,
+    splits: Splits,
+    store: Store,
 ) -> None:
     job = rounds.job
     images = not splits.test.is_vector
     pictured = images and job.spec.embedding_type == "prototype"
     image_shape = job.spec.sample_shape if pictured else None
-    class_embed = rounds.final()[1]["class_embed"]
     figures = {
         "history": plots.plot_history(rounds.history),
         "denoising": plots.plot_denoising(result.accuracy_after_t, result.block_accuracy),

@@ -16,6 +16,8 @@ from noprop_dist.maths.keys import torch_generator
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint, load_newest
 from noprop_dist.record.store import Store
 
+ANOTHER_RUN = "give the same options, or another --name or --checkpoint-dir."
+
 
 @dataclass(frozen=True)
 class Start:
@@ -50,11 +52,7 @@ def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, Sta
     source, loaded, warnings = _find(job.config, store)
     if loaded is None:
         return start_afresh(job, splits), Start()
-    ending = (
-        "give the same options, or another --name or --checkpoint-dir."
-        if source.root == store.root
-        else "give the options of that run."
-    )
+    ending = ANOTHER_RUN if source.root == store.root else "give the options of that run."
     check_same_options(job.config, loaded.state["config"], source.root, ending)
     there = loaded.state["fingerprint"]
     differing = [k for k in ("data", "precision") if there[k] != job.fingerprint[k]]
@@ -94,7 +92,9 @@ def _find(config: TrainConfig, store: Store) -> tuple[Store, Loaded | None, list
     return store, loaded, list(loaded.problems) if loaded else []
 
 
-def check_same_options(config: TrainConfig, other: dict[str, Any], where: str, ending: str) -> None:
+def check_same_options(
+    config: TrainConfig, other: dict[str, Any], where: str, ending: str = ANOTHER_RUN
+) -> None:
     """Refuse a run of other options, apart from those that change no weight.
 
     Raises:
