@@ -107,17 +107,32 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16"] = _option(
         "auto", "machine", "auto: bf16 autocast where the device computes in it"
     )
-    executor: Literal["local", "ray"] = _option(
-        "local",
+    executor: Literal["ray", "local"] = _option(
+        "ray",
         "machine",
-        "where units run: in this process, or on Ray (RAY_ADDRESS, else a private cluster)",
+        "where units run: on the Ray cluster of RAY_ADDRESS, else on a private one that ends with "
+        "the run; or in this process",
     )
     workers: int | None = _option(
-        None, "machine", "units at once; default: one per GPU, else one per core"
+        None, "machine", "default: one per GPU, else one per core; on a cluster as many as it holds"
     )
     cpus_per_worker: int = _option(1, "machine", "threads of a unit; they change the bits")
-    gpus_per_worker: float = _option(
-        0.0, "machine", "ray: GPUs of a worker; a fraction lets workers share one"
+    gpus_per_worker: float | None = _option(
+        None,
+        "machine",
+        "ray: GPUs of a worker; a fraction lets workers share one; default: 1 where there are any",
+    )
+    blocks_per_worker: int = _option(
+        1, "machine", "ray: blocks that a worker trains at once, where one does not fill its GPU"
+    )
+    resources: str | None = _option(
+        None, "machine", "ray: custom resources of a worker, for labelled nodes: name=amount,..."
+    )
+    spares: int | None = _option(
+        None,
+        "machine",
+        "ray, without GPUs: warm workers per node that stand in for dead ones; default: 1 on a "
+        "cluster, 0 on a private one",
     )
 
     def __post_init__(self) -> None:
@@ -160,11 +175,17 @@ class TrainConfig:
                 "--alpha-bar-min and --alpha-bar-max must satisfy 0 < min < max < 1, got "
                 f"{self.alpha_bar_min} and {self.alpha_bar_max}."
             )
+        parse_resources(self.resources)
         self._check_together()
 
     def _check_together(self) -> None:
         if self.no_cuda and self.device.startswith("cuda"):
             raise UserError(f"--no-cuda contradicts --device {self.device}: leave one of them out.")
+        if self.gpus_per_worker and (self.no_cuda or self.device == "cpu"):
+            raise UserError(
+                f"--gpus-per-worker {self.gpus_per_worker:g} contradicts "
+                f"{'--no-cuda' if self.no_cuda else '--device cpu'}: leave one of them out."
+            )
         if self.freeze_after is not None and self.embedding_type == "one-hot":
             raise UserError(
                 "--freeze-after has no meaning with one-hot embeddings, which are always fixed: "
@@ -242,9 +263,32 @@ def check_types(values: Mapping[str, Any], source: str = "") -> None:
             raise UserError(f"{where}{flag(name)} must be {right}, got {value!r}.")
 
 
+def parse_resources(text: str | None) -> dict[str, float]:
+    """The value of ``--resources`` as amounts by name.
+
+    Raises:
+        UserError: it is not of the form name=amount,...
+    """
+    found: dict[str, float] = {}
+    for part in text.split(",") if text is not None else ():
+        name, _, amount = part.strip().partition("=")
+        try:
+            found[name] = float(amount)
+        except ValueError:
+            found[name] = 0
+        if not name or name in ("CPU", "GPU") or not 0 < found[name] < math.inf:
+            raise UserError(
+                f"--resources must be name=amount,... with amounts above 0, got {text!r}; CPUs "
+                "and GPUs have options of their own."
+            )
+    return found
+
+
 MAX_NAME = 200
 MAX_IMAGE_SIZE = 4096
-_NOT_EMPTY = ("dataset", "data_dir", "name", "checkpoint_dir", "checkpoint", "history")
+_NOT_EMPTY = (
+    "dataset", "data_dir", "name", "checkpoint_dir", "checkpoint", "history", "resources",
+)  # fmt: skip
 _AT_LEAST = {
     "image_size": 4,
     "max_train_images": 1,
@@ -258,6 +302,8 @@ _AT_LEAST = {
     "keep_checkpoints": 1,
     "workers": 1,
     "cpus_per_worker": 1,
+    "blocks_per_worker": 1,
+    "spares": 0,
 }
 _AT_LEAST_ZERO = ("weight_decay", "warmup_epochs", "freeze_after", "seed", "gpus_per_worker")
 _POSITIVE = ("lr", "eta", "grad_clip")
@@ -267,7 +313,7 @@ FREE_FIELDS = frozenset(
     {
         "data_dir", "name", "checkpoint_dir", "checkpoint", "save_every", "keep_checkpoints",
         "history", "dry_run", "no_plots", "quiet", "executor", "workers", "gpus_per_worker",
-        "device", "no_cuda",
+        "blocks_per_worker", "resources", "spares", "device", "no_cuda",
     }
 )  # fmt: skip
 

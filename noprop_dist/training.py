@@ -3,17 +3,16 @@
 import json
 import os
 import random
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
+from typing import Any, Protocol
 
 import torch
 
+from noprop_dist import faults
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import load_dataset
 from noprop_dist.engine.coordinator import Coordinator, Record, evaluate_test
@@ -22,13 +21,15 @@ from noprop_dist.engine.finish import finish
 from noprop_dist.engine.job import Job, Splits, make_job
 from noprop_dist.engine.resume import Start, check_same_options, start_afresh, start_or_resume
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit, UnitProgress
 from noprop_dist.errors import UserError
-from noprop_dist.model.device import resolve_device
+from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.progress import Progress, make_progress, say
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.store import Store
+from noprop_dist.signals import StopSignals
 
 
 class StoppedError(Exception):
@@ -63,32 +64,39 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
         return finished
     _check_places(config)
     with StopSignals() as signals:
-        job, splits, device, num_skipped = _prepare(config)
-        rounds, start = start_or_resume(job, splits, store)
-        progress = make_progress(
-            quiet=config.quiet,
-            num_blocks=job.spec.num_blocks,
-            total_epochs=config.epochs,
-            steps_per_epoch=job.steps_per_epoch,
-            first_step={t: s.step for t, s in rounds.latest.items()},
-        )
-        events = EventLog(store)
-        with _executor(job, splits, device, progress, events.write) as executor, store.lock():
+        job, splits, num_skipped = _prepare(config)
+        faults.arm(job.faults)
+        with _site(config, splits.nbytes) as site:
+            job = job.on(site.device, site.precision)
+            rounds, start = start_or_resume(job, splits, store)
+            progress = make_progress(
+                quiet=config.quiet,
+                num_blocks=job.spec.num_blocks,
+                total_epochs=config.epochs,
+                steps_per_epoch=job.steps_per_epoch,
+                first_step={t: s.step for t, s in rounds.latest.items()},
+            )
+            events = EventLog(store)
             record = Record(store, events, progress, config.history)
-            with progress:
-                if num_skipped:
-                    progress.warn(f"left out {num_skipped} bad images of {config.dataset}")
-                _begin(start, rounds, record)
-                coordinator = Coordinator(rounds, executor, record, num_val=len(splits.val))
-                if shuffled_order:
-                    coordinator.order = lambda found: sorted(found, key=lambda _: random.random())
-                with signals.asking(coordinator.request_stop):
-                    trained = coordinator.run()
-                if not trained:
-                    raise StoppedError(store.root)
-                rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
-                test = evaluate_test(rounds, executor, len(splits.test))
-            return finish(rounds, test, splits, store, num_skipped)
+            with store.lock(), site.executor(job, splits, progress, events.write) as executor:
+                with progress:
+                    if num_skipped:
+                        progress.warn(f"left out {num_skipped} bad images of {config.dataset}")
+                    _begin(start, rounds, record)
+                    coordinator = Coordinator(rounds, executor, record, num_val=len(splits.val))
+                    if shuffled_order:
+                        coordinator.order = _by_chance
+                    with signals.asking(coordinator.request_stop):
+                        trained = coordinator.run()
+                    if not trained:
+                        raise StoppedError(store.root)
+                    rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
+                    test = evaluate_test(rounds, executor, len(splits.test))
+                return finish(rounds, test, splits, store, num_skipped)
+
+
+def _by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:
+    return sorted(found, key=lambda _: random.random())
 
 
 def _check_places(config: TrainConfig) -> None:
@@ -114,12 +122,78 @@ def _begin(start: Start, rounds: Rounds, record: Record) -> None:
     )
 
 
-def _prepare(config: TrainConfig) -> tuple[Job, Splits, torch.device, int]:
-    """The job, its data, the device, and how many bad images were left out."""
+class Site(Protocol):
+    """Where a run's units may run: what is known of it before there is a job.
+
+    Attributes:
+        device: that units compute on.
+        precision: "fp32" or "bf16".
+    """
+
+    @property
+    def device(self) -> torch.device:
+        """See above."""
+
+    @property
+    def precision(self) -> str:
+        """See above."""
+
+    def executor(
+        self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
+    ) -> AbstractContextManager[Executor]:
+        """What runs the units; ``on_event`` is told of workers, for ``events.jsonl``."""
+
+
+@dataclass(frozen=True)
+class LocalSite:
+    """This process. See ``Site``."""
+
+    device: torch.device
+    precision: str
+
+    def executor(
+        self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
+    ) -> LocalExecutor:
+        """See ``Site``."""
+        config, threads = job.config, job.config.cpus_per_worker
+
+        def on_progress(p: UnitProgress) -> None:
+            progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s)
+
+        default = 1 if self.device.type == "cuda" else max(1, _cores() // threads)
+        return LocalExecutor(
+            job,
+            splits,
+            self.device,
+            slots=min(config.workers or default, config.num_blocks),
+            threads=threads,
+            on_progress=on_progress,
+        )
+
+
+def _site(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Site]:
+    """Where units run.
+
+    Raises:
+        UserError: there are no such devices, or Ray is not installed.
+    """
     if config.executor == "ray":
-        device = torch.device("cuda" if config.gpus_per_worker else "cpu")
-    else:
-        device = resolve_device("cpu" if config.no_cuda else config.device)
+        try:
+            from noprop_dist.distributed.run import ray_site
+        except ModuleNotFoundError as error:
+            if error.name != "ray":
+                raise
+            raise UserError(
+                "Ray is not installed: install ray[default], or give --executor local to train "
+                "in this process."
+            ) from error
+        return ray_site(config, data_bytes)
+    device = resolve_device("cpu" if config.no_cuda else config.device)
+    return nullcontext(LocalSite(device, resolve_precision(config.precision, device)))
+
+
+def _prepare(config: TrainConfig) -> tuple[Job, Splits, int]:
+    """The job as it is on any device, its data, and how many bad images were left out."""
     if config.executor == "local" and config.cpus_per_worker > _cores():
         raise UserError(
             f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's {_cores()} "
@@ -133,45 +207,12 @@ def _prepare(config: TrainConfig) -> tuple[Job, Splits, torch.device, int]:
         max_train_images=config.max_train_images,
         seed=config.seed,
     )
-    job, splits = make_job(config, dataset, device)
-    return job, splits, device, dataset.num_skipped
+    job, splits = make_job(config, dataset, torch.device("cpu"))
+    return replace(job, faults=faults.from_environment()), splits, dataset.num_skipped
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def _executor(
-    job: Job,
-    splits: Splits,
-    device: torch.device,
-    progress: Progress,
-    on_event: Callable[..., None],
-) -> AbstractContextManager[Executor]:
-    config = job.config
-
-    def on_progress(p: UnitProgress, worker: str = "") -> None:
-        progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s, worker)
-
-    if config.executor == "ray":
-        from noprop_dist.distributed.run import ray_executor
-
-        def note(event: str, **about: Any) -> None:
-            on_event(event, **about)
-            if event == "worker_lost" and about["block"] is not None:
-                progress.worker_lost(about["block"])
-
-        return ray_executor(job, splits, on_progress=on_progress, on_event=note)
-    threads = config.cpus_per_worker
-    default = 1 if device.type == "cuda" else max(1, _cores() // threads)
-    return LocalExecutor(
-        job,
-        splits,
-        device,
-        slots=min(config.workers or default, config.num_blocks),
-        threads=threads,
-        on_progress=on_progress,
-    )
 
 
 def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:
@@ -196,49 +237,6 @@ def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:
     return result
 
 
-class StopSignals:
-    """Ctrl-C and SIGTERM as a request while somebody listens, else as a KeyboardInterrupt.
-
-    The second signal is never a request. Outside the main thread signals are left alone.
-    """
-
-    def __init__(self) -> None:
-        self._ask: Callable[[], None] | None = None
-        self._before: dict[signal.Signals, Any] = {}
-
-    @contextmanager
-    def asking(self, ask: Callable[[], None]) -> Iterator[None]:
-        """Call ``ask`` on a signal, once."""
-        self._ask = ask
-        self._install()  # again: connecting to Ray replaces the handler of SIGTERM
-        try:
-            yield
-        finally:
-            self._ask = None
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        ask, self._ask = self._ask, None
-        if ask is None:
-            raise KeyboardInterrupt
-        ask()
-
-    def __enter__(self) -> Self:
-        """Take the signals over."""
-        self._install()
-        return self
-
-    def _install(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before = signal.signal(number, self._handle)
-                self._before.setdefault(number, before)
-
-    def __exit__(self, *error: object) -> None:
-        """Give the signals back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
 def dry_run(config: TrainConfig) -> dict[str, Any]:
     """Check everything, train two steps of every block, and estimate the run; leave nothing behind.
 
@@ -247,10 +245,12 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     """
     store = Store(config.folder)
     _check_places(config)
-    job, splits, device, num_skipped = _prepare(config)
-    rounds, start = start_or_resume(job, splits, store)
-    with _executor(job, splits, device, Progress(), lambda *_, **__: None) as executor:
-        seconds = _two_steps(start_afresh(job, splits), executor)
+    job, splits, num_skipped = _prepare(config)
+    with _site(config, splits.nbytes) as site:
+        job = job.on(site.device, site.precision)
+        rounds, start = start_or_resume(job, splits, store)
+        with site.executor(job, splits, Progress(), lambda *_, **__: None) as executor:
+            seconds = _two_steps(start_afresh(job, splits), executor)
     trained = sum(snapshot.step for snapshot in rounds.latest.values())
     steps = job.total_steps * job.spec.num_blocks - trained
     return {
@@ -265,7 +265,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         "block_snapshot_bytes": sum(v.nbytes for v in rounds.latest[1].tensors.values()),
         "goes_on_from": start.checkpoint,
         "steps": steps,
-        "device": str(device),
+        "device": str(site.device),
         "precision": job.precision,
         "units_at_once": executor.capacity,
         "estimated_seconds": round(seconds * steps, 1),

@@ -9,6 +9,7 @@ import torch
 from noprop_dist.benchmarks.engine import plain_loop, random_job, time_plain
 from noprop_dist.benchmarks.options import EngineBenchmark, ScalingBenchmark
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
+from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.executor import RayExecutor
 from noprop_dist.engine.executor import run_all
 from noprop_dist.engine.job import Job, Splits
@@ -37,8 +38,8 @@ def measure_scaling(options: ScalingBenchmark) -> dict[str, Any]:
     plain = plain_loop(splits.train, engine)
     turns: list[dict[int, tuple[float, float]]] = []
     plain_speeds = []
-    needs = WorkerNeeds(cpus=1)
-    with connected(job.config, needs, 0):
+    needs = WorkerNeeds()
+    with connected(job.config, 0):
         for turn in range(options.repeats + 1):
             counts = range(1, options.workers + 1)
             measured = {w: _time_workers(job, splits, needs, w, options) for w in counts}
@@ -95,7 +96,7 @@ def _time_workers(
     rounds = Rounds(job, first_shared(one_hot_embedding(job.spec.num_classes)))
     rounds.start()
     blocks = [rounds.latest[t] for t in range(1, workers + 1)]
-    with RayExecutor(job, splits, needs, limit=workers) as executor:
+    with RayExecutor(BlockCrew(job, splits), needs, limit=workers) as executor:
         while executor.num_ready < workers:
             executor.wait(0.1)
         run_all(executor, [Unit(snapshot, 2) for snapshot in blocks])

@@ -1,8 +1,16 @@
-"""Units on a Ray cluster: the only room that knows Ray."""
+"""Units on a Ray cluster: the only room that knows Ray.
+
+Ray reads its environment when it is first imported, so what a private cluster needs is set here.
+"""
 
 import os
+import secrets
 
 if "RAY_ADDRESS" not in os.environ:
-    # Ray reads this when it is first imported: the nodes of a private cluster then listen on
-    # loopback alone. On a cluster of several machines it must stay unset.
+    # The nodes of a private cluster listen on loopback alone. On a cluster of several machines it
+    # must stay unset.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        # A token of its own; Ray would else write one to the home directory, and every later
+        # "ray start" there would ask its clients for it.
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

@@ -2,15 +2,25 @@
 
 import logging
 import os
+import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 
-from noprop_dist.config import TrainConfig
+import noprop_dist
+from noprop_dist.config import TrainConfig, parse_resources
+from noprop_dist.distributed.preflight import check_reachable
 from noprop_dist.errors import UserError
+from noprop_dist.model.device import resolve_device, resolve_precision
+
+FREE_S = 8.0  # that devices may take to become free: another run may just be leaving
+PROBE_S = 60.0  # for a first worker process to say what it computes in
 
 
 @dataclass(frozen=True)
@@ -27,39 +37,57 @@ class WorkerNeeds:
     gpus: float = 0
     resources: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def amounts(self) -> dict[str, float]:
+        """By Ray's name of the resource, what is asked for."""
+        wanted = {"CPU": self.cpus, "GPU": self.gpus, **self.resources}
+        return {k: v for k, v in wanted.items() if v}
+
     def __str__(self) -> str:
         """For messages."""
-        parts = [f"{self.cpus:g} CPU"] + ([f"{self.gpus:g} GPU"] if self.gpus else [])
-        return " and ".join(parts + [f"{v:g} {k}" for k, v in self.resources.items()])
+        return " and ".join(f"{v:g} {k}" for k, v in self.amounts.items())
 
 
 def count_slots(needs: WorkerNeeds) -> int:
     """How many workers the nodes that are alive can hold."""
-    return sum(slots_of(resources, needs) for resources in live_nodes())
+    return sum(slots_of(node["Resources"], needs) for node in live_nodes())
 
 
-def live_nodes() -> list[dict[str, float]]:
-    """The resources of every node that is alive."""
+def live_nodes() -> list[dict[str, Any]]:
+    """What Ray says of every node that is alive."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"]]
+    return [node for node in nodes if node["Alive"]]
 
 
 def slots_of(resources: dict[str, float], needs: WorkerNeeds) -> int:
-    """How many workers one node's resources hold."""
-    wanted = {"CPU": needs.cpus, "GPU": needs.gpus, **needs.resources}
-    return min(int(resources.get(k, 0) / v + 1e-9) for k, v in wanted.items() if v)
+    """How many workers such resources hold."""
+    return min(int(resources.get(k, 0) / v + 1e-9) for k, v in needs.amounts.items())
+
+
+def is_private() -> bool:
+    """Whether the cluster is this process's own."""
+    return "RAY_ADDRESS" not in os.environ
 
 
 @contextmanager
-def connected(config: TrainConfig, needs: WorkerNeeds, data_bytes: int) -> Iterator[None]:
+def connected(config: TrainConfig, data_bytes: int) -> Iterator[WorkerNeeds]:
     """Be connected to the cluster that ``RAY_ADDRESS`` names, else to a private one.
 
-    A private one is on this machine alone, without a dashboard, and gone in the end.
+    A private one is on this machine alone, without a dashboard, and gone in the end. A process that
+    is connected already stays so. Workers run this process's version of the package.
+
+    Yields:
+        What a worker of this run asks of that cluster.
 
     Raises:
         UserError: the cluster cannot be reached or lacks what the run needs.
     """
+    if ray.is_initialized():
+        yield check_cluster(config, data_bytes)
+        return
     address = os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(
@@ -67,35 +95,51 @@ def connected(config: TrainConfig, needs: WorkerNeeds, data_bytes: int) -> Itera
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
+            runtime_env={"py_modules": [str(Path(noprop_dist.__file__).parent)]},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address is None:
             raise
         raise UserError(
-            f"no Ray cluster can be reached at RAY_ADDRESS={address} ({error}): start one, or "
+            f"the Ray cluster at RAY_ADDRESS={address} cannot be joined ({error}): start one, or "
             "leave RAY_ADDRESS out."
         ) from error
     try:
-        check_cluster(config, needs, data_bytes)
-        yield
+        yield check_cluster(config, data_bytes)
     finally:
         ray.shutdown()
 
 
-def check_cluster(config: TrainConfig, needs: WorkerNeeds, data_bytes: int) -> None:
+def check_cluster(config: TrainConfig, data_bytes: int) -> WorkerNeeds:
     """Compare what the run needs with what the cluster has.
+
+    Returns:
+        What a worker of this run asks for.
 
     Raises:
         UserError: says in one sentence what is missing.
     """
-    nodes = live_nodes()
-    slots = sum(slots_of(node, needs) for node in nodes)
-    if slots < (config.workers or 1):
-        cpus, gpus = (sum(node.get(k, 0) for node in nodes) for k in ("CPU", "GPU"))
+    nodes = [node["Resources"] for node in live_nodes()]
+    gpus = config.gpus_per_worker
+    if gpus is None:
+        cpu_only = config.no_cuda or config.device == "cpu"
+        given = config.device.startswith("cuda") or any(node.get("GPU", 0) >= 1 for node in nodes)
+        gpus = 1.0 if given and not cpu_only else 0.0
+    needs = WorkerNeeds(config.cpus_per_worker, gpus, parse_resources(config.resources))
+    if needs.gpus and config.spares:
         raise UserError(
-            f"{config.workers or 1} workers of {needs} each do not fit the cluster, whose "
-            f"{len(nodes)} nodes have {cpus:g} CPU and {gpus:g} GPU and hold {slots}: ask for less "
-            "with --workers, --cpus-per-worker or --gpus-per-worker, or add nodes."
+            f"--spares {config.spares} has no meaning with GPUs, which a spare cannot share with "
+            "a dead worker's replacement: leave it out."
+        )
+    slots = sum(slots_of(node, needs) for node in nodes)
+    wanted = config.workers or 1
+    if slots < wanted:
+        have = (f"{sum(node.get(k, 0) for node in nodes):g} {k}" for k in needs.amounts)
+        raise UserError(
+            f"{wanted} {'worker' if wanted == 1 else 'workers'} of {needs} each do not fit the "
+            f"cluster, whose {len(nodes)} nodes have {' and '.join(have)} and hold {slots}: ask "
+            "for less with --workers, --cpus-per-worker, --gpus-per-worker or --resources, or add "
+            "nodes."
         )
     smallest = min(node.get("object_store_memory", 0) for node in nodes)
     if smallest < data_bytes:
@@ -104,3 +148,46 @@ def check_cluster(config: TrainConfig, needs: WorkerNeeds, data_bytes: int) -> N
             f"cluster holds {smallest / 2**20:,.0f} MiB: start Ray with --object-store-memory "
             f"{2 * data_bytes}."
         )
+    _check_free(needs)
+    return needs
+
+
+def _check_free(needs: WorkerNeeds) -> None:
+    deadline = time.monotonic() + FREE_S
+    while slots_of(_free(), needs) < 1:
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"all that the cluster has of {needs} is taken by other jobs: wait for them, or "
+                "add nodes."
+            )
+        time.sleep(0.2)
+
+
+def _free() -> dict[str, float]:
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return free
+
+
+def probe(config: TrainConfig, needs: WorkerNeeds) -> tuple[torch.device, str]:
+    """The device of the workers and their number format, asked of one where it is not this machine.
+
+    Raises:
+        UserError: no worker process starts.
+    """
+    device = torch.device("cuda" if needs.gpus else "cpu")
+    hosts = {node["NodeManagerHostname"] for node in live_nodes()}
+    if config.precision != "auto" or hosts == {platform.node()}:
+        return device, resolve_precision(config.precision, device)
+    ask = ray.remote(_precision_here).options(
+        num_cpus=needs.cpus, num_gpus=needs.gpus, resources=needs.resources
+    )
+    try:
+        return device, ray.get(ask.remote(device.type), timeout=PROBE_S)
+    except ray.exceptions.RayError as error:
+        raise UserError(
+            f"no worker of {needs} can be started on the cluster ({error}): see Ray's logs there."
+        ) from error
+
+
+def _precision_here(device: str) -> str:
+    return resolve_precision("auto", resolve_device(device))

@@ -2,44 +2,121 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
-from noprop_dist.distributed.cluster import WorkerNeeds, connected
+import torch
+from ray.util.metrics import Gauge
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.distributed.cluster import WorkerNeeds, connected, is_private, probe
+from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.executor import RayExecutor
+from noprop_dist.distributed.look import Place
+from noprop_dist.distributed.watch import Watch
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.unit import UnitProgress
+from noprop_dist.record.progress import Progress
+
+
+@dataclass(frozen=True)
+class RaySite:
+    """A cluster that is connected.
+
+    Attributes:
+        needs: what a worker asks of it.
+        device: of the workers.
+        precision: that they compute in.
+    """
+
+    needs: WorkerNeeds
+    device: torch.device
+    precision: str
+
+    def executor(
+        self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
+    ) -> RayExecutor:
+        """An executor for the run.
+
+        Args:
+            job: the run.
+            splits: its data.
+            progress: the live view.
+            on_event: called with a name and fields for ``events.jsonl``.
+        """
+        config = job.config
+        lanes = config.blocks_per_worker
+        enough = -(-config.num_blocks // lanes)
+        spares = config.spares
+        if spares is None:
+            spares = 0 if self.needs.gpus or is_private() else 1
+        return RayExecutor(
+            BlockCrew(job, splits),
+            self.needs,
+            limit=min(enough, config.workers or enough),
+            spares=spares,
+            lanes=lanes,
+            watch=RunWatch(progress, on_event),
+        )
 
 
 @contextmanager
-def ray_executor(
-    job: Job,
-    splits: Splits,
-    *,
-    on_progress: Callable[[UnitProgress, str], None],
-    on_event: Callable[..., None],
-) -> Iterator[RayExecutor]:
-    """An executor on the cluster of ``RAY_ADDRESS``, or on a private one that ends with it.
-
-    Args:
-        job: the run.
-        splits: its data.
-        on_progress: called with its worker's name when a block has got on.
-        on_event: called with a name and fields for ``events.jsonl``.
+def ray_site(config: TrainConfig, data_bytes: int) -> Iterator[RaySite]:
+    """The cluster of ``RAY_ADDRESS``, or a private one that ends with this.
 
     Raises:
         UserError: the cluster cannot be reached or lacks what the run needs.
     """
-    config = job.config
-    needs = WorkerNeeds(cpus=config.cpus_per_worker, gpus=config.gpus_per_worker)
-    data_bytes = sum(s.nbytes for s in (splits.train, splits.val, splits.test))
-    with (
-        connected(config, needs, data_bytes),
-        RayExecutor(
-            job,
-            splits,
-            needs,
-            limit=config.workers,
-            on_progress=on_progress,
-            on_event=on_event,
-        ) as executor,
-    ):
-        yield executor
+    with connected(config, data_bytes) as needs:
+        yield RaySite(needs, *probe(config, needs))
+
+
+class RunWatch(Watch):
+    """Tells the live view, ``events.jsonl`` and Ray's metrics.
+
+    The metrics are gauges by block: ``noprop_block_loss``, ``noprop_block_images_per_s``,
+    ``noprop_block_units`` (done in this run) and ``noprop_block_restarts`` (workers lost).
+    """
+
+    def __init__(self, progress: Progress, on_event: Callable[..., None]) -> None:
+        self._progress, self._on_event = progress, on_event
+        self._counts: dict[tuple[str, int], int] = {}
+        self._gauges = {
+            name: Gauge(f"noprop_block_{name}", description=text, tag_keys=("block",))
+            for name, text in (
+                ("loss", "training loss, mean over the epoch so far, nats"),
+                ("images_per_s", "training images per second"),
+                ("units", "training units done"),
+                ("restarts", "workers that died while they trained the block"),
+            )
+        }
+
+    def _set(self, name: str, t: int, value: float) -> None:
+        self._gauges[name].set(value, tags={"block": str(t)})
+
+    def _count(self, name: str, t: int) -> None:
+        self._counts[name, t] = self._counts.get((name, t), 0) + 1
+        self._set(name, t, self._counts[name, t])
+
+    def progress(self, progress: UnitProgress, worker: str, host: str) -> None:
+        """See ``Watch``."""
+        p = progress
+        self._progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s, worker, host)
+        self._set("loss", p.t, p.loss)
+        self._set("images_per_s", p.t, p.images_per_s)
+
+    def unit_done(self, t: int) -> None:
+        """See ``Watch``."""
+        self._count("units", t)
+
+    def worker_started(self, worker: str, place: Place, *, spare: bool) -> None:
+        """See ``Watch``."""
+        self._on_event("worker_started", worker=worker, **vars(place), spare=spare)
+
+    def worker_lost(self, worker: str, blocks: list[int], reason: str, seconds: float) -> None:
+        """See ``Watch``."""
+        lost: dict[str, Any] = {"reason": reason, "seconds": round(seconds, 4)}
+        self._on_event("worker_lost", worker=worker, blocks=blocks, **lost)
+        for t in blocks:
+            self._progress.worker_lost(t)
+            self._count("restarts", t)

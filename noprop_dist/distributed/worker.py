@@ -1,16 +1,19 @@
 """A worker: one device, the data read in place, and the blocks it has trained last."""
 
 import os
+import platform
 import threading
 import warnings
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import ray
 import torch
 
+from noprop_dist import faults
+from noprop_dist.distributed.look import BlockMissingError, Look, Place
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
 from noprop_dist.engine.executor import WorkFailedError, explain
 from noprop_dist.engine.job import Job, Splits
@@ -18,60 +21,45 @@ from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitProgress, UnitResult, run_unit
 from noprop_dist.model.device import resolve_device
 
-HELD_BLOCKS = 2  # snapshots kept here, so that a block that stays need not be sent again
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a worker is doing: steps and evaluated batches of its life, and its last report."""
-
-    steps: int
-    progress: UnitProgress | None
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a worker runs."""
-
-    node_id: str
-    pid: int
-
-
-class BlockMissingError(Exception):
-    """The worker does not have the snapshot that it was told to go on from."""
+HELD_BLOCKS = 2  # snapshots kept per unit at once, so that a block that stays is not sent again
 
 
 class BlockWorker:
-    """Runs units one at a time; looks and stops are served meanwhile, by other threads.
+    """Runs units; looks and stops are served meanwhile, by other threads.
 
     A plain class, tested as such; ``Worker`` is what Ray runs.
 
     Args:
         job: the run.
         splits: its data; arrays of the object store, read in place.
-        device: "auto" takes the GPU that Ray made visible here, if any.
-        threads: CPU threads of a unit; part of what fixes the bits.
+        device: "cpu", or "cuda" for the GPU that Ray made visible here.
     """
 
-    def __init__(self, job: Job, splits: Splits, device: str, threads: int) -> None:
+    def __init__(self, job: Job, splits: Splits, device: str) -> None:
         if ray.is_initialized():
             send_tensors_as_arrays()
-        self._job, self._splits, self._threads = job, splits, threads
+        faults.arm(job.faults)
+        self._job, self._splits = job, splits
         self._device = resolve_device(device)
+        if self._device.type == "cuda":
+            torch.backends.cudnn.deterministic = True  # one seed, one model
         self._held: OrderedDict[int, Snapshot] = OrderedDict()
         self._stop = threading.Event()
+        self._lock = threading.Lock()
         self._steps = 0
-        self._progress: UnitProgress | None = None
+        self._progress: dict[int, UnitProgress] = {}
 
     @ray.method
     def place(self) -> Place:
         """Where this is; an answer means that the worker is ready."""
-        return Place(ray.get_runtime_context().get_node_id(), os.getpid())
+        return Place(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
 
     @ray.method
     def look(self) -> Look:
-        """What it is doing now."""
-        return Look(self._steps, self._progress)
+        """What it has done since the last look."""
+        with self._lock:
+            progress, self._progress = self._progress, {}
+            return Look(self._steps, progress)
 
     @ray.method
     def stop(self) -> None:
@@ -86,9 +74,10 @@ class BlockWorker:
             BlockMissingError: the worker does not have them.
             WorkFailedError: the loss is not finite, or memory is not enough.
         """
-        torch.set_num_threads(self._threads)  # OpenMP keeps it per calling thread
+        torch.set_num_threads(self._job.config.cpus_per_worker)  # kept per calling thread
         wanted = unit.snapshot
-        held = self._held.pop(wanted.t, None)
+        with self._lock:
+            held = self._held.pop(wanted.t, None)
         if not wanted.tensors:
             if held is None or held.step != wanted.step:
                 raise BlockMissingError(f"block {wanted.t} at step {wanted.step} is not here")
@@ -104,25 +93,28 @@ class BlockWorker:
             )
         except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
             raise WorkFailedError(explain(error)) from None
-        self._held[wanted.t] = result.snapshot
-        while len(self._held) > HELD_BLOCKS:
-            self._held.popitem(last=False)
+        with self._lock:
+            self._held[wanted.t] = result.snapshot
+            while len(self._held) > HELD_BLOCKS * self._job.config.blocks_per_worker:
+                self._held.popitem(last=False)
         return result
 
     @ray.method
     def evaluate(self, unit: EvalUnit, network: tuple[Weights, Shared]) -> EvalResult:
         """Evaluate some rows of a split with a network that many units share in the store."""
-        torch.set_num_threads(self._threads)
+        torch.set_num_threads(self._job.config.cpus_per_worker)
         weights, shared = network
         unit = replace(unit, weights=weights, shared=shared)
         split = getattr(self._splits, unit.split)
         return run_eval(unit, self._job, split, self._device, on_batch=self._count_and_ask)
 
     def _note(self, progress: UnitProgress) -> None:
-        self._progress = progress
+        with self._lock:
+            self._progress[progress.t] = progress
 
     def _count_and_ask(self) -> bool:
-        self._steps += 1
+        with self._lock:
+            self._steps += 1
         return self._stop.is_set()
 
 

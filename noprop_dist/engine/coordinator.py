@@ -104,8 +104,8 @@ class Coordinator:
         """Train to the end; False where a stop was requested first.
 
         Raises:
-            UserError: every block was set aside, or the disk is full.
-            WorkFailedError: an evaluation cannot be done.
+            UserError: every block was set aside, an evaluation cannot be done, or the disk is
+                full.
         """
         self._since = time.monotonic()
         try:
@@ -266,7 +266,7 @@ class Coordinator:
     def _fail(self, work: Unit | EvalUnit, error: WorkFailedError) -> None:
         """Go on without the block, as long as there are others."""
         if isinstance(work, EvalUnit):
-            raise error
+            raise _cannot_evaluate(error) from error
         t = work.snapshot.t
         self.record.events.write("set_aside", block=t, step=work.snapshot.step, reason=str(error))
         completed = self.rounds.give_up(t, str(error))
@@ -281,6 +281,20 @@ class Coordinator:
 
 
 def evaluate_test(rounds: Rounds, executor: Executor, num_rows: int) -> EvalResult:
-    """The one look at the test split, in TEST_DRAWS noise draws."""
+    """The one look at the test split, in TEST_DRAWS noise draws.
+
+    Raises:
+        UserError: it cannot be evaluated; what was trained is in the last checkpoint.
+    """
     units = eval_units(0, "test", num_rows, *rounds.final(), TEST_DRAWS)
-    return merge([r for r in run_all(executor, units) if isinstance(r, EvalResult)])
+    try:
+        results = run_all(executor, units)
+    except WorkFailedError as error:
+        raise _cannot_evaluate(error) from error
+    return merge([r for r in results if isinstance(r, EvalResult)])
+
+
+def _cannot_evaluate(error: WorkFailedError) -> UserError:
+    return UserError(
+        f"the network cannot be evaluated: {error}. What was trained is in the last checkpoint."
+    )

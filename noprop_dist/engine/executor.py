@@ -25,7 +25,7 @@ class Done:
 
     Attributes:
         work: what was submitted.
-        result: None where it failed.
+        result: None where it failed, or was not begun before a stop.
         error: why it failed, as often as it may: a ``WorkFailedError``.
         worker: name of who ran it.
     """
@@ -91,7 +91,10 @@ class Executor(Protocol):
         """Work that has ended since the last call; waits up to ``timeout_s`` for the first."""
 
     def stop(self) -> None:
-        """Ask running training units to end at their next step; their results still come."""
+        """Ask training units to end at their next step, or not to begin; they come back still.
+
+        Evaluation goes on.
+        """
 
     def __enter__(self) -> Self:
         """Nothing more: an executor is ready once it is made."""

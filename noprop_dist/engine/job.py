@@ -1,7 +1,7 @@
 """What every unit of one run has in common, resolved from the options and the data."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -9,6 +9,7 @@ from noprop_dist.config import TrainConfig, flag
 from noprop_dist.data import Dataset, Normalisation, Split, fit_normalisation, split_validation
 from noprop_dist.data.shards import sha256_of_rows
 from noprop_dist.errors import UserError
+from noprop_dist.faults import Fault
 from noprop_dist.model.device import resolve_precision
 from noprop_dist.model.spec import ModelSpec
 
@@ -27,6 +28,7 @@ class Job:
         class_names: K names.
         fingerprint: what else fixes the bits: "data" (hash of training and validation rows),
             "precision", "device" and "torch" (its version).
+        faults: on purpose, for tests.
     """
 
     config: TrainConfig
@@ -37,6 +39,12 @@ class Job:
     precision: str
     class_names: tuple[str, ...]
     fingerprint: dict[str, str]
+    faults: tuple[Fault, ...] = ()
+
+    def on(self, device: torch.device, precision: str) -> "Job":
+        """This job as units compute it on devices of such a type, in "fp32" or "bf16"."""
+        there = {"precision": precision, "device": device.type}
+        return replace(self, precision=precision, fingerprint=self.fingerprint | there)
 
     @property
     def total_steps(self) -> int:
@@ -66,6 +74,11 @@ class Splits:
     train: Split
     val: Split
     test: Split
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of all of it."""
+        return self.train.nbytes + self.val.nbytes + self.test.nbytes
 
 
 def make_job(config: TrainConfig, dataset: Dataset, device: torch.device) -> tuple[Job, Splits]:

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
+from noprop_dist import faults
 from noprop_dist.data import Split, augment, normalise
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.snapshot import MOMENTS, SHARED_NAMES, Shared, Snapshot
@@ -120,6 +122,7 @@ def run_unit(
         where = (offset + step - first) * batch_size
         x, y = train.take(order[where : where + batch_size])
         recent.append(live.train_step(torch.from_numpy(x), torch.from_numpy(y), step))
+        faults.reach("unit", block=live.t, step=step + 1)
         stopped = should_stop()
         if len(recent) == CHECK_EVERY or stopped or step == first + unit.num_steps - 1:
             live.check_losses(recent, step)
@@ -182,15 +185,36 @@ class LiveBlock:
             }
             for m in MOMENTS
         }
-        trained = {k: p for k, p in self.params.items() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            list(trained.values()), weight_decay=self.job.config.weight_decay, fused=True
-        )
-        for k, p in trained.items():
-            self.optimizer.state[p] = {
-                "step": torch.tensor(float(snapshot.step), device=self.device),
-                **{m: self.moments[m][k] for m in MOMENTS},
-            }
+        self.trained = [k for k, p in self.params.items() if p.requires_grad]
+        self.steps = [torch.tensor(float(snapshot.step), device=self.device) for _ in self.trained]
+
+    def _update(self, lr: float) -> None:
+        """AdamW on every trained parameter.
+
+        As a function on our own moments: constructing ``torch.optim.AdamW`` imports PyTorch's
+        compiler, a second and a half and 150 MB of every worker.
+        """
+        params = [self.params[k] for k in self.trained]
+        grads = [p.grad for p in params if p.grad is not None]
+        first, second = ([self.moments[m][k] for k in self.trained] for m in MOMENTS)
+        assert len(grads) == len(params)
+        with torch.no_grad():
+            adamw(
+                params,
+                grads,
+                exp_avgs=first,
+                exp_avg_sqs=second,
+                max_exp_avg_sqs=[],
+                state_steps=self.steps,
+                fused=True,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=lr,
+                weight_decay=self.job.config.weight_decay,
+                eps=1e-8,
+                maximize=False,
+            )
 
     def train_step(self, x: Tensor, y: Tensor, step: int) -> Tensor:
         """One step of Algorithm 1 for this block.
@@ -218,15 +242,15 @@ class LiveBlock:
         logits = logits.float()
         u_hat = expected_embedding(logits, class_embed)
         loss = self.weight * denoising_loss(u_hat, u) + self._shared_loss(u, y, noise_T)
-        self.optimizer.param_groups[0]["lr"] = job.lr(step) * self.lr_scale
-        self.optimizer.zero_grad(set_to_none=True)
+        for p in self.params.values():
+            p.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         if job.config.grad_clip is not None:
             # Relative to the loss's weight, or the late blocks alone would be clipped.
             torch.nn.utils.clip_grad_norm_(
                 self.block.parameters(), job.config.grad_clip * self.weight
             )
-        self.optimizer.step()
+        self._update(job.lr(step) * self.lr_scale)
         self._average_weights(step)
         right = (logits.argmax(dim=1) == y).sum()
         # Step by step, so that the sum does not depend on where units were cut.

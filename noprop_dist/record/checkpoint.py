@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from noprop_dist import faults
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 
@@ -66,6 +67,7 @@ def save_checkpoint(
     files = {}
     try:
         for part, tensors in parts.items():
+            _reach_fault(name, part)
             # A file holds row-major tensors; the reader puts memory formats right.
             data = save({k: v.contiguous() for k, v in tensors.items()})
             files[f"{part}.safetensors"] = _write(store, folder, f"{part}.safetensors", data)
@@ -81,6 +83,14 @@ def save_checkpoint(
         if other not in kept:
             store.delete_tree(f"{FOLDER}/{other}")
     return name
+
+
+def _reach_fault(name: str, part: str) -> None:
+    """A fault point before each file; its step is the sum over blocks, which the name tells."""
+    steps, number = (text.rpartition("-")[2] for text in (name.split(".")[0], part))
+    block = int(number) if number.isdigit() else 0
+    if steps.isdigit():
+        faults.reach("checkpoint", block=block, step=int(steps))
 
 
 def _write(store: Store, folder: str, file: str, data: bytes) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Progress:
         accuracy: float,
         images_per_s: float,
         worker: str = "",
+        node: str = "",
     ) -> None:
         """Block t has taken ``step`` steps of the run; loss and accuracy are the epoch's so far."""
 
@@ -109,6 +110,7 @@ class _Row:
     accuracy: float
     images_per_s: float
     worker: str = ""
+    node: str = ""
 
 
 class LiveProgress(Progress):
@@ -154,10 +156,11 @@ class LiveProgress(Progress):
         accuracy: float,
         images_per_s: float,
         worker: str = "",
+        node: str = "",
     ) -> None:
         """See ``Progress``."""
         with self._lock:
-            self._rows[t] = _Row(step, loss, accuracy, images_per_s, worker)
+            self._rows[t] = _Row(step, loss, accuracy, images_per_s, worker, node)
 
     def worker_lost(self, t: int) -> None:
         """See ``Progress``."""
@@ -190,7 +193,7 @@ class LiveProgress(Progress):
         table = Table(box=None, pad_edge=False, header_style="dim")
         names = ["block", "epoch", "", "loss", "accuracy", "images/s", "ETA"]
         # Only where workers are processes of their own.
-        names += ["worker", "lost"] if self._has_workers() else []
+        names += ["worker", "node", "restarts"] if self._has_workers() else []
         for name in names:
             table.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "")
         with self._lock:
@@ -210,10 +213,11 @@ class LiveProgress(Progress):
         return any(row is not None and row.worker for row in self._rows.values())
 
     def _worker_cells(self, t: int) -> tuple[str, ...]:
+        if not self._has_workers():
+            return ()
         row = self._rows[t]
-        return (
-            (row.worker if row else "-", str(self._lost.get(t, 0))) if self._has_workers() else ()
-        )
+        where = (row.worker, row.node) if row else ("-", "-")
+        return *where, str(self._lost.get(t, 0))
 
     def _mean_row(self, blocks: list[int]) -> _Row | None:
         known = [row for t in blocks if (row := self._rows[t]) is not None]

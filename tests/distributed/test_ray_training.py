@@ -30,6 +30,7 @@ def config(folder: Path, **changes: object) -> TrainConfig:
         "quiet": True,
         "no_plots": True,
         "no_cuda": True,
+        "executor": "local",
     }
     return TrainConfig(**(values | changes))  # type: ignore[arg-type]
 
@@ -166,10 +167,10 @@ def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
 
 
 def test_more_workers_than_the_cluster_holds_are_refused(cluster: object, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"5 workers of 1 CPU each do not fit .* 2 CPU and 0 GPU"):
+    with pytest.raises(UserError, match=r"5 workers of 1 CPU each do not fit .* have 2 CPU and hold 2"):
         train(config(tmp_path / "a", executor="ray", workers=5))
-    with pytest.raises(UserError, match=r"1 workers of 1 CPU and 0\.5 GPU each do not fit"):
-        train(config(tmp_path / "b", executor="ray", gpus_per_worker=0.5))
+    with pytest.raises(UserError, match=r"1 worker of 1 CPU and 0\.5 GPU each do not fit"):
+        train(config(tmp_path / "b", executor="ray", gpus_per_worker=0.5, no_cuda=False))
     assert list(tmp_path.iterdir()) == []
 
 

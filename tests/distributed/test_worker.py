@@ -8,7 +8,8 @@ import torch
 from noprop_dist import TrainConfig
 from noprop_dist.data import load_dataset
 from noprop_dist.distributed.cluster import WorkerNeeds, slots_of
-from noprop_dist.distributed.worker import BlockMissingError, BlockWorker
+from noprop_dist.distributed.look import BlockMissingError
+from noprop_dist.distributed.worker import BlockWorker
 from noprop_dist.engine.evaluate import eval_units, run_eval
 from noprop_dist.engine.executor import WorkFailedError
 from noprop_dist.engine.job import Job, Splits, make_job
@@ -28,7 +29,7 @@ def prepare(**changes: object) -> tuple[Job, Splits, Rounds]:
 
 def test_worker_goes_on_with_the_block_it_has() -> None:
     job, splits, rounds = prepare()
-    worker = BlockWorker(job, splits, "cpu", threads=1)
+    worker = BlockWorker(job, splits, "cpu")
     first = worker.train(Unit(rounds.latest[2], 2)).snapshot
     bare = replace(first, tensors={})
     second = worker.train(Unit(bare, 2)).snapshot
@@ -40,7 +41,7 @@ def test_worker_goes_on_with_the_block_it_has() -> None:
 
 def test_worker_that_lacks_the_block_says_so() -> None:
     job, splits, rounds = prepare()
-    worker = BlockWorker(job, splits, "cpu", threads=1)
+    worker = BlockWorker(job, splits, "cpu")
     bare = replace(rounds.latest[1], tensors={})
     with pytest.raises(BlockMissingError, match="block 1 at step 0"):
         worker.train(Unit(bare, 1))
@@ -52,14 +53,14 @@ def test_worker_that_lacks_the_block_says_so() -> None:
 
 def test_worker_explains_a_loss_that_is_not_finite() -> None:
     job, splits, rounds = prepare(lr=1e39, warmup_epochs=0.0)
-    worker = BlockWorker(job, splits, "cpu", threads=1)
+    worker = BlockWorker(job, splits, "cpu")
     with pytest.raises(WorkFailedError, match="NaN or infinite at step"):
         worker.train(Unit(rounds.latest[1], 2))
 
 
 def test_stopped_worker_ends_a_unit_at_its_next_step() -> None:
     job, splits, rounds = prepare()
-    worker = BlockWorker(job, splits, "cpu", threads=1)
+    worker = BlockWorker(job, splits, "cpu")
     worker.stop()
     assert worker.train(Unit(rounds.latest[1], 3)).snapshot.step == 1
 
@@ -68,7 +69,7 @@ def test_worker_evaluates_as_the_engine_does() -> None:
     job, splits, rounds = prepare()
     weights = {t: s.epoch_end(0.0).weights for t, s in rounds.latest.items()}
     (unit,) = eval_units(0, "test", len(splits.test), weights, rounds.shared, 2)
-    worker = BlockWorker(job, splits, "cpu", threads=1)
+    worker = BlockWorker(job, splits, "cpu")
     ours = worker.evaluate(replace(unit, weights={}, shared={}), (weights, rounds.shared))
     theirs = run_eval(unit, job, splits.test, CPU)
     assert ours.answers.tolist() == theirs.answers.tolist()

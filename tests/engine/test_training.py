@@ -18,7 +18,7 @@ from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.unit import LiveBlock
 from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.store import Store
-from noprop_dist.training import StopSignals
+from noprop_dist.signals import StopSignals
 
 KINDS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
 
@@ -33,6 +33,7 @@ def config(folder: Path, **changes: object) -> TrainConfig:
         "quiet": True,
         "no_plots": True,
         "no_cuda": True,
+        "executor": "local",
     }
     return TrainConfig(**(values | changes))  # type: ignore[arg-type]
 
@@ -101,7 +102,7 @@ def test_training_learns_and_says_so_in_the_run_folder(tmp_path: Path) -> None:
     assert len(history["train_loss_history"]) == 12
     assert history["train_loss_history"][-1] < history["train_loss_history"][0]
     assert {p.name for p in tmp_path.iterdir()} >= {"config.yaml", "events.jsonl", "model"}
-    names = {"history", "denoising", "confusion", "embedding", "predictions"}
+    names = {"history", "denoising", "confusion", "embedding", "predictions", "timeline"}
     assert {p.stem for p in (tmp_path / "plots").glob("*.png")} == names
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert sum(e["event"] == "unit" for e in events) == 3 * 12

@@ -14,7 +14,7 @@ from noprop_dist.engine.unit import LiveBlock
 from noprop_dist.options import parse_command
 
 SMALL = ["--max-train-images", "200", "--num-blocks", "2", "--epochs", "1", "--batch-size", "32"]
-SMALL += ["--no-plots"]
+SMALL += ["--no-plots", "--executor", "local"]
 OPTIONS = (
     "--embedding-type learned --embedding-dim 64 --num-blocks 10 --batch-size 128 --epochs 150 "
     "--lr 0.001 --weight-decay 0.0001"
@@ -231,6 +231,7 @@ def test_skipped_images_are_counted_for_the_user(
     (tmp_path / "set/ant/7.png").write_bytes(b"no image")
     args = ["--dataset", str(tmp_path / "set"), "--skip-bad-images", "--quiet", "--json"]
     small = ["--num-blocks", "2", "--epochs", "1", "--batch-size", "16", "--no-plots"]
+    small += ["--executor", "local"]
     folder = ["--checkpoint-dir", str(tmp_path / "run")]
     assert main(["train", *args, *small, *folder]) == 0
     out, err = capsys.readouterr()

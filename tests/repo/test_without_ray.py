@@ -39,9 +39,19 @@ from noprop_dist import TrainConfig, load_network, train
 
 result = train(TrainConfig(
     max_train_images=256, num_blocks=2, epochs=1, checkpoint_dir=sys.argv[1],
-    quiet=True, no_plots=True,
+    quiet=True, no_plots=True, executor="local",
 ))
 print(*load_network(result.folder).predict(numpy.zeros((3, 1, 8, 8), numpy.uint8)).labels)
+"""
+
+
+TRAIN_ON_RAY = """
+from noprop_dist import TrainConfig, UserError, train
+
+try:
+    train(TrainConfig(checkpoint_dir=sys.argv[1]))
+except UserError as error:
+    print(error)
 """
 
 
@@ -72,3 +82,9 @@ def test_training_and_prediction_work_without_ray(tmp_path: Path) -> None:
     labels = run_without_ray(TRAIN_AND_PREDICT, str(tmp_path / "run")).split()
     assert len(labels) == 3
     assert set(labels) <= set("0123456789")
+
+
+def test_training_on_ray_says_that_it_is_missing(tmp_path: Path) -> None:
+    said = run_without_ray(TRAIN_ON_RAY, str(tmp_path / "run"))
+    assert said.startswith("Ray is not installed: ")
+    assert "--executor local" in said

@@ -1,0 +1,99 @@
+"""How workers are started and spoken to, and what the object store holds for them."""
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import GetTimeoutError, ObjectLostError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from noprop_dist.distributed.cluster import WorkerNeeds
+from noprop_dist.distributed.worker import Worker, send_tensors_as_arrays
+from noprop_dist.engine.evaluate import EvalResult
+from noprop_dist.engine.executor import Work
+from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.unit import Unit, UnitResult
+
+NETWORKS = 2  # assembled networks kept in the object store
+FETCH_S = 120.0  # for an object that is somewhere in the cluster
+
+
+class Crew(Protocol):
+    """Starts workers of one kind and speaks their language; the executor knows no other."""
+
+    def start(self, needs: WorkerNeeds, spare_on: str | None) -> Any:
+        """An actor with ``place``, ``look`` and ``stop``; a spare takes nothing of its node."""
+
+    def send(self, actor: Any, work: Work, *, held: bool) -> Any:
+        """The call that does the work; ``held`` where the actor has the snapshot already."""
+
+    def receive(self, work: Work, answer: Any) -> UnitResult | EvalResult:
+        """What such a call answered, in memory of this process."""
+
+    def mend(self) -> None:
+        """Put what the object store has lost into it again."""
+
+
+class BlockCrew:
+    """Workers that train blocks. See ``Crew``.
+
+    Args:
+        job: the run.
+        splits: its data; put into the object store once, and again if it gets lost.
+    """
+
+    def __init__(self, job: Job, splits: Splits) -> None:
+        send_tensors_as_arrays()
+        self._own: tuple[Any, ...] = (job, splits)
+        self._refs = [ray.put(value) for value in self._own]
+        self._networks: dict[tuple[str, int], Any] = {}
+
+    def start(self, needs: WorkerNeeds, spare_on: str | None) -> Any:
+        """See ``Crew``."""
+        lanes = self._own[0].config.blocks_per_worker
+        options: dict[str, Any] = {"max_concurrency": lanes + 2}  # units, a look and a stop
+        if spare_on is None:
+            options |= {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
+            options["resources"] = needs.resources
+        else:
+            where = NodeAffinitySchedulingStrategy(spare_on, soft=False)
+            options |= {"num_cpus": 0, "scheduling_strategy": where}
+        return Worker.options(**options).remote(*self._refs, "cuda" if needs.gpus else "cpu")
+
+    def send(self, actor: Any, work: Work, *, held: bool) -> Any:
+        """See ``Crew``."""
+        if isinstance(work, Unit):
+            if held:
+                work = replace(work, snapshot=replace(work.snapshot, tensors={}))
+            return actor.train.remote(work)
+        key = (work.split, work.tag)
+        if key not in self._networks:
+            self._networks[key] = ray.put((work.weights, work.shared))
+            for old in list(self._networks)[:-NETWORKS]:
+                del self._networks[old]
+        return actor.evaluate.remote(replace(work, weights={}, shared={}), self._networks[key])
+
+    def receive(self, work: Work, answer: Any) -> UnitResult | EvalResult:
+        """See ``Crew``."""
+        if isinstance(answer, UnitResult):
+            # Memory of our own: the object store's is for what is under way.
+            tensors = {k: v.clone() for k, v in answer.snapshot.tensors.items()}
+            return replace(answer, snapshot=replace(answer.snapshot, tensors=tensors))
+        assert isinstance(answer, EvalResult)
+        return answer
+
+    def mend(self) -> None:
+        """See ``Crew``; networks are put again with the next unit that needs them."""
+        self._networks.clear()
+        self._refs = [
+            ref if _is_there(ref) else ray.put(value)
+            for ref, value in zip(self._refs, self._own, strict=True)
+        ]
+
+
+def _is_there(ref: Any) -> bool:
+    try:
+        ray.get(ref, timeout=FETCH_S)
+    except (ObjectLostError, GetTimeoutError):
+        return False
+    return True

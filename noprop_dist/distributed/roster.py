@@ -1,0 +1,151 @@
+"""The workers of a run: who there is, who may work, who is to be started and who is given up."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from noprop_dist.distributed.cluster import WorkerNeeds, count_slots
+from noprop_dist.distributed.crew import Crew
+from noprop_dist.distributed.look import Place
+from noprop_dist.engine.executor import Work
+from noprop_dist.engine.unit import Unit
+
+
+@dataclass(eq=False)
+class Task:
+    """Work handed in, and how often it was tried in vain."""
+
+    work: Work
+    tries: int = 0
+
+
+@dataclass(eq=False)
+class Member:
+    """A worker as the executor sees it.
+
+    Attributes:
+        actor: its handle.
+        name: what people read.
+        ready: the call that answers once it has started, or None after that.
+        spare_on: the node whose dead workers it stands in for, or None for one of the regulars.
+        place: where it is, once it has started.
+        tasks: by call, what it does.
+        look: the call that looks at it.
+        steps: at the last look.
+        looked_at: when the last look was asked for.
+        began_at: when its newest task began.
+        changed_at: when ``steps`` changed or a task began.
+        held: by t, the step of each snapshot that it has.
+    """
+
+    actor: Any
+    name: str
+    ready: Any
+    spare_on: str | None = None
+    place: Place | None = None
+    tasks: dict[Any, Task] = field(default_factory=dict)
+    look: Any = None
+    steps: int = -1
+    looked_at: float = 0.0
+    began_at: float = 0.0
+    changed_at: float = 0.0
+    held: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> list[Any]:
+        """What it has still to answer."""
+        return [c for c in (self.ready, *self.tasks, self.look) if c is not None]
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether it works only in the place of another."""
+        return self.spare_on is not None
+
+
+class Roster:
+    """Regular workers take the devices of the cluster. Spares take nothing and wait.
+
+    A node has as many seats as regular workers were ready there at once, and no more of its
+    workers than seats are ever at work: a spare works from the death of a regular until the
+    replacement is ready and the spare's unit has ended.
+
+    Args:
+        crew: starts workers.
+        needs: what a regular asks of the cluster.
+        limit: most regulars.
+        spares: per node.
+        lanes: units that a worker runs at once.
+    """
+
+    def __init__(
+        self, crew: Crew, needs: WorkerNeeds, *, limit: int, spares: int, lanes: int
+    ) -> None:
+        self._crew, self._needs = crew, needs
+        self._limit, self._spares, self._lanes = limit, spares, lanes
+        self._seats: Counter[str] = Counter()
+        self._num_started = 0
+        self.members: list[Member] = []
+
+    def ready(self, *, spare: bool) -> list[Member]:
+        """The regulars, or the spares, that have started."""
+        return [m for m in self.members if m.place is not None and m.is_spare == spare]
+
+    @property
+    def capacity(self) -> int:
+        """Units that can run at once now."""
+        here = Counter(m.place.node_id for m in self.members if m.place is not None)
+        return self._lanes * sum(min(n, self._seats[node]) for node, n in here.items())
+
+    def hire(self) -> None:
+        """Start workers for devices that are free, and spares once every regular is ready."""
+        wanted = min(self._limit, count_slots(self._needs))
+        regulars = sum(not m.is_spare for m in self.members)
+        for _ in range(wanted - regulars):
+            self._start(None)
+        ready = Counter(m.place.node_id for m in self.ready(spare=False) if m.place is not None)
+        if ready.total() < wanted:
+            return
+        self._seats = ready
+        there = Counter(m.spare_on for m in self.members)
+        for node in ready:
+            for _ in range(self._spares - there[node]):
+                self._start(node)
+
+    def _start(self, spare_on: str | None) -> None:
+        name = f"{'w' if spare_on is None else 's'}{self._num_started}"
+        self._num_started += 1
+        actor = self._crew.start(self._needs, spare_on)
+        self.members.append(Member(actor, name, actor.place.remote(), spare_on))
+
+    def seat(self, member: Member, place: Place) -> None:
+        """A worker has started."""
+        member.ready, member.place = None, place
+        if not member.is_spare:
+            node = place.node_id
+            ready = sum(m.place.node_id == node for m in self.ready(spare=False) if m.place)
+            self._seats[node] = max(self._seats[node], ready)
+
+    def choose(self, work: Work) -> Member | None:
+        """Who should do the work: who has the block, else who has the fewest; regulars first."""
+        at_work = Counter(m.place.node_id for m in self.members if m.tasks and m.place)
+
+        def is_free(member: Member) -> bool:
+            if member.place is None or len(member.tasks) >= self._lanes:
+                return False
+            node = member.place.node_id
+            return bool(member.tasks) or at_work[node] < self._seats[node]
+
+        def cost(member: Member) -> tuple[bool, bool, int, int]:
+            t, step = -1, 0
+            if isinstance(work, Unit):
+                t, step = work.snapshot.t, work.snapshot.step
+            missing = member.held.get(t) != step
+            return member.is_spare, missing, len(member.tasks), len(member.held)
+
+        return min((m for m in self.members if is_free(m)), key=cost, default=None)
+
+    def stuck(self, patience_s: float) -> list[Member]:
+        """Workers that have a task and have not taken a step for so long."""
+        since = time.monotonic() - patience_s
+        return [m for m in self.members if m.tasks and m.changed_at < since]

@@ -1,0 +1,27 @@
+"""What an executor on Ray tells of its workers."""
+
+from noprop_dist.distributed.look import Place
+from noprop_dist.engine.unit import UnitProgress
+
+
+class Watch:
+    """Told of every worker and block; this one does nothing."""
+
+    def progress(self, progress: UnitProgress, worker: str, host: str) -> None:
+        """A block has got on."""
+
+    def unit_done(self, t: int) -> None:
+        """A training unit of block t has ended and its snapshot is here."""
+
+    def worker_started(self, worker: str, place: Place, *, spare: bool) -> None:
+        """A worker is ready."""
+
+    def worker_lost(self, worker: str, blocks: list[int], reason: str, seconds: float) -> None:
+        """A worker died or got stuck; its blocks go to others.
+
+        Args:
+            worker: its name.
+            blocks: whose units it was training.
+            reason: why it is taken for dead.
+            seconds: how long it had been at those units: what is to be done again.
+        """

@@ -1,0 +1,51 @@
+"""Ctrl-C and SIGTERM as requests to a run."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Self
+
+
+class StopSignals:
+    """Ctrl-C and SIGTERM as a request while somebody listens, else as a KeyboardInterrupt.
+
+    The second signal is never a request. Outside the main thread signals are left alone.
+    """
+
+    def __init__(self) -> None:
+        self._ask: Callable[[], None] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    @contextmanager
+    def asking(self, ask: Callable[[], None]) -> Iterator[None]:
+        """Call ``ask`` on a signal, once."""
+        self._ask = ask
+        self._install()  # again: connecting to Ray replaces the handler of SIGTERM
+        try:
+            yield
+        finally:
+            self._ask = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        ask, self._ask = self._ask, None
+        if ask is None:
+            raise KeyboardInterrupt
+        ask()
+
+    def __enter__(self) -> Self:
+        """Take the signals over."""
+        self._install()
+        return self
+
+    def _install(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before = signal.signal(number, self._handle)
+                self._before.setdefault(number, before)
+
+    def __exit__(self, *error: object) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
