@@ -22,7 +22,6 @@ class StopSignals:
     def asking(self, ask: Callable[[], None]) -> Iterator[None]:
         """Call ``ask`` on a signal, once."""
         self._ask = ask
-        self._install()  # again: connecting to Ray replaces the handler of SIGTERM
         try:
             yield
         finally:
@@ -36,10 +35,11 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         """Take the signals over."""
-        self._install()
+        self.take()
         return self
 
-    def _install(self) -> None:
+    def take(self) -> None:
+        """Take the signals over, also from who has them since."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 before = signal.signal(number, self._handle)

@@ -58,6 +58,7 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
         KeyboardInterrupt: such a signal at another time, or a second one; nothing is lost but what
             was trained since the last checkpoint.
     """
+    config = _in_a_lasting_place(config)
     store = Store(config.folder)
     finished = _finished_result(config, store)
     if finished is not None:
@@ -67,6 +68,7 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
         job, splits, num_skipped = _prepare(config)
         faults.arm(job.faults)
         with _site(config, splits.nbytes) as site:
+            signals.take()  # again: connecting to Ray replaces the handler of SIGTERM
             job = job.on(site.device, site.precision)
             rounds, start = start_or_resume(job, splits, store)
             progress = make_progress(
@@ -97,6 +99,22 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
 
 def _by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:
     return sorted(found, key=lambda _: random.random())
+
+
+def _in_a_lasting_place(config: TrainConfig) -> TrainConfig:
+    """In a submitted job relative paths of what is written lie in the home directory.
+
+    The working directory is Ray's temporary copy there, and is deleted some time after the job.
+    """
+    if "/runtime_resources/working_dir_files/" not in f"{Path.cwd()}/":
+        return config
+    paths = {"checkpoint_dir": config.folder, "history": config.history}
+    lasting = {
+        name: str(Path.home() / path)
+        for name, path in paths.items()
+        if path is not None and "://" not in path
+    }
+    return replace(config, **lasting)
 
 
 def _check_places(config: TrainConfig) -> None:
@@ -243,6 +261,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     Raises:
         UserError: what a real run would refuse.
     """
+    config = _in_a_lasting_place(config)
     store = Store(config.folder)
     _check_places(config)
     job, splits, num_skipped = _prepare(config)

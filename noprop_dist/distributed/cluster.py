@@ -13,7 +13,6 @@ from typing import Any
 import ray
 import torch
 
-import noprop_dist
 from noprop_dist.config import TrainConfig, parse_resources
 from noprop_dist.distributed.preflight import check_reachable
 from noprop_dist.errors import UserError
@@ -95,7 +94,7 @@ def connected(config: TrainConfig, data_bytes: int) -> Iterator[WorkerNeeds]:
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"py_modules": [str(Path(noprop_dist.__file__).parent)]},
+            runtime_env={"py_modules": [str(Path(__file__).parents[1])]},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address is None:

@@ -16,6 +16,7 @@ from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.export import save_network
 from noprop_dist.record.result import TrainResult, accuracy_over, versions
 from noprop_dist.record.store import Store
+from noprop_dist.record.timeline import plot_timeline, read_timeline
 
 PICTURED = 24  # images on the picture of predictions, half of them mistakes where there are enough
 
@@ -84,6 +85,9 @@ def _draw(
         figures["predictions"] = plots.plot_predictions(
             x, y, test.answers[rows], test.confidence[rows], job.class_names
         )
+    timeline = read_timeline(store)
+    if timeline.num_units:
+        figures["timeline"] = plot_timeline(timeline)
     for name, figure in figures.items():
         plots.save_figure(store, f"plots/{name}.png", figure)
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -15,12 +16,26 @@ os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # nodes on loopback alone
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[object]:
-    """A head node of two CPUs; drivers find it by RAY_ADDRESS."""
+    """A head node of two CPUs with a dashboard; drivers find it by RAY_ADDRESS."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 300 * 2**20}
+    head = {
+        "num_cpus": 2,
+        "include_dashboard": True,
+        "dashboard_host": "127.0.0.1",
+        "dashboard_port": free_port(),
+        "object_store_memory": 300 * 2**20,
+    }
     made = Cluster(initialize_head=True, head_node_args=head)
     os.environ["RAY_ADDRESS"] = made.address
     yield made
     made.shutdown()
     del os.environ["RAY_ADDRESS"]
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

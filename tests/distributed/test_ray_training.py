@@ -1,6 +1,5 @@
 """Training on Ray gives the model that one process gives, whoever dies on the way."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,48 +12,24 @@ from threading import Event, Thread
 import pytest
 from ray.cluster_utils import Cluster
 
-from noprop_dist import TrainConfig, TrainResult, UserError, train
+from noprop_dist import UserError, train
+from runs import events, result_of, same, small, steps_trained, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and as an IPv6 address
 
 
-def config(folder: Path, **changes: object) -> TrainConfig:
-    values = {
-        "checkpoint_dir": str(folder),
-        "max_train_images": 400,
-        "num_blocks": 3,
-        "batch_size": 32,
-        "epochs": 3,
-        "quiet": True,
-        "no_plots": True,
-        "no_cuda": True,
-        "executor": "local",
-    }
-    return TrainConfig(**(values | changes))  # type: ignore[arg-type]
-
-
-def events(folder: Path, name: str) -> list[dict[str, object]]:
-    log = folder / "events.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
-    return [event for line in lines if (event := json.loads(line))["event"] == name]
-
-
-def same(a: TrainResult, b: TrainResult) -> bool:
-    return a.block_sha256 == b.block_sha256 and a.test_accuracy == b.test_accuracy
-
-
 @pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
 def test_ray_and_one_process_give_the_same_model(
     cluster: object, tmp_path: Path, embedding_type: str
 ) -> None:
-    local = train(config(tmp_path / "local", embedding_type=embedding_type))
-    ray = train(config(tmp_path / "ray", embedding_type=embedding_type, executor="ray"))
+    local = train(small(tmp_path / "local", embedding_type=embedding_type))
+    ray = train(small(tmp_path / "ray", embedding_type=embedding_type, executor="ray"))
     assert same(local, ray)
     units = events(tmp_path / "ray", "unit")
     assert {unit["worker"] for unit in units} == {"w0", "w1"}
-    assert sum(int(str(unit["num_steps"])) for unit in units) == 3 * 3 * 11
+    assert steps_trained(tmp_path / "ray") == 3 * 3 * 11
 
 
 class Meanwhile(Thread):
@@ -80,7 +55,7 @@ class Meanwhile(Thread):
         return len(events(self.folder, "unit"))
 
     def pid_of_newest_worker(self) -> int:
-        return int(str(events(self.folder, "worker_started")[-1]["pid"]))
+        return int(events(self.folder, "worker_started")[-1]["pid"])
 
     def __enter__(self) -> "Meanwhile":
         return self
@@ -92,7 +67,7 @@ class Meanwhile(Thread):
 
 def test_killed_workers_cost_their_units_and_nothing_else(cluster: object, tmp_path: Path) -> None:
     changes = {"epochs": 60, "embedding_type": "learned"}
-    local = train(config(tmp_path / "local", **changes))
+    local = train(small(tmp_path / "local", **changes))
     killed: list[int] = []
 
     def kill() -> None:
@@ -102,7 +77,7 @@ def test_killed_workers_cost_their_units_and_nothing_else(cluster: object, tmp_p
         os.kill(pid, signal.SIGKILL)
 
     with Meanwhile(tmp_path / "ray", 8, [kill, kill, kill]) as meanwhile:
-        ray = train(config(tmp_path / "ray", executor="ray", **changes))
+        ray = train(small(tmp_path / "ray", executor="ray", **changes))
     assert meanwhile.num_done == 3
     # The last may have been idle and no longer needed: then nobody notices.
     assert len(events(tmp_path / "ray", "worker_lost")) >= 2
@@ -113,7 +88,7 @@ def test_killed_workers_cost_their_units_and_nothing_else(cluster: object, tmp_p
 def test_stopped_worker_holds_no_other_block_back(cluster: object, tmp_path: Path) -> None:
     """Fixed embeddings: while one worker sleeps, the others train on, several epochs ahead."""
     changes = {"epochs": 30}
-    local = train(config(tmp_path / "local", **changes))
+    local = train(small(tmp_path / "local", **changes))
     seen: list[int] = []
 
     def stop_for_a_while() -> None:
@@ -127,7 +102,7 @@ def test_stopped_worker_holds_no_other_block_back(cluster: object, tmp_path: Pat
             os.kill(pid, signal.SIGCONT)
 
     with Meanwhile(tmp_path / "ray", 8, [stop_for_a_while]) as meanwhile:
-        ray = train(config(tmp_path / "ray", executor="ray", **changes))
+        ray = train(small(tmp_path / "ray", executor="ray", **changes))
     assert seen[0] > 5  # a barrier would let through two units at most
     assert same(local, ray)
 
@@ -136,11 +111,11 @@ def test_run_goes_on_when_nodes_leave_and_join(
     cluster: Cluster, tmp_path: Path, repo: Path
 ) -> None:
     """In a process of its own: nodes can be made from a main thread alone."""
-    local = train(config(tmp_path / "local", epochs=80))
+    local = train(small(tmp_path / "local", epochs=80))
     folder = tmp_path / "ray"
     node = cluster.add_node(num_cpus=1)
     command = [sys.executable, str(repo / "jobs/train.py"), "--config", "c.yaml"]
-    options = config(folder, epochs=80, executor="ray")
+    options = small(folder, epochs=80, executor="ray")
     (tmp_path / "c.yaml").write_text(options.to_yaml())
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as run:
         try:
@@ -153,30 +128,23 @@ def test_run_goes_on_when_nodes_leave_and_join(
             run.kill()
             cluster.remove_node(node)
     started = events(folder, "worker_started")
-    assert len({str(event["node_id"]) for event in started}) == 3
-    result = json.loads((folder / "result.json").read_text())
-    assert result["block_sha256"] == local.block_sha256
-
-
-def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
-    """Look again and again, up to the limit."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
+    assert len({event["node_id"] for event in started}) == 3
+    assert result_of(folder)["block_sha256"] == local.block_sha256
 
 
 def test_more_workers_than_the_cluster_holds_are_refused(cluster: object, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"5 workers of 1 CPU each do not fit .* have 2 CPU and hold 2"):
-        train(config(tmp_path / "a", executor="ray", workers=5))
+    with pytest.raises(
+        UserError, match=r"5 workers of 1 CPU each do not fit .* have 2 CPU and hold 2"
+    ):
+        train(small(tmp_path / "a", executor="ray", workers=5))
     with pytest.raises(UserError, match=r"1 worker of 1 CPU and 0\.5 GPU each do not fit"):
-        train(config(tmp_path / "b", executor="ray", gpus_per_worker=0.5, no_cuda=False))
+        train(small(tmp_path / "b", executor="ray", gpus_per_worker=0.5, no_cuda=False))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_private_cluster_is_on_loopback_and_gone_in_the_end(tmp_path: Path, repo: Path) -> None:
     """A process of its own, whose Ray is nobody else's; Ctrl-C ends both."""
-    options = config(tmp_path / "run", epochs=2000, executor="ray")
+    options = small(tmp_path / "run", epochs=2000, executor="ray")
     (tmp_path / "c.yaml").write_text(options.to_yaml())
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     command = [sys.executable, str(repo / "jobs/train.py"), "--config", "c.yaml"]
@@ -185,7 +153,7 @@ def test_private_cluster_is_on_loopback_and_gone_in_the_end(tmp_path: Path, repo
     ) as run:
         try:
             wait_until(lambda: len(events(tmp_path / "run", "unit")) > 3)
-            workers = [int(str(e["pid"])) for e in events(tmp_path / "run", "worker_started")]
+            workers = [e["pid"] for e in events(tmp_path / "run", "worker_started")]
             addresses = listening_addresses(workers[0])
             assert addresses
             assert addresses <= LOOPBACK

@@ -1,0 +1,97 @@
+"""Runs submitted to a cluster as jobs, as ``ray job submit --working-dir . -- ...`` does."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+from ray.job_submission import JobInfo, JobStatus, JobSubmissionClient
+
+from noprop_dist import train
+from runs import events, result_of, small, steps_trained, wait_until
+
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
+
+SMALL = "--max-train-images 400 --num-blocks 3 --batch-size 32 --no-plots --no-cuda"
+
+
+@pytest.fixture(scope="module")
+def working_dir(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose code differs from the installed one: its workers say another host."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("noprop_dist", "jobs"):
+        shutil.copytree(repo / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    worker = folder / "noprop_dist/distributed/worker.py"
+    code = worker.read_text()
+    assert "platform.node()" in code
+    worker.write_text(code.replace("platform.node()", "'from-the-checkout'"))
+    return folder
+
+
+@pytest.fixture
+def client(cluster: Cluster) -> JobSubmissionClient:
+    made = JobSubmissionClient(f"http://{cluster.webui_url}")
+    wait_until(lambda: isinstance(made.list_jobs(), list))
+    return made
+
+
+def submit(client: JobSubmissionClient, working_dir: Path, options: str, home: Path) -> str:
+    environment = {"HOME": str(home), "RAY_JOB_STOP_WAIT_TIME_S": "20"}
+    return client.submit_job(
+        entrypoint=f"python jobs/train.py {SMALL} {options}",
+        runtime_env={"working_dir": str(working_dir), "env_vars": environment},
+    )
+
+
+def ended(client: JobSubmissionClient, job: str) -> JobInfo:
+    wait_until(lambda: client.get_job_status(job).is_terminal(), 120)
+    return client.get_job_info(job)
+
+
+def test_submitted_run_trains_with_the_code_of_its_working_directory(
+    client: JobSubmissionClient, working_dir: Path, tmp_path: Path
+) -> None:
+    job = submit(client, working_dir, "--epochs 2 --name a", tmp_path)
+    info = ended(client, job)
+    logs = client.get_job_logs(job)
+    assert info.driver_exit_code == 0, logs
+    assert info.status == JobStatus.SUCCEEDED
+    # The working directory is temporary, so what a run leaves is in the home directory.
+    folder = tmp_path / "checkpoints_run/a"
+    assert f"results in {folder}" in logs
+    assert "epoch 2/2" in logs
+    assert result_of(folder)["epochs"] == 2
+    assert {e["host"] for e in events(folder, "worker_started")} == {"from-the-checkout"}
+
+
+def test_bad_option_of_a_submitted_run_is_one_sentence_and_exit_code_2(
+    client: JobSubmissionClient, working_dir: Path, tmp_path: Path
+) -> None:
+    job = submit(client, working_dir, "--lrr 1", tmp_path)
+    info = ended(client, job)
+    assert info.status == JobStatus.FAILED
+    assert info.driver_exit_code == 2
+    assert "error: Unrecognized options: --lrr, 1; did you mean --lr?" in client.get_job_logs(job)
+
+
+def test_stopped_job_goes_on_when_it_is_submitted_again(
+    client: JobSubmissionClient, working_dir: Path, tmp_path: Path
+) -> None:
+    options = "--epochs 24 --embedding-type learned"
+    folder = tmp_path / "run"
+    job = submit(client, working_dir, f"{options} --checkpoint-dir {folder}", tmp_path)
+    wait_until(lambda: len(events(folder, "round_closed")) > 5)
+    assert client.stop_job(job)
+    assert ended(client, job).status == JobStatus.STOPPED
+    assert "goes on from" in client.get_job_logs(job)
+    trained = len(events(folder, "round_closed"))
+    assert trained < 24
+
+    job = submit(client, working_dir, f"{options} --checkpoint-dir {folder}", tmp_path)
+    info = ended(client, job)
+    assert info.driver_exit_code == 0, client.get_job_logs(job)
+    (_, again) = events(folder, "run_started")
+    assert again["checkpoint"] is not None
+    assert steps_trained(folder) == 3 * 24 * 11
+    local = train(small(tmp_path / "local", epochs=24, embedding_type="learned"))
+    assert result_of(folder)["block_sha256"] == local.block_sha256

@@ -1,0 +1,56 @@
+"""What tests of whole runs share: a small run, a look into its log, and waiting with a limit."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from noprop_dist import TrainConfig, TrainResult
+
+SMALL: dict[str, Any] = {
+    "max_train_images": 400,
+    "num_blocks": 3,
+    "batch_size": 32,
+    "epochs": 3,
+    "quiet": True,
+    "no_plots": True,
+    "no_cuda": True,
+    "executor": "local",
+}
+
+
+def small(folder: Path, **changes: Any) -> TrainConfig:
+    """A run of some seconds on digits: 3 blocks of 11 steps an epoch, in this process."""
+    return TrainConfig(checkpoint_dir=str(folder), **(SMALL | changes))
+
+
+def events(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The lines of ``events.jsonl`` of one name; none while there is no file."""
+    log = folder / "events.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [event for line in lines if (event := json.loads(line))["event"] == name]
+
+
+def steps_trained(folder: Path) -> int:
+    """The steps of all units of a run."""
+    return sum(unit["num_steps"] for unit in events(folder, "unit"))
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """What a finished run reports."""
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+def same(a: TrainResult, b: TrainResult) -> bool:
+    """Whether two runs made the same model and the same predictions."""
+    return a.block_sha256 == b.block_sha256 and a.test_accuracy == b.test_accuracy
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
+    """Look again and again, up to the limit."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
