@@ -109,7 +109,7 @@ def _in_a_lasting_place(config: TrainConfig) -> TrainConfig:
     if "/runtime_resources/working_dir_files/" not in f"{Path.cwd()}/":
         return config
     paths = {"checkpoint_dir": config.folder, "history": config.history}
-    lasting = {
+    lasting: dict[str, Any] = {
         name: str(Path.home() / path)
         for name, path in paths.items()
         if path is not None and "://" not in path

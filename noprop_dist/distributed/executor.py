@@ -34,6 +34,7 @@ class RayExecutor:
         limit: most workers at once.
         spares: per node, workers that stand in for dead ones.
         lanes: units that a worker runs at once.
+        own: so many workers are enough for every block to stay with one.
         watch: told what happens to workers and blocks.
     """
 
@@ -45,11 +46,12 @@ class RayExecutor:
         limit: int,
         spares: int = 0,
         lanes: int = 1,
+        own: bool = False,
         watch: Watch | None = None,
     ) -> None:
         self.unit_s = UNIT_S
         self._crew, self._watch = crew, watch or Watch()
-        self._roster = Roster(crew, needs, limit=limit, spares=spares, lanes=lanes)
+        self._roster = Roster(crew, needs, limit=limit, spares=spares, lanes=lanes, own=own)
         self._queue: deque[Task] = deque()
         self._over: list[Done] = []  # given up, or not begun before a stop
         self._step_s: float | None = None
@@ -60,8 +62,11 @@ class RayExecutor:
 
     @property
     def capacity(self) -> int:
-        """See ``Executor``; at least one, so that work waits here while workers start."""
-        return max(1, self._roster.capacity)
+        """See ``Executor``; at least one, so that work waits here while workers start.
+
+        Twice as much where blocks wait here for workers of their own, busy with an evaluation.
+        """
+        return max(1, self._roster.capacity * (2 if self._roster.is_settled else 1))
 
     @property
     def num_ready(self) -> int:
@@ -213,9 +218,14 @@ class RayExecutor:
         self._tended_at = -TEND_S  # at once: the next one takes seconds to start
 
     def _dispatch(self) -> None:
-        while self._queue and (member := self._roster.choose(self._queue[0].work)) is not None:
-            task = self._queue.popleft()
+        for task in list(self._queue):
+            if sum(len(m.tasks) for m in self._roster.members) >= self._roster.capacity:
+                return
             work = task.work
+            member = self._roster.choose(work)
+            if member is None:
+                continue
+            self._queue.remove(task)
             held = isinstance(work, Unit) and (
                 member.held.pop(work.snapshot.t, None) == work.snapshot.step
             )

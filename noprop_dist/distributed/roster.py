@@ -76,12 +76,13 @@ class Roster:
         limit: most regulars.
         spares: per node.
         lanes: units that a worker runs at once.
+        own: so many workers are enough for every block to stay with one.
     """
 
     def __init__(
-        self, crew: Crew, needs: WorkerNeeds, *, limit: int, spares: int, lanes: int
+        self, crew: Crew, needs: WorkerNeeds, *, limit: int, spares: int, lanes: int, own: bool
     ) -> None:
-        self._crew, self._needs = crew, needs
+        self._crew, self._needs, self._own = crew, needs, own
         self._limit, self._spares, self._lanes = limit, spares, lanes
         self._seats: Counter[str] = Counter()
         self._num_started = 0
@@ -90,6 +91,11 @@ class Roster:
     def ready(self, *, spare: bool) -> list[Member]:
         """The regulars, or the spares, that have started."""
         return [m for m in self.members if m.place is not None and m.is_spare == spare]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every block has a worker of its own, which it stays with."""
+        return self._own and len(self.ready(spare=False)) >= self._limit
 
     @property
     def capacity(self) -> int:
@@ -127,7 +133,10 @@ class Roster:
             self._seats[node] = max(self._seats[node], ready)
 
     def choose(self, work: Work) -> Member | None:
-        """Who should do the work: who has the block, else who has the fewest; regulars first."""
+        """Who should do the work: who has the block, else who has the fewest; regulars first.
+
+        None where nobody is free, or where the block waits for its own worker.
+        """
         at_work = Counter(m.place.node_id for m in self.members if m.tasks and m.place)
 
         def is_free(member: Member) -> bool:
@@ -136,14 +145,18 @@ class Roster:
             node = member.place.node_id
             return bool(member.tasks) or at_work[node] < self._seats[node]
 
-        def cost(member: Member) -> tuple[bool, bool, int, int]:
-            t, step = -1, 0
-            if isinstance(work, Unit):
-                t, step = work.snapshot.t, work.snapshot.step
-            missing = member.held.get(t) != step
-            return member.is_spare, missing, len(member.tasks), len(member.held)
+        def has_block(member: Member) -> bool:
+            if not isinstance(work, Unit):
+                return False
+            return member.held.get(work.snapshot.t) == work.snapshot.step
 
-        return min((m for m in self.members if is_free(m)), key=cost, default=None)
+        def cost(member: Member) -> tuple[bool, bool, int, int]:
+            return member.is_spare, not has_block(member), len(member.tasks), len(member.held)
+
+        asked = self.members
+        if self.is_settled:
+            asked = [m for m in asked if has_block(m) and not m.is_spare] or asked
+        return min((m for m in asked if is_free(m)), key=cost, default=None)
 
     def stuck(self, patience_s: float) -> list[Member]:
         """Workers that have a task and have not taken a step for so long."""

@@ -50,12 +50,14 @@ class RaySite:
         spares = config.spares
         if spares is None:
             spares = 0 if self.needs.gpus or is_private() else 1
+        limit = min(enough, config.workers or enough)
         return RayExecutor(
             BlockCrew(job, splits),
             self.needs,
-            limit=min(enough, config.workers or enough),
+            limit=limit,
             spares=spares,
             lanes=lanes,
+            own=limit == enough,
             watch=RunWatch(progress, on_event),
         )
 

@@ -17,3 +17,25 @@ class EventLog:
         """Add a line with ``time`` (seconds since 1970), ``event`` and the fields."""
         line = json.dumps({"time": round(time.time(), 6), "event": event, **fields})
         self._store.append_line("events.jsonl", line)
+
+
+def read_events(store: Store) -> list[dict[str, Any]]:
+    """The lines of ``events.jsonl`` in order, without torn ones; none where there is no log.
+
+    Raises:
+        OSError: the log is there and cannot be read.
+        UserError: the object store cannot be reached.
+    """
+    try:
+        lines = store.read("events.jsonl").split(b"\n")
+    except FileNotFoundError:
+        return []
+    events = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:  # its writer died, or is still at it
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events

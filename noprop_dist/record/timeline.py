@@ -1,12 +1,12 @@
 """Which worker trained which block when, from the log of a run."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from noprop_dist.record.events import read_events
 from noprop_dist.record.plots import GRID, INK, VERMILION
 from noprop_dist.record.store import Store
 
@@ -121,15 +121,11 @@ def read_timeline(store: Store) -> Timeline:
         OSError: the log is there and cannot be read.
         UserError: the object store cannot be reached.
     """
-    try:
-        data = store.read("events.jsonl")
-    except FileNotFoundError:
-        return Timeline()
     lanes: list[Lane] = []
     pauses: list[tuple[float, float]] = []
     set_aside: list[tuple[float, int]] = []
     axis, stopped = 0.0, None
-    for session, events in enumerate(_sessions(data)):
+    for session, events in enumerate(_sessions(read_events(store))):
         start, end = min(e["start"] for e in events), max(e["end"] for e in events)
         if stopped is not None:
             pauses.append((axis, max(0.0, start - stopped)))
@@ -139,15 +135,11 @@ def read_timeline(store: Store) -> Timeline:
     return Timeline(tuple(lanes), tuple(pauses), tuple(set_aside), axis)
 
 
-def _sessions(data: bytes) -> list[list[dict[str, Any]]]:
+def _sessions(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Events with ``start`` and ``end``, by session; without sessions that had no worker."""
     sessions: list[list[dict[str, Any]]] = [[]]
-    for line in data.split(b"\n"):
-        try:
-            event = json.loads(line)
-        except ValueError:  # a torn line
-            continue
-        fields = FIELDS.get(str(event.get("event"))) if isinstance(event, dict) else None
+    for event in events:
+        fields = FIELDS.get(str(event.get("event")))
         if fields and all(isinstance(event.get(name), kind) for name, kind in fields.items()):
             if event["event"] == "run_started":  # names of workers begin again
                 sessions.append([])

@@ -1,0 +1,48 @@
+"""Measure what a run loses when its processes are killed; ``--json`` for the figures alone."""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+# The working directory's code, also where another version is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import tyro
+
+from noprop_dist.benchmarks.options import ChaosBenchmark
+from noprop_dist.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure what a run loses when its processes are killed.
+
+    Attributes:
+        chaos: What is trained and what is done to it.
+        json: Print the result as one JSON object.
+        folder: Keep both run folders here.
+    """
+
+    chaos: tyro.conf.OmitArgPrefixes[ChaosBenchmark]
+    json: tyro.conf.FlagCreatePairsOff[bool] = False
+    folder: Path | None = None
+
+
+def main() -> int:
+    """Run both and print what was lost."""
+    options = tyro.cli(Options, description=__doc__)
+    try:
+        options.chaos.check()
+        from noprop_dist.benchmarks.chaos import measure_chaos, render
+
+        measured = measure_chaos(options.chaos, options.folder)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(measured) if options.json else render(measured))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
