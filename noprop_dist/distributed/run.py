@@ -110,6 +110,7 @@ class RunWatch(Watch):
     def unit_done(self, t: int) -> None:
         """See ``Watch``."""
         self._count("units", t)
+        self._set("restarts", t, self._counts.get(("restarts", t), 0))
 
     def worker_started(self, worker: str, place: Place, *, spare: bool) -> None:
         """See ``Watch``."""
