@@ -22,6 +22,7 @@ TEND_S = 1.0  # between looks at workers and nodes
 STUCK_S = 60.0  # without a step, before a worker is taken for dead; at least ...
 STUCK_STEPS = 20  # ... so many times the slowest step, and ...
 STUCK_FIRST_S = 300.0  # ... this before any step has been timed
+NO_WORKER_S = 60.0  # without any worker, before and between warnings
 LOOKS = 64  # workers looked at in one go: looking must not slow the coordinator down
 
 
@@ -57,6 +58,7 @@ class RayExecutor:
         self._step_s: float | None = None
         self._failed_starts = 0
         self._tended_at = -TEND_S
+        self._had_worker_at = self._warned_at = time.monotonic()
         self._stopping = False
         self._tend()
 
@@ -240,6 +242,11 @@ class RayExecutor:
         self._tended_at = now
         if self._queue or not self._stopping:
             self._roster.hire()
+        if self._roster.capacity:
+            self._had_worker_at = self._warned_at = now
+        elif now - self._warned_at > NO_WORKER_S:
+            self._warned_at = now
+            self._watch.no_worker(now - self._had_worker_at)
         patience = STUCK_FIRST_S
         if self._step_s is not None:
             patience = max(STUCK_S, STUCK_STEPS * self._step_s)

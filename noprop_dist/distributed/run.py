@@ -123,3 +123,10 @@ class RunWatch(Watch):
         for t in blocks:
             self._progress.worker_lost(t)
             self._count("restarts", t)
+
+    def no_worker(self, seconds: float) -> None:
+        """See ``Watch``."""
+        self._progress.warn(
+            f"no worker for {seconds:.0f} s: waiting for a device of the cluster; where none will "
+            "come, stop the run and ask for less with --cpus-per-worker or --gpus-per-worker"
+        )

@@ -25,3 +25,6 @@ class Watch:
             reason: why it is taken for dead.
             seconds: how long it had been at those units: what is to be done again.
         """
+
+    def no_worker(self, seconds: float) -> None:
+        """For so long no worker has been ready; told again and again."""

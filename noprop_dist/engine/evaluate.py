@@ -1,5 +1,6 @@
 """Evaluation as units: labels are compared with predictions only after these are made."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,8 @@ class EvalResult:
         block: (S, T) of each block's own softmax.
         answers: int64 (n,), z_T's answer to every row in the first draw.
         confidence: float32 (n,), the probability it gave that answer.
+        began: seconds since 1970; of the first unit, where several are merged.
+        seconds: that it took; the sum, where several are merged.
     """
 
     tag: int
@@ -63,6 +66,8 @@ class EvalResult:
     block: Counts
     answers: Counts
     confidence: npt.NDArray[np.float32]
+    began: float
+    seconds: float
 
     @property
     def accuracy_z_T(self) -> list[float]:  # noqa: N802
@@ -97,6 +102,8 @@ def merge(parts: Sequence[EvalResult]) -> EvalResult:
         sum((p.block for p in parts[1:]), parts[0].block),
         np.concatenate([p.answers for p in parts]),
         np.concatenate([p.confidence for p in parts]),
+        min(p.began for p in parts),
+        sum(p.seconds for p in parts),
     )
 
 
@@ -109,6 +116,7 @@ def run_eval(
     on_batch: Callable[[], object] = lambda: None,
 ) -> EvalResult:
     """Evaluate ``unit`` on its rows of ``split``, in order, in batches of a fixed size."""
+    began, clock = time.time(), time.perf_counter()
     network = NoPropNetwork.assemble(job.spec, unit.weights, unit.shared, device, job.precision)
     draws, blocks = len(unit.draws), job.spec.num_blocks
     mean_softmax = np.zeros(draws, np.int64)
@@ -139,6 +147,8 @@ def run_eval(
         block,
         np.concatenate(answers),
         np.concatenate(confidence),
+        began,
+        time.perf_counter() - clock,
     )
 
 

@@ -16,7 +16,8 @@ from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.export import save_network
 from noprop_dist.record.result import TrainResult, accuracy_over, versions
 from noprop_dist.record.store import Store
-from noprop_dist.record.timeline import plot_timeline, read_timeline
+from noprop_dist.record.timeline import read_timeline
+from noprop_dist.record.timeline_plot import plot_timeline
 
 PICTURED = 24  # images on the picture of predictions, half of them mistakes where there are enough
 

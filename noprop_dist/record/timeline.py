@@ -2,22 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from noprop_dist.record.events import read_events
-from noprop_dist.record.plots import GRID, INK, VERMILION
 from noprop_dist.record.store import Store
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import PolyCollection
-    from matplotlib.figure import Figure
-
-WIDTH, MAX_HEIGHT = 13.0, 40.0  # inches
-NOTES_Y = -1.0  # above the first row, at 0
-LOST_UNIT = "#F6C9B0"
 NUMBER = (int, float)
 FIELDS: dict[str, dict[str, Any]] = {  # of the events that are read here
     "run_started": {"time": NUMBER},
@@ -25,12 +14,17 @@ FIELDS: dict[str, dict[str, Any]] = {  # of the events that are read here
     "worker_lost": {"time": NUMBER, "worker": str, "reason": str},
     "set_aside": {"time": NUMBER, "block": int},
     "unit": {"block": int, "step": int, "started": NUMBER, "seconds": NUMBER, "worker": str},
+    "evaluation": {"started": NUMBER, "seconds": NUMBER, "worker": str},
 }
+WORK = ("unit", "evaluation")
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A unit: a block, from ``step`` on, and when; ``level`` > 0 beside others of its worker."""
+    """A unit: a block, from ``step`` on, and when; ``level`` > 0 beside others of its worker.
+
+    Block 0 is an evaluation.
+    """
 
     block: int
     step: int
@@ -68,9 +62,6 @@ class Lane:
     lost_seconds: float = 0.0
 
 
-Places = list[tuple[Lane, float]]  # lanes and the y of their rows
-
-
 @dataclass(frozen=True)
 class Timeline:
     """The units of a run. Every time is in seconds since its start, without the pauses.
@@ -89,8 +80,8 @@ class Timeline:
 
     @property
     def num_units(self) -> int:
-        """Bars of all lanes."""
-        return sum(len(lane.bars) for lane in self.lanes)
+        """Training units of all lanes."""
+        return sum(bar.block > 0 for lane in self.lanes for bar in lane.bars)
 
     @property
     def num_workers(self) -> int:
@@ -114,8 +105,6 @@ class Timeline:
 
 def read_timeline(store: Store) -> Timeline:
     """The timeline of a run folder; without units where its log is missing or holds none.
-
-    Evaluation is not in the log: it shows as gaps between units.
 
     Raises:
         OSError: the log is there and cannot be read.
@@ -144,9 +133,9 @@ def _sessions(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
             if event["event"] == "run_started":  # names of workers begin again
                 sessions.append([])
             start = event.get("started", event.get("time"))
-            end = start + event["seconds"] if event["event"] == "unit" else start
+            end = start + event["seconds"] if event["event"] in WORK else start
             sessions[-1].append(event | {"start": start, "end": end})
-    return [s for s in sessions if any(e["event"] in ("unit", "worker_started") for e in s)]
+    return [s for s in sessions if any(e["event"] in (*WORK, "worker_started") for e in s)]
 
 
 def _lanes(session: int, events: list[dict[str, Any]], shift: float) -> list[Lane]:
@@ -157,7 +146,7 @@ def _lanes(session: int, events: list[dict[str, Any]], shift: float) -> list[Lan
     hosts = {e["node_id"]: e.get("host") for e in started.values()}
     units: dict[str, list[dict[str, Any]]] = {worker: [] for worker in started}
     for event in events:
-        if event["event"] == "unit":
+        if event["event"] in WORK:
             units.setdefault(event["worker"], []).append(event)
     lanes = []
     for worker, own in units.items():
@@ -187,7 +176,7 @@ def _bars(units: Sequence[dict[str, Any]], shift: float) -> tuple[Bar, ...]:
         level = next(free, len(ends))
         ends[level : level + 1] = [unit["end"]]
         start, end = unit["start"] + shift, unit["end"] + shift
-        bars.append(Bar(unit["block"], unit["step"], start, end, level))
+        bars.append(Bar(unit.get("block", 0), unit.get("step", 0), start, end, level))
     return tuple(bars)
 
 
@@ -196,146 +185,3 @@ def _node_name(node_id: str, hosts: dict[str, Any]) -> str:
     host = hosts[node_id]
     alone = list(hosts.values()).count(host) == 1
     return str(host) if host and alone else f"{host or 'node'} {node_id[:8]}"
-
-
-def plot_timeline(timeline: Timeline) -> "Figure":
-    """A row per worker, a bar per unit, coloured by block.
-
-    A worker that begins after another one on its node has ended takes its row over.
-
-    Args:
-        timeline: with at least one unit.
-    """
-    from matplotlib.figure import Figure
-
-    places: Places = []
-    labels: dict[float, str] = {}
-    headings: dict[float, str] = {}
-    nodes, y = _rows(timeline), 0
-    for node, rows in nodes.items():
-        if len(nodes) > 1:
-            headings[y] = node or "node unknown"
-            y += 1
-        for row in sorted(rows, key=lambda row: row[0].spare):
-            places += [(lane, y) for lane in row]
-            names = list(dict.fromkeys(lane.worker for lane in row))
-            names = names if len(names) < 4 else [names[0], "..", names[-1]]
-            labels[y] = "spare " * row[0].spare + " \u2192 ".join(names)
-            y += 1
-    inches = min(0.42, max(0.15, 6 / y), MAX_HEIGHT / y)
-    above = 0.7 + bool(timeline.pauses or timeline.set_aside)
-    height = inches * (y + above)
-    figure = Figure(figsize=(WIDTH, 1.1 + height), layout="constrained")
-    axes = figure.subplots()
-    axes.set(xlim=(0, max(timeline.seconds, 1e-3)), ylim=(y - 0.4, -above), axisbelow=True)
-    size = min(9.0, max(3.0, 58 * inches))
-    axes.set_yticks(list(labels), list(labels.values()), fontsize=size)
-    for at, name in headings.items():
-        axes.text(0, at + 0.1, name, fontsize=size, color=INK, weight="bold", va="center")
-    bars = _draw_bars(axes, timeline, places)
-    _draw_marks(axes, timeline, places)
-    _describe(axes, timeline)
-    ticks = np.unique(np.linspace(1, int(bars.get_clim()[1]), 4 if height < 4 else 8).round())
-    colours = figure.colorbar(bars, ax=axes, pad=0.015, aspect=height / 0.18, ticks=ticks)
-    colours.set_label("block", color=INK)
-    colours.outline.set_visible(False)
-    return figure
-
-
-def _rows(timeline: Timeline) -> dict[str, list[list[Lane]]]:
-    """By node, lanes that can share a row, as they were never there at one time."""
-    nodes: dict[str, list[list[Lane]]] = {}
-    several = len(timeline.nodes) > 1
-    for lane in timeline.lanes:
-        rows = nodes.setdefault(lane.node if several else "", [])
-        free = [row for row in rows if row[-1].end <= lane.start and row[0].spare == lane.spare]
-        # A resumed run's w0 goes on in w0's row; another goes on where a worker ended last.
-        free.sort(key=lambda row: (lane.worker not in {o.worker for o in row}, -row[-1].end))
-        if free:
-            free[0].append(lane)
-        else:
-            rows.append([lane])
-    return nodes
-
-
-def _draw_bars(axes: "Axes", timeline: Timeline, places: Places) -> "PolyCollection":
-    """The units, on a grey ground for the time that their worker was there."""
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
-
-    ground = [(lane.start, lane.end, y, 0, 1) for lane, y in places]
-    axes.add_collection(_boxes(ground, facecolor=GRID, label="evaluating or waiting"))
-    lost = [(e.end - e.lost_seconds, e.end, y, 0, 1) for e, y in places if e.lost_seconds]
-    if lost:
-        axes.add_collection(_boxes(lost, facecolor=LOST_UNIT, label="lost unit"))
-    units = [(b.start, b.end, y, b.level, lane.depth) for lane, y in places for b in lane.bars]
-    t = np.array([bar.block for lane, _ in places for bar in lane.bars])
-    # White edges would be all there is to see of narrow bars.
-    wide = bool(np.median([end - start for start, end, *_ in units]) > 0.005 * timeline.seconds)
-    # Dark to light as in the other pictures, in one step per block.
-    shades = colormaps["viridis"](0.9 * np.arange(t.max()) / max(t.max() - 1, 1))
-    bars = _boxes(units, cmap=ListedColormap(shades), edgecolor="white", antialiased=wide)
-    bars.set(array=t, clim=(0.5, t.max() + 0.5), linewidth=0.5 if wide else 0)
-    axes.add_collection(bars)
-    return bars
-
-
-def _boxes(spans: Sequence[tuple[float, ...]], **style: Any) -> "PolyCollection":
-    """Boxes from (left, right, y of the row, level, levels)."""
-    from matplotlib.collections import PolyCollection
-
-    left, right, y, level, levels = np.array(spans).T
-    top = y - 0.41 + 0.82 * level / levels
-    bottom = top + 0.82 / levels
-    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-    boxes: Any = np.array(corners).transpose(2, 0, 1)
-    return PolyCollection(boxes, **style)
-
-
-def _draw_marks(axes: "Axes", timeline: Timeline, places: Places) -> None:
-    """Losses, the workers that came after them, blocks that were given up, and pauses."""
-    from matplotlib.markers import MarkerStyle
-    from matplotlib.transforms import Affine2D
-
-    lost = [(lane.end, y) for lane, y in places if lane.lost is not None]
-    losses = sorted((lane.end, lane.session) for lane, _ in places if lane.lost is not None)
-    first = {session: end for end, session in reversed(losses)}
-    new = [(lane.start, y) for lane, y in places if lane.start >= first.get(lane.session, np.inf)]
-    given_up = [(at, NOTES_Y) for at, _ in timeline.set_aside]
-    # Beside the moment, so that a loss and a start soon after it do not hide each other.
-    before, after = (Affine2D().translate(shift, 0) for shift in (-0.5, 0.5))
-    for where, mark, colour, edge, label in (
-        (lost, MarkerStyle("X", transform=before), VERMILION, "white", "worker lost"),
-        (new, MarkerStyle(">", transform=after), "white", INK, "new worker"),
-        (given_up, MarkerStyle("v"), INK, "white", "block set aside"),
-    ):
-        if where:
-            x, y = zip(*where, strict=True)
-            marks = axes.scatter(x, y, s=100, marker=mark, color=colour, label=label)
-            marks.set(edgecolor=edge, linewidth=0.8, zorder=4, clip_on=False)
-    notes = [(at, f"   block {block}") for at, block in timeline.set_aside]
-    for at, seconds in timeline.pauses:
-        axes.axvline(at, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
-        time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
-        notes.append((at, f" stopped for {time}"))
-    written = -np.inf
-    for at, text in sorted(notes):
-        if at - written > 0.1 * timeline.seconds:  # else one would lie over the other
-            axes.text(at, NOTES_Y, text, color=INK, fontsize=8, va="center")
-            written = at
-
-
-def _describe(axes: "Axes", timeline: Timeline) -> None:
-    num_lost = sum(lane.lost is not None for lane in timeline.lanes)
-    workers = f"{timeline.num_workers} worker" + "s" * (timeline.num_workers > 1)
-    where = f" on {len(timeline.nodes)} nodes" if len(timeline.nodes) > 1 else ""
-    lost = f", {num_lost} lost" if num_lost else ""
-    title = f"{workers}{where}{lost}, {100 * timeline.busy:.0f} % busy"
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    pauses = ", pauses left out" if timeline.pauses else ""
-    axes.set_xlabel(f"seconds since the start{pauses}", color=INK)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
-    axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False, fontsize=9)

@@ -14,7 +14,8 @@ from PIL import Image
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.store import Store
-from noprop_dist.record.timeline import Lane, Timeline, plot_timeline, read_timeline
+from noprop_dist.record.timeline import Lane, Timeline, read_timeline
+from noprop_dist.record.timeline_plot import plot_timeline
 
 T0 = 1_795_518_373.25  # a time as the log has it
 
@@ -213,7 +214,7 @@ def test_picture_shows_every_unit_in_the_row_of_its_worker(tmp_path: Path) -> No
     assert axes.get_xlim() == (0, 10)
     assert colour_bar.get_ylabel() == "block"
     assert list(colour_bar.get_yticks()) == [1, 2, 3]
-    assert legend(figure) == {"evaluating or waiting"}
+    assert legend(figure) == {"waiting"}
     image = picture(figure, tmp_path)
     colours = image.convert("RGB").getcolors(1 << 24)
     assert colours is not None
@@ -310,10 +311,19 @@ def test_drawing_leaves_pyplot_alone_and_importing_is_light(tmp_path: Path) -> N
     read(tmp_path, *local_run())
     code = (
         "import sys\n"
-        "from noprop_dist.record import timeline\n"
+        "from noprop_dist.record import timeline, timeline_plot\n"
         "from noprop_dist.record.store import Store\n"
         "assert 'matplotlib' not in sys.modules\n"
-        f"timeline.plot_timeline(timeline.read_timeline(Store({str(tmp_path)!r})))\n"
+        f"timeline_plot.plot_timeline(timeline.read_timeline(Store({str(tmp_path)!r})))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_evaluations_count_as_work_and_not_as_units(tmp_path: Path) -> None:
+    about = {"epoch": 1, "rows": 9, "started": T0 + 4, "seconds": 4.0, "worker": "w0"}
+    evaluation = event("evaluation", 8, **about)
+    timeline = read(tmp_path, started("w0", 0), unit("w0", 1, 0, 4), evaluation)
+    assert timeline.num_units == 1
+    assert timeline.busy == pytest.approx(1, abs=0.01)
+    assert legend(plot_timeline(timeline)) == {"waiting", "evaluation"}
