@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +30,21 @@ class Options:
     folder: Path | None = None
 
 
+def parse(argv: Sequence[str]) -> Options:
+    """The options of the command line.
+
+    Raises:
+        UserError: they cannot be measured.
+    """
+    options = tyro.cli(Options, args=argv, description=__doc__)
+    options.chaos.check()
+    return options
+
+
 def main() -> int:
     """Run both and print what was lost."""
-    options = tyro.cli(Options, description=__doc__)
     try:
-        options.chaos.check()
+        options = parse(sys.argv[1:])
         from noprop_dist.benchmarks.chaos import measure_chaos, render
 
         measured = measure_chaos(options.chaos, options.folder)

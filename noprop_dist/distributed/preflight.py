@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import ray
+from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import AuthenticationError
 
 from noprop_dist.errors import UserError
@@ -19,7 +20,7 @@ def check_reachable(address: str) -> None:
     """Look whether a Ray cluster of this version lets this process in.
 
     Args:
-        address: "host:port" of its head; anything else is left to Ray.
+        address: "host:port" of its head, or "auto" for one that was started on this machine.
 
     Raises:
         UserError: nobody answers there, or not with these versions, or not to this token.
@@ -29,14 +30,19 @@ def check_reachable(address: str) -> None:
             f"RAY_ADDRESS={address} is a Ray Client's or a dashboard's: give host:port of the "
             "head node, or submit the run with ray job submit."
         )
-    host, _, port = address.rpartition(":")
-    if not port.isdigit():
+    try:
+        # Ray takes a loopback address for that of this machine's network interface.
+        there = canonicalize_bootstrap_address(address)
+    except (ConnectionError, ValueError) as error:
+        raise _unreachable(address, error) from error
+    if there is None:  # a private one
         return
+    host, _, port = there.rpartition(":")
     try:
         socket.create_connection((host, int(port)), CONNECT_S).close()
-    except (OSError, OverflowError) as error:
-        raise _unreachable(address, error) from error
-    versions = _ask(address)
+    except (OSError, OverflowError, ValueError) as error:
+        raise _unreachable(address, f"{there}: {error}") from error
+    versions = _ask(address, there)
     here = {"ray_version": ray.__version__, "python_version": platform.python_version()}
     differing = [
         f"{name.removesuffix('_version').capitalize()} {versions[name]} there, {mine} here"
@@ -57,7 +63,7 @@ def _unreachable(address: str, reason: object) -> UserError:
     )
 
 
-def _ask(address: str) -> dict[str, Any]:
+def _ask(address: str, there: str) -> dict[str, Any]:
     """The versions that the cluster was started with."""
     # Nothing public answers without joining.
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
@@ -66,7 +72,7 @@ def _ask(address: str) -> dict[str, Any]:
 
     def ask() -> None:
         try:
-            client = GcsClient(address=address)
+            client = GcsClient(address=there)
             found.append(client.internal_kv_get(b"CLUSTER_METADATA", b"cluster", timeout=ANSWER_S))
         except Exception as error:  # handed on below
             found.append(error)

@@ -29,7 +29,7 @@ def commands(page: str) -> list[list[str]]:
     found = []
     for block in blocks(page, SHELL):
         for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r" && | \| |; ", line.strip().removeprefix("$ ")):
+            for part in re.split(r" && | \| |; | -- ", line.strip().removeprefix("$ ")):
                 words = part.split()
                 while words and ASSIGNMENT.fullmatch(words[0]):
                     words.pop(0)
