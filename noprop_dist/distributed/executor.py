@@ -213,7 +213,9 @@ class RayExecutor:
         if member.place is None:
             self._failed_starts += 1
             if self._failed_starts >= TRIES:
-                raise UserError(f"no worker can be started ({error}).")
+                # The end of a traceback, without the name of the exception.
+                last = str(error).strip().splitlines()[-1].rpartition("Error: ")[2].rstrip(".")
+                raise UserError(f"no worker can be started ({last}).")
             self._crew.mend()  # it may have died of what the object store has lost
         for task in member.tasks.values():
             self._again(task, "the death of its worker", member.name)

@@ -120,8 +120,9 @@ class RunWatch(Watch):
         """See ``Watch``."""
         lost: dict[str, Any] = {"reason": reason, "seconds": round(seconds, 4)}
         self._on_event("worker_lost", worker=worker, blocks=blocks, **lost)
-        at = f" in block {', '.join(map(str, blocks))}, which another takes over" if blocks else ""
-        self._progress.message(f"worker {worker} was lost{at}")
+        if blocks:
+            which = ", ".join(map(str, blocks))
+            self._progress.message(f"worker {worker} was lost; another takes block {which} over")
         for t in blocks:
             self._progress.worker_lost(t)
             self._count("restarts", t)

@@ -19,6 +19,7 @@ from noprop_dist.engine.executor import WorkFailedError, explain
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitProgress, UnitResult, run_unit
+from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device
 
 HELD_BLOCKS = 2  # snapshots kept per unit at once, so that a block that stays is not sent again
@@ -40,7 +41,13 @@ class BlockWorker:
             send_tensors_as_arrays()
         faults.arm(job.faults)
         self._job, self._splits = job, splits
-        self._device = resolve_device(device)
+        try:
+            self._device = resolve_device(device)
+        except UserError as error:
+            raise RuntimeError(
+                f"Ray has a GPU on {platform.node()} that PyTorch cannot use there: install a "
+                "PyTorch for its CUDA, or give --no-cuda"
+            ) from error
         if self._device.type == "cuda":
             torch.backends.cudnn.deterministic = True  # one seed, one model
         self._held: OrderedDict[int, Snapshot] = OrderedDict()

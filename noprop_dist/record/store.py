@@ -2,7 +2,6 @@
 
 import errno
 import os
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from noprop_dist.errors import UserError
+from noprop_dist.record.lock import DEFAULT_TIMES, LockTimes, RemoteLock, Tell, lock_folder, upload
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -37,6 +37,7 @@ class Store:
         self._appended: dict[str, bytes] = {}
         self._unsaved: set[str] = set()
         self._rewritten_at = 0.0
+        self._held: RemoteLock | None = None
         self._base = Path(self.root).expanduser()
         if "://" in self.root:
             import pyarrow as pa
@@ -59,7 +60,8 @@ class Store:
         """Write a whole file so that a reader sees the old one or the new one, never a part.
 
         Raises:
-            UserError: the disk is full or read-only, or the folder may not be written to.
+            UserError: the disk is full or read-only, the folder may not be written to, or another
+                run has taken it over.
         """
         if self._remote:
             self._save_appended()
@@ -118,12 +120,14 @@ class Store:
             self._rewritten_at = time.monotonic()
 
     def _upload(self, remote: "FileSystem", path: str, data: bytes) -> None:
+        self._check_held()
         with self._explained():
-            if remote.type_name not in ("s3", "gcs", "abfs"):  # these have no folders
-                remote.create_dir(str((self._base / path).parent), recursive=True)
-            # An object store shows an object only once its upload is complete.
-            with remote.open_output_stream(str(self._base / path)) as out:
-                out.write(data)
+            upload(remote, str(self._base / path), data)
+
+    def _check_held(self) -> None:
+        if self._held:
+            with self._explained():
+                self._held.check()
 
     def check_writable(self) -> None:
         """Look whether a local folder can be written to, or made, without doing it.
@@ -141,38 +145,37 @@ class Store:
                 raise PermissionError(errno.EACCES, "Permission denied")
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep every other run out of a local folder; what is still to be uploaded is, at the end.
+    def lock(self, tell: Tell = lambda _: None, times: LockTimes = DEFAULT_TIMES) -> Iterator[None]:
+        """Keep every other run out; what is still to be uploaded is, at the end.
 
-        The lock goes with its process, however that ends.
+        The lock of a local folder goes with its process, however that ends; that of an object store
+        is free a while after. Whoever loses the latter, suspended for too long, cannot write again.
+
+        Args:
+            tell: is told what to wait for, and that a dead run's lock is taken over.
+            times: how long a lock of an object store lasts.
 
         Raises:
-            UserError: another process holds it.
+            UserError: another process holds it, or has taken it over.
         """
-        if self._remote:
-            try:
+        if not self._remote:
+            with self._explained():
+                _make_folder(self._base)
+                file = lock_folder(self._base, self.root)
+            with file:
                 yield
-            finally:
-                self._save_appended()
             return
-        import fcntl
-
+        held = RemoteLock(self._remote, self._base, self.root, times)
         with self._explained():
-            _make_folder(self._base)
-            file = (self._base / ".lock").open("a+")
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise UserError(
-                    f"{self.root} is in use by a live run ({file.read().strip()}): wait for it, "
-                    "stop it, or give another --name or --checkpoint-dir."
-                ) from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}")
-            file.flush()
+            held.acquire(tell)
+        self._held = held
+        try:
             yield
+        finally:
+            try:
+                self._save_appended()
+            finally:
+                held.release()
 
     def read(self, path: str) -> bytes:
         """A file's bytes.
@@ -209,8 +212,13 @@ class Store:
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
     def delete_tree(self, path: str) -> None:
-        """Delete a folder and all in it; nothing happens where there is none."""
+        """Delete a folder and all in it; nothing happens where there is none.
+
+        Raises:
+            UserError: another run has taken the store over, or it cannot be reached.
+        """
         if self._remote:
+            self._check_held()
             # delete_dir_contents would leave an empty folder's marker behind on S3
             with suppress(FileNotFoundError), self._reached():
                 self._remote.delete_dir(str(self._base / path))

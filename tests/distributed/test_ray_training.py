@@ -20,12 +20,16 @@ pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and as an IPv6 address
 
 
-@pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
+EMBEDDINGS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
+
+
+@EMBEDDINGS
 def test_ray_and_one_process_give_the_same_model(
     cluster: object, tmp_path: Path, embedding_type: str
 ) -> None:
     local = train(small(tmp_path / "local", embedding_type=embedding_type))
-    ray = train(small(tmp_path / "ray", embedding_type=embedding_type, executor="ray"))
+    options = small(tmp_path / "ray", embedding_type=embedding_type, executor="ray")
+    ray = train(options, shuffled_order=True)
     assert same(local, ray)
     units = events(tmp_path / "ray", "unit")
     assert {unit["worker"] for unit in units} == {"w0", "w1"}
@@ -65,8 +69,11 @@ class Meanwhile(Thread):
         self.join(30)
 
 
-def test_killed_workers_cost_their_units_and_nothing_else(cluster: object, tmp_path: Path) -> None:
-    changes = {"epochs": 60, "embedding_type": "learned"}
+@EMBEDDINGS
+def test_killed_workers_cost_their_units_and_nothing_else(
+    cluster: object, tmp_path: Path, embedding_type: str
+) -> None:
+    changes = {"epochs": 40, "embedding_type": embedding_type}
     local = train(small(tmp_path / "local", **changes))
     killed: list[int] = []
 
@@ -123,12 +130,15 @@ def test_run_goes_on_when_nodes_leave_and_join(
             cluster.remove_node(node, allow_graceful=False)
             wait_until(lambda: len(events(folder, "worker_lost")) >= 1)
             node = cluster.add_node(num_cpus=1)
+            joined = time.time()
             assert run.wait(150) == 0
         finally:
             run.kill()
             cluster.remove_node(node)
     started = events(folder, "worker_started")
     assert len({event["node_id"] for event in started}) == 3
+    late = next(e for e in started if e["time"] > joined and e["node_id"] != started[0]["node_id"])
+    assert late["time"] - joined < 20
     assert result_of(folder)["block_sha256"] == local.block_sha256
 
 
