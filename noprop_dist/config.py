@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -179,6 +180,8 @@ class TrainConfig:
         self._check_together()
 
     def _check_together(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise UserError(f"--device {self.device} is unknown: give auto, cpu, cuda or cuda:N.")
         if self.no_cuda and self.device.startswith("cuda"):
             raise UserError(f"--no-cuda contradicts --device {self.device}: leave one of them out.")
         if self.gpus_per_worker and (self.no_cuda or self.device == "cpu"):

@@ -1,35 +1,33 @@
 """From options to a trained network and its numbers: what the job and the Python door both call."""
 
 import json
-import os
 import random
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import load_dataset
-from noprop_dist.engine.coordinator import Coordinator, Record, evaluate_test
-from noprop_dist.engine.executor import Executor, LocalExecutor, WorkFailedError, run_all
+from noprop_dist.engine.coordinator import Coordinator, Order, Record, evaluate_test
+from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
 from noprop_dist.engine.finish import finish
 from noprop_dist.engine.job import Job, Splits, make_job
 from noprop_dist.engine.resume import Start, check_same_options, start_afresh, start_or_resume
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
-from noprop_dist.engine.unit import Unit, UnitProgress
+from noprop_dist.engine.unit import Unit
 from noprop_dist.errors import UserError
-from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.progress import Progress, make_progress, say
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
+from noprop_dist.site import Site, count_cores, open_site
 
 
 class StoppedError(Exception):
@@ -64,37 +62,63 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
     if finished is not None:
         return finished
     _check_places(config)
+    order = _by_chance if shuffled_order else None
     with StopSignals() as signals:
         job, splits, num_skipped = _prepare(config)
         faults.arm(job.faults)
-        with _site(config, splits.nbytes) as site:
+        with open_site(config, splits.nbytes) as site:
             signals.take()  # again: connecting to Ray replaces the handler of SIGTERM
             job = job.on(site.device, site.precision)
-            rounds, start = start_or_resume(job, splits, store)
-            progress = make_progress(
-                quiet=config.quiet,
-                num_blocks=job.spec.num_blocks,
-                total_epochs=config.epochs,
-                steps_per_epoch=job.steps_per_epoch,
-                first_step={t: s.step for t, s in rounds.latest.items()},
-            )
-            events = EventLog(store)
-            record = Record(store, events, progress, config.history)
-            with store.lock(), site.executor(job, splits, progress, events.write) as executor:
-                with progress:
-                    if num_skipped:
-                        progress.warn(f"left out {num_skipped} bad images of {config.dataset}")
-                    _begin(start, rounds, record)
-                    coordinator = Coordinator(rounds, executor, record, num_val=len(splits.val))
-                    if shuffled_order:
-                        coordinator.order = _by_chance
-                    with signals.asking(coordinator.request_stop):
-                        trained = coordinator.run()
-                    if not trained:
-                        raise StoppedError(store.root)
-                    rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
-                    test = evaluate_test(rounds, executor, len(splits.test))
-                return finish(rounds, test, splits, store, num_skipped)
+            begun = start_or_resume(job, splits, store)
+            waited: list[str] = []
+
+            def tell(text: str) -> None:
+                waited.append(text)
+                say(text)
+
+            with store.lock(tell=tell):
+                if waited:  # for another run, which may have gone on or finished meanwhile
+                    finished = _finished_result(config, store)
+                    if finished is not None:
+                        return finished
+                    begun = start_or_resume(job, splits, store)
+                return _train(begun, splits, num_skipped, store, site, signals, order)
+
+
+def _train(
+    begun: tuple[Rounds, Start],
+    splits: Splits,
+    num_skipped: int,
+    store: Store,
+    site: Site,
+    signals: StopSignals,
+    order: Order | None,
+) -> TrainResult:
+    rounds, start = begun
+    job, config = rounds.job, rounds.job.config
+    progress = make_progress(
+        quiet=config.quiet,
+        num_blocks=job.spec.num_blocks,
+        total_epochs=config.epochs,
+        steps_per_epoch=job.steps_per_epoch,
+        first_step={t: s.step for t, s in rounds.latest.items()},
+    )
+    events = EventLog(store)
+    record = Record(store, events, progress, config.history)
+    with site.executor(job, splits, progress, events.write) as executor:
+        with progress:
+            if num_skipped:
+                progress.warn(f"left out {num_skipped} bad images of {config.dataset}")
+            _begin(start, rounds, record)
+            num_val = len(splits.val)
+            coordinator = Coordinator(rounds, executor, record, num_val=num_val, order=order)
+            with signals.asking(coordinator.request_stop):
+                trained = coordinator.run()
+            if not trained:
+                raise StoppedError(store.root)
+            rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
+            test = evaluate_test(rounds, executor, len(splits.test))
+        return finish(rounds, test, splits, store, num_skipped)
 
 
 def _by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:
@@ -140,82 +164,12 @@ def _begin(start: Start, rounds: Rounds, record: Record) -> None:
     )
 
 
-class Site(Protocol):
-    """Where a run's units may run: what is known of it before there is a job.
-
-    Attributes:
-        device: that units compute on.
-        precision: "fp32" or "bf16".
-    """
-
-    @property
-    def device(self) -> torch.device:
-        """See above."""
-
-    @property
-    def precision(self) -> str:
-        """See above."""
-
-    def executor(
-        self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
-    ) -> AbstractContextManager[Executor]:
-        """What runs the units; ``on_event`` is told of workers, for ``events.jsonl``."""
-
-
-@dataclass(frozen=True)
-class LocalSite:
-    """This process. See ``Site``."""
-
-    device: torch.device
-    precision: str
-
-    def executor(
-        self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
-    ) -> LocalExecutor:
-        """See ``Site``."""
-        config, threads = job.config, job.config.cpus_per_worker
-
-        def on_progress(p: UnitProgress) -> None:
-            progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s)
-
-        default = 1 if self.device.type == "cuda" else max(1, _cores() // threads)
-        return LocalExecutor(
-            job,
-            splits,
-            self.device,
-            slots=min(config.workers or default, config.num_blocks),
-            threads=threads,
-            on_progress=on_progress,
-        )
-
-
-def _site(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Site]:
-    """Where units run.
-
-    Raises:
-        UserError: there are no such devices, or Ray is not installed.
-    """
-    if config.executor == "ray":
-        try:
-            from noprop_dist.distributed.run import ray_site
-        except ModuleNotFoundError as error:
-            if error.name != "ray":
-                raise
-            raise UserError(
-                "Ray is not installed: install ray[default], or give --executor local to train "
-                "in this process."
-            ) from error
-        return ray_site(config, data_bytes)
-    device = resolve_device("cpu" if config.no_cuda else config.device)
-    return nullcontext(LocalSite(device, resolve_precision(config.precision, device)))
-
-
 def _prepare(config: TrainConfig) -> tuple[Job, Splits, int]:
     """The job as it is on any device, its data, and how many bad images were left out."""
-    if config.executor == "local" and config.cpus_per_worker > _cores():
+    if config.executor == "local" and config.cpus_per_worker > count_cores():
         raise UserError(
-            f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's {_cores()} "
-            "cores: give at most so many."
+            f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's "
+            f"{count_cores()} cores: give at most so many."
         )
     dataset = load_dataset(
         config.dataset,
@@ -227,10 +181,6 @@ def _prepare(config: TrainConfig) -> tuple[Job, Splits, int]:
     )
     job, splits = make_job(config, dataset, torch.device("cpu"))
     return replace(job, faults=faults.from_environment()), splits, dataset.num_skipped
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:
@@ -265,7 +215,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     store = Store(config.folder)
     _check_places(config)
     job, splits, num_skipped = _prepare(config)
-    with _site(config, splits.nbytes) as site:
+    with open_site(config, splits.nbytes) as site:
         job = job.on(site.device, site.precision)
         rounds, start = start_or_resume(job, splits, store)
         with site.executor(job, splits, Progress(), lambda *_, **__: None) as executor:

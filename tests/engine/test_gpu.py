@@ -12,7 +12,7 @@ pytestmark = pytest.mark.gpu
 
 
 def config(folder: Path, **changes: object) -> TrainConfig:
-    values = {"checkpoint_dir": str(folder), "epochs": 12, "num_blocks": 4, "quiet": True}
+    values = {"executor": "local", "checkpoint_dir": str(folder), "epochs": 12, "num_blocks": 4, "quiet": True}
     return TrainConfig(**(values | {"no_plots": True} | changes))  # type: ignore[arg-type]
 
 

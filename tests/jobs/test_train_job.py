@@ -109,7 +109,10 @@ def test_dry_run_leaves_nothing(
         ("--name a/b", "--name must be one folder's name"),
         ("--checkpoint-dir=", "--checkpoint-dir must not be empty"),
         ("--checkpoint-dir /dev/null/run", "give another --checkpoint-dir"),
-        ("--cpus-per-worker 9999", "--cpus-per-worker 9999 is more than this machine's"),
+        (
+            "--executor local --cpus-per-worker 9999",
+            "--cpus-per-worker 9999 is more than this machine's",
+        ),
         ("--max-train-images 1 --val-fraction 0.9 --batch-size 64", "larger than the training set"),
         ("--val-fraction 0.999", "--batch-size 128 is larger than the training set of 10"),
         ("--eta 0", "--eta must be a positive finite number"),

@@ -19,9 +19,13 @@ IMPORT_ALL = """
 import importlib, pkgutil
 import noprop_dist
 
+ON_RAY = {"noprop_dist.distributed"} | {
+    f"noprop_dist.benchmarks.{name}" for name in ("memory", "scaling", "sleepers", "traffic")
+}
+
 def names(package):
     for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        if found.name not in ("noprop_dist.distributed", "noprop_dist.benchmarks.scaling"):
+        if found.name not in ON_RAY:
             yield found.name
             if found.ispkg:
                 yield from names(importlib.import_module(found.name))
