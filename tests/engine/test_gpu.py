@@ -7,13 +7,14 @@ import pytest
 
 from noprop_dist import TrainConfig, load_network, train
 from noprop_dist.data import load_dataset
+from runs import small
 
 pytestmark = pytest.mark.gpu
 
 
 def config(folder: Path, **changes: object) -> TrainConfig:
-    values = {"executor": "local", "checkpoint_dir": str(folder), "epochs": 12, "num_blocks": 4, "quiet": True}
-    return TrainConfig(**(values | {"no_plots": True} | changes))  # type: ignore[arg-type]
+    values = {"max_train_images": None, "epochs": 12, "num_blocks": 4, "batch_size": 128}
+    return small(folder, **(values | {"no_cuda": False} | changes))
 
 
 @pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])

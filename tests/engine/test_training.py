@@ -19,23 +19,13 @@ from noprop_dist.engine.unit import LiveBlock
 from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
+from runs import small
 
 KINDS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
 
 
 def config(folder: Path, **changes: object) -> TrainConfig:
-    values = {
-        "checkpoint_dir": str(folder),
-        "max_train_images": 200,
-        "num_blocks": 3,
-        "batch_size": 32,
-        "epochs": 3,
-        "quiet": True,
-        "no_plots": True,
-        "no_cuda": True,
-        "executor": "local",
-    }
-    return TrainConfig(**(values | changes))  # type: ignore[arg-type]
+    return small(folder, **({"max_train_images": 200} | changes))
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
