@@ -1,9 +1,13 @@
 """What each benchmark can be asked; the fields are the flags of ``jobs/benchmark.py``."""
 
+import math
 from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
 from noprop_dist.config import flag
 from noprop_dist.errors import UserError
+
+ScalingPart = Literal["workers", "traffic", "memory", "simulated", "sleepers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +54,54 @@ class EngineBenchmark(_Counts):
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingBenchmark(_Counts):
-    """Block-images/s of Ray workers, from one to many, and of a plain PyTorch loop.
+    """What limits the number of workers, on a private Ray cluster and with simulated ones.
 
     Attributes:
+        parts: What to measure; workers: block-images/s of one to many Ray workers and of a plain
+            PyTorch loop; traffic: what goes through the object store; memory: what a worker has
+            for itself; simulated: how busy the coordinator keeps workers that are timers;
+            sleepers: the same for Ray workers that sleep.
         workers: Most workers; each has one thread.
         units: Units of each worker in one measurement.
         steps: Steps of a unit.
         repeats: Measurements of each number of workers, alternating.
         batch_size: Images per step.
+        data_mib: MiB of the data set that every worker reads, for memory.
+        simulated_workers: Timers.
+        simulated_blocks: T; at least as many, so that every timer has work.
+        unit_seconds: Lengths of their units.
+        sleepers: Ray workers that sleep.
+        sleep_seconds: Length of their units.
+        seconds: How long each measurement of timers and sleepers takes.
     """
 
+    parts: tuple[ScalingPart, ...] = get_args(ScalingPart)
     workers: int = 2
     units: int = 2
     steps: int = 40
     repeats: int = 3
     batch_size: int = 128
+    data_mib: int = 300
+    simulated_workers: int = 1000
+    simulated_blocks: int = 1000
+    unit_seconds: tuple[float, ...] = (1.0, 0.5, 0.2, 0.1, 0.05)
+    sleepers: int = 24
+    sleep_seconds: float = 0.2
+    seconds: int = 10
+
+    def check(self) -> None:
+        """See the base."""
+        super().check()
+        if not self.parts:
+            raise UserError(f"--parts needs at least one of {', '.join(get_args(ScalingPart))}.")
+        for length in (*self.unit_seconds, self.sleep_seconds):
+            if not 0 < length < math.inf:
+                raise UserError(f"a unit must take a positive number of seconds, got {length:g}.")
+        if self.simulated_blocks < self.simulated_workers:
+            raise UserError(
+                f"--simulated-blocks {self.simulated_blocks} leaves some of --simulated-workers "
+                f"{self.simulated_workers} without work: give at least as many."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,3 +131,46 @@ class SharingBenchmark(_Counts):
     freeze_after: int = 2
     alpha_bar_max: float = 0.99
     workers: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChaosBenchmark:
+    """A run that is killed at, against the same run left alone.
+
+    Attributes:
+        every: Seconds between two faults.
+        faults: What happens, by chance; kill and stop: SIGKILL, or SIGSTOP and SIGCONT, to a
+            worker; node: a node leaves and another joins; coordinator: SIGKILL, then the same
+            command again.
+        seed: Of the faults' order and victims.
+        dataset: As in ``noprop train``.
+        epochs: Epochs of every block; they set how long both runs take.
+        num_blocks: T.
+        embedding_type: As in ``noprop train``.
+        workers: Each has one thread.
+        spares: Warm workers per node that stand in for dead ones.
+    """
+
+    every: float = 30.0
+    faults: tuple[Literal["kill", "stop", "node", "coordinator"], ...] = ("kill",)
+    seed: int = 0
+    dataset: str = "digits"
+    epochs: int = 100
+    num_blocks: int = 10
+    embedding_type: Literal["one-hot", "learned", "prototype"] = "one-hot"
+    workers: int = 2
+    spares: int = 1
+
+    def check(self) -> None:
+        """See the base."""
+        if self.every <= 0:
+            raise UserError(f"--every must be above 0, got {self.every:g}.")
+        if not self.faults:
+            raise UserError("--faults needs at least one of kill, stop, node and coordinator.")
+        least = {"seed": 0, "spares": 0}
+        for name in ("seed", "epochs", "num_blocks", "workers", "spares"):
+            value = getattr(self, name)
+            if value < least.get(name, 1):
+                raise UserError(f"{flag(name)} must be at least {least.get(name, 1)}, got {value}.")
+        if "node" in self.faults and self.workers < 2:
+            raise UserError("--faults node needs --workers of at least 2: one node has to stay.")

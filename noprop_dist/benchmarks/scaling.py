@@ -1,13 +1,19 @@
-"""How throughput grows with the number of Ray workers, on a private cluster of this machine."""
+"""What limits the number of workers: measured on Ray, on this machine, and with simulated ones."""
 
+import os
 import statistics
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from noprop_dist.benchmarks.engine import plain_loop, random_job, time_plain
+from noprop_dist.benchmarks.memory import measure_memory, render_memory
 from noprop_dist.benchmarks.options import EngineBenchmark, ScalingBenchmark
+from noprop_dist.benchmarks.simulated import measure_simulated, render_simulated
+from noprop_dist.benchmarks.sleepers import measure_sleepers, render_sleepers
+from noprop_dist.benchmarks.traffic import measure_traffic, render_traffic
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.executor import RayExecutor
@@ -20,6 +26,42 @@ from noprop_dist.maths.embedding import one_hot_embedding
 
 
 def measure_scaling(options: ScalingBenchmark) -> dict[str, Any]:
+    """Measure the parts that are asked for.
+
+    Returns:
+        What ``measure_workers`` returns, and, by name of the part, what the others do; ``load``,
+        the machine's load average at the end.
+
+    Raises:
+        UserError: this machine does not hold so many workers, or so much data.
+    """
+    measured: dict[str, Any] = {}
+    if "workers" in options.parts:
+        measured |= measure_workers(options)
+    for part, (measure, _) in OTHERS.items():
+        if part in options.parts:
+            measured[part] = measure(options)
+    return measured | {"torch": torch.__version__, "load": os.getloadavg()[0]}
+
+
+def render(measured: dict[str, Any]) -> str:
+    """The result in a few lines."""
+    lines = render_workers(measured) if "workers" in measured else []
+    for part, (_, render_part) in OTHERS.items():
+        if part in measured:
+            lines += render_part(measured[part])
+    return "\n".join(lines)
+
+
+OTHERS = {
+    "traffic": (measure_traffic, render_traffic),
+    "memory": (measure_memory, render_memory),
+    "simulated": (measure_simulated, render_simulated),
+    "sleepers": (measure_sleepers, render_sleepers),
+}
+
+
+def measure_workers(options: ScalingBenchmark) -> dict[str, Any]:
     """Time 1..W workers and the plain loop, in turn.
 
     Returns:
@@ -39,7 +81,7 @@ def measure_scaling(options: ScalingBenchmark) -> dict[str, Any]:
     turns: list[dict[int, tuple[float, float]]] = []
     plain_speeds = []
     needs = WorkerNeeds()
-    with connected(job.config, 0):
+    with connected(replace(job.config, workers=options.workers, no_cuda=True), splits.nbytes):
         for turn in range(options.repeats + 1):
             counts = range(1, options.workers + 1)
             measured = {w: _time_workers(job, splits, needs, w, options) for w in counts}
@@ -72,11 +114,10 @@ def _summary(
         "plain": statistics.median(plain_speeds),
         "against_plain": statistics.median(ratios),
         "precision": job.precision,
-        "torch": torch.__version__,
     }
 
 
-def render(measured: dict[str, Any]) -> str:
+def render_workers(measured: dict[str, Any]) -> list[str]:
     """The result as a table."""
     lines = ["workers  block-images/s  speedup  efficiency  outside units"]
     lines += [
@@ -86,7 +127,7 @@ def render(measured: dict[str, Any]) -> str:
     ]
     lines.append(f"  plain{measured['plain']:>16,.0f}")
     lines.append(f"the most workers against the plain loop: {measured['against_plain']:.2f}")
-    return "\n".join(lines)
+    return lines
 
 
 def _time_workers(
@@ -95,7 +136,8 @@ def _time_workers(
     """Block-images/s of so many workers, and the share of their time outside units."""
     rounds = Rounds(job, first_shared(one_hot_embedding(job.spec.num_classes)))
     rounds.start()
-    blocks = [rounds.latest[t] for t in range(1, workers + 1)]
+    # More workers than blocks train a block twice, from the same snapshot.
+    blocks = [rounds.latest[1 + i % len(rounds.blocks)] for i in range(workers)]
     with RayExecutor(BlockCrew(job, splits), needs, limit=workers) as executor:
         while executor.num_ready < workers:
             executor.wait(0.1)

@@ -3,6 +3,7 @@
 It does not know where units run. Nothing that timing decides ever changes a weight.
 """
 
+import heapq
 import json
 import math
 import time
@@ -24,6 +25,9 @@ from noprop_dist.record.store import Store
 
 SAVE_EVERY_S = 300.0  # a long epoch is not lost for want of a checkpoint
 FIRST_STEPS = 50  # of a unit before any speed is known
+# Units that have ended are taken before others are handed out, so that each block finds its worker
+# free; but where hundreds end at once, no worker waits for all of them.
+TOGETHER = 16
 TEST_DRAWS = 5
 
 
@@ -45,7 +49,8 @@ class Record:
 
     def write_history(self, history: History) -> None:
         """The history so far, as a whole file each time."""
-        data = json.dumps(history.to_dict(), indent=1).encode()
+        # Neither copied nor indented: with many blocks and epochs that would take seconds.
+        data = json.dumps(vars(history)).encode()
         self.store.write("training_history.json", data)
         if self.history_file is not None:
             path = Path(self.history_file)
@@ -53,6 +58,7 @@ class Record:
 
 
 Order = Callable[[Iterable[Snapshot]], list[Snapshot]]
+Age = tuple[int, bool]  # epoch, and whether it has yet to begin
 
 
 class Coordinator:
@@ -63,8 +69,9 @@ class Coordinator:
         executor: runs units.
         record: where to write checkpoints, history and events.
         num_val: rows of the validation split; 0 evaluates nothing.
-        order: in which order ready blocks are offered; no order changes a weight. The default
-            finishes an epoch that is under way before it begins one: its worker has the block.
+        order: in which order idle blocks are offered; no order changes a weight. The default
+            begins with the least trained, and finishes an epoch that is under way before it begins
+            one: its worker has the block.
     """
 
     def __init__(
@@ -78,9 +85,11 @@ class Coordinator:
     ) -> None:
         self.rounds, self.executor, self.record = rounds, executor, record
         self.num_val = num_val
-        self.order: Order = order or self._least_trained_first
+        self.order = order
         self.stopping: bool = False
-        self._busy: set[int] = set()
+        self._idle: list[tuple[Age, int]] = []  # a heap of blocks that no unit trains
+        for t in rounds.active:
+            self._put_back(t)
         self._steps_per_s: dict[int, float] = {}
         self._running = 0
         self._to_evaluate: list[EvalUnit] = []
@@ -125,8 +134,10 @@ class Coordinator:
             self._submit_ready()
             if not self._running:
                 return
-            for done in self.executor.wait(WAIT_S):
+            for count, done in enumerate(self.executor.wait(WAIT_S), 1):
                 self._take(done)
+                if count % TOGETHER == 0:
+                    self._submit_ready()
             self._log_checkpoint()
             if self._is_save_due() and not self.stopping:
                 self._save()
@@ -138,23 +149,35 @@ class Coordinator:
     def _submit_ready(self) -> None:
         if self.stopping or self._is_finished():
             return
-        while self._to_evaluate and self._running < self.executor.capacity:
-            self._submit(self._to_evaluate.pop(0))
-        idle = [self.rounds.latest[t] for t in self.rounds.active if t not in self._busy]
-        for snapshot in self.order(idle):
-            if self._running >= self.executor.capacity:
+        while self._running < self.executor.capacity:
+            work = self._to_evaluate.pop(0) if self._to_evaluate else self._next_unit()
+            if work is None:
                 return
-            unit = self.rounds.next_unit(snapshot.t, self._max_steps(snapshot.t))
-            if unit is not None:
-                self._busy.add(snapshot.t)
-                self._submit(unit)
+            self._submit(work)
 
-    def _least_trained_first(self, snapshots: Iterable[Snapshot]) -> list[Snapshot]:
-        def key(snapshot: Snapshot) -> tuple[int, bool, int]:
-            epoch, offset = divmod(snapshot.step, self.rounds.job.steps_per_epoch)
-            return epoch, offset == 0, snapshot.t
+    def _next_unit(self) -> Unit | None:
+        """A unit of the first idle block in the order that may train, no longer idle then."""
+        if self.order is not None:
+            idle = self.order(self.rounds.latest[t] for _, t in self._idle)
+            for snapshot in idle:
+                unit = self.rounds.next_unit(snapshot.t, self._max_steps(snapshot.t))
+                if unit is not None:
+                    self._idle = [entry for entry in self._idle if entry[1] != snapshot.t]
+                    return unit
+            return None
+        # What may train depends on the epoch alone and is never withdrawn. So where the least
+        # trained has to wait, nobody has begun its epoch, and all have to.
+        if not self._idle:
+            return None
+        t = self._idle[0][1]
+        unit = self.rounds.next_unit(t, self._max_steps(t))
+        if unit is not None:
+            heapq.heappop(self._idle)
+        return unit
 
-        return sorted(snapshots, key=key)
+    def _put_back(self, t: int) -> None:
+        epoch, offset = divmod(self.rounds.latest[t].step, self.rounds.job.steps_per_epoch)
+        heapq.heappush(self._idle, ((epoch, offset == 0), t))
 
     def _max_steps(self, t: int) -> int:
         """Steps of a unit of the length that the executor asks for, by the last unit's speed."""
@@ -170,13 +193,12 @@ class Coordinator:
         if done.error is not None:
             self._fail(done.work, done.error)
         elif isinstance(done.result, EvalResult):
-            self._take_evaluation(done.result)
+            self._take_evaluation(done.result, done.worker)
         elif isinstance(done.result, UnitResult) and isinstance(done.work, Unit):
             self._take_unit(done.work, done.result, done.worker)
 
     def _take_unit(self, unit: Unit, result: UnitResult, worker: str) -> None:
         snapshot = result.snapshot
-        self._busy.discard(snapshot.t)
         num_steps = snapshot.step - unit.snapshot.step
         self._steps_per_s[snapshot.t] = num_steps / result.seconds
         images_per_s = result.num_images / result.seconds
@@ -190,10 +212,19 @@ class Coordinator:
             worker=worker,
         )
         ended = self.rounds.take(snapshot, images_per_s)
+        self._put_back(snapshot.t)
         if ended is not None:
             self._round_ended(ended)
 
-    def _take_evaluation(self, result: EvalResult) -> None:
+    def _take_evaluation(self, result: EvalResult, worker: str) -> None:
+        self.record.events.write(
+            "evaluation",
+            epoch=result.tag + 1,
+            rows=len(result.answers),
+            started=round(result.began, 4),
+            seconds=round(result.seconds, 4),
+            worker=worker,
+        )
         parts = self._parts.setdefault(result.tag, [])
         parts.append(result)
         if sum(len(part.answers) for part in parts) == self.num_val:

@@ -6,6 +6,7 @@ that keeps failing is set aside, and the others go on without it.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -109,15 +110,18 @@ class Rounds:
         if epoch > 0 and self.job.learns_embedding(epoch - 1):
             # The average is there as soon as every block has ended the round before.
             return 1 if self.is_complete(epoch - 1) else 0
-        block_bytes = sum(
-            v.nbytes for k, v in self.latest[1].tensors.items() if k.startswith("block.")
-        )
-        return max(1, AHEAD_BYTES // (block_bytes * len(self.blocks)))
+        return max(1, AHEAD_BYTES // (self._block_bytes * len(self.blocks)))
+
+    @cached_property
+    def _block_bytes(self) -> int:
+        tensors = self.latest[1].tensors
+        return sum(v.nbytes for k, v in tensors.items() if k.startswith("block."))
 
     def is_complete(self, epoch: int) -> bool:
         """Whether every block that is not set aside has ended ``epoch``."""
-        ends = self.ends.get(epoch, {})
-        return bool(ends) and all(t in ends for t in self.active)
+        # Counted: ends hold no block that is set aside, and this is asked after every unit.
+        num_active = len(self.blocks) - len(self.set_aside)
+        return 0 < num_active == len(self.ends.get(epoch, {}))
 
     def take(self, snapshot: Snapshot, images_per_s: float) -> int | None:
         """Keep a unit's snapshot; the epoch that it completes for all blocks, if it does."""
@@ -154,8 +158,10 @@ class Rounds:
         In the place of a block that was set aside stands its nearest neighbour, the earlier one
         where two are as near: it has learned to denoise from almost the same noise.
         """
-        ends = self.ends[epoch]
-        nearest = {t: min(self.active, key=lambda s: (abs(s - t), s)) for t in self.blocks}
+        ends, active = self.ends[epoch], self.active
+        nearest = {t: t for t in active}
+        for t in self.set_aside:
+            nearest[t] = min(active, key=lambda s: (abs(s - t), s))
         return {t: ends[nearest[t]].weights for t in self.blocks}
 
     def close(self, result: EvalResult | None) -> None:

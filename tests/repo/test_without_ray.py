@@ -19,9 +19,8 @@ IMPORT_ALL = """
 import importlib, pkgutil
 import noprop_dist
 
-ON_RAY = {"noprop_dist.distributed"} | {
-    f"noprop_dist.benchmarks.{name}" for name in ("memory", "scaling", "sleepers", "traffic")
-}
+BENCHMARKS = ("chaos", "memory", "scaling", "sleepers", "traffic")
+ON_RAY = {"noprop_dist.distributed"} | {f"noprop_dist.benchmarks.{name}" for name in BENCHMARKS}
 
 def names(package):
     for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
