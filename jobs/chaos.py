@@ -1,6 +1,7 @@
 """Measure what a run loses when its processes are killed; ``--json`` for the figures alone."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,8 @@ def main() -> int:
     """Run both and print what was lost."""
     try:
         options = parse(sys.argv[1:])
+        # A cluster of its own, on loopback, which Ray decides when it is imported.
+        os.environ.pop("RAY_ADDRESS", None)
         from noprop_dist.benchmarks.chaos import measure_chaos, render
 
         measured = measure_chaos(options.chaos, options.folder)

@@ -35,17 +35,24 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         """Take the signals over."""
-        self.take()
-        return self
-
-    def take(self) -> None:
-        """Take the signals over, also from who has them since."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 before = signal.signal(number, self._handle)
-                self._before.setdefault(number, before)
+                self._before[number] = before
+        return self
 
     def __exit__(self, *error: object) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def kept(number: signal.Signals) -> Iterator[None]:
+    """Keep the handler of a signal from what goes on inside."""
+    before = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, before)

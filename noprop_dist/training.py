@@ -13,9 +13,9 @@ import torch
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import load_dataset
-from noprop_dist.engine.coordinator import Coordinator, Order, Record, evaluate_test
+from noprop_dist.engine.coordinator import Coordinator, Order, Record
 from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
-from noprop_dist.engine.finish import finish
+from noprop_dist.engine.finish import evaluate_test, finish
 from noprop_dist.engine.job import Job, Splits, make_job
 from noprop_dist.engine.resume import Start, check_same_options, start_afresh, start_or_resume
 from noprop_dist.engine.rounds import Rounds
@@ -67,7 +67,6 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
         job, splits, num_skipped = _prepare(config)
         faults.arm(job.faults)
         with open_site(config, splits.nbytes) as site:
-            signals.take()  # again: connecting to Ray replaces the handler of SIGTERM
             job = job.on(site.device, site.precision)
             begun = start_or_resume(job, splits, store)
             waited: list[str] = []

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from noprop_dist import TrainConfig, TrainResult
+from noprop_dist.record.events import read_events
+from noprop_dist.record.store import Store
 
 SMALL: dict[str, Any] = {
     "max_train_images": 400,
@@ -27,9 +29,7 @@ def small(folder: Path, **changes: Any) -> TrainConfig:
 
 def events(folder: Path, name: str) -> list[dict[str, Any]]:
     """The lines of ``events.jsonl`` of one name; none while there is no file."""
-    log = folder / "events.jsonl"
-    lines = log.read_text().splitlines() if log.exists() else []
-    return [event for line in lines if (event := json.loads(line))["event"] == name]
+    return [event for event in read_events(Store(folder)) if event["event"] == name]
 
 
 def steps_trained(folder: Path) -> int:

@@ -50,6 +50,9 @@ class SleeperCrew:
     def mend(self) -> None:
         """See ``Crew``; nothing is in the store."""
 
+    def close(self) -> None:
+        """See ``Crew``: nothing was changed."""
+
 
 def measure_sleepers(options: ScalingBenchmark) -> dict[str, Any]:
     """Let the coordinator drive sleeping workers, a block for each.

@@ -6,7 +6,7 @@ Ray reads its environment when it is first imported, so what a private cluster n
 import os
 import secrets
 
-if "RAY_ADDRESS" not in os.environ:
+if os.environ.get("RAY_ADDRESS") in (None, "", "local"):
     # The nodes of a private cluster listen on loopback alone. On a cluster of several machines it
     # must stay unset.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from typing import Any
 
 import ray
 import torch
+from ray.exceptions import RayError
 
 from noprop_dist.config import TrainConfig, parse_resources
 from noprop_dist.distributed.preflight import check_reachable
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device, resolve_precision
+from noprop_dist.signals import kept
 
 FREE_S = 8.0  # that devices may take to become free: another run may just be leaving
 PROBE_S = 60.0  # for a first worker process to say what it computes in
@@ -54,7 +57,13 @@ def count_slots(needs: WorkerNeeds) -> int:
 
 def live_nodes() -> list[dict[str, Any]]:
     """What Ray says of every node that is alive."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    try:
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    except RayError as error:
+        raise UserError(
+            f"the head of the Ray cluster does not answer any more ({error}): once it does, the "
+            "same command goes on from the last checkpoint."
+        ) from error
     return [node for node in nodes if node["Alive"]]
 
 
@@ -64,16 +73,17 @@ def slots_of(resources: dict[str, float], needs: WorkerNeeds) -> int:
 
 
 def is_private() -> bool:
-    """Whether the cluster is this process's own."""
-    return "RAY_ADDRESS" not in os.environ
+    """Whether a run that connects now starts a cluster of its own."""
+    return not ray.is_initialized() and os.environ.get("RAY_ADDRESS") in (None, "", "local")
 
 
 @contextmanager
 def connected(config: TrainConfig, data_bytes: int) -> Iterator[WorkerNeeds]:
     """Be connected to the cluster that ``RAY_ADDRESS`` names, else to a private one.
 
-    A private one is on this machine alone, without a dashboard, and gone in the end. A process that
-    is connected already stays so. Workers run this process's version of the package.
+    A private one is on this machine alone, without a dashboard, and gone in the end. Workers run
+    this process's version of the package. A process that is connected already stays so, with the
+    code that its workers have.
 
     Yields:
         What a worker of this run asks of that cluster.
@@ -84,18 +94,19 @@ def connected(config: TrainConfig, data_bytes: int) -> Iterator[WorkerNeeds]:
     if ray.is_initialized():
         yield check_cluster(config, data_bytes)
         return
-    address = os.environ.get("RAY_ADDRESS")
+    address = None if is_private() else os.environ["RAY_ADDRESS"]
     if address is not None:
         check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"py_modules": [str(Path(__file__).parents[1])]},
-        )
+        with kept(signal.SIGTERM):  # Ray puts its own handler in the place of ours
+            ray.init(
+                address=address or "local",
+                include_dashboard=None if address else False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"py_modules": [str(Path(__file__).parents[1])]},
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address is None:
             raise
@@ -152,6 +163,8 @@ def check_cluster(config: TrainConfig, data_bytes: int) -> WorkerNeeds:
 
 
 def _check_free(needs: WorkerNeeds) -> None:
+    if ray.util.get_current_placement_group() is not None:  # what this run has is reserved for it
+        return
     deadline = time.monotonic() + FREE_S
     while slots_of(_free(), needs) < 1:
         if time.monotonic() > deadline:
@@ -182,7 +195,7 @@ def probe(config: TrainConfig, needs: WorkerNeeds) -> tuple[torch.device, str]:
     )
     try:
         return device, ray.get(ask.remote(device.type), timeout=PROBE_S)
-    except ray.exceptions.RayError as error:
+    except RayError as error:
         raise UserError(
             f"no worker of {needs} can be started on the cluster ({error}): see Ray's logs there."
         ) from error

@@ -4,7 +4,13 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import GetTimeoutError, ObjectLostError
+import torch
+from ray.exceptions import (
+    GetTimeoutError,
+    ObjectLostError,
+    ObjectStoreFullError,
+    OutOfDiskError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from noprop_dist.distributed.cluster import WorkerNeeds
@@ -13,9 +19,10 @@ from noprop_dist.engine.evaluate import EvalResult
 from noprop_dist.engine.executor import Work
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.unit import Unit, UnitResult
+from noprop_dist.errors import UserError
 
 NETWORKS = 2  # assembled networks kept in the object store
-FETCH_S = 120.0  # for an object that is somewhere in the cluster
+FETCH_S = 30.0  # for an object that is somewhere in the cluster
 
 
 class Crew(Protocol):
@@ -33,6 +40,9 @@ class Crew(Protocol):
     def mend(self) -> None:
         """Put what the object store has lost into it again."""
 
+    def close(self) -> None:
+        """Leave this process as it was."""
+
 
 class BlockCrew:
     """Workers that train blocks. See ``Crew``.
@@ -45,7 +55,7 @@ class BlockCrew:
     def __init__(self, job: Job, splits: Splits) -> None:
         send_tensors_as_arrays()
         self._own: tuple[Any, ...] = (job, splits)
-        self._refs = [ray.put(value) for value in self._own]
+        self._refs = [_put(value) for value in self._own]
         self._networks: dict[tuple[str, int], Any] = {}
 
     def start(self, needs: WorkerNeeds, spare_on: str | None) -> Any:
@@ -68,7 +78,7 @@ class BlockCrew:
             return actor.train.remote(work)
         key = (work.split, work.tag)
         if key not in self._networks:
-            self._networks[key] = ray.put((work.weights, work.shared))
+            self._networks[key] = _put((work.weights, work.shared))
             for old in list(self._networks)[:-NETWORKS]:
                 del self._networks[old]
         return actor.evaluate.remote(replace(work, weights={}, shared={}), self._networks[key])
@@ -86,9 +96,23 @@ class BlockCrew:
         """See ``Crew``; networks are put again with the next unit that needs them."""
         self._networks.clear()
         self._refs = [
-            ref if _is_there(ref) else ray.put(value)
+            ref if _is_there(ref) else _put(value)
             for ref, value in zip(self._refs, self._own, strict=True)
         ]
+
+    def close(self) -> None:
+        """See ``Crew``: tensors go through the object store as they did before."""
+        ray.util.deregister_serializer(torch.Tensor)
+
+
+def _put(value: Any) -> Any:
+    try:
+        return ray.put(value)
+    except (ObjectStoreFullError, OutOfDiskError) as error:
+        raise UserError(
+            "the object store is full and cannot spill to disk: start Ray with a larger "
+            "--object-store-memory, or free some space."
+        ) from error
 
 
 def _is_there(ref: Any) -> bool:

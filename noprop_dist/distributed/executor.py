@@ -5,11 +5,11 @@ from collections import deque
 from typing import Any, Self
 
 import ray
-from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayError, RayTaskError
 
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.crew import FETCH_S, Crew
-from noprop_dist.distributed.look import BlockMissingError, Look, Place
+from noprop_dist.distributed.look import HELD_BLOCKS, BlockMissingError, Look, Place
 from noprop_dist.distributed.roster import Member, Roster, Task
 from noprop_dist.distributed.watch import Watch
 from noprop_dist.engine.executor import Done, Work, WorkFailedError
@@ -17,11 +17,10 @@ from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 
 UNIT_S = 4.0  # what a death costs, against what sending a snapshot costs
-TRIES = 3  # of one unit, and of starting a worker, before it is given up
+TRIES = 3  # of a unit that fails, and of starting a worker, before it is given up
+DEATHS = 10  # of workers in one unit, before it is given up: most are not its fault
 TEND_S = 1.0  # between looks at workers and nodes
-STUCK_S = 60.0  # without a step, before a worker is taken for dead; at least ...
-STUCK_STEPS = 20  # ... so many times the slowest step, and ...
-STUCK_FIRST_S = 300.0  # ... this before any step has been timed
+AWAY_S = 15.0  # between looks: then this process was away, and no worker is late
 NO_WORKER_S = 60.0  # without any worker, before and between warnings
 LOOKS = 64  # workers looked at in one go: looking must not slow the coordinator down
 
@@ -51,12 +50,11 @@ class RayExecutor:
         watch: Watch | None = None,
     ) -> None:
         self.unit_s = UNIT_S
-        self._crew, self._watch = crew, watch or Watch()
+        self._crew, self._watch, self._lanes = crew, watch or Watch(), lanes
         self._roster = Roster(crew, needs, limit=limit, spares=spares, lanes=lanes, own=own)
         self._queue: deque[Task] = deque()
         self._over: list[Done] = []  # given up, or not begun before a stop
         self._step_s: float | None = None
-        self._failed_starts = 0
         self._tended_at = -TEND_S
         self._had_worker_at = self._warned_at = time.monotonic()
         self._stopping = False
@@ -124,6 +122,7 @@ class RayExecutor:
         for member in self._roster.members:
             ray.kill(member.actor)
         self._roster.members.clear()
+        self._crew.close()
 
     def _take(self, member: Member, call: Any) -> Done | None:
         """What a call that has ended says; a worker that died says so in any of them."""
@@ -131,10 +130,10 @@ class RayExecutor:
             return None
         try:
             answer = ray.get(call, timeout=FETCH_S)
-        except RayActorError as error:
-            self._bury(member, error)
         except (RayTaskError, ObjectLostError, GetTimeoutError) as error:
             return self._take_error(member, call, error)
+        except RayError as error:  # of many kinds: killed, out of memory, its node is gone, ...
+            self._bury(member, str(error))
         else:
             if call is member.ready:
                 self._welcome(member, answer)
@@ -146,7 +145,6 @@ class RayExecutor:
 
     def _welcome(self, member: Member, place: Place) -> None:
         self._roster.seat(member, place)
-        self._failed_starts = 0
         self._watch.worker_started(member.name, place, spare=member.is_spare)
         if self._stopping:
             member.actor.stop.remote()
@@ -166,20 +164,21 @@ class RayExecutor:
             self._watch.progress(result.progress, member.name, member.place.host)
             snapshot = result.snapshot
             self._watch.unit_done(snapshot.t)
-            member.held[snapshot.t] = snapshot.step
+            member.hold(snapshot.t, snapshot.step, HELD_BLOCKS * self._lanes)
             num_steps = max(1, snapshot.step - task.work.snapshot.step)
             self._step_s = max(self._step_s or 0.0, result.seconds / num_steps)
         return Done(task.work, result, worker=member.name)
 
     def _take_error(self, member: Member, call: Any, error: Exception) -> Done | None:
         cause = error.cause if isinstance(error, RayTaskError) else error
-        lost = isinstance(cause, ObjectLostError | GetTimeoutError)
-        if lost:
+        reason = f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, ObjectLostError | GetTimeoutError):
             self._crew.mend()
+            if call is member.look:
+                member.look = None
+                return None
         if call not in member.tasks:
-            if not lost:
-                raise error  # a look cannot fail
-            member.look = None
+            self._bury(member, reason)
             return None
         task = member.tasks.pop(call)
         if isinstance(task.work, Unit):
@@ -188,38 +187,46 @@ class RayExecutor:
             return Done(task.work, None, cause, member.name)
         if isinstance(cause, BlockMissingError):
             self._queue.appendleft(task)
-        else:
-            self._again(task, f"{type(cause).__name__}: {cause}", member.name)
+            return None
+        task.errors += 1
+        self._again(task, f"it failed {task.errors} times in a row, the last time with {reason}")
+        if not isinstance(cause, ObjectLostError | GetTimeoutError):
+            # It may be the worker: a broken device fails every block. The next try is another's.
+            self._bury(member, reason)
         return None
 
-    def _again(self, task: Task, reason: str, name: str) -> None:
+    def _again(self, task: Task, reason: str) -> None:
         """Hand a unit out again, or give it up after a few tries."""
-        task.tries += 1
         if self._stopping and isinstance(task.work, Unit):
             self._over.append(Done(task.work, None))
-        elif task.tries < TRIES:
+        elif task.errors < TRIES and task.deaths < DEATHS:
             self._queue.appendleft(task)
         else:
-            text = f"it failed {TRIES} times in a row, the last time with {reason}"
-            self._over.append(Done(task.work, None, WorkFailedError(text), name))
+            self._over.append(Done(task.work, None, WorkFailedError(reason)))
 
-    def _bury(self, member: Member, error: RayActorError) -> None:
+    def _bury(self, member: Member, reason: str) -> None:
         """Forget a dead worker; its units go to others."""
         self._roster.members.remove(member)
-        reason = str(error).split("\n")[0]
-        units = [task.work for task in member.tasks.values() if isinstance(task.work, Unit)]
-        seconds = time.monotonic() - member.began_at if units else 0.0
-        self._watch.worker_lost(member.name, [u.snapshot.t for u in units], reason, seconds)
+        ray.kill(member.actor)  # one that cannot be reached may be alive
+        now = time.monotonic()
+        units = [t for t in member.tasks.values() if isinstance(t.work, Unit)]
+        self._watch.worker_lost(
+            member.name,
+            [t.work.snapshot.t for t in units if isinstance(t.work, Unit)],
+            reason.split("\n")[0],
+            sum(now - task.began_at for task in units),
+        )
         if member.place is None:
-            self._failed_starts += 1
-            if self._failed_starts >= TRIES:
+            self._roster.start_failed()
+            if self._roster.failed_starts >= TRIES and not self._roster.capacity:
                 # The end of a traceback, without the name of the exception.
-                last = str(error).strip().splitlines()[-1].rpartition("Error: ")[2].rstrip(".")
+                last = reason.strip().splitlines()[-1].rpartition("Error: ")[2].rstrip(".")
                 raise UserError(f"no worker can be started ({last}).")
             self._crew.mend()  # it may have died of what the object store has lost
         for task in member.tasks.values():
-            self._again(task, "the death of its worker", member.name)
-        self._tended_at = -TEND_S  # at once: the next one takes seconds to start
+            task.deaths += 1
+            self._again(task, f"{task.deaths} workers died while they trained it")
+        self._tended_at = min(self._tended_at, now - TEND_S)  # at once: starting takes seconds
 
     def _dispatch(self) -> None:
         for task in list(self._queue):
@@ -234,13 +241,15 @@ class RayExecutor:
                 member.held.pop(work.snapshot.t, None) == work.snapshot.step
             )
             member.tasks[self._crew.send(member.actor, work, held=held)] = task
-            member.began_at = member.changed_at = time.monotonic()
+            task.began_at = member.changed_at = time.monotonic()
 
     def _tend(self) -> None:
         """Now and then: start workers for free devices, give up the stuck, look at the others."""
         now = time.monotonic()
         if now - self._tended_at < TEND_S:
             return
+        if now - self._tended_at > AWAY_S:
+            self._roster.excuse(now)
         self._tended_at = now
         if self._queue or not self._stopping:
             self._roster.hire()
@@ -249,12 +258,8 @@ class RayExecutor:
         elif now - self._warned_at > NO_WORKER_S:
             self._warned_at = now
             self._watch.no_worker(now - self._had_worker_at)
-        patience = STUCK_FIRST_S
-        if self._step_s is not None:
-            patience = max(STUCK_S, STUCK_STEPS * self._step_s)
-        for member in self._roster.stuck(patience):
-            ray.kill(member.actor)
-            self._bury(member, RayActorError(error_msg=f"no step for {patience:.0f} s"))
+        for member in self._roster.stuck(now, self._step_s):
+            self._bury(member, "it has shown no progress for too long")
         # Idle ones too: their death shows in no other call.
         waiting = [m for m in self._roster.members if m.place is not None and m.look is None]
         for member in sorted(waiting, key=lambda m: m.looked_at)[:LOOKS]:

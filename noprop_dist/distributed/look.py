@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from noprop_dist.engine.unit import UnitProgress
 
+HELD_BLOCKS = 2  # snapshots kept per unit at once, so that a block that stays is not sent again
+
 
 @dataclass(frozen=True)
 class Look:

@@ -90,5 +90,7 @@ def _ask(address: str, there: str) -> dict[str, Any]:
         ) from answer
     if isinstance(answer, Exception):
         raise _unreachable(address, answer) from answer
+    if answer is None:
+        raise _unreachable(address, "it is still starting")
     versions: dict[str, Any] = json.loads(answer)
     return versions

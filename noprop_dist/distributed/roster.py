@@ -8,16 +8,31 @@ from typing import Any
 from noprop_dist.distributed.cluster import WorkerNeeds, count_slots
 from noprop_dist.distributed.crew import Crew
 from noprop_dist.distributed.look import Place
+from noprop_dist.engine.evaluate import EvalUnit
 from noprop_dist.engine.executor import Work
 from noprop_dist.engine.unit import Unit
+
+STUCK_S = 60.0  # without a step, before a worker is taken for dead; at least ...
+STUCK_STEPS = 20  # ... so many times the slowest step; and ...
+STUCK_SLOW_S = 300.0  # ... this while it starts, evaluates, or no step has been timed
+MOST_WAIT_S = 32.0  # between a failed start and the next
 
 
 @dataclass(eq=False)
 class Task:
-    """Work handed in, and how often it was tried in vain."""
+    """Work handed in.
+
+    Attributes:
+        work: what it is.
+        errors: how often it failed.
+        deaths: how often its worker died.
+        began_at: when it was handed out last.
+    """
 
     work: Work
-    tries: int = 0
+    errors: int = 0
+    deaths: int = 0
+    began_at: float = 0.0
 
 
 @dataclass(eq=False)
@@ -34,8 +49,7 @@ class Member:
         look: the call that looks at it.
         steps: at the last look.
         looked_at: when the last look was asked for.
-        began_at: when its newest task began.
-        changed_at: when ``steps`` changed or a task began.
+        changed_at: when it was asked to start, ``steps`` changed, or a task began.
         held: by t, the step of each snapshot that it has.
     """
 
@@ -48,8 +62,7 @@ class Member:
     look: Any = None
     steps: int = -1
     looked_at: float = 0.0
-    began_at: float = 0.0
-    changed_at: float = 0.0
+    changed_at: float = field(default_factory=time.monotonic)
     held: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -61,6 +74,17 @@ class Member:
     def is_spare(self) -> bool:
         """Whether it works only in the place of another."""
         return self.spare_on is not None
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether it has an evaluation to do, whose batches take longer than steps."""
+        return any(isinstance(task.work, EvalUnit) for task in self.tasks.values())
+
+    def hold(self, t: int, step: int, most: int) -> None:
+        """It has this snapshot now, and forgets the oldest beyond so many."""
+        self.held[t] = step
+        while len(self.held) > most:
+            del self.held[next(iter(self.held))]
 
 
 class Roster:
@@ -85,7 +109,8 @@ class Roster:
         self._crew, self._needs, self._own = crew, needs, own
         self._limit, self._spares, self._lanes = limit, spares, lanes
         self._seats: Counter[str] = Counter()
-        self._num_started = 0
+        self._num_started = self.failed_starts = 0
+        self._not_before = 0.0
         self.members: list[Member] = []
 
     def ready(self, *, spare: bool) -> list[Member]:
@@ -105,6 +130,8 @@ class Roster:
 
     def hire(self) -> None:
         """Start workers for devices that are free, and spares once every regular is ready."""
+        if time.monotonic() < self._not_before:
+            return
         wanted = min(self._limit, count_slots(self._needs))
         regulars = sum(not m.is_spare for m in self.members)
         for _ in range(wanted - regulars):
@@ -127,6 +154,7 @@ class Roster:
     def seat(self, member: Member, place: Place) -> None:
         """A worker has started."""
         member.ready, member.place = None, place
+        self.failed_starts = 0
         if not member.is_spare:
             node = place.node_id
             ready = sum(m.place.node_id == node for m in self.ready(spare=False) if m.place)
@@ -139,11 +167,16 @@ class Roster:
         """
         at_work = Counter(m.place.node_id for m in self.members if m.tasks and m.place)
 
+        waiting = {m.place.node_id for m in self.ready(spare=False) if m.place and not m.tasks}
+
         def is_free(member: Member) -> bool:
             if member.place is None or len(member.tasks) >= self._lanes:
                 return False
             node = member.place.node_id
-            return bool(member.tasks) or at_work[node] < self._seats[node]
+            if at_work[node] < self._seats[node]:
+                return True
+            # More for one that has a seat, unless it is a spare whose seat a regular waits for.
+            return bool(member.tasks) and not (member.is_spare and node in waiting)
 
         def has_block(member: Member) -> bool:
             if not isinstance(work, Unit):
@@ -158,7 +191,26 @@ class Roster:
             asked = [m for m in asked if has_block(m) and not m.is_spare] or asked
         return min((m for m in asked if is_free(m)), key=cost, default=None)
 
-    def stuck(self, patience_s: float) -> list[Member]:
-        """Workers that have a task and have not taken a step for so long."""
-        since = time.monotonic() - patience_s
-        return [m for m in self.members if m.tasks and m.changed_at < since]
+    def start_failed(self) -> None:
+        """A worker died before it was ready: the next one waits a little, and longer each time."""
+        self.failed_starts += 1
+        self._not_before = time.monotonic() + min(2.0**self.failed_starts, MOST_WAIT_S) - 2
+
+    def stuck(self, now: float, step_s: float | None) -> list[Member]:
+        """Workers that start, or have a task, and have shown no progress for too long."""
+
+        def patience(member: Member) -> float:
+            usual = STUCK_STEPS * (step_s or 0)
+            slow = step_s is None or member.place is None or member.evaluates
+            return max(STUCK_SLOW_S if slow else STUCK_S, usual)
+
+        return [
+            m
+            for m in self.members
+            if (m.tasks or m.place is None) and now - m.changed_at > patience(m)
+        ]
+
+    def excuse(self, now: float) -> None:
+        """Nobody has been looked at for a while: no worker is to blame for that."""
+        for member in self.members:
+            member.changed_at = now

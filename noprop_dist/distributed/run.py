@@ -27,11 +27,13 @@ class RaySite:
         needs: what a worker asks of it.
         device: of the workers.
         precision: that they compute in.
+        private: whether it ends with the run.
     """
 
     needs: WorkerNeeds
     device: torch.device
     precision: str
+    private: bool
 
     def executor(
         self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
@@ -49,7 +51,7 @@ class RaySite:
         enough = -(-config.num_blocks // lanes)
         spares = config.spares
         if spares is None:
-            spares = 0 if self.needs.gpus or is_private() else 1
+            spares = 0 if self.needs.gpus or self.private else 1
         limit = min(enough, config.workers or enough)
         return RayExecutor(
             BlockCrew(job, splits),
@@ -69,8 +71,9 @@ def ray_site(config: TrainConfig, data_bytes: int) -> Iterator[RaySite]:
     Raises:
         UserError: the cluster cannot be reached or lacks what the run needs.
     """
+    private = is_private()
     with connected(config, data_bytes) as needs:
-        yield RaySite(needs, *probe(config, needs))
+        yield RaySite(needs, *probe(config, needs), private)
 
 
 class RunWatch(Watch):

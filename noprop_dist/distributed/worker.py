@@ -13,7 +13,7 @@ import ray
 import torch
 
 from noprop_dist import faults
-from noprop_dist.distributed.look import BlockMissingError, Look, Place
+from noprop_dist.distributed.look import HELD_BLOCKS, BlockMissingError, Look, Place
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
 from noprop_dist.engine.executor import WorkFailedError, explain
 from noprop_dist.engine.job import Job, Splits
@@ -21,8 +21,6 @@ from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitProgress, UnitResult, run_unit
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device
-
-HELD_BLOCKS = 2  # snapshots kept per unit at once, so that a block that stays is not sent again
 
 
 class BlockWorker:

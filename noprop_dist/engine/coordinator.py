@@ -8,11 +8,12 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, eval_units, merge
-from noprop_dist.engine.executor import WAIT_S, Done, Executor, WorkFailedError, run_all
+from noprop_dist.engine.executor import WAIT_S, Done, Executor, WorkFailedError
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit, UnitResult
@@ -28,7 +29,7 @@ FIRST_STEPS = 50  # of a unit before any speed is known
 # Units that have ended are taken before others are handed out, so that each block finds its worker
 # free; but where hundreds end at once, no worker waits for all of them.
 TOGETHER = 16
-TEST_DRAWS = 5
+STOP_S = 1.5  # Ray kills a stopped job after 3
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Record:
 
     def write_history(self, history: History) -> None:
         """The history so far, as a whole file each time."""
-        # Neither copied nor indented: with many blocks and epochs that would take seconds.
-        data = json.dumps(vars(history)).encode()
+        # Not indented: with many blocks and epochs that would take seconds.
+        data = json.dumps(history.to_dict()).encode()
         self.store.write("training_history.json", data)
         if self.history_file is not None:
             path = Path(self.history_file)
@@ -91,7 +92,7 @@ class Coordinator:
         for t in rounds.active:
             self._put_back(t)
         self._steps_per_s: dict[int, float] = {}
-        self._running = 0
+        self._running = self._training = 0  # units of any kind, and of training
         self._to_evaluate: list[EvalUnit] = []
         self._parts: dict[int, list[EvalResult]] = {}
         self._evaluated: dict[int, EvalResult | None] = {}
@@ -102,12 +103,8 @@ class Coordinator:
         self._since = time.monotonic()
 
     def request_stop(self) -> None:
-        """End the run at the next steps; safe to call from a signal handler."""
-        if self.stopping:
-            return
+        """End the run at the next steps. Safe in a signal handler: the rest happens in ``run``."""
         self.stopping = True
-        self.record.progress.message("stopping at the next steps; again to leave at once")
-        self.executor.stop()
 
     def run(self) -> bool:
         """Train to the end; False where a stop was requested first.
@@ -119,28 +116,55 @@ class Coordinator:
         self._since = time.monotonic()
         try:
             self._run()
-            self._log_checkpoint(wait=True)
-            self._save()
-            self._log_checkpoint(wait=True)
+            self._save_now()
+        except UserError:
+            if self.rounds.active:
+                with suppress(UserError):  # the disk may be what is wrong
+                    self._save_now()
+            raise
         finally:
             self._writer.close()
         return self._is_finished()
 
     def _run(self) -> None:
-        for epoch in sorted(self.rounds.ends):
-            if epoch >= self.rounds.round and self.rounds.is_complete(epoch):
-                self._round_ended(epoch)
-        while True:
+        for epoch in range(self.rounds.round, self.rounds.num_complete):
+            self._round_ended(epoch)
+        while not self.stopping:
             self._submit_ready()
             if not self._running:
+                if not self._is_finished():
+                    raise RuntimeError("no block may train, and they have not finished")
                 return
-            for count, done in enumerate(self.executor.wait(WAIT_S), 1):
-                self._take(done)
-                if count % TOGETHER == 0:
-                    self._submit_ready()
+            self._take_all(self.executor.wait(WAIT_S))
             self._log_checkpoint()
-            if self._is_save_due() and not self.stopping:
+            if self._is_save_due():
                 self._save()
+        self._stop()
+
+    def _take_all(self, ended: list[Done]) -> None:
+        for count, done in enumerate(ended, 1):
+            self._take(done)
+            if count % TOGETHER == 0:
+                self._submit_ready()
+
+    def _stop(self) -> None:
+        """Let every block come to its next step; evaluations are not waited for.
+
+        Where that takes long, what is here is saved first: whoever asked may not wait either.
+        """
+        self.record.progress.message("stopping at the next steps; again to leave at once")
+        self.executor.stop()
+        patience = time.monotonic() + STOP_S
+        while self._training:
+            self._take_all(self.executor.wait(WAIT_S))
+            if time.monotonic() > patience:
+                patience = math.inf
+                self._save_now()
+
+    def _save_now(self) -> None:
+        self._log_checkpoint(wait=True)
+        self._save()
+        self._log_checkpoint(wait=True)
 
     def _is_finished(self) -> bool:
         rounds = self.rounds
@@ -186,10 +210,12 @@ class Coordinator:
 
     def _submit(self, work: Unit | EvalUnit) -> None:
         self._running += 1
+        self._training += isinstance(work, Unit)
         self.executor.submit(work)
 
     def _take(self, done: Done) -> None:
         self._running -= 1
+        self._training -= isinstance(done.work, Unit)
         if done.error is not None:
             self._fail(done.work, done.error)
         elif isinstance(done.result, EvalResult):
@@ -297,7 +323,7 @@ class Coordinator:
     def _fail(self, work: Unit | EvalUnit, error: WorkFailedError) -> None:
         """Go on without the block, as long as there are others."""
         if isinstance(work, EvalUnit):
-            raise _cannot_evaluate(error) from error
+            raise cannot_evaluate(error) from error
         t = work.snapshot.t
         self.record.events.write("set_aside", block=t, step=work.snapshot.step, reason=str(error))
         completed = self.rounds.give_up(t, str(error))
@@ -311,21 +337,8 @@ class Coordinator:
             self._round_ended(epoch)
 
 
-def evaluate_test(rounds: Rounds, executor: Executor, num_rows: int) -> EvalResult:
-    """The one look at the test split, in TEST_DRAWS noise draws.
-
-    Raises:
-        UserError: it cannot be evaluated; what was trained is in the last checkpoint.
-    """
-    units = eval_units(0, "test", num_rows, *rounds.final(), TEST_DRAWS)
-    try:
-        results = run_all(executor, units)
-    except WorkFailedError as error:
-        raise _cannot_evaluate(error) from error
-    return merge([r for r in results if isinstance(r, EvalResult)])
-
-
-def _cannot_evaluate(error: WorkFailedError) -> UserError:
+def cannot_evaluate(error: WorkFailedError) -> UserError:
+    """The sentence for an evaluation that cannot be done."""
     return UserError(
         f"the network cannot be evaluated: {error}. What was trained is in the last checkpoint."
     )

@@ -15,7 +15,7 @@ from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitProgress, Unit
 
 Work = Unit | EvalUnit
 
-WAIT_S = 0.5  # the longest wait before a look around: how soon a signal is noticed
+WAIT_S = 0.2  # the longest wait before a look around: how soon a signal is noticed
 UNIT_S = 60.0  # a unit in this process is lost with it: as rarely as checkpoints matter
 
 

@@ -7,7 +7,9 @@ import numpy.typing as npt
 from torch import Tensor
 
 from noprop_dist.data.shards import Rows
-from noprop_dist.engine.evaluate import EvalResult, confusion_matrix
+from noprop_dist.engine.coordinator import cannot_evaluate
+from noprop_dist.engine.evaluate import EvalResult, confusion_matrix, eval_units, merge
+from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
 from noprop_dist.engine.job import Splits
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.model.network import NoPropNetwork
@@ -19,7 +21,22 @@ from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import read_timeline
 from noprop_dist.record.timeline_plot import plot_timeline
 
+TEST_DRAWS = 5
 PICTURED = 24  # images on the picture of predictions, half of them mistakes where there are enough
+
+
+def evaluate_test(rounds: Rounds, executor: Executor, num_rows: int) -> EvalResult:
+    """The one look at the test split, in TEST_DRAWS noise draws.
+
+    Raises:
+        UserError: it cannot be evaluated; what was trained is in the last checkpoint.
+    """
+    units = eval_units(0, "test", num_rows, *rounds.final(), TEST_DRAWS)
+    try:
+        results = run_all(executor, units)
+    except WorkFailedError as error:
+        raise cannot_evaluate(error) from error
+    return merge([r for r in results if isinstance(r, EvalResult)])
 
 
 def finish(

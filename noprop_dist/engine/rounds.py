@@ -54,6 +54,7 @@ class Rounds:
         lr_scale: the plateau's factor.
         train_seconds: wall time of training so far.
         set_aside: by t, why a block was given up.
+        num_complete: epochs that every block has ended, whoever was set aside later.
     """
 
     job: Job
@@ -67,6 +68,7 @@ class Rounds:
     lr_scale: float = 1.0
     train_seconds: float = 0.0
     set_aside: dict[int, str] = field(default_factory=dict)
+    num_complete: int = 0
 
     @property
     def blocks(self) -> range:
@@ -119,9 +121,7 @@ class Rounds:
 
     def is_complete(self, epoch: int) -> bool:
         """Whether every block that is not set aside has ended ``epoch``."""
-        # Counted: ends hold no block that is set aside, and this is asked after every unit.
-        num_active = len(self.blocks) - len(self.set_aside)
-        return 0 < num_active == len(self.ends.get(epoch, {}))
+        return epoch < self.num_complete
 
     def take(self, snapshot: Snapshot, images_per_s: float) -> int | None:
         """Keep a unit's snapshot; the epoch that it completes for all blocks, if it does."""
@@ -134,23 +134,35 @@ class Rounds:
         return epoch - 1 if self._complete(epoch - 1) else None
 
     def give_up(self, t: int, reason: str) -> list[int]:
-        """Set block t aside; the epochs that are complete without it."""
+        """Set block t aside; the epochs that are complete without it.
+
+        In those that were complete before it stays, or timing would change the average.
+        """
         self.set_aside[t] = reason
-        for ends in self.ends.values():
-            ends.pop(t, None)
-        return [
-            epoch for epoch in sorted(self.ends) if epoch >= self.round and self._complete(epoch)
-        ]
+        for epoch, ends in self.ends.items():
+            if epoch >= self.num_complete:
+                ends.pop(t, None)
+        completed = []
+        while self.active and self._complete(self.num_complete):
+            completed.append(self.num_complete - 1)
+        return completed
 
     def _complete(self, epoch: int) -> bool:
-        complete = self.is_complete(epoch)
-        if complete and self.job.learns_embedding(epoch):
+        """Whether ``epoch`` is the next to be complete, and is now."""
+        ends = self.ends.get(epoch, {})
+        num_active = len(self.blocks) - len(self.set_aside)
+        # Counted: what has ended an open epoch is active, and this is asked after every unit.
+        if epoch != self.num_complete or len(ends) < num_active:
+            return False
+        self.num_complete += 1
+        if self.job.learns_embedding(epoch):
             self.shared = self.average(epoch)
-        return complete
+        return True
 
     def average(self, epoch: int) -> Shared:
         """The shared part at the end of ``epoch``: the mean of the blocks' copies."""
-        return average_shared([self.ends[epoch][t].shared for t in self.active])
+        ends = self.ends[epoch]
+        return average_shared([ends[t].shared for t in sorted(ends)])
 
     def weights(self, epoch: int) -> Weights:
         """Every block's weights at the end of ``epoch``.
@@ -158,18 +170,17 @@ class Rounds:
         In the place of a block that was set aside stands its nearest neighbour, the earlier one
         where two are as near: it has learned to denoise from almost the same noise.
         """
-        ends, active = self.ends[epoch], self.active
-        nearest = {t: t for t in active}
-        for t in self.set_aside:
-            nearest[t] = min(active, key=lambda s: (abs(s - t), s))
+        ends = self.ends[epoch]
+        nearest = {t: t for t in ends}
+        for t in self.set_aside.keys() - ends.keys():
+            nearest[t] = min(ends, key=lambda s: (abs(s - t), s))
         return {t: ends[nearest[t]].weights for t in self.blocks}
 
     def close(self, result: EvalResult | None) -> None:
         """Close the oldest open epoch with its evaluation, None without a validation split."""
         epoch, job = self.round, self.job
         blocks = {}
-        for t in self.active:
-            end = self.ends[epoch][t]
+        for t, end in sorted(self.ends[epoch].items()):
             loss, right, images = end.tally.tolist()
             blocks[t] = BlockEpoch(loss / images, right / images, end.images_per_s)
         lr = job.lr((epoch + 1) * job.steps_per_epoch - 1) * self.lr_scale
@@ -224,6 +235,7 @@ class Rounds:
             "lr_scale": self.lr_scale,
             "train_seconds": self.train_seconds,
             "set_aside": {str(t): reason for t, reason in self.set_aside.items()},
+            "num_complete": self.num_complete,
         }
         return parts, state
 
@@ -239,6 +251,7 @@ class Rounds:
             lr_scale=state["lr_scale"],
             train_seconds=state["train_seconds"],
             set_aside={int(t): reason for t, reason in state["set_aside"].items()},
+            num_complete=state["num_complete"],
         )
         for t in rounds.blocks:
             snapshot = Snapshot(t, state["steps"][str(t)], parts[_stem("block", t)])

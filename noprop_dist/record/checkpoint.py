@@ -21,7 +21,7 @@ from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 
 FOLDER = "checkpoints"
-FORMAT = 2
+FORMAT = 3
 
 Parts = Mapping[str, Mapping[str, Tensor]]
 

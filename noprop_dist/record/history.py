@@ -1,7 +1,7 @@
 """What happened epoch by epoch, as lists that any plotting tool can read."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 
@@ -53,7 +53,9 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; the content of ``training_history.json``."""
-        return asdict(self)
+        values = {name: list(found) for name, found in vars(self).items() if name != "blocks"}
+        blocks = {t: {k: list(v) for k, v in lists.items()} for t, lists in self.blocks.items()}
+        return values | {"blocks": blocks}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "History":

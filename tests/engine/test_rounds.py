@@ -121,3 +121,30 @@ def test_units_never_cross_the_end_of_an_epoch() -> None:
     unit = rounds.next_unit(1, max_steps=100)
     assert unit is not None
     assert unit.num_steps == 1
+
+
+def test_block_given_up_after_a_round_was_complete_changes_nothing_of_it(tmp_path: Path) -> None:
+    """Blocks that begin the next round before and after it start from one average."""
+    job, splits, rounds = prepare(embedding_type="learned")
+    for t in rounds.blocks:
+        ended = advance(rounds, splits, t)
+    assert ended == 0
+    early, weights = rounds.next_unit(1), rounds.weights(0)
+    assert rounds.give_up(2, "it broke") == []
+    late = rounds.next_unit(3)
+    assert early is not None
+    assert late is not None
+    assert early.shared is late.shared
+    assert rounds.average(0)["class_embed"].equal(early.shared["class_embed"])  # type: ignore[index]
+    assert rounds.weights(0)[2] is weights[2]
+    rounds.close(None)
+    assert list(rounds.history.blocks) == ["1", "2", "3"]
+    parts, state = rounds.save()
+    save_checkpoint(Store(tmp_path), "step-1", parts, state, keep=1)
+    loaded = load_checkpoint(Store(tmp_path), "step-1")
+    restored = Rounds.restore(job, loaded.parts, loaded.state)
+    finish(rounds, splits)
+    finish(restored, splits)
+    ours, theirs = rounds.final()[0], restored.final()[0]
+    assert all(torch.equal(ours[t][k], theirs[t][k]) for t in ours for k in ours[t])
+    assert ours[2] is ours[1]

@@ -136,7 +136,7 @@ def test_problem_names_the_file_and_older_ones_are_tried_in_turn(tmp_path: Path,
     assert "step-0002/state.json is missing" in loaded.problems[1]
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 2, "files": []}', '{"format": 99}', "9"])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 3, "files": []}', '{"format": 99}', "9"])
 def test_manifest_of_another_shape_is_damage(tmp_path: Path, text: str) -> None:
     store = Store(tmp_path)
     save(store, 1)
@@ -149,7 +149,7 @@ def test_future_format_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     save(store, 1)
     (tmp_path / "checkpoints/step-0001/manifest.json").write_text('{"format": 99, "files": {}}')
-    with pytest.raises(CheckpointDamagedError, match="format 99, not 2"):
+    with pytest.raises(CheckpointDamagedError, match="format 99, not 3"):
         load_checkpoint(store, "step-0001")
 
 
