@@ -21,7 +21,10 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """``noprop``: the console command. Returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
-    commands: dict[str, Callable[[Sequence[str]], int]] = {"train": train_main}
+    commands: dict[str, Callable[[Sequence[str]], int]] = {
+        "train": train_main,
+        "visualize": visualize_main,
+    }
     if args[:1] == ["--version"]:
         from importlib.metadata import version
 
@@ -70,6 +73,25 @@ def _run_train(command: TrainCommand) -> int:
             f"{len(result.set_aside)} of {len(result.block_accuracy)} blocks failed ({reasons}); "
             "their neighbours stand in for them."
         )
+    return 0
+
+
+def visualize_main(argv: Sequence[str], prog: str = "noprop visualize") -> int:
+    """The pictures of a run folder. Returns the exit code: 0, or 2 for bad input."""
+    usage = f"usage: {prog} RUN; draws the history and the timeline of a run folder into its plots/"
+    if list(argv) in (["-h"], ["--help"]):
+        print(usage)
+        return 0
+    try:
+        if len(argv) != 1 or argv[0].startswith("-"):
+            raise UserError(f"one run folder is needed; {usage}.")
+        from noprop_dist.visualize import visualize
+
+        for picture in visualize(argv[0]):
+            print(f"{argv[0].rstrip('/')}/{picture}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
     return 0
 
 

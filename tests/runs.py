@@ -3,10 +3,12 @@
 import json
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from noprop_dist import TrainConfig, TrainResult
+from noprop_dist import TrainConfig, TrainResult, train
 from noprop_dist.record.events import read_events
 from noprop_dist.record.store import Store
 
@@ -25,6 +27,13 @@ SMALL: dict[str, Any] = {
 def small(folder: Path, **changes: Any) -> TrainConfig:
     """A run of some seconds on digits: 3 blocks of 11 steps an epoch, in this process."""
     return TrainConfig(checkpoint_dir=str(folder), **(SMALL | changes))
+
+
+@cache
+def local_model(epochs: int, embedding_type: str = "one-hot") -> TrainResult:
+    """What one process makes of ``small``; trained once for all tests that compare with it."""
+    with TemporaryDirectory() as folder:
+        return train(small(Path(folder), epochs=epochs, embedding_type=embedding_type))
 
 
 def events(folder: Path, name: str) -> list[dict[str, Any]]:

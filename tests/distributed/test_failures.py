@@ -29,7 +29,7 @@ from noprop_dist.engine.resume import start_afresh
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.unit import Unit, UnitResult, run_unit
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from runs import events, result_of, same, small, steps_trained, wait_until
+from runs import events, local_model, result_of, same, small, steps_trained, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(120)]
 
@@ -55,10 +55,10 @@ def test_spare_stands_in_for_a_worker_that_died(
     cluster: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has started before, so the unit is under way again at once, and then it waits again."""
-    local = train(small(tmp_path / "local", epochs=45))
-    fault = {"at": "unit", "block": 2, "step": 150, "do": "kill", "once": str(tmp_path / "once")}
+    local = local_model(40)
+    fault = {"at": "unit", "block": 2, "step": 200, "do": "kill", "once": str(tmp_path / "once")}
     monkeypatch.setenv("NOPROP_FAULTS", json.dumps([fault]))
-    run = train(on_ray(tmp_path / "ray", epochs=45, spares=1))
+    run = train(on_ray(tmp_path / "ray", epochs=40, spares=1))
     assert same(local, run)
     (lost,) = events(tmp_path / "ray", "worker_lost")
     assert lost["blocks"] == [2]
@@ -97,14 +97,14 @@ def test_block_that_always_fails_is_set_aside_and_the_rest_finishes(
 def test_killed_coordinator_costs_what_was_not_saved(
     cluster: object, tmp_path: Path, repo: Path
 ) -> None:
-    changes = {"epochs": 15, "embedding_type": "learned", "workers": 1}
-    local = train(small(tmp_path / "local", epochs=15, embedding_type="learned"))
+    changes = {"epochs": 24, "embedding_type": "learned", "workers": 1}
+    local = local_model(24, "learned")
     folder = tmp_path / "run"
     with job(repo, on_ray(folder, **changes)) as run:
         wait_until(lambda: len(events(folder, "checkpoint")) >= 2)
         run.kill()
     trained = steps_trained(folder)
-    assert trained < 3 * 15 * 11
+    assert trained < 3 * 24 * 11
     with job(repo, on_ray(folder, **changes)) as run:
         assert run.wait(90) == 0
     (_, again) = events(folder, "run_started")
@@ -206,10 +206,10 @@ def test_snapshot_lost_with_its_node_is_trained_again(cluster: Cluster, tmp_path
 
 
 def test_as_many_workers_as_blocks_keep_their_blocks(cluster: Cluster, tmp_path: Path) -> None:
-    local = train(small(tmp_path / "local", epochs=30))
+    local = local_model(40)
     node = cluster.add_node(num_cpus=1)
     try:
-        run = train(on_ray(tmp_path / "ray", epochs=30, workers=3, spares=0))
+        run = train(on_ray(tmp_path / "ray", epochs=40, workers=3, spares=0))
     finally:
         cluster.remove_node(node)
     assert same(local, run)
@@ -219,7 +219,7 @@ def test_as_many_workers_as_blocks_keep_their_blocks(cluster: Cluster, tmp_path:
 
 
 def test_two_blocks_at_once_in_one_worker(cluster: object, tmp_path: Path) -> None:
-    local = train(small(tmp_path / "local"))
+    local = local_model(3)
     run = train(on_ray(tmp_path / "ray", workers=1, blocks_per_worker=2))
     assert same(local, run)
     assert {u["worker"] for u in events(tmp_path / "ray", "unit")} == {"w0"}

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
 
 from noprop_dist import UserError, train
-from runs import events, result_of, same, small, steps_trained, wait_until
+from runs import events, local_model, result_of, same, small, steps_trained, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
 
@@ -27,7 +28,7 @@ EMBEDDINGS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "p
 def test_ray_and_one_process_give_the_same_model(
     cluster: object, tmp_path: Path, embedding_type: str
 ) -> None:
-    local = train(small(tmp_path / "local", embedding_type=embedding_type))
+    local = local_model(3, embedding_type)
     options = small(tmp_path / "ray", embedding_type=embedding_type, executor="ray")
     ray = train(options, shuffled_order=True)
     assert same(local, ray)
@@ -72,8 +73,8 @@ class Meanwhile(Thread):
 def test_killed_workers_cost_their_units_and_nothing_else(
     cluster: object, tmp_path: Path, embedding_type: str
 ) -> None:
-    changes = {"epochs": 40, "embedding_type": embedding_type}
-    local = train(small(tmp_path / "local", **changes))
+    changes: dict[str, Any] = {"epochs": 40, "embedding_type": embedding_type}
+    local = local_model(**changes)
     killed: list[int] = []
 
     def kill() -> None:
@@ -93,8 +94,7 @@ def test_killed_workers_cost_their_units_and_nothing_else(
 
 def test_stopped_worker_holds_no_other_block_back(cluster: object, tmp_path: Path) -> None:
     """Fixed embeddings: while one worker sleeps, the others train on, several epochs ahead."""
-    changes = {"epochs": 30}
-    local = train(small(tmp_path / "local", **changes))
+    local = local_model(40)
     seen: list[int] = []
 
     def stop_for_a_while() -> None:
@@ -108,7 +108,7 @@ def test_stopped_worker_holds_no_other_block_back(cluster: object, tmp_path: Pat
             os.kill(pid, signal.SIGCONT)
 
     with Meanwhile(tmp_path / "ray", 8, [stop_for_a_while]) as meanwhile:
-        ray = train(small(tmp_path / "ray", executor="ray", **changes))
+        ray = train(small(tmp_path / "ray", executor="ray", epochs=40))
     assert seen[0] > 5  # a barrier would let through two units at most
     assert same(local, ray)
 
@@ -117,7 +117,7 @@ def test_run_goes_on_when_nodes_leave_and_join(
     cluster: Cluster, tmp_path: Path, repo: Path
 ) -> None:
     """In a process of its own: nodes can be made from a main thread alone."""
-    local = train(small(tmp_path / "local", epochs=80))
+    local = local_model(80)
     folder = tmp_path / "ray"
     node = cluster.add_node(num_cpus=1)
     command = [sys.executable, str(repo / "jobs/train.py"), "--config", "c.yaml"]

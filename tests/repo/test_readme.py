@@ -55,8 +55,9 @@ def check_command(words: Sequence[str], repo: Path) -> None:
             elif word.startswith("ARGS=") and "train" in words:
                 accepts(parse_command, shlex.split(word.removeprefix("ARGS=")))
     elif words[0].endswith("noprop"):
-        assert words[1] in ("train", "--help"), f"noprop has no command {words[1]}"
-        accepts(parse_command, words[2:])
+        assert words[1] in ("train", "visualize", "--help"), f"noprop has no command {words[1]}"
+        if words[1] == "train":
+            accepts(parse_command, words[2:])
     else:
         # A job reads its flags in a function parse(argv), or is the train command itself.
         job = runpy.run_path(str(repo / words[1]))
