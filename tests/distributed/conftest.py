@@ -24,6 +24,7 @@ def cluster() -> Iterator[object]:
         "include_dashboard": True,
         "dashboard_host": "127.0.0.1",
         "dashboard_port": free_port(),
+        "dashboard_agent_listen_port": free_port(),  # jobs go there; the default may be taken
         "object_store_memory": 300 * 2**20,
     }
     made = Cluster(initialize_head=True, head_node_args=head)

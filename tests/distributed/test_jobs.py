@@ -1,6 +1,7 @@
 """Runs submitted to a cluster as jobs, as ``ray job submit --working-dir . -- ...`` does."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def submit(client: JobSubmissionClient, working_dir: Path, options: str, home: P
         try:
             job.append(
                 client.submit_job(
-                    entrypoint=f"python jobs/train.py {SMALL} {options}",
+                    entrypoint=f"{sys.executable} jobs/train.py {SMALL} {options}",
                     runtime_env={"working_dir": str(working_dir), "env_vars": environment},
                 )
             )
