@@ -14,7 +14,7 @@ from torch import Tensor
 
 from noprop_dist import StoppedError, TrainConfig, UserError, load_network, train
 from noprop_dist.data import load_dataset
-from noprop_dist.engine.coordinator import Coordinator
+from noprop_dist.engine.executor import LocalExecutor
 from noprop_dist.engine.unit import LiveBlock
 from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.store import Store
@@ -30,12 +30,12 @@ def config(folder: Path, **changes: object) -> TrainConfig:
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Ask for a stop, as Ctrl-C does, inside an epoch of a block, and hold that block till then."""
-    step, request_stop = LiveBlock.train_step, Coordinator.request_stop
+    step, stop = LiveBlock.train_step, LocalExecutor.stop
     calls: list[int] = []
     asked, sent = Event(), Event()
 
-    def stopping(self: Coordinator) -> None:
-        request_stop(self)
+    def stopping(self: LocalExecutor) -> None:
+        stop(self)
         asked.set()
 
     def counted(self: LiveBlock, x: Tensor, y: Tensor, at: int) -> Tensor:
@@ -46,7 +46,7 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
             assert asked.wait(60)
         return step(self, x, y, at)
 
-    monkeypatch.setattr(Coordinator, "request_stop", stopping)
+    monkeypatch.setattr(LocalExecutor, "stop", stopping)
     monkeypatch.setattr(LiveBlock, "train_step", counted)
 
 
