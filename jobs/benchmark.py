@@ -19,7 +19,7 @@ from noprop_dist.benchmarks.options import (
     ScalingBenchmark,
     SharingBenchmark,
 )
-from noprop_dist.errors import UserError
+from noprop_dist.cli import exit_code
 
 Benchmark = (
     Annotated[EngineBenchmark, tyro.conf.subcommand("engine")]
@@ -51,26 +51,22 @@ def parse(argv: Sequence[str]) -> Options:
 
 def main() -> int:
     """Run one benchmark and print what it measured."""
-    try:
-        options = parse(sys.argv[1:])
-        if isinstance(options.benchmark, EngineBenchmark):
-            from noprop_dist.benchmarks.engine import benchmark_engine, render
+    options = parse(sys.argv[1:])
+    if isinstance(options.benchmark, EngineBenchmark):
+        from noprop_dist.benchmarks.engine import benchmark_engine, render
 
-            measured = benchmark_engine(options.benchmark)
-        elif isinstance(options.benchmark, ScalingBenchmark):
-            from noprop_dist.benchmarks.scaling import measure_scaling, render
+        measured = benchmark_engine(options.benchmark)
+    elif isinstance(options.benchmark, ScalingBenchmark):
+        from noprop_dist.benchmarks.scaling import measure_scaling, render
 
-            measured = measure_scaling(options.benchmark)
-        else:
-            from noprop_dist.benchmarks.sharing import compare_sharing, render
+        measured = measure_scaling(options.benchmark)
+    else:
+        from noprop_dist.benchmarks.sharing import compare_sharing, render
 
-            measured = compare_sharing(options.benchmark)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        measured = compare_sharing(options.benchmark)
     print(json.dumps(measured) if options.json else render(measured))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import tyro
 
 from noprop_dist.benchmarks.options import ChaosBenchmark
-from noprop_dist.errors import UserError
+from noprop_dist.cli import exit_code
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,15 @@ def parse(argv: Sequence[str]) -> Options:
 
 def main() -> int:
     """Run both and print what was lost."""
-    try:
-        options = parse(sys.argv[1:])
-        # A cluster of its own, on loopback, which Ray decides when it is imported.
-        os.environ.pop("RAY_ADDRESS", None)
-        from noprop_dist.benchmarks.chaos import measure_chaos, render
+    options = parse(sys.argv[1:])
+    # A cluster of its own, on loopback, which Ray decides when it is imported.
+    os.environ.pop("RAY_ADDRESS", None)
+    from noprop_dist.benchmarks.chaos import measure_chaos, render
 
-        measured = measure_chaos(options.chaos, options.folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    measured = measure_chaos(options.chaos, options.folder)
     print(json.dumps(measured) if options.json else render(measured))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

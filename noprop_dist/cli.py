@@ -41,14 +41,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return commands[args[0]](args[1:])
 
 
-def train_main(argv: Sequence[str], prog: str = "noprop train") -> int:
-    """The training job. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
+def exit_code(action: Callable[[], int]) -> int:
+    """Do it. Returns its exit code, or 2 with the sentence on standard error for bad input."""
     try:
-        command = parse_command(argv, prog)
-        return _run_train(command)
+        return action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+
+
+def train_main(argv: Sequence[str], prog: str = "noprop train") -> int:
+    """The training job. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
+    try:
+        return exit_code(lambda: _run_train(parse_command(argv, prog)))
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
@@ -82,17 +87,17 @@ def visualize_main(argv: Sequence[str], prog: str = "noprop visualize") -> int:
     if list(argv) in (["-h"], ["--help"]):
         print(usage)
         return 0
-    try:
+
+    def draw() -> int:
         if len(argv) != 1 or argv[0].startswith("-"):
             raise UserError(f"one run folder is needed; {usage}.")
         from noprop_dist.visualize import visualize
 
         for picture in visualize(argv[0]):
             print(f"{argv[0].rstrip('/')}/{picture}")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    return 0
+        return 0
+
+    return exit_code(draw)
 
 
 def plan(report: dict[str, Any]) -> str:

@@ -8,7 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from noprop_dist import TrainConfig, TrainResult, train
+from noprop_dist.data import load_dataset
+from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.engine.resume import start_afresh
+from noprop_dist.engine.rounds import Rounds
 from noprop_dist.record.events import read_events
 from noprop_dist.record.store import Store
 
@@ -27,6 +33,14 @@ SMALL: dict[str, Any] = {
 def small(folder: Path, **changes: Any) -> TrainConfig:
     """A run of some seconds on digits: 3 blocks of 11 steps an epoch, in this process."""
     return TrainConfig(checkpoint_dir=str(folder), **(SMALL | changes))
+
+
+def prepared(**changes: Any) -> tuple[Job, Splits, Rounds]:
+    """The job of ``small``, its data, and every block before its first step."""
+    options = TrainConfig(**(SMALL | changes))
+    dataset = load_dataset("digits", max_train_images=options.max_train_images)
+    job, splits = make_job(options, dataset, torch.device("cpu"))
+    return job, splits, start_afresh(job, splits)
 
 
 @cache

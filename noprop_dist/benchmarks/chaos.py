@@ -1,5 +1,6 @@
 """What a run loses when its workers, nodes and coordinator are killed, by seed."""
 
+import json
 import os
 import random
 import signal
@@ -131,12 +132,11 @@ class Run:
     def __init__(self, options: ChaosBenchmark, folder: Path, address: str) -> None:
         self.folder = folder
         self._environment = os.environ | {"RAY_ADDRESS": address}
-        spares = options.spares
         self._command = [
             *(sys.executable, "-m", "noprop_dist", "train", "--no-plots", "--no-cuda", "--quiet"),
             *("--dataset", options.dataset, "--epochs", str(options.epochs)),
             *("--num-blocks", str(options.num_blocks), "--workers", str(options.workers)),
-            *("--embedding-type", options.embedding_type, "--spares", str(spares)),
+            *("--embedding-type", options.embedding_type, "--spares", str(options.spares)),
             *("--checkpoint-dir", str(folder)),
         ]
         self._process: subprocess.Popen[bytes] | None = None
@@ -177,8 +177,6 @@ class Run:
 
     def result(self) -> dict[str, Any]:
         """What it reports."""
-        import json
-
         result: dict[str, Any] = json.loads((self.folder / "result.json").read_bytes())
         return result
 
@@ -220,11 +218,11 @@ class Killer:
         for event in self._run.events():
             if event["event"] == "run_started":
                 pids.clear()
-            elif event["event"] == "worker_started":
+            elif event["event"] == "worker_started" and not event["spare"]:
                 pids[event["worker"]] = event["pid"]
             elif event["event"] == "worker_lost":
                 pids.pop(event["worker"], None)
-        return [pid for name, pid in pids.items() if name.startswith("w")]
+        return list(pids.values())
 
     def _kill(self) -> bool:
         pid = self._signal_one(signal.SIGKILL)
@@ -254,7 +252,6 @@ class Killer:
     def _coordinator(self) -> bool:
         self._run.kill()
         self._run.start()
-        self._next = None  # not before it trains again
         return True
 
     def _later(self, undo: Callable[[], object]) -> None:

@@ -15,8 +15,8 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
 from noprop_dist.engine.executor import LocalExecutor, run_all
 from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.engine.resume import start_afresh
 from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.snapshot import first_shared
 from noprop_dist.engine.unit import Unit, run_unit
 from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.maths.loss import denoising_loss
@@ -63,8 +63,7 @@ def benchmark_engine(options: EngineBenchmark) -> dict[str, Any]:
     """
     device = torch.device("cpu")
     job, splits = random_job(options, device)
-    rounds = Rounds(job, first_shared(one_hot_embedding(job.spec.num_classes)))
-    rounds.start()
+    rounds = start_afresh(job, splits)
     plain = plain_loop(splits.train, options)
     engine_speeds, plain_speeds = [], []
     for repeat in range(options.repeats + 1):

@@ -18,10 +18,8 @@ from noprop_dist.distributed.look import Place
 from noprop_dist.distributed.watch import Watch
 from noprop_dist.engine.executor import run_all
 from noprop_dist.engine.job import Job, Splits, make_job
-from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.resume import start_afresh
 from noprop_dist.engine.unit import Unit
-from noprop_dist.maths.embedding import one_hot_embedding
 
 FEATURES = 4096  # of a row: one epoch reads all the data and takes few steps
 LITTLE_MIB = 2  # data to compare with
@@ -69,12 +67,10 @@ def _memory_of_workers(
 ) -> tuple[list[float], list[float]]:
     """Unique and shared MiB of each worker after an epoch."""
     job, splits = _vectors(data_mib, workers)
-    rounds = Rounds(job, first_shared(one_hot_embedding(job.spec.num_classes)))
-    rounds.start()
+    rounds = start_afresh(job, splits)
     places = _Places()
     with RayExecutor(BlockCrew(job, splits), needs, limit=workers, watch=places) as executor:
-        while executor.num_ready < workers:
-            executor.wait(0.1)
+        executor.wait_for_workers(workers)
         run_all(executor, [Unit(s, job.steps_per_epoch) for s in rounds.latest.values()])
         found = [memory_of(pid) for pid in places.pids]
     return [m["Private"] for m in found], [m["Shared"] for m in found]

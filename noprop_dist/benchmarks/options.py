@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from noprop_dist.config import flag
 from noprop_dist.errors import UserError
@@ -12,16 +12,19 @@ ScalingPart = Literal["workers", "traffic", "memory", "simulated", "sleepers"]
 
 @dataclass(frozen=True, kw_only=True)
 class _Counts:
+    LEAST: ClassVar[dict[str, int]] = {}  # of a count, where it is not 1
+
     def check(self) -> None:
         """Refuse what cannot be measured.
 
         Raises:
-            UserError: a number below 1, or numbers that do not go together.
+            UserError: a number too small, or numbers that do not go together.
         """
         for f in fields(self):
             value = getattr(self, f.name)
-            if isinstance(value, int) and value < 1:
-                raise UserError(f"{flag(f.name)} must be at least 1, got {value}.")
+            least = self.LEAST.get(f.name, 1)
+            if isinstance(value, int) and value < least:
+                raise UserError(f"{flag(f.name)} must be at least {least}, got {value}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +137,7 @@ class SharingBenchmark(_Counts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChaosBenchmark:
+class ChaosBenchmark(_Counts):
     """A run that is killed at, against the same run left alone.
 
     Attributes:
@@ -151,6 +154,8 @@ class ChaosBenchmark:
         spares: Warm workers per node that stand in for dead ones.
     """
 
+    LEAST: ClassVar[dict[str, int]] = {"seed": 0, "spares": 0}
+
     every: float = 30.0
     faults: tuple[Literal["kill", "stop", "node", "coordinator"], ...] = ("kill",)
     seed: int = 0
@@ -163,14 +168,10 @@ class ChaosBenchmark:
 
     def check(self) -> None:
         """See the base."""
+        super().check()
         if self.every <= 0:
             raise UserError(f"--every must be above 0, got {self.every:g}.")
         if not self.faults:
             raise UserError("--faults needs at least one of kill, stop, node and coordinator.")
-        least = {"seed": 0, "spares": 0}
-        for name in ("seed", "epochs", "num_blocks", "workers", "spares"):
-            value = getattr(self, name)
-            if value < least.get(name, 1):
-                raise UserError(f"{flag(name)} must be at least {least.get(name, 1)}, got {value}.")
         if "node" in self.faults and self.workers < 2:
             raise UserError("--faults node needs --workers of at least 2: one node has to stay.")

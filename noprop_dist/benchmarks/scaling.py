@@ -19,10 +19,8 @@ from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.executor import RayExecutor
 from noprop_dist.engine.executor import run_all
 from noprop_dist.engine.job import Job, Splits
-from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.resume import start_afresh
 from noprop_dist.engine.unit import Unit, UnitResult
-from noprop_dist.maths.embedding import one_hot_embedding
 
 
 def measure_scaling(options: ScalingBenchmark) -> dict[str, Any]:
@@ -134,13 +132,11 @@ def _time_workers(
     job: Job, splits: Splits, needs: WorkerNeeds, workers: int, options: ScalingBenchmark
 ) -> tuple[float, float]:
     """Block-images/s of so many workers, and the share of their time outside units."""
-    rounds = Rounds(job, first_shared(one_hot_embedding(job.spec.num_classes)))
-    rounds.start()
+    rounds = start_afresh(job, splits)
     # More workers than blocks train a block twice, from the same snapshot.
     blocks = [rounds.latest[1 + i % len(rounds.blocks)] for i in range(workers)]
     with RayExecutor(BlockCrew(job, splits), needs, limit=workers) as executor:
-        while executor.num_ready < workers:
-            executor.wait(0.1)
+        executor.wait_for_workers(workers)
         run_all(executor, [Unit(snapshot, 2) for snapshot in blocks])
         start = time.perf_counter()
         inside = 0.0

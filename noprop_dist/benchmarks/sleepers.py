@@ -69,8 +69,7 @@ def measure_sleepers(options: ScalingBenchmark) -> dict[str, Any]:
         if count_slots(NEEDS) < workers:
             raise UserError(f"--sleepers must be at most {count_slots(NEEDS)} here, got {workers}.")
         with RayExecutor(SleeperCrew(length), NEEDS, limit=workers, own=True) as executor:
-            while executor.num_ready < workers:
-                executor.wait(0.1)
+            executor.wait_for_workers(workers)
             busy = run_metered(executor, workers, workers, options.seconds)
     return {"workers": workers, "unit_seconds": length, **asdict(busy)}
 

@@ -18,10 +18,8 @@ from noprop_dist.engine.coordinator import Coordinator, Record
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit
 from noprop_dist.engine.executor import Work
 from noprop_dist.engine.job import Job, Splits
-from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.resume import start_afresh
 from noprop_dist.engine.unit import Unit, UnitResult
-from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.progress import Progress
 from noprop_dist.record.store import Store
@@ -114,8 +112,7 @@ def measure_traffic(options: ScalingBenchmark) -> dict[str, Any]:
         spec=replace(job.spec, num_blocks=blocks),
     )
     splits = replace(splits, val=splits.train)
-    rounds = Rounds(job, first_shared(one_hot_embedding(job.spec.num_classes)))
-    rounds.start()
+    rounds = start_afresh(job, splits)
     with (
         connected(replace(job.config, workers=options.workers, no_cuda=True), splits.nbytes),
         tempfile.TemporaryDirectory(prefix="noprop-benchmark-") as folder,

@@ -22,6 +22,7 @@ from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 
 NETWORKS = 2  # assembled networks kept in the object store
+LOST = (ObjectLostError, GetTimeoutError)  # what the store no longer has, or does not find
 FETCH_S = 30.0  # for an object that is somewhere in the cluster
 
 
@@ -118,6 +119,6 @@ def _put(value: Any) -> Any:
 def _is_there(ref: Any) -> bool:
     try:
         ray.get(ref, timeout=FETCH_S)
-    except (ObjectLostError, GetTimeoutError):
+    except LOST:
         return False
     return True

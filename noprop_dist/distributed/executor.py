@@ -5,11 +5,11 @@ from collections import deque
 from typing import Any, Self
 
 import ray
-from ray.exceptions import GetTimeoutError, ObjectLostError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.distributed.crew import FETCH_S, Crew
-from noprop_dist.distributed.look import HELD_BLOCKS, BlockMissingError, Look, Place
+from noprop_dist.distributed.crew import FETCH_S, LOST, Crew
+from noprop_dist.distributed.look import BlockMissingError, Look, Place, hold
 from noprop_dist.distributed.roster import Member, Roster, Task
 from noprop_dist.distributed.watch import Watch
 from noprop_dist.engine.executor import Done, Work, WorkFailedError
@@ -73,10 +73,10 @@ class RayExecutor:
         """Workers that have started, spares not counted."""
         return len(self._roster.ready(spare=False))
 
-    @property
-    def num_spare(self) -> int:
-        """Spares that have started."""
-        return len(self._roster.ready(spare=True))
+    def wait_for_workers(self, count: int) -> None:
+        """Return once so many have started; nothing must have been submitted."""
+        while self.num_ready < count:
+            self.wait(0.1)
 
     def submit(self, work: Work) -> None:
         """See ``Executor``."""
@@ -130,7 +130,7 @@ class RayExecutor:
             return None
         try:
             answer = ray.get(call, timeout=FETCH_S)
-        except (RayTaskError, ObjectLostError, GetTimeoutError) as error:
+        except (RayTaskError, *LOST) as error:
             return self._take_error(member, call, error)
         except RayError as error:  # of many kinds: killed, out of memory, its node is gone, ...
             self._bury(member, str(error))
@@ -164,7 +164,7 @@ class RayExecutor:
             self._watch.progress(result.progress, member.name, member.place.host)
             snapshot = result.snapshot
             self._watch.unit_done(snapshot.t)
-            member.hold(snapshot.t, snapshot.step, HELD_BLOCKS * self._lanes)
+            hold(member.held, snapshot.t, snapshot.step, self._lanes)
             num_steps = max(1, snapshot.step - task.work.snapshot.step)
             self._step_s = max(self._step_s or 0.0, result.seconds / num_steps)
         return Done(task.work, result, worker=member.name)
@@ -172,7 +172,7 @@ class RayExecutor:
     def _take_error(self, member: Member, call: Any, error: Exception) -> Done | None:
         cause = error.cause if isinstance(error, RayTaskError) else error
         reason = f"{type(cause).__name__}: {cause}"
-        if isinstance(cause, ObjectLostError | GetTimeoutError):
+        if isinstance(cause, LOST):
             self._crew.mend()
             if call is member.look:
                 member.look = None
@@ -190,7 +190,7 @@ class RayExecutor:
             return None
         task.errors += 1
         self._again(task, f"it failed {task.errors} times in a row, the last time with {reason}")
-        if not isinstance(cause, ObjectLostError | GetTimeoutError):
+        if not isinstance(cause, LOST):
             # It may be the worker: a broken device fails every block. The next try is another's.
             self._bury(member, reason)
         return None
@@ -209,13 +209,12 @@ class RayExecutor:
         self._roster.members.remove(member)
         ray.kill(member.actor)  # one that cannot be reached may be alive
         now = time.monotonic()
-        units = [t for t in member.tasks.values() if isinstance(t.work, Unit)]
-        self._watch.worker_lost(
-            member.name,
-            [t.work.snapshot.t for t in units if isinstance(t.work, Unit)],
-            reason.split("\n")[0],
-            sum(now - task.began_at for task in units),
-        )
+        lost = {
+            task.work.snapshot.t: now - task.began_at
+            for task in member.tasks.values()
+            if isinstance(task.work, Unit)
+        }
+        self._watch.worker_lost(member.name, list(lost), reason.split("\n")[0], sum(lost.values()))
         if member.place is None:
             self._roster.start_failed()
             if self._roster.failed_starts >= TRIES and not self._roster.capacity:
@@ -229,14 +228,16 @@ class RayExecutor:
         self._tended_at = min(self._tended_at, now - TEND_S)  # at once: starting takes seconds
 
     def _dispatch(self) -> None:
+        free = self._roster.capacity - sum(len(m.tasks) for m in self._roster.members)
         for task in list(self._queue):
-            if sum(len(m.tasks) for m in self._roster.members) >= self._roster.capacity:
+            if free <= 0:
                 return
             work = task.work
             member = self._roster.choose(work)
             if member is None:
                 continue
             self._queue.remove(task)
+            free -= 1
             held = isinstance(work, Unit) and (
                 member.held.pop(work.snapshot.t, None) == work.snapshot.step
             )

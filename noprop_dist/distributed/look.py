@@ -1,12 +1,28 @@
 """What a worker says of itself; without PyTorch, for workers that do without it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from noprop_dist.engine.unit import UnitProgress
 
+Held = TypeVar("Held")
+
 HELD_BLOCKS = 2  # snapshots kept per unit at once, so that a block that stays is not sent again
+
+
+def hold(held: "dict[int, Held]", t: int, what: "Held", lanes: int) -> None:
+    """A worker has block t now, and forgets the oldest of too many; the executor knows it thus too.
+
+    Args:
+        held: by t, oldest first.
+        t: the block; not among them.
+        what: is kept of it.
+        lanes: units that the worker runs at once.
+    """
+    held[t] = what
+    while len(held) > HELD_BLOCKS * lanes:
+        del held[next(iter(held))]
 
 
 @dataclass(frozen=True)

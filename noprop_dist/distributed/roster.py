@@ -80,12 +80,6 @@ class Member:
         """Whether it has an evaluation to do, whose batches take longer than steps."""
         return any(isinstance(task.work, EvalUnit) for task in self.tasks.values())
 
-    def hold(self, t: int, step: int, most: int) -> None:
-        """It has this snapshot now, and forgets the oldest beyond so many."""
-        self.held[t] = step
-        while len(self.held) > most:
-            del self.held[next(iter(self.held))]
-
 
 class Roster:
     """Regular workers take the devices of the cluster. Spares take nothing and wait.
@@ -166,7 +160,6 @@ class Roster:
         None where nobody is free, or where the block waits for its own worker.
         """
         at_work = Counter(m.place.node_id for m in self.members if m.tasks and m.place)
-
         waiting = {m.place.node_id for m in self.ready(spare=False) if m.place and not m.tasks}
 
         def is_free(member: Member) -> bool:

@@ -4,7 +4,6 @@ import os
 import platform
 import threading
 import warnings
-from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +12,7 @@ import ray
 import torch
 
 from noprop_dist import faults
-from noprop_dist.distributed.look import HELD_BLOCKS, BlockMissingError, Look, Place
+from noprop_dist.distributed.look import BlockMissingError, Look, Place, hold
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
 from noprop_dist.engine.executor import WorkFailedError, explain
 from noprop_dist.engine.job import Job, Splits
@@ -48,7 +47,7 @@ class BlockWorker:
             ) from error
         if self._device.type == "cuda":
             torch.backends.cudnn.deterministic = True  # one seed, one model
-        self._held: OrderedDict[int, Snapshot] = OrderedDict()
+        self._held: dict[int, Snapshot] = {}
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._steps = 0
@@ -99,9 +98,7 @@ class BlockWorker:
         except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
             raise WorkFailedError(explain(error)) from None
         with self._lock:
-            self._held[wanted.t] = result.snapshot
-            while len(self._held) > HELD_BLOCKS * self._job.config.blocks_per_worker:
-                self._held.popitem(last=False)
+            hold(self._held, wanted.t, result.snapshot, self._job.config.blocks_per_worker)
         return result
 
     @ray.method

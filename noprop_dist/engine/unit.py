@@ -185,8 +185,10 @@ class LiveBlock:
             }
             for m in MOMENTS
         }
-        self.trained = [k for k, p in self.params.items() if p.requires_grad]
-        self.steps = [torch.tensor(float(snapshot.step), device=self.device) for _ in self.trained]
+        trained = [k for k, p in self.params.items() if p.requires_grad]
+        self.trained = [self.params[k] for k in trained]
+        self.exp_avgs, self.exp_avg_sqs = ([self.moments[m][k] for k in trained] for m in MOMENTS)
+        self.steps = [torch.tensor(float(snapshot.step), device=self.device) for _ in trained]
 
     def _update(self, lr: float) -> None:
         """AdamW on every trained parameter.
@@ -194,16 +196,14 @@ class LiveBlock:
         As a function on our own moments: constructing ``torch.optim.AdamW`` imports PyTorch's
         compiler, a second and a half and 150 MB of every worker.
         """
-        params = [self.params[k] for k in self.trained]
-        grads = [p.grad for p in params if p.grad is not None]
-        first, second = ([self.moments[m][k] for k in self.trained] for m in MOMENTS)
-        assert len(grads) == len(params)
+        grads = [p.grad for p in self.trained if p.grad is not None]
+        assert len(grads) == len(self.trained)
         with torch.no_grad():
             adamw(
-                params,
+                self.trained,
                 grads,
-                exp_avgs=first,
-                exp_avg_sqs=second,
+                exp_avgs=self.exp_avgs,
+                exp_avg_sqs=self.exp_avg_sqs,
                 max_exp_avg_sqs=[],
                 state_steps=self.steps,
                 fused=True,

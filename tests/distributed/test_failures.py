@@ -24,12 +24,9 @@ from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.executor import RayExecutor
 from noprop_dist.engine.executor import Done, run_all
-from noprop_dist.engine.job import Job, Splits, make_job
-from noprop_dist.engine.resume import start_afresh
-from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.unit import Unit, UnitResult, run_unit
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from runs import events, local_model, result_of, same, small, steps_trained, wait_until
+from runs import events, local_model, prepared, result_of, same, small, steps_trained, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(120)]
 
@@ -147,14 +144,6 @@ def test_full_disk_ends_the_run_in_one_sentence(
     assert "free some space" in said[-1]
 
 
-def prepare(folder: Path) -> tuple[Job, Splits, Rounds]:
-    options = on_ray(folder)
-    made, splits = make_job(
-        options, load_dataset("digits", max_train_images=400), torch.device("cpu")
-    )
-    return made, splits, start_afresh(made, splits)
-
-
 @ray.remote(num_cpus=0)
 class Owner:
     """What it puts into the store is lost when it dies."""
@@ -166,7 +155,7 @@ class Owner:
 def test_data_that_the_store_has_lost_is_put_again(
     cluster: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, splits, rounds = prepare(tmp_path)
+    made, splits, rounds = prepared()
     with connected(made.config, 0) as needs:
         owner: Any = Owner.remote()
         with monkeypatch.context() as lost:
@@ -182,7 +171,7 @@ def test_data_that_the_store_has_lost_is_put_again(
 
 def test_snapshot_lost_with_its_node_is_trained_again(cluster: Cluster, tmp_path: Path) -> None:
     """The unit has ended, its result lies in the store of a node, and the node dies."""
-    made, splits, rounds = prepare(tmp_path)
+    made, splits, rounds = prepared()
     node = cluster.add_node(num_cpus=1, resources={"doomed": 1})
     try:
         with (
@@ -191,8 +180,7 @@ def test_snapshot_lost_with_its_node_is_trained_again(cluster: Cluster, tmp_path
                 BlockCrew(made, splits), WorkerNeeds(resources={"doomed": 1}), limit=1
             ) as executor,
         ):
-            while executor.num_ready < 1:
-                executor.wait(0.1)
+            executor.wait_for_workers(1)
             executor.submit(Unit(rounds.latest[1], 2))
             time.sleep(2)
             cluster.remove_node(node, allow_graceful=False)

@@ -5,26 +5,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from noprop_dist import TrainConfig
-from noprop_dist.data import load_dataset
 from noprop_dist.distributed.cluster import WorkerNeeds, slots_of
 from noprop_dist.distributed.look import BlockMissingError
 from noprop_dist.distributed.worker import BlockWorker
 from noprop_dist.engine.evaluate import eval_units, run_eval
 from noprop_dist.engine.executor import WorkFailedError
-from noprop_dist.engine.job import Job, Splits, make_job
-from noprop_dist.engine.resume import start_afresh
+from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.unit import Unit, run_unit
+from runs import prepared
 
 CPU = torch.device("cpu")
 
 
 def prepare(**changes: object) -> tuple[Job, Splits, Rounds]:
-    values = {"num_blocks": 3, "batch_size": 32, "epochs": 2, "no_cuda": True}
-    config = TrainConfig(**(values | changes))  # type: ignore[arg-type]
-    job, splits = make_job(config, load_dataset("digits", max_train_images=200), CPU)
-    return job, splits, start_afresh(job, splits)
+    return prepared(**({"max_train_images": 200, "epochs": 2} | changes))
 
 
 def test_worker_goes_on_with_the_block_it_has() -> None:

@@ -5,25 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from noprop_dist import TrainConfig
-from noprop_dist.data import load_dataset
-from noprop_dist.engine.job import Job, Splits, make_job
-from noprop_dist.engine.resume import start_afresh
+from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.unit import run_unit
 from noprop_dist.record.checkpoint import load_checkpoint, save_checkpoint
 from noprop_dist.record.store import Store
+from runs import prepared
 
 CPU = torch.device("cpu")
 
 
 def prepare(**changes: object) -> tuple[Job, Splits, Rounds]:
-    values = {"max_train_images": 110, "num_blocks": 3, "batch_size": 32, "epochs": 3}
-    config = TrainConfig(**(values | {"no_cuda": True} | changes))  # type: ignore[arg-type]
-    dataset = load_dataset("digits", max_train_images=110)
-    job, splits = make_job(config, dataset, CPU)
+    job, splits, rounds = prepared(**({"max_train_images": 110} | changes))
     assert job.steps_per_epoch == 3
-    return job, splits, start_afresh(job, splits)
+    return job, splits, rounds
 
 
 def advance(rounds: Rounds, splits: Splits, t: int, max_steps: int | None = None) -> int | None:
