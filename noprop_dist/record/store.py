@@ -3,11 +3,12 @@
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
+from weakref import finalize
 
 from noprop_dist.errors import UserError
 from noprop_dist.record.lock import DEFAULT_TIMES, LockTimes, RemoteLock, Tell, lock_folder, upload
@@ -35,6 +36,8 @@ class Store:
         self._appending = Lock()  # checkpoints are written by a thread of their own
         self._remote: FileSystem | None = None
         self._appended: dict[str, bytes] = {}
+        # Kept open, and closed with this object: a run may log thousands of lines a second.
+        self._logs: dict[str, tuple[int, Callable[[], object]]] = {}
         self._unsaved: set[str] = set()
         self._rewritten_at = 0.0
         self._held: RemoteLock | None = None
@@ -101,15 +104,18 @@ class Store:
             if time.monotonic() - self._rewritten_at > REWRITE_EVERY_S:
                 self._save_appended()
             return
-        with self._explained():
-            target = self._base / path
-            _make_folder(target.parent)
-            with target.open("a+b") as out:
-                if out.tell():
-                    out.seek(-1, os.SEEK_END)
-                    if out.read(1) != b"\n":  # a process died while it wrote this line
-                        out.write(b"\n")
-                out.write(data)
+        with self._explained(), self._appending:
+            if path not in self._logs:
+                descriptor = _open_log(self._base / path)
+                self._logs[path] = descriptor, finalize(self, os.close, descriptor)
+            descriptor, close = self._logs[path]
+            try:
+                while data:
+                    data = data[os.write(descriptor, data) :]
+            except OSError:  # the next line looks again at where this one ended
+                del self._logs[path]
+                close()
+                raise
 
     def _save_appended(self) -> None:
         assert self._remote is not None
@@ -251,6 +257,16 @@ class Store:
                 f"{self.root} cannot be reached ({error}): check the URI, the network and the "
                 "credentials."
             ) from error
+
+
+def _open_log(target: Path) -> int:
+    """A descriptor to append lines with; a line that a dead process left torn is ended."""
+    _make_folder(target.parent)
+    descriptor = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        os.write(descriptor, b"\n")
+    return descriptor
 
 
 def _make_folder(folder: Path) -> None:
