@@ -15,7 +15,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from noprop_dist.errors import UserError
 
 
-def _option(default: Any, group: str, text: str) -> Any:
+def option(default: Any, group: str, text: str) -> Any:
+    """A field of options: its default, its group in ``--help`` and its line there."""
     return field(default=default, metadata={"group": group, "help": text})
 
 
@@ -27,109 +28,112 @@ class TrainConfig:
         UserError: a value is out of range or two options contradict each other.
     """
 
-    dataset: str = _option(
+    dataset: str = option(
         "digits",
         "data",
         "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, or the path of a folder of "
         "class folders or of Parquet files",
     )
-    data_dir: str | None = _option(None, "data", "where named data sets are kept or downloaded to")
-    image_size: int | None = _option(None, "data", "resize images to this height and width")
-    skip_bad_images: bool = _option(
+    data_dir: str | None = option(None, "data", "where named data sets are kept or downloaded to")
+    image_size: int | None = option(None, "data", "resize images to this height and width")
+    skip_bad_images: bool = option(
         False, "data", "go on past images that do not decode, and count them"
     )
-    max_train_images: int | None = _option(
+    max_train_images: int | None = option(
         None, "data", "train on about N images, the same share of every class"
     )
-    val_fraction: float = _option(0.1, "data", "share of the training set held out for validation")
-    augmentation: Literal["none", "standard"] = _option(
+    val_fraction: float = option(0.1, "data", "share of the training set held out for validation")
+    augmentation: Literal["none", "standard"] = option(
         "none", "data", "standard: random crop with padding 4, and flips for colour photographs"
     )
 
-    embedding_type: Literal["one-hot", "learned", "prototype"] = _option(
+    embedding_type: Literal["one-hot", "learned", "prototype"] = option(
         "one-hot", "model", "class embeddings: fixed one-hot, learned, or prototype images"
     )
-    embedding_dim: int | None = _option(
+    embedding_dim: int | None = option(
         None, "model", "D; default: classes for one-hot, 64 for learned, pixels for prototype"
     )
-    num_blocks: int = _option(10, "model", "T, the number of blocks")
-    block: Literal["auto", "conv", "mlp", "resnet18"] = _option(
+    num_blocks: int = option(10, "model", "T, the number of blocks")
+    block: Literal["auto", "conv", "mlp", "resnet18"] = option(
         "auto", "model", "block architecture; auto: conv (Fig. 6) for images, mlp for vectors"
     )
-    schedule: Literal["cosine", "linear"] = _option("cosine", "model", "noise schedule")
-    alpha_bar_min: float = _option(1e-4, "model", "alpha_bar[0], the share of label in z_0")
-    alpha_bar_max: float = _option(0.99, "model", "alpha_bar[T], the share of label in z_T")
-    readout: Literal["softmax", "radial"] = _option("softmax", "model", "readout of z_T")
+    dropout: float = option(
+        0.2, "model", "dropout of the conv and the mlp block, to the nearest 1/256"
+    )
+    schedule: Literal["cosine", "linear"] = option("cosine", "model", "noise schedule")
+    alpha_bar_min: float = option(1e-4, "model", "alpha_bar[0], the share of label in z_0")
+    alpha_bar_max: float = option(0.99, "model", "alpha_bar[T], the share of label in z_T")
+    readout: Literal["softmax", "radial"] = option("softmax", "model", "readout of z_T")
 
-    epochs: int = _option(25, "optimisation", "epochs of every block")
-    batch_size: int = _option(128, "optimisation", "images per step")
-    lr: float = _option(1e-3, "optimisation", "peak learning rate of AdamW")
-    weight_decay: float = _option(1e-3, "optimisation", "weight decay of AdamW")
-    eta: float = _option(0.1, "optimisation", "weight of the denoising term in the loss (eq. 8)")
-    warmup_epochs: float = _option(0.5, "optimisation", "linear warm-up, in epochs")
-    lr_schedule: Literal["constant", "cosine", "plateau"] = _option(
+    epochs: int = option(25, "optimisation", "epochs of every block")
+    batch_size: int = option(128, "optimisation", "images per step")
+    lr: float = option(1e-3, "optimisation", "peak learning rate of AdamW")
+    weight_decay: float = option(1e-3, "optimisation", "weight decay of AdamW")
+    eta: float = option(0.1, "optimisation", "weight of the denoising term in the loss (eq. 8)")
+    warmup_epochs: float = option(0.5, "optimisation", "linear warm-up, in epochs")
+    lr_schedule: Literal["constant", "cosine", "plateau"] = option(
         "cosine", "optimisation", "learning rate after the warm-up"
     )
-    lr_scheduler_patience: int = _option(
+    lr_scheduler_patience: int = option(
         5, "optimisation", "plateau: epochs without a better validation accuracy before lr halves"
     )
-    grad_clip: float | None = _option(
+    grad_clip: float | None = option(
         None, "optimisation", "clip a block's gradient norm at this times its loss weight"
     )
-    ema_decay: float | None = _option(
+    ema_decay: float | None = option(
         None, "optimisation", "evaluate an exponential average of the weights with this decay"
     )
-    freeze_after: int | None = _option(
+    freeze_after: int | None = option(
         None, "optimisation", "rounds after which learned embeddings stay fixed; default: never"
     )
-    early_stopping_patience: int | None = _option(
+    early_stopping_patience: int | None = option(
         None, "optimisation", "stop after this many epochs without a better validation accuracy"
     )
 
-    name: str | None = _option(
+    name: str | None = option(
         None, "run", "name of the run; default: data set, embedding and a hash of the options"
     )
-    checkpoint_dir: str | None = _option(
+    checkpoint_dir: str | None = option(
         None, "run", "run folder or URI; default: checkpoints_run/<name>"
     )
-    checkpoint: str | None = _option(None, "run", "run folder or checkpoint to go on from")
-    save_every: int = _option(1, "run", "epochs between checkpoints")
-    keep_checkpoints: int = _option(2, "run", "newest checkpoints to keep besides the best")
-    history: str | None = _option(None, "run", "also write the training history to this file")
-    seed: int = _option(0, "run", "seed of every random number")
-    dry_run: bool = _option(
+    checkpoint: str | None = option(None, "run", "run folder or checkpoint to go on from")
+    save_every: int = option(1, "run", "epochs between checkpoints")
+    keep_checkpoints: int = option(2, "run", "newest checkpoints to keep besides the best")
+    history: str | None = option(None, "run", "also write the training history to this file")
+    seed: int = option(0, "run", "seed of every random number")
+    dry_run: bool = option(
         False, "run", "check everything, train two steps a block, estimate the time, leave nothing"
     )
-    no_plots: bool = _option(False, "run", "draw no pictures at the end")
-    quiet: bool = _option(False, "run", "print nothing but the result")
+    no_plots: bool = option(False, "run", "draw no pictures at the end")
+    quiet: bool = option(False, "run", "print nothing but the result")
 
-    device: str = _option("auto", "machine", "auto, cpu, cuda or cuda:N")
-    no_cuda: bool = _option(False, "machine", "never use a GPU")
-    precision: Literal["auto", "fp32", "bf16"] = _option(
+    device: str = option("auto", "machine", "auto, cpu, cuda or cuda:N")
+    no_cuda: bool = option(False, "machine", "never use a GPU")
+    precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "machine", "auto: bf16 autocast where the device computes in it"
     )
-    executor: Literal["ray", "local"] = _option(
+    executor: Literal["ray", "local"] = option(
         "ray",
         "machine",
         "where units run: on the Ray cluster of RAY_ADDRESS, else on a private one that ends with "
         "the run; or in this process",
     )
-    workers: int | None = _option(
+    workers: int | None = option(
         None, "machine", "default: one per GPU, else one per core; on a cluster as many as it holds"
     )
-    cpus_per_worker: int = _option(1, "machine", "threads of a unit; they change the bits")
-    gpus_per_worker: float | None = _option(
+    cpus_per_worker: int = option(1, "machine", "threads of a unit; they change the bits")
+    gpus_per_worker: float | None = option(
         None,
         "machine",
         "ray: GPUs of a worker; a fraction lets workers share one; default: 1 where there are any",
     )
-    blocks_per_worker: int = _option(
+    blocks_per_worker: int = option(
         1, "machine", "ray: blocks that a worker trains at once, where one does not fill its GPU"
     )
-    resources: str | None = _option(
+    resources: str | None = option(
         None, "machine", "ray: custom resources of a worker, for labelled nodes: name=amount,..."
     )
-    spares: int | None = _option(
+    spares: int | None = option(
         None,
         "machine",
         "ray, without GPUs: warm workers per node that stand in for dead ones; default: 1 on a "
@@ -169,8 +173,9 @@ class TrainConfig:
                 raise UserError(f"{flag(name)} must be a positive finite number, got {value}.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise UserError(f"--ema-decay must lie between 0 and 1, got {self.ema_decay}.")
-        if not 0 <= self.val_fraction < 1:
-            raise UserError(f"--val-fraction must be in [0, 1), got {self.val_fraction}.")
+        for name in ("val_fraction", "dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{flag(name)} must be in [0, 1), got {getattr(self, name)}.")
         if not 0 < self.alpha_bar_min < self.alpha_bar_max < 1:
             raise UserError(
                 "--alpha-bar-min and --alpha-bar-max must satisfy 0 < min < max < 1, got "

@@ -9,10 +9,15 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
 from noprop_dist.config import TrainConfig, check_types
 from noprop_dist.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Extra = TypeVar("Extra", bound="DataclassInstance")
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,36 @@ class TrainCommand:
     as_json: bool
 
 
+@dataclass(frozen=True)
+class _Nothing:
+    """``noprop train`` has no options but the run's."""
+
+
 def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainCommand:
     """Defaults, then the YAML file of ``--config``, then flags.
+
+    Raises:
+        UserError: flags that do not parse, a value out of range, or a YAML file of no use.
+        SystemExit: ``--help`` (code 0).
+    """
+    description = "Train a NoProp network: T blocks, each learning on its own (arXiv:2503.24322)."
+    config, _, as_json = parse_with(argv, prog, description, _Nothing)
+    return TrainCommand(config, as_json)
+
+
+def parse_with(
+    argv: Sequence[str], prog: str, description: str, extra: type[Extra]
+) -> tuple[TrainConfig, Extra, bool]:
+    """The options of a run and, of another dataclass, those of a command around it.
+
+    Args:
+        argv: the arguments.
+        prog: what the command is called.
+        description: of the command, for ``--help``.
+        extra: a dataclass whose fields are made by ``config.option``.
+
+    Returns:
+        The run's options, the command's own, and whether the result is wanted as JSON.
 
     Raises:
         UserError: flags that do not parse, a value out of range, or a YAML file of no use.
@@ -40,11 +73,10 @@ def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainComma
     try:
         with redirect_stderr(errors):
             parsed: Any = tyro.cli(
-                _grouped_options(values),
+                _grouped_options(values, extra),
                 config=(tyro.conf.OmitArgPrefixes,),
                 prog=prog,
-                description="Train a NoProp network: T blocks, each learning on its own "
-                "(arXiv:2503.24322).",
+                description=description,
                 args=args,
             )
     except SystemExit as left:
@@ -56,7 +88,8 @@ def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainComma
         flat |= asdict(getattr(parsed, group.name))
     as_json = flat.pop("json")
     del flat["config"]  # in the list for --help alone; it was read first
-    return TrainCommand(TrainConfig(**flat), as_json)
+    own = {f.name: flat.pop(f.name) for f in fields(extra)}
+    return TrainConfig(**flat), extra(**own), as_json
 
 
 def _sentence(box: str, prog: str) -> str:
@@ -75,16 +108,16 @@ def _sentence(box: str, prog: str) -> str:
     return f"{text.rstrip('.')}; {hint}{prog} --help lists the options."
 
 
-def _grouped_options(values: dict[str, Any]) -> type[Any]:
-    """TrainConfig's fields as one dataclass per group, which is how the parser shows groups."""
-    hints = get_type_hints(TrainConfig)
+def _grouped_options(values: dict[str, Any], extra: type[Any]) -> type[Any]:
+    """All fields as one dataclass per group, which is how the parser shows groups."""
+    hints = get_type_hints(extra) | get_type_hints(TrainConfig)
     groups: dict[str, list[tuple[str, Any, Any]]] = {"output": []}
     for name, hint, default, text in (
         ("config", str | None, None, "YAML file of options by name; flags lie over it"),
         ("json", bool, False, "print the result as one JSON object on the last line"),
     ):
         groups["output"].append((name, _option_type(hint, text, default), field(default=default)))
-    for f in fields(TrainConfig):
+    for f in (*fields(extra), *fields(TrainConfig)):
         default = values.get(f.name, f.default)
         hint = _option_type(hints[f.name], f.metadata["help"], default)
         groups.setdefault(f.metadata["group"], []).append((f.name, hint, field(default=default)))

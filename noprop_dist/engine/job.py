@@ -152,6 +152,7 @@ def _make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) ->
         alpha_bar_min=config.alpha_bar_min,
         alpha_bar_max=config.alpha_bar_max,
         readout=config.readout,
+        dropout=config.dropout,
     )
 
 

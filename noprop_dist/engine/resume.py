@@ -1,6 +1,6 @@
 """Where a run begins: afresh, or at the newest good checkpoint of the same run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -101,10 +101,12 @@ def check_same_options(
         UserError: names the fields that differ, ends with ``ending``.
     """
     mine = config.to_dict()
+    # A run of a version that lacked an option did what its default does.
+    theirs = {f.name: f.default for f in fields(TrainConfig)} | other
     differing = [
-        f"{flag(k)} {other.get(k)} there, {mine[k]} now"
+        f"{flag(k)} {theirs[k]} there, {mine[k]} now"
         for k in mine
-        if k not in FREE_FIELDS and mine[k] != other.get(k)
+        if k not in FREE_FIELDS and mine[k] != theirs[k]
     ]
     if differing:
         raise UserError(

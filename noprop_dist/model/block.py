@@ -21,15 +21,16 @@ class ConvPath(nn.Module):
 
     Args:
         shape: (C, H, W) of the input; H and W at least 4.
+        dropout: probability.
     """
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
+    def __init__(self, shape: tuple[int, int, int], dropout: float) -> None:
         super().__init__()
         channels, height, width = shape
         self.conv1 = nn.Conv2d(channels, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
         self.conv3 = nn.Conv2d(64, 128, 3, padding=1)
-        self.drop = KeyedDropout(DROPOUT)
+        self.drop = KeyedDropout(dropout)
         self.linear = nn.Linear(128 * (height // 4) * (width // 4), WIDTH)
         self.norm = nn.BatchNorm1d(WIDTH)
 
@@ -49,13 +50,14 @@ class VectorPath(nn.Module):
 
     Args:
         num_features: F.
+        dropout: probability.
     """
 
-    def __init__(self, num_features: int) -> None:
+    def __init__(self, num_features: int, dropout: float) -> None:
         super().__init__()
         self.linear1 = nn.Linear(num_features, WIDTH)
         self.norm1 = nn.BatchNorm1d(WIDTH)
-        self.drop = KeyedDropout(DROPOUT)
+        self.drop = KeyedDropout(dropout)
         self.linear2 = nn.Linear(WIDTH, WIDTH)
         self.norm2 = nn.BatchNorm1d(WIDTH)
 
@@ -180,16 +182,16 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _vector_path(shape: tuple[int, ...]) -> nn.Module:
+def _vector_path(shape: tuple[int, ...], dropout: float) -> nn.Module:
     if len(shape) != 1:
         raise ValueError(f"the mlp block needs vectors as (F,), got {shape}")
-    return VectorPath(shape[0])
+    return VectorPath(shape[0], dropout)
 
 
-PATHS: dict[str, Callable[[tuple[int, ...]], nn.Module]] = {
-    "conv": lambda shape: ConvPath(_image_shape(shape)),
+PATHS: dict[str, Callable[[tuple[int, ...], float], nn.Module]] = {
+    "conv": lambda shape, dropout: ConvPath(_image_shape(shape), dropout),
     "mlp": _vector_path,
-    "resnet18": lambda shape: ResNetPath(_image_shape(shape)),
+    "resnet18": lambda shape, _: ResNetPath(_image_shape(shape)),
 }
 
 
@@ -200,6 +202,7 @@ def make_block(
     num_classes: int,
     embed_dim: int,
     label_is_sample: bool,
+    dropout: float = DROPOUT,
 ) -> Block:
     """A block with uninitialised parameters on the meta device; see ``init_block``.
 
@@ -210,6 +213,7 @@ def make_block(
         embed_dim: D.
         label_is_sample: z has the sample's shape and goes through the same kind of path as x
             (prototype embeddings).
+        dropout: probability, in the paths of "conv" and "mlp"; "resnet18" has none.
 
     Raises:
         ValueError: unknown name, or a shape that the block cannot take.
@@ -217,8 +221,8 @@ def make_block(
     if name not in PATHS:
         raise ValueError(f"unknown block {name!r}; known are {', '.join(PATHS)}")
     with torch.device("meta"):
-        image_path = PATHS[name](sample_shape)
-        label_path = PATHS[name](sample_shape) if label_is_sample else LabelPath(embed_dim)
+        image_path = PATHS[name](sample_shape, dropout)
+        label_path = PATHS[name](sample_shape, dropout) if label_is_sample else LabelPath(embed_dim)
         label_shape = sample_shape if label_is_sample and len(sample_shape) == 3 else None
         return Block(image_path, label_path, num_classes, label_shape)
 

@@ -18,7 +18,7 @@ class KeyedDropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.threshold = round(p * _LEVELS)
+        self.threshold = min(round(p * _LEVELS), _LEVELS - 1)
         self.scale = _LEVELS / (_LEVELS - self.threshold)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from noprop_dist.maths.schedule import Schedule, make_schedule
-from noprop_dist.model.block import Block, make_block
+from noprop_dist.model.block import DROPOUT, Block, make_block
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class ModelSpec:
         alpha_bar_min: alpha_bar[0].
         alpha_bar_max: alpha_bar[T].
         readout: "softmax" or "radial".
+        dropout: probability, while training.
     """
 
     block: str
@@ -34,6 +35,7 @@ class ModelSpec:
     alpha_bar_min: float
     alpha_bar_max: float
     readout: str
+    dropout: float = DROPOUT
 
     def make_schedule(self) -> Schedule:
         """The noise schedule of this network."""
@@ -49,6 +51,7 @@ class ModelSpec:
             num_classes=self.num_classes,
             embed_dim=self.embed_dim,
             label_is_sample=self.embedding_type == "prototype",
+            dropout=self.dropout,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -125,6 +125,7 @@ def test_dry_run_leaves_nothing(
         ("--freeze-after 3", "--freeze-after has no meaning"),
         ("--val-fraction 0 --early-stopping-patience 3", "needs a validation split"),
         ("--val-fraction 1", "--val-fraction must be"),
+        ("--dropout 1", "--dropout must be in [0, 1), got 1.0"),
         ("--warmup-epochs 40", "--warmup-epochs 40.0 is longer"),
         ("--block mlp", "--block mlp cannot take images"),
         ("--checkpoint nowhere", "--checkpoint nowhere holds no checkpoint"),

@@ -46,6 +46,23 @@ def test_image_path_is_that_of_figure_6() -> None:
     torch.testing.assert_close(path(x), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("name", ["conv", "mlp"])
+def test_dropout_is_the_block_s_to_choose(name: str) -> None:
+    shape = (1, 8, 8) if name == "conv" else (20,)
+    x, share = torch.randn(64, *shape), {}
+    for p in (0.0, 0.5):
+        made = make_block(
+            name, sample_shape=shape, num_classes=10, embed_dim=10, label_is_sample=False, dropout=p
+        )
+        path = init_block(made, torch.Generator().manual_seed(0)).image_path
+        seen: list[torch.Tensor] = []
+        path.drop.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out == 0))
+        path(x, torch.Generator().manual_seed(0))
+        share[p] = seen[0].float().mean().item()
+    # Of what ReLU has left, half; with no dropout ReLU's zeros alone.
+    assert 1 - share[0.5] == pytest.approx((1 - share[0.0]) / 2, abs=0.03)
+
+
 def test_initialisation_depends_on_its_generator_alone() -> None:
     torch.manual_seed(1)
     first = block("conv", (1, 8, 8)).state_dict()
