@@ -28,12 +28,14 @@ class RaySite:
         device: of the workers.
         precision: that they compute in.
         private: whether it ends with the run.
+        splits_ref: where the object store has the run's data already, or None.
     """
 
     needs: WorkerNeeds
     device: torch.device
     precision: str
     private: bool
+    splits_ref: Any = None
 
     def executor(
         self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
@@ -54,7 +56,7 @@ class RaySite:
             spares = 0 if self.needs.gpus or self.private else 1
         limit = min(enough, config.workers or enough)
         return RayExecutor(
-            BlockCrew(job, splits),
+            BlockCrew(job, splits, self.splits_ref),
             self.needs,
             limit=limit,
             spares=spares,
