@@ -20,7 +20,8 @@ import importlib, pkgutil
 import noprop_dist
 
 BENCHMARKS = ("chaos", "memory", "scaling", "sleepers", "traffic")
-ON_RAY = {"noprop_dist.distributed", "noprop_dist.sweep.on_ray"} | {f"noprop_dist.benchmarks.{name}" for name in BENCHMARKS}
+ON_RAY = {"noprop_dist.distributed", "noprop_dist.sweep.on_ray"}
+ON_RAY |= {f"noprop_dist.benchmarks.{name}" for name in BENCHMARKS}
 
 def names(package):
     for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
