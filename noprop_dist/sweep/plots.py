@@ -49,7 +49,7 @@ def plot_curves(curves: Mapping[int, Sequence[float | None]], rows: Sequence[Row
     low = _floor(np.array(ends))
     axes.set_ylim(low, 100 + 0.03 * (100 - low))
     _style(axes, "validation accuracy of z_T (%)", "epoch")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return figure
 
 
@@ -108,7 +108,8 @@ def plot_parallel(rows: Sequence[Row], space: Space) -> "Figure":
         for y, label in ticks:
             axes.annotate(
                 label, (place, y), xytext=(4, 0), textcoords="offset points", fontsize=8,
-                color=INK, va="center",
+                color=INK, va="center", zorder=5,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1},
             )  # fmt: skip
     paths = np.array(heights).T
     for i in range(len(rows) - 1, -1, -1):  # the best last, on top
@@ -157,6 +158,8 @@ def _names(dimension: Dimension, values: Sequence[Any]) -> list[str]:
 
 def _positions(axes: "Axes", dimension: Dimension, values: Sequence[Any]) -> npt.NDArray[Any]:
     """Where the values lie on the x-axis, which gets its scale and ticks."""
+    from matplotlib.ticker import NullFormatter
+
     if dimension.kind == "choice":
         names = _names(dimension, values)
         axes.set_xticks(range(len(names)), [_short(n) for n in names])
@@ -164,6 +167,8 @@ def _positions(axes: "Axes", dimension: Dimension, values: Sequence[Any]) -> npt
         return np.array([names.index(str(v)) for v in values], dtype=float)
     if dimension.kind == "loguniform":
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(dimension.values[0] / 1.15, dimension.values[1] * 1.15)
     return np.array(values, dtype=float)
 
 
