@@ -13,9 +13,10 @@ from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import Settings, Space
+from noprop_dist.sweep.trial import REPORTS, Report, told_before
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
-SETTINGS, OUTCOME = "trial.json", "outcome.json"
+SETTINGS, OUTCOME, HISTORY = "trial.json", "outcome.json", "training_history.json"
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,16 @@ class Journal:
         """Those that have."""
         return [trial for _, trial in sorted(self.trials.items()) if trial.outcome is not None]
 
-    def history(self, number: int) -> History:
-        """What a trial recorded, epoch by epoch; empty where it recorded nothing."""
-        path = f"{trial_path(number)}/training_history.json"
-        return History.from_dict(self._read(path)) if self.store.exists(path) else History()
+    def reports(self, number: int) -> list[Report]:
+        """What a trial told, epoch by epoch."""
+        path = trial_path(number)
+        if self.store.exists(f"{path}/{REPORTS}"):
+            reports: list[Report] = self._read(f"{path}/{REPORTS}")
+            return reports
+        if not self.store.exists(f"{path}/{HISTORY}"):
+            return []
+        history = History.from_dict(self._read(f"{path}/{HISTORY}"))
+        return list(told_before(history, len(history.lr_history)))
 
 
 def trial_path(number: int) -> str:

@@ -1,12 +1,13 @@
 """Pictures of a sweep, as matplotlib figures that share no global state."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from noprop_dist.record.plots import BLUE, GREY, GRID, INK, ORANGE, VERMILION
+from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.space import Dimension, Space
 from noprop_dist.sweep.trial import METRIC
 
@@ -70,7 +71,7 @@ def plot_settings(rows: Sequence[Row], space: Space) -> "Figure":
     low = _floor(y)
     shown = np.maximum(y, low)
     for panel, (name, dimension) in zip(panels, space.items(), strict=False):
-        x = _positions(panel, dimension, [row.get(name) for row in rows])
+        x = _positions(panel, "x", dimension, [row.get(name) for row in rows])
         for kind in ("stopped", "finished"):
             here = np.array([row["status"] == kind for row in rows])
             below = here & (y < low)
@@ -125,6 +126,43 @@ def plot_parallel(rows: Sequence[Row], space: Space) -> "Figure":
     return figure
 
 
+def plot_blocks(rows: Sequence[Row], space: Space) -> "Figure":
+    """Of every block, the settings tried: the darker, the nearer to its smallest loss.
+
+    Args:
+        rows: trials of single blocks that were trained, best first within a block.
+        space: what varied.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
+
+    least: dict[int, float] = {}
+    for row in rows:
+        least.setdefault(row["block"], row[BLOCK_METRIC])
+    excess = np.array([row[BLOCK_METRIC] / max(least[row["block"]], 1e-12) for row in rows])
+    colours = ScalarMappable(LogNorm(1, max(1.05, min(float(excess.max()), 2.0))), "Blues_r")
+    columns = min(2, len(space))
+    lines = -(-len(space) // columns)
+    figure = _figure(5.2 * columns, 3.2 * lines)
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for panel in panels[len(space) :]:
+        panel.axis("off")
+    x = np.array([row["block"] for row in rows])
+    best = np.array([row[BLOCK_METRIC] == least[row["block"]] for row in rows])
+    for panel, (name, dimension) in zip(panels, space.items(), strict=False):
+        y = _positions(panel, "y", dimension, [row.get(name) for row in rows])
+        panel.scatter(x, y, c=colours.to_rgba(excess), s=34, edgecolors=GRID, linewidths=0.5)
+        panel.scatter(x[best], y[best], s=120, color=ORANGE, marker="*", edgecolors=INK, zorder=3)
+        _style(panel, name, "block t")
+        panel.set_xticks(sorted(least))
+    bar = figure.colorbar(colours, ax=list(panels), shrink=0.7, extend="max")
+    bar.set_label("validation loss over the block's smallest", color=INK)
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    bar.ax.yaxis.set_minor_formatter("{x:g}")
+    bar.outline.set_visible(False)
+    return figure
+
+
 COLOURS = {"finished": ORANGE, "stopped": GREY, "failed": VERMILION, "unfinished": GREY}
 
 
@@ -156,19 +194,23 @@ def _names(dimension: Dimension, values: Sequence[Any]) -> list[str]:
     return names + sorted({str(v) for v in values} - set(names))
 
 
-def _positions(axes: "Axes", dimension: Dimension, values: Sequence[Any]) -> npt.NDArray[Any]:
-    """Where the values lie on the x-axis, which gets its scale and ticks."""
+def _positions(
+    axes: "Axes", along: Literal["x", "y"], dimension: Dimension, values: Sequence[Any]
+) -> npt.NDArray[np.float64]:
+    """Where the values lie on the x- or y-axis, which gets its scale and ticks."""
     from matplotlib.ticker import NullFormatter
 
+    axis = axes.xaxis if along == "x" else axes.yaxis
     if dimension.kind == "choice":
         names = _names(dimension, values)
-        axes.set_xticks(range(len(names)), [_short(n) for n in names])
-        axes.set_xlim(-0.6, len(names) - 0.4)
+        axis.set_ticks(range(len(names)), [_short(n) for n in names])
+        axes.set(**{f"{along}lim": (-0.6, len(names) - 0.4)})
         return np.array([names.index(str(v)) for v in values], dtype=float)
     if dimension.kind == "loguniform":
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlim(dimension.values[0] / 1.15, dimension.values[1] * 1.15)
+        low, high = dimension.values
+        axes.set(**{f"{along}scale": "log"})
+        axes.set(**{f"{along}lim": (low / 1.15, high * 1.15)})
+        axis.set_minor_formatter(NullFormatter())
     return np.array(values, dtype=float)
 
 

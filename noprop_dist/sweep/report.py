@@ -1,6 +1,7 @@
 """What a sweep leaves: a table of all trials, the best settings, and pictures."""
 
 import io
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,12 +13,16 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.record.events import read_events
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.store import Store
+from noprop_dist.sweep.assemble import PerBlock, assemble
+from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.journal import FAILED, Journal, Trial, trial_path
-from noprop_dist.sweep.search import Spent
+from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import FIXED, Settings, Space, settle
 from noprop_dist.sweep.trial import METRIC
 
 TEN = 10
+MEASURED = (METRIC, "val_mean_softmax", BLOCK_METRIC, "train_loss")
+Row = dict[str, Any]
 # Options that best_config.yaml leaves to whoever trains with it: where, and for how long.
 LEFT_OUT = FIXED - {
     "dataset", "data_dir", "skip_bad_images", "image_size", "max_train_images", "val_fraction",
@@ -31,8 +36,8 @@ class SweepResult:
 
     Attributes:
         folder: the sweep's.
-        best: the best trial's number, or None where none was trained.
-        settings: of the best trial.
+        best: the best trial's number; None where no network was trained, or blocks alone.
+        settings: the best ones; with ``--per-block`` the best single ones for all blocks.
         val_accuracy: of the best trial's best epoch, z_T on validation images, as a fraction.
         rows: by trial, best first: its number, status, what it reached and its settings.
         searched: the names of the settings that vary.
@@ -40,6 +45,8 @@ class SweepResult:
         seconds: that this call searched, Ray's start not counted; 0 where nothing was left to do.
         share_in_units: of the time of all devices in it, what lies inside units; None where nothing
             was left to do.
+        per_block: what tuning each block alone has bought; None where it was not done, or is not
+            complete.
     """
 
     folder: str
@@ -51,58 +58,75 @@ class SweepResult:
     complete: bool
     seconds: float
     share_in_units: float | None
+    per_block: PerBlock | None
 
 
-def write_report(
-    journal: Journal, config: TrainConfig, space: Space, samples: int, spent: Spent
-) -> SweepResult:
+def write_report(search: Search, spent: Spent) -> SweepResult:
     """Write ``results.parquet``, ``results.csv``, ``best_config.yaml``, ``best.md`` and ``plots/``.
 
+    With ``--per-block``, once all trials have ended, also ``model/`` and ``blocks.yaml``.
+
     Args:
-        journal: the trials.
-        config: the options that do not vary.
-        space: what varies.
-        samples: trials that were wanted.
-        spent: what the search took.
+        search: what was searched.
+        spent: what it took.
+
+    Raises:
+        UserError: a block has no trial that could be trained.
     """
-    ranked = rank(list(journal.trials.values()))
+    journal, config, store = search.journal, search.config, search.journal.store
+    metric = BLOCK_METRIC if search.options.per_block else METRIC
+    ranked = rank(list(journal.trials.values()), metric)
     rows = [row_of(trial, config) for trial in ranked]
-    store = journal.store
+    searched = list(search.space)
+    complete = len(journal.ended) >= search.count
+    trained = [row for row in rows if row[metric] is not None]
+    best, settings, per_block = None, {}, None
     if rows:
         _write_table(store, rows)
-    best = ranked[0] if ranked and ranked[0].outcome and ranked[0].outcome.best else None
-    settings = settings_of(best, config) if best is not None else {}
-    if best is not None:
-        store.write("best_config.yaml", _best_yaml(best, settings, config, len(rows)).encode())
-        store.write("best.md", markdown(rows[:TEN], list(space)).encode())
-        _draw(journal, rows, space, store)
+        store.write("best.md", markdown(rows[:TEN], searched).encode())
+    if search.options.per_block and complete:
+        per_block = assemble(journal, config, search.splits)
+        settings = per_block.one_for_all_settings or middle(per_block, search.space)
+        head = f"# One setting for all of {config.num_blocks} blocks; blocks.yaml has each its own."
+        _write_best(store, head, settings, config)
+    elif trained and not search.options.per_block:
+        best, settings = trained[0]["trial"], settings_of(ranked[0], config)
+        reached = f"{100 * trained[0][METRIC]:.2f} % after epoch {trained[0]['best_epoch']}"
+        head = f"# Trial {best} of {len(rows)}: validation accuracy {reached}."
+        _write_best(store, head, settings, config)
+    if trained:
+        _draw(search, rows, trained, metric)
     return SweepResult(
         folder=store.root,
-        best=best.number if best is not None else None,
+        best=best,
         settings=settings,
-        val_accuracy=rows[0][METRIC] if best is not None else None,
+        val_accuracy=trained[0][METRIC] if best is not None else None,
         rows=rows,
-        searched=list(space),
-        complete=len(journal.ended) >= samples,
+        searched=searched,
+        complete=complete,
         seconds=spent.seconds,
         share_in_units=_share_in_units(journal, spent) if spent.slots else None,
+        per_block=per_block,
     )
 
 
-def rank(trials: Sequence[Trial]) -> list[Trial]:
-    """Best first: by validation accuracy of z_T, then of the mean softmax, then by epochs.
+def rank(trials: Sequence[Trial], metric: str) -> list[Trial]:
+    """Best first.
 
-    A trial that failed, or that has not reported an epoch, comes last.
+    By validation accuracy of z_T, then of the mean softmax, then by epochs; trials of single
+    blocks by block and their loss. A trial that failed or has not ended comes last.
     """
 
-    def key(trial: Trial) -> tuple[bool, float, float, int, int]:
+    def key(trial: Trial) -> tuple[float, ...]:
         outcome = trial.outcome
-        if outcome is None or outcome.status == FAILED or not outcome.best:
-            return False, 0.0, 0.0, 0, -trial.number
+        if outcome is None or outcome.status == FAILED or metric not in outcome.best:
+            return 1, trial.number
         best = outcome.best
-        return True, best[METRIC], best["val_mean_softmax"], outcome.epochs, -trial.number
+        if metric == BLOCK_METRIC:
+            return 0, trial.settings["block"], best[metric], trial.number
+        return 0, -best[metric], -best["val_mean_softmax"], -outcome.epochs, trial.number
 
-    return sorted(trials, key=key, reverse=True)
+    return sorted(trials, key=key)
 
 
 def settings_of(trial: Trial, config: TrainConfig) -> Settings:
@@ -111,18 +135,26 @@ def settings_of(trial: Trial, config: TrainConfig) -> Settings:
     return settle(trial.settings | changed, config)
 
 
+def middle(found: PerBlock, space: Space) -> Settings:
+    """The median over blocks of each one's best, or what most of them have."""
+    settings: Settings = {}
+    for name, dimension in space.items():
+        values = [block["settings"][name] for block in found.blocks.values()]
+        numbers = dimension.kind != "choice"
+        settings[name] = statistics.median_low(values) if numbers else statistics.mode(values)
+    return settings
+
+
 def row_of(trial: Trial, config: TrainConfig) -> dict[str, Any]:
     """One line of the table."""
     outcome = trial.outcome
-    best = outcome.best if outcome else {}
+    best = outcome.best if outcome and outcome.status != FAILED else {}
     return {
         "trial": trial.number,
         "status": outcome.status if outcome else "unfinished",
-        METRIC: best.get(METRIC),
-        "val_mean_softmax": best.get("val_mean_softmax"),
+        **{name: best.get(name) for name in MEASURED},
         "best_epoch": int(best["epoch"]) if best else None,
         "epochs": outcome.epochs if outcome else None,
-        "train_loss": best.get("train_loss"),
         "seconds": outcome.seconds if outcome else None,
         "reason": outcome.reason if outcome else "",
         **settings_of(trial, config),
@@ -154,22 +186,19 @@ def _column(values: list[Any]) -> pa.Array:
     return pa.array(values) if kinds else pa.nulls(len(values), pa.string())
 
 
-def _best_yaml(best: Trial, settings: Settings, config: TrainConfig, count: int) -> str:
+def _write_best(store: Store, head: str, settings: Settings, config: TrainConfig) -> None:
     import yaml
 
-    assert best.outcome is not None
     left_out = LEFT_OUT - settings.keys()
     values = {
         f.name: settings.get(f.name, getattr(config, f.name))
         for f in fields(TrainConfig)
         if f.name not in left_out
     }
-    reached = f"{100 * best.outcome.best[METRIC]:.2f} % after epoch {best.outcome.best['epoch']:g}"
-    head = f"# Trial {best.number} of {count}: validation accuracy {reached}.\n" + (
-        "" if "epochs" in settings else "# How long to train is left to --epochs.\n"
-    )
-    text: str = yaml.safe_dump(values, sort_keys=False)
-    return head + text
+    if "epochs" not in settings:
+        head += "\n# How long to train is left to --epochs."
+    text = yaml.safe_dump(values, sort_keys=False)
+    store.write("best_config.yaml", f"{head}\n{text}".encode())
 
 
 def markdown(rows: Sequence[dict[str, Any]], searched: Sequence[str]) -> str:
@@ -184,11 +213,17 @@ def render(result: SweepResult) -> str:
     """What a person wants to know at the end: the ten best, and where the rest is."""
     counts = Counter(row["status"] for row in result.rows)
     lines = [", ".join(f"{count} {status}" for status, count in counts.items())]
-    if result.best is not None:
-        cells = [cells_of(row, result.searched) for row in result.rows[:TEN]]
+    shown = result.rows[:TEN]
+    if result.per_block is not None:
+        numbers = {block["trial"] for block in result.per_block.blocks.values()}
+        shown = [row for row in result.rows if row["trial"] in numbers]
+    if shown:
+        cells = [cells_of(row, result.searched) for row in shown]
         table = [list(cells[0]), *(list(row.values()) for row in cells)]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines += ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths, strict=True)) for r in table]
+    if result.per_block is not None:
+        lines += render_per_block(result.per_block)
     for row in result.rows:
         if row["reason"]:
             lines.append(f"trial {row['trial']} failed: {row['reason']}")
@@ -199,19 +234,45 @@ def render(result: SweepResult) -> str:
         )
     if not result.complete:
         lines.append("the same command goes on with the trials that are left")
-    if result.best is not None:
+    if result.settings:
         lines.append(f"best settings in {result.folder}/best_config.yaml")
     lines.append(f"results in {result.folder}")
     return "\n".join(line.rstrip() for line in lines)
 
 
+def render_per_block(found: PerBlock) -> list[str]:
+    """What tuning each block alone has bought."""
+    lines = []
+    for name, network in (
+        ("best of each block", found.best_of_each),
+        ("one setting for all", found.one_for_all),
+    ):
+        if network is not None:
+            test = network.test_accuracy
+            lines.append(
+                f"{name:<20} test z_T {100 * test.mean:.2f} % +- {100 * test.stderr:.2f}, "
+                f"validation {_percent(network.val_accuracy)}"
+            )
+    return lines
+
+
 def cells_of(row: dict[str, Any], searched: Sequence[str]) -> dict[str, str]:
     """A row for people, by heading."""
+    block = row.get("block")
+    loss = row[BLOCK_METRIC]
+    reached = (
+        {
+            "val z_T": _percent(row[METRIC]),
+            "mean softmax": _percent(row["val_mean_softmax"]),
+        }
+        if block is None
+        else {"block": str(block), "val loss": "-" if loss is None else f"{loss:.4g}"}
+    )
+    epoch = "-" if row["best_epoch"] is None else f"{row['best_epoch']}/{row['epochs']}"
     return {
         "trial": str(row["trial"]),
-        "val z_T": _percent(row[METRIC]),
-        "mean softmax": _percent(row["val_mean_softmax"]),
-        "epoch": "-" if row["best_epoch"] is None else f"{row['best_epoch']}/{row['epochs']}",
+        **reached,
+        "epoch": epoch,
         "status": row["status"],
         **{name: show(row.get(name)) for name in searched},
     }
@@ -239,11 +300,17 @@ def _share_in_units(journal: Journal, spent: Spent) -> float:
     return inside / (spent.seconds * spent.slots)
 
 
-def _draw(journal: Journal, rows: list[dict[str, Any]], space: Space, store: Store) -> None:
+def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row], metric: str) -> None:
     from noprop_dist.sweep import plots
 
-    curves = {row["trial"]: journal.history(row["trial"]).val_accuracy_history for row in rows}
-    trained = [row for row in rows if row[METRIC] is not None]
+    store, space = search.journal.store, search.space
+    if metric == BLOCK_METRIC:
+        save_figure(store, "plots/blocks.png", plots.plot_blocks(trained, space))
+        return
+    curves = {
+        row["trial"]: [report[metric] for report in search.journal.reports(row["trial"])]
+        for row in rows
+    }
     save_figure(store, "plots/trials.png", plots.plot_curves(curves, rows))
     save_figure(store, "plots/settings.png", plots.plot_settings(trained, space))
     save_figure(store, "plots/parallel.png", plots.plot_parallel(trained, space))

@@ -12,7 +12,7 @@ from noprop_dist.sweep.journal import Journal
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.report import SweepResult, write_report
 from noprop_dist.sweep.search import Search, Spent
-from noprop_dist.sweep.space import CHANGEABLE, Settings, read_space, settle
+from noprop_dist.sweep.space import CHANGEABLE, OF_A_BLOCK, Settings, read_space, settle
 from noprop_dist.sweep.trial import trial_config
 from noprop_dist.training import in_a_lasting_place, load
 
@@ -45,18 +45,26 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
     options.check_with(config)
     store = Store(config.folder)
     store.check_writable()
-    allowed = CHANGEABLE if options.scheduler == "pbt" else None
-    space = read_space(options.space, config, allowed, "--scheduler pbt")
+    allowed, why = None, ""
+    if options.per_block:
+        allowed, why = OF_A_BLOCK, "--per-block"
+    elif options.scheduler == "pbt":
+        allowed, why = CHANGEABLE, "--scheduler pbt"
+    space = read_space(options.space, config, allowed, why)
     with StopSignals() as signals:
         splits = make_splits(config, load(config))
+        if not len(splits.val):
+            raise UserError(
+                f"--val-fraction {config.val_fraction} leaves no validation image of "
+                f"{len(splits.train)} to choose by: give more."
+            )
         journal = Journal(store)
+        search = Search(config, options, space, splits, journal, _checker(config, splits))
         with store.lock():
             journal.open(config, options, space)
-            spent = Spent()
-            if len(journal.ended) < options.samples:
-                search = Search(config, options, space, splits, journal, _checker(config, splits))
-                spent = _run_on_ray(search, signals)
-            result = write_report(journal, config, space, options.samples, spent)
+            left = len(journal.ended) < search.count
+            spent = _run_on_ray(search, signals) if left else Spent()
+            result = write_report(search, spent)
     if spent.asked:
         raise SweepStoppedError(result)
     return result

@@ -30,6 +30,12 @@ class Search:
     journal: Journal
     check: Callable[[Settings], None]
 
+    @property
+    def count(self) -> int:
+        """Trials in all."""
+        blocks = self.config.num_blocks if self.options.per_block else 1
+        return self.options.samples * blocks
+
 
 @dataclass(frozen=True)
 class Spent:

@@ -22,6 +22,7 @@ from noprop_dist.site import Site
 from noprop_dist.sweep.space import CHANGEABLE, Settings
 from noprop_dist.training import begin
 
+REPORTS = "reports.json"  # of a trial that is no run, its epochs
 METRIC = "val_accuracy"  # by which trials are compared, of z_T
 Report = dict[str, float]
 Tell = Callable[[Report], None]

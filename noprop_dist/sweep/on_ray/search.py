@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from ray.tune.search import Searcher
 
 from noprop_dist.errors import UserError
-from noprop_dist.maths.keys import key, numpy_generator
+from noprop_dist.maths.keys import numpy_generator
 from noprop_dist.sweep.journal import FAILED, Journal, Trial
 from noprop_dist.sweep.space import Settings, Space
 
@@ -73,18 +73,19 @@ class OptunaSource:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        sampler = optuna.samplers.TPESampler(seed=key(seed, "sweep") % 2**32)
+        sampler = optuna.samplers.TPESampler(seed=seed % 2**32)
         direction = "maximize" if mode == "max" else "minimize"
         self._optuna: Any = optuna  # its stubs know less than it does
         self._metric = metric
         self._study = self._optuna.create_study(sampler=sampler, direction=direction)
         self._space = {name: _distribution(optuna, d) for name, d in space.items()}
-        self._asked: dict[int, Any] = {}
+        self._asked: list[Any] = []
 
     def draw(self, number: int) -> Settings:
         """See ``Source``."""
-        self._asked[number] = self._study.ask(fixed_distributions=self._space)
-        return dict(self._asked[number].params)
+        asked = self._study.ask(fixed_distributions=self._space)
+        self._asked.append(asked)
+        return dict(asked.params)
 
     def learn(self, trial: Trial) -> None:
         """See ``Source``."""
@@ -93,11 +94,12 @@ class OptunaSource:
         failed = trial.outcome.status == FAILED or self._metric not in trial.outcome.best
         state = states.FAIL if failed else states.COMPLETE
         value = None if failed else trial.outcome.best[self._metric]
-        asked = self._asked.pop(trial.number, None)
+        params = {name: trial.settings[name] for name in self._space}
+        asked = next((a for a in self._asked if a.params == params), None)
         if asked is not None:
+            self._asked.remove(asked)
             self._study.tell(asked, value, state=state)
         else:  # drawn by an earlier process
-            params = {name: trial.settings[name] for name in self._space}
             past = self._optuna.trial.create_trial(
                 state=state, value=value, params=params, distributions=self._space
             )

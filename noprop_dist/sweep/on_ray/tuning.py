@@ -2,29 +2,21 @@
 
 import json
 import logging
-import math
 import os
 import platform
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import ray
 import torch
 from ray import tune
-from ray.tune.schedulers import (
-    ASHAScheduler,
-    FIFOScheduler,
-    PopulationBasedTraining,
-    TrialScheduler,
-)
+from ray.tune.schedulers import TrialScheduler
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds
@@ -34,14 +26,14 @@ from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.signals import kept
 from noprop_dist.site import LocalSite, Site
-from noprop_dist.sweep.journal import Journal, trial_path
+from noprop_dist.sweep.block_trial import BLOCK_METRIC, train_block
+from noprop_dist.sweep.journal import trial_path
+from noprop_dist.sweep.on_ray.schedulers import Limits
 from noprop_dist.sweep.on_ray.search import JournalSearch
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.space import Dimension, Settings, Space, most_epochs, settle
-from noprop_dist.sweep.trial import Report, told_before, train_trial, trial_config
+from noprop_dist.sweep.space import Settings, settle
+from noprop_dist.sweep.trial import METRIC, Report, train_trial, trial_config
 
 RETRIES = 3  # of a trial whose process died
-PERTURBATIONS = 4  # chances of a trial to take another's place
 TUNE_FOLDER = "tune"
 TAKEN = "taken.json"  # in a run folder that begins where another's run was
 POINTER = "pointer.json"  # the file of a Tune checkpoint: which run folder holds the real one
@@ -69,8 +61,7 @@ class Plan:
         precision: that they compute in.
         workers: Ray workers of a trial; 0: its units run in its own process.
         splits_ref: where the object store has the data.
-        metric: that trials are compared by.
-        mode: "max" or "min".
+        per_block: whether a trial is a single block.
         changes: whether settings may change while a trial trains.
     """
 
@@ -81,9 +72,18 @@ class Plan:
     precision: str
     workers: int
     splits_ref: Any
-    metric: str
-    mode: str
+    per_block: bool
     changes: bool
+
+    @property
+    def metric(self) -> str:
+        """What trials are compared by."""
+        return BLOCK_METRIC if self.per_block else METRIC
+
+    @property
+    def mode(self) -> str:
+        """Whether "max" or "min" of it is best."""
+        return "min" if self.per_block else "max"
 
     @property
     def threads_in_trial(self) -> int:
@@ -129,7 +129,11 @@ def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
 
     try:
         path, options = _place(plan, number, settings)
-        train_trial(options, splits, plan.site(), tell, save_on_leave=plan.changes)
+        if plan.per_block:
+            t = settings["block"]
+            train_block(options, splits, t, plan.device, plan.precision, tell)
+        else:
+            train_trial(options, splits, plan.site(), tell, save_on_leave=plan.changes)
     except UserError as error:
         tune.report({"failed": str(error), "epoch": told, "done": True})
     else:
@@ -172,73 +176,6 @@ def _pointer(checkpoint: tune.Checkpoint | None) -> str | None:
     with checkpoint.as_directory() as folder:
         where: dict[str, Any] = json.loads((Path(folder) / POINTER).read_text())
     return str(where["folder"])
-
-
-def scheduler_of(options: SweepConfig, plan: Plan, space: Space) -> TrialScheduler:
-    """Who decides which trials go on."""
-    compared: dict[str, Any] = {"time_attr": "epoch", "metric": plan.metric, "mode": plan.mode}
-    if options.scheduler == "asha":
-        return ASHAScheduler(
-            **compared,
-            max_t=most_epochs(space, plan.base),
-            grace_period=options.grace_epochs,
-            reduction_factor=options.reduction,
-        )
-    if options.scheduler == "pbt":
-        return PopulationBasedTraining(
-            **compared,
-            perturbation_interval=max(1, plan.base.epochs // PERTURBATIONS),
-            hyperparam_mutations={name: _mutation(d) for name, d in space.items()},
-            log_config=False,
-            require_attrs=False,
-        )
-    return FIFOScheduler()  # type: ignore[no-untyped-call]
-
-
-def _mutation(dimension: Dimension) -> Any:
-    if dimension.kind == "choice":
-        return list(dimension.values)
-    kinds = {"uniform": tune.uniform, "loguniform": tune.loguniform, "randint": tune.randint}
-    return kinds[dimension.kind](*dimension.values)
-
-
-def remember(scheduler: TrialScheduler, journal: Journal) -> None:
-    """Let a new scheduler know what trials reported that ended before it was made."""
-    if not isinstance(scheduler, ASHAScheduler):
-        return
-    for trial in journal.ended:
-        stand_in: Any = SimpleNamespace(trial_id=f"ended-{trial.number}")
-        controller: Any = None
-        scheduler.on_trial_add(controller, stand_in)
-        history = journal.history(trial.number)
-        for report in told_before(history, len(history.lr_history)):
-            scheduler.on_trial_result(controller, stand_in, report)
-
-
-class Limits(tune.Stopper):
-    """Ends the sweep when it is asked to, or its time is over.
-
-    Attributes:
-        asked: whether it was asked to.
-        over: whether its time was over.
-    """
-
-    def __init__(self, seconds: float | None) -> None:
-        self.asked = self.over = False
-        self._deadline = math.inf if seconds is None else time.monotonic() + seconds
-
-    def ask(self) -> None:
-        """End the sweep at the next look."""
-        self.asked = True
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether one trial should end: never for its own sake."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether all should."""
-        self.over = self.over or time.monotonic() > self._deadline
-        return self.asked or self.over
 
 
 def run_trials(
