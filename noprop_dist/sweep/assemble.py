@@ -23,6 +23,7 @@ from noprop_dist.sweep.journal import FAILED, FINISHED, Journal, Trial, trial_pa
 from noprop_dist.sweep.space import Settings, settle
 
 Blocks = dict[int, Snapshot]  # by t
+FOUND = "per_block.json"
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,26 @@ class PerBlock:
     one_for_all_settings: Settings
     blocks: dict[int, dict[str, Any]]
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "PerBlock":
+        """The inverse of ``asdict``, through JSON."""
+
+        def network(found: dict[str, Any]) -> Assembled:
+            return Assembled(**(found | {"test_accuracy": Accuracy(**found["test_accuracy"])}))
+
+        one = values["one_for_all"]
+        return cls(
+            network(values["best_of_each"]),
+            None if one is None else network(one),
+            values["one_for_all_settings"],
+            {int(t): block for t, block in values["blocks"].items()},
+        )
+
 
 def assemble(journal: Journal, config: TrainConfig, splits: Splits) -> PerBlock:
     """Assemble, evaluate and write ``model/`` (the best of each block) and ``blocks.yaml``.
+
+    What an earlier call found is read again: trials lose their checkpoints once all have ended.
 
     The single setting is chosen by validation accuracy, as a sweep of whole networks would; the
     test split is looked at once for each of the two networks.
@@ -68,6 +86,8 @@ def assemble(journal: Journal, config: TrainConfig, splits: Splits) -> PerBlock:
         UserError: a block has no trial that could be trained.
     """
     store = journal.store
+    if store.exists(FOUND):
+        return PerBlock.from_dict(json.loads(store.read(FOUND)))
     judge = _Judge(config, splits)
     best = _best_trials(journal, config.num_blocks)
     chosen = {t: _state(store, trial.number).best for t, trial in best.items()}
@@ -82,7 +102,7 @@ def assemble(journal: Journal, config: TrainConfig, splits: Splits) -> PerBlock:
         one = judge.judge(_latest(store, winner))
         settings = settle(_without_block(journal.trials[winner[1]].settings), config)
     found = PerBlock(judge.judge(chosen), one, settings, blocks)
-    store.write("per_block.json", json.dumps(asdict(found), indent=1).encode())
+    store.write(FOUND, json.dumps(asdict(found), indent=1).encode())
     return found
 
 

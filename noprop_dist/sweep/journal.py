@@ -114,7 +114,7 @@ class Journal:
         self._write(number, SETTINGS, settings)
 
     def end(self, number: int, outcome: Outcome) -> None:
-        """A trial has ended for good; its checkpoints are needed no more."""
+        """A trial has ended for good."""
         trial = self.trials[number]
         self.trials[number] = Trial(number, trial.settings, outcome)
         self._write(number, OUTCOME, asdict(outcome))
@@ -132,9 +132,14 @@ class Journal:
         """Those that have."""
         return [trial for _, trial in sorted(self.trials.items()) if trial.outcome is not None]
 
+    def clear(self, number: int) -> None:
+        """Delete the checkpoints of a trial that has ended: its log and history stay."""
+        for path in run_folders(self.store, number):
+            self.store.delete_tree(f"{path}/checkpoints")
+
     def reports(self, number: int) -> list[Report]:
         """What a trial told, epoch by epoch."""
-        path = trial_path(number)
+        path = run_folders(self.store, number)[-1]
         if self.store.exists(f"{path}/{REPORTS}"):
             reports: list[Report] = self._read(f"{path}/{REPORTS}")
             return reports
@@ -147,6 +152,16 @@ class Journal:
 def trial_path(number: int) -> str:
     """The run folder of a trial, inside the sweep's."""
     return f"trials/{number:04d}"
+
+
+def run_folders(store: Store, number: int) -> list[str]:
+    """The run folders of a trial, inside the sweep's: its first, and one for each place it took."""
+    mine = f"{number:04d}-"
+    taken = sorted(
+        (name for name in store.list("trials") if name.startswith(mine)),
+        key=lambda name: int(name.removeprefix(mine)),
+    )
+    return [trial_path(number), *(f"trials/{name}" for name in taken)]
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:

@@ -53,6 +53,11 @@ class SweepConfig:
                 raise UserError(f"{flag(name)} must be at least {least}, got {value}.")
         if self.time_budget is not None and not self.time_budget > 0:
             raise UserError(f"--time-budget must be above 0 seconds, got {self.time_budget:g}.")
+        if self.search == "optuna" and self.scheduler == "pbt":
+            raise UserError(
+                "--search optuna has no meaning with --scheduler pbt, which changes settings by "
+                "itself: leave one of them out."
+            )
         if self.per_block and self.scheduler == "pbt":
             raise UserError(
                 "--scheduler pbt has no meaning with --per-block, whose trials are single blocks: "

@@ -15,7 +15,7 @@ from noprop_dist.record.plots import save_figure
 from noprop_dist.record.store import Store
 from noprop_dist.sweep.assemble import PerBlock, assemble
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
-from noprop_dist.sweep.journal import FAILED, Journal, Trial, trial_path
+from noprop_dist.sweep.journal import FAILED, Journal, Trial, run_folders
 from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import FIXED, Settings, Space, settle
 from noprop_dist.sweep.trial import METRIC
@@ -43,8 +43,8 @@ class SweepResult:
         searched: the names of the settings that vary.
         complete: whether every trial has ended.
         seconds: that this call searched, Ray's start not counted; 0 where nothing was left to do.
-        share_in_units: of the time of all devices in it, what lies inside units; None where nothing
-            was left to do.
+        share_in_units: of the time of all devices in it, from when the first trial began, what lies
+            inside units; None where nothing was left to do.
         per_block: what tuning each block alone has bought; None where it was not done, or is not
             complete.
     """
@@ -229,8 +229,8 @@ def render(result: SweepResult) -> str:
             lines.append(f"trial {row['trial']} failed: {row['reason']}")
     if result.share_in_units is not None:
         lines.append(
-            f"searched for {result.seconds:.0f} s, {100 * result.share_in_units:.0f} % of the "
-            "devices' time inside units"
+            f"searched for {result.seconds:.0f} s; from the first trial on, "
+            f"{100 * result.share_in_units:.0f} % of the devices' time inside units"
         )
     if not result.complete:
         lines.append("the same command goes on with the trials that are left")
@@ -290,14 +290,25 @@ def _percent(value: float | None) -> str:
 
 
 def _share_in_units(journal: Journal, spent: Spent) -> float:
-    """Of the devices' time since the search began, what the trials' logs say was inside units."""
-    inside = 0.0
-    for number in journal.trials:
-        for event in read_events(Store(f"{journal.store.root}/{trial_path(number)}")):
-            if event["event"] in ("unit", "evaluation"):
-                ended = event["started"] + event["seconds"]
-                inside += max(0.0, ended - max(event["started"], spent.began))
-    return inside / (spent.seconds * spent.slots)
+    """Of the devices' time since the first trial began, what logs say was inside units."""
+    logs = [
+        read_events(Store(f"{journal.store.root}/{path}"))
+        for number in journal.trials
+        for path in run_folders(journal.store, number)
+    ]
+    spans = [
+        (max(event["started"], spent.began), event["started"] + event["seconds"])
+        for log in logs
+        for event in log
+        if event["event"] in ("unit", "evaluation")
+        and event["started"] + event["seconds"] > spent.began
+    ]
+    if not spans:
+        return 0.0
+    since = min(began for began, _ in spans)
+    seconds = spent.began + spent.seconds - since
+    inside: float = sum(ended - began for began, ended in spans)
+    return inside / (seconds * spent.slots)
 
 
 def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row], metric: str) -> None:

@@ -65,6 +65,9 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
             left = len(journal.ended) < search.count
             spent = _run_on_ray(search, signals) if left else Spent()
             result = write_report(search, spent)
+            if result.complete:
+                for number in journal.trials:
+                    journal.clear(number)
     if spent.asked:
         raise SweepStoppedError(result)
     return result

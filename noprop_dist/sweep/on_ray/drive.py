@@ -13,12 +13,18 @@ from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.journal import Trial
 from noprop_dist.sweep.on_ray.schedulers import Limits, remember, scheduler_of
-from noprop_dist.sweep.on_ray.search import JournalSearch, OptunaSource, RandomSource, Source
+from noprop_dist.sweep.on_ray.search import (
+    JournalSearch,
+    OptunaSource,
+    RandomSource,
+    Source,
+    all_at_once,
+)
 from noprop_dist.sweep.on_ray.tuning import Plan, run_trials
 from noprop_dist.sweep.on_ray.watch import Watch
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.search import Search, Spent
-from noprop_dist.sweep.space import Settings
+from noprop_dist.sweep.space import Settings, settle
 from noprop_dist.sweep.trial import METRIC
 
 
@@ -53,13 +59,16 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
             plan.metric,
             plan.mode,
             epochs=lambda settings: settings.get("epochs", config.epochs),
+            settle=lambda settings: settle(settings, config),
             ending=limits.stop_all,
+            clear=not (plan.changes or plan.per_block),
             learn=lambda number: sources.learn(journal.trials[number]),
             say=(lambda text: None) if config.quiet else say,
         )
         began = time.time()
         with signals.asking(limits.ask):
-            trials = JournalSearch(journal, sources.draw, search.count)
+            source = all_at_once if plan.changes else JournalSearch
+            trials = source(journal, sources.draw, search.count)
             left = search.count - len(journal.ended)
             run_trials(plan, trials, scheduler, watch, limits, at_once, left)
         slots = at_once * (plan.workers or plan.threads_in_trial)

@@ -1,8 +1,10 @@
 """Where the next trial's settings come from: trials that were interrupted first, then new draws."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
+from ray import tune
 from ray.tune.search import Searcher
 
 from noprop_dist.errors import UserError
@@ -127,6 +129,28 @@ def _distribution(optuna: Any, dimension: Any) -> Any:
     if dimension.kind == "randint":
         return kinds.IntDistribution(*dimension.values)
     return kinds.FloatDistribution(*dimension.values, log=dimension.kind == "loguniform")
+
+
+def all_at_once(journal: Journal, draw: Callable[[int], Settings], samples: int) -> dict[str, Any]:
+    """The same trials as a space of Tune's own: population based training takes no searcher.
+
+    Args:
+        journal: where new trials are written down.
+        draw: the settings of a new trial, by number.
+        samples: trials in all.
+    """
+    for number in range(samples):
+        if number not in journal.trials:
+            journal.add(number, draw(number))
+    by_number = {trial.number: trial.settings for trial in journal.open_trials}
+    names = next(iter(by_number.values()))
+    return {"trial": tune.grid_search(list(by_number))} | {
+        name: tune.sample_from(partial(_look_up, by_number=by_number, name=name)) for name in names
+    }
+
+
+def _look_up(spec: Any, *, by_number: dict[int, Settings], name: str) -> Any:
+    return by_number[spec["config"]["trial"]][name]
 
 
 class JournalSearch(Searcher):

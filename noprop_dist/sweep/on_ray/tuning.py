@@ -27,7 +27,7 @@ from noprop_dist.record.store import Store
 from noprop_dist.signals import kept
 from noprop_dist.site import LocalSite, Site
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, train_block
-from noprop_dist.sweep.journal import trial_path
+from noprop_dist.sweep.journal import run_folders
 from noprop_dist.sweep.on_ray.schedulers import Limits
 from noprop_dist.sweep.on_ray.search import JournalSearch
 from noprop_dist.sweep.space import Settings, settle
@@ -112,9 +112,14 @@ class Plan:
 
 
 def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
-    """What runs in the process of a trial; ``config`` holds its "trial" number and settings."""
+    """What runs in the process of a trial; its name is its number.
+
+    Args:
+        config: the settings, and as "trial" the number of the trial whose place it has.
+        plan: of the sweep.
+    """
     settings = {k: v for k, v in config.items() if k != "trial"}
-    number = config["trial"]
+    number = int(tune.get_context().get_trial_name())
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = THREAD_S
     splits: Splits = ray.get(plan.splits_ref)
     told = 0
@@ -152,8 +157,7 @@ def _place(plan: Plan, number: int, settings: Settings) -> tuple[str, TrainConfi
             f"{plan.folder} is not there on {platform.node()}: give a --checkpoint-dir that every "
             "node sees, a shared folder or a URI such as s3://bucket/sweep."
         )
-    path = trial_path(number)
-    mine = [path, *(f"trials/{n}" for n in store.list("trials") if n.startswith(f"{number:04d}-"))]
+    mine = run_folders(store, number)
     donor = _pointer(tune.get_checkpoint())
     if donor in (None, *mine):
         path = mine[-1]
@@ -161,7 +165,7 @@ def _place(plan: Plan, number: int, settings: Settings) -> tuple[str, TrainConfi
             taken = json.loads(store.read(f"{path}/{TAKEN}"))
             settings, donor = taken["settings"], taken["from"]
     else:
-        path = f"{path}-{len(mine)}"
+        path = f"{mine[0]}-{len(mine)}"
         store.write(f"{path}/{TAKEN}", json.dumps({"settings": settings, "from": donor}).encode())
     options = plan.config(settings, path)
     if donor not in (None, *mine):
@@ -180,7 +184,7 @@ def _pointer(checkpoint: tune.Checkpoint | None) -> str | None:
 
 def run_trials(
     plan: Plan,
-    search: JournalSearch,
+    trials: JournalSearch | dict[str, Any],
     scheduler: TrialScheduler,
     watch: tune.Callback,
     limits: Limits,
@@ -191,12 +195,12 @@ def run_trials(
 
     Args:
         plan: what they have in common.
-        search: gives their settings.
+        trials: gives their settings one by one, or is a space that holds all of them.
         scheduler: stops them.
         watch: told of everything.
         limits: of the whole.
         concurrent: trials at once.
-        count: trials in all.
+        count: trials that are given one by one.
     """
     store = Store(plan.folder)
     store.delete_tree(TUNE_FOLDER)  # of a sweep that was killed; it holds pickles, never read
@@ -205,14 +209,17 @@ def run_trials(
         tune.PlacementGroupFactory(plan.bundles(), strategy="PACK"),
     )
     storage = plan.folder if "://" in plan.folder else str(Path(plan.folder).absolute())
+    searcher, space = (trials, None) if isinstance(trials, JournalSearch) else (None, trials)
     with _environment(), kept(signal.SIGINT), kept(signal.SIGTERM):
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         tuner = tune.Tuner(
             trainable,
+            param_space=space,
             tune_config=tune.TuneConfig(
-                search_alg=search,
+                search_alg=searcher,
                 scheduler=scheduler,
-                num_samples=count,
+                num_samples=count if searcher else 1,
+                trial_name_creator=_name,
                 max_concurrent_trials=concurrent,
                 reuse_actors=True,
             ),
@@ -227,6 +234,10 @@ def run_trials(
         )
         tuner.fit()
     store.delete_tree(TUNE_FOLDER)
+
+
+def _name(trial: Any) -> str:
+    return str(trial.config["trial"])
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 from ray.tune import Callback
 
 from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome
+from noprop_dist.sweep.report import show
 from noprop_dist.sweep.space import Settings
 
 Result = dict[str, Any]
@@ -21,7 +22,9 @@ class Watch(Callback):
         metric: that trials are compared by.
         mode: "max" or "min".
         epochs: that a trial has, by its settings.
+        settle: takes settings out that mean nothing beside the others.
         ending: whether the sweep is being ended: then a trial that stops has not ended.
+        clear: delete checkpoints of trials that have ended.
         learn: told of a trial that has ended.
         say: prints a line.
     """
@@ -33,13 +36,18 @@ class Watch(Callback):
         mode: str,
         *,
         epochs: Callable[[Settings], int],
+        settle: Callable[[Settings], Settings],
         ending: Callable[[], bool],
+        clear: bool,
         learn: Callable[[int], None],
         say: Callable[[str], None],
     ) -> None:
         self._journal, self._metric = journal, metric
         self._sign = 1 if mode == "max" else -1
-        self._epochs, self._ending, self._learn, self._say = epochs, ending, learn, say
+        self._epochs, self._settle, self._ending = epochs, settle, ending
+        self._learn, self._say = learn, say
+        self._clear = clear
+        self._ended: list[int] = []
         self._best: dict[int, Result] = {}
         self._last: dict[int, Result] = {}
 
@@ -51,7 +59,7 @@ class Watch(Callback):
         self, iteration: int, trials: Any, trial: Any, result: Result, **info: Any
     ) -> None:
         """See ``Callback``: keep the best epoch."""
-        number = trial.config["trial"]
+        number = _number(trial)
         if self._metric not in result:
             self._last[number] = self._last.get(number, {}) | result
             return
@@ -63,7 +71,7 @@ class Watch(Callback):
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """See ``Callback``: it ended by itself, or was stopped."""
-        number = trial.config["trial"]
+        number = _number(trial)
         last = self._last.get(number, {})
         if "failed" in last:
             self._end(trial, FAILED, last["failed"])
@@ -81,10 +89,10 @@ class Watch(Callback):
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """See ``Callback``: its process died."""
-        self._say(f"trial {trial.config['trial']}: its process died; it goes on in another")
+        self._say(f"trial {_number(trial)}: its process died; it goes on in another")
 
     def _end(self, trial: Any, status: str, reason: str = "") -> None:
-        number = trial.config["trial"]
+        number = _number(trial)
         last, drawn = self._last.get(number, {}), self._journal.trials[number].settings
         now = {k: v for k, v in trial.config.items() if k != "trial"}
         outcome = Outcome(
@@ -96,12 +104,21 @@ class Watch(Callback):
             changed={k: v for k, v in now.items() if drawn.get(k) != v},
         )
         self._journal.end(number, outcome)
+        if self._clear:  # those of this one, which may still be writing, when the next has ended
+            for ended in self._ended:
+                self._journal.clear(ended)
+            self._ended = [number]
         self._learn(number)
-        self._say(_line(number, now, outcome, self._metric))
+        self._say(_line(number, self._settle(now), outcome, self._metric))
+
+
+def _number(trial: Any) -> int:
+    """Its name: what its config says may be another trial's, whose place it took."""
+    return int(trial.custom_trial_name)
 
 
 def _line(number: int, settings: Settings, outcome: Outcome, metric: str) -> str:
-    shown = "  ".join(f"{k} {show(v)}" for k, v in settings.items())
+    shown = "  ".join(f"{k} {show(v)}" for k, v in sorted(settings.items(), key=_block_first))
     best = outcome.best.get(metric)
     value = "-" if best is None else show_metric(metric, best)
     why = f"  ({outcome.reason})" if outcome.reason else ""
@@ -111,9 +128,8 @@ def _line(number: int, settings: Settings, outcome: Outcome, metric: str) -> str
     )
 
 
-def show(value: Any) -> str:
-    """A setting for people."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _block_first(item: tuple[str, Any]) -> bool:
+    return item[0] != "block"
 
 
 def show_metric(metric: str, value: float) -> str:
