@@ -50,7 +50,8 @@ def plot_curves(curves: Mapping[int, Sequence[float | None]], rows: Sequence[Row
     low = _floor(np.array(ends))
     axes.set_ylim(low, 100 + 0.03 * (100 - low))
     _style(axes, "validation accuracy of z_T (%)", "epoch")
-    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    if told:
+        figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return figure
 
 

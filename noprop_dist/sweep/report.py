@@ -307,8 +307,8 @@ def _share_in_units(journal: Journal, spent: Spent) -> float:
         return 0.0
     since = min(began for began, _ in spans)
     seconds = spent.began + spent.seconds - since
-    inside: float = sum(ended - began for began, ended in spans)
-    return inside / (seconds * spent.slots)
+    share: float = sum(ended - began for began, ended in spans) / (seconds * spent.slots)
+    return share
 
 
 def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row], metric: str) -> None:
