@@ -18,7 +18,7 @@ from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.trial import REPORTS, Report, Tell
+from noprop_dist.sweep.trial import REPORTS, Report, Tell, locked
 
 BLOCK_METRIC = "val_loss"  # by which trials of a block are compared: smaller is better
 
@@ -94,7 +94,7 @@ def train_block(
     store = Store(config.folder)
     job = resolve_job(config, splits, torch.device("cpu")).on(device, precision)
     torch.set_num_threads(config.cpus_per_worker)
-    with store.lock():
+    with locked(store):
         store.write("config.yaml", config.to_yaml().encode())
         state = BlockState.load(store)
         if state is None:

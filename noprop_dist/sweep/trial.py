@@ -5,6 +5,7 @@ It knows no Ray: whoever runs it says where its units run and listens to its epo
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import torch
@@ -16,6 +17,7 @@ from noprop_dist.engine.resume import start_or_resume
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
+from noprop_dist.record.lock import InUseError
 from noprop_dist.record.progress import Progress, RoundReport
 from noprop_dist.record.store import Store
 from noprop_dist.site import Site
@@ -24,6 +26,7 @@ from noprop_dist.training import begin
 
 REPORTS = "reports.json"  # of a trial that is no run, its epochs
 METRIC = "val_accuracy"  # by which trials are compared, of z_T
+GONE_S = 60.0
 Report = dict[str, float]
 Tell = Callable[[Report], None]
 
@@ -88,7 +91,7 @@ def train_trial(
     store = Store(config.folder)
     job = resolve_job(config, splits, torch.device("cpu")).on(site.device, site.precision)
     may_differ = CHANGEABLE if config.checkpoint is not None else frozenset()
-    with store.lock():
+    with locked(store):
         rounds, start = start_or_resume(job, splits, store, may_differ)
         before = rounds.train_seconds - time.monotonic()
 
@@ -112,6 +115,22 @@ def train_trial(
     if rounds.set_aside:
         t, reason = next(iter(rounds.set_aside.items()))
         raise UserError(f"block {t} failed: {reason}.")
+
+
+@contextmanager
+def locked(store: Store) -> Iterator[None]:
+    """Hold the lock of a trial's folder; who had it and was killed may take a moment to be gone."""
+    deadline = time.monotonic() + GONE_S
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(store.lock())
+                break
+            except InUseError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        yield
 
 
 def told_before(history: History, num_epochs: int) -> Iterator[Report]:

@@ -82,18 +82,16 @@ def trials_at_once(plan: Plan, options: SweepConfig) -> int:
         UserError: it does not hold one.
     """
     if plan.workers:
-        fit, what = (
-            count_slots(plan.needs) // plan.workers,
-            f"{plan.workers} workers of {plan.needs}",
-        )
+        fit = count_slots(plan.needs) // plan.workers
+        what = f"{plan.workers} workers of {plan.needs} each"
     else:
         whole = replace(plan.needs, cpus=plan.needs.cpus * plan.threads_in_trial)
         fit, what = count_slots(whole), str(whole)
     if fit < 1:
         raise UserError(
-            f"a trial needs {what} and the cluster holds {count_slots(plan.needs)} workers of "
-            f"{plan.needs}: ask for less with --workers-per-trial, --workers or --cpus-per-worker, "
-            "or add nodes."
+            f"a trial needs {what}, and the cluster holds {count_slots(plan.needs)} workers of "
+            f"{plan.needs}: ask for less with --workers-per-trial, --workers or "
+            "--cpus-per-worker, or add nodes."
         )
     return min(fit, options.max_concurrent or fit)
 
