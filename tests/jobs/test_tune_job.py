@@ -9,6 +9,8 @@ import pytest
 from noprop_dist.cli import main
 from noprop_dist.options import parse_with
 from noprop_dist.sweep.options import SweepConfig
+from noprop_dist.sweep.report import SweepResult
+from noprop_dist.sweep.run import SweepStoppedError
 
 
 def test_flags_of_trials_and_of_the_sweep_stand_side_by_side() -> None:
@@ -78,3 +80,18 @@ def test_help_answers_without_the_heavy_packages(repo: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "--samples" in done.stdout
+
+
+def test_a_stopped_sweep_says_what_it_has_and_leaves_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None, None)
+
+    def stopped(*_: object) -> None:
+        raise SweepStoppedError(result)
+
+    monkeypatch.setattr("noprop_dist.sweep.run.sweep", stopped)
+    assert main(["tune"]) == 130
+    said = capsys.readouterr().err
+    assert "the same command goes on with the trials that are left" in said
+    assert said.endswith("stopped; the same command goes on from there\n")

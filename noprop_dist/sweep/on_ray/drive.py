@@ -60,7 +60,6 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
             plan.mode,
             epochs=lambda settings: settings.get("epochs", config.epochs),
             settle=lambda settings: settle(settings, config),
-            ending=limits.stop_all,
             clear=not (plan.changes or plan.per_block),
             learn=lambda number: sources.learn(journal.trials[number]),
             say=(lambda text: None) if config.quiet else say,

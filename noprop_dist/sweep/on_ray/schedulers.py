@@ -120,6 +120,14 @@ def remember(scheduler: TrialScheduler, journal: Journal) -> None:
             scheduler.on_trial_result(controller, stand_in, report)
 
 
+class SweepEndedError(BaseException):
+    """The sweep ends before its trials do.
+
+    No ``Exception``: Tune would wait up to 15 s for trials in the middle of a unit, and they have
+    their checkpoints.
+    """
+
+
 class Limits(tune.Stopper):
     """Ends the sweep when it is asked to, or its time is over.
 
@@ -141,6 +149,12 @@ class Limits(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Whether all should."""
-        self.over = self.over or time.monotonic() > self._deadline
-        return self.asked or self.over
+        """Tune asks it at every step.
+
+        Raises:
+            SweepEndedError: all should end.
+        """
+        self.over = time.monotonic() > self._deadline
+        if self.asked or self.over:
+            raise SweepEndedError
+        return False

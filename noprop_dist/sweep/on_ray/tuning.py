@@ -1,5 +1,6 @@
 """Trials on Ray Tune: what each asks of the cluster, who stops them, and what is written down."""
 
+import gc
 import json
 import logging
 import os
@@ -7,7 +8,7 @@ import platform
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from noprop_dist.signals import kept
 from noprop_dist.site import LocalSite, Site
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, train_block
 from noprop_dist.sweep.journal import run_folders
-from noprop_dist.sweep.on_ray.schedulers import Limits
+from noprop_dist.sweep.on_ray.schedulers import Limits, SweepEndedError
 from noprop_dist.sweep.on_ray.search import JournalSearch
 from noprop_dist.sweep.space import Settings, settle
 from noprop_dist.sweep.trial import METRIC, Report, train_trial, trial_config
@@ -232,7 +233,10 @@ def run_trials(
                 verbose=0,
             ),
         )
-        tuner.fit()
+        with suppress(SweepEndedError):
+            tuner.fit()
+    del tuner
+    gc.collect()  # what is left of the trials' processes ends with their handles
     store.delete_tree(TUNE_FOLDER)
 
 

@@ -23,7 +23,6 @@ class Watch(Callback):
         mode: "max" or "min".
         epochs: that a trial has, by its settings.
         settle: takes settings out that mean nothing beside the others.
-        ending: whether the sweep is being ended: then a trial that stops has not ended.
         clear: delete checkpoints of trials that have ended.
         learn: told of a trial that has ended.
         say: prints a line.
@@ -37,14 +36,13 @@ class Watch(Callback):
         *,
         epochs: Callable[[Settings], int],
         settle: Callable[[Settings], Settings],
-        ending: Callable[[], bool],
         clear: bool,
         learn: Callable[[int], None],
         say: Callable[[str], None],
     ) -> None:
         self._journal, self._metric = journal, metric
         self._sign = 1 if mode == "max" else -1
-        self._epochs, self._settle, self._ending = epochs, settle, ending
+        self._epochs, self._settle = epochs, settle
         self._learn, self._say = learn, say
         self._clear = clear
         self._ended: list[int] = []
@@ -77,7 +75,7 @@ class Watch(Callback):
             self._end(trial, FAILED, last["failed"])
         elif "ended" in last or last.get("epoch", 0) >= self._epochs(trial.config):
             self._end(trial, FINISHED)
-        elif not self._ending():
+        else:
             self._end(trial, STOPPED)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
