@@ -20,6 +20,11 @@ def option(default: Any, group: str, text: str) -> Any:
     return field(default=default, metadata={"group": group, "help": text})
 
 
+def argument(name: str, text: str) -> Any:
+    """A field that must be given and is told by its place: its name and its line in ``--help``."""
+    return field(metadata={"group": "arguments", "help": text, "name": name})
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """The options of one training run.

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
@@ -63,21 +63,46 @@ def parse_with(
         UserError: flags that do not parse, a value out of range, or a YAML file of no use.
         SystemExit: ``--help`` (code 0).
     """
-    import tyro
-
     args, path = _without_config(argv)
     values = _read_yaml(path) if path is not None else {}
     # Names and types alone: flags may yet change a value that does not go with another.
     check_types(values, f"--config {path}")
+    flat = _parse(args, prog, description, _grouped_options(values, extra))
+    as_json = flat.pop("json")
+    del flat["config"]  # in the list for --help alone; it was read first
+    own = {f.name: flat.pop(f.name) for f in fields(extra)}
+    return TrainConfig(**flat), extra(**own), as_json
+
+
+def parse_own(argv: Sequence[str], prog: str, description: str, options: type[Extra]) -> Extra:
+    """The options of a command that trains nothing.
+
+    Args:
+        argv: the arguments.
+        prog: what the command is called.
+        description: of the command, for ``--help``.
+        options: a dataclass whose fields are made by ``config.option`` or ``config.argument``.
+
+    Raises:
+        UserError: flags that do not parse, or a value that ``options`` refuses.
+        SystemExit: ``--help`` (code 0).
+    """
+    return options(**_parse(argv, prog, description, _groups({}, options)))
+
+
+def _parse(argv: Sequence[str], prog: str, description: str, grouped: type[Any]) -> dict[str, Any]:
+    """The value of every option, by name."""
+    import tyro
+
     errors = io.StringIO()
     try:
         with redirect_stderr(errors):
             parsed: Any = tyro.cli(
-                _grouped_options(values, extra),
+                grouped,
                 config=(tyro.conf.OmitArgPrefixes,),
                 prog=prog,
                 description=description,
-                args=args,
+                args=argv,
             )
     except SystemExit as left:
         if left.code in (0, None):
@@ -86,10 +111,7 @@ def parse_with(
     flat: dict[str, Any] = {}
     for group in fields(parsed):
         flat |= asdict(getattr(parsed, group.name))
-    as_json = flat.pop("json")
-    del flat["config"]  # in the list for --help alone; it was read first
-    own = {f.name: flat.pop(f.name) for f in fields(extra)}
-    return TrainConfig(**flat), extra(**own), as_json
+    return flat
 
 
 def _sentence(box: str, prog: str) -> str:
@@ -110,25 +132,42 @@ def _sentence(box: str, prog: str) -> str:
 
 def _grouped_options(values: dict[str, Any], extra: type[Any]) -> type[Any]:
     """All fields as one dataclass per group, which is how the parser shows groups."""
-    hints = get_type_hints(extra) | get_type_hints(TrainConfig)
-    groups: dict[str, list[tuple[str, Any, Any]]] = {"output": []}
+    output: list[tuple[str, Any, Any]] = []
     for name, hint, default, text in (
         ("config", str | None, None, "YAML file of options by name; flags lie over it"),
         ("json", bool, False, "print the result as one JSON object on the last line"),
     ):
-        groups["output"].append((name, _option_type(hint, text, default), field(default=default)))
-    for f in (*fields(extra), *fields(TrainConfig)):
-        default = values.get(f.name, f.default)
-        hint = _option_type(hints[f.name], f.metadata["help"], default)
-        groups.setdefault(f.metadata["group"], []).append((f.name, hint, field(default=default)))
+        output.append((name, _option_type(hint, text, default), field(default=default)))
+    return _groups(values, extra, TrainConfig, output=output)
+
+
+def _groups(
+    values: dict[str, Any], *classes: type[Any], **groups: list[tuple[str, Any, Any]]
+) -> type[Any]:
+    """One dataclass per group of the fields of ``classes``, after those of ``groups``."""
+    for cls in classes:
+        hints = get_type_hints(cls)
+        for f in fields(cls):
+            default = values.get(f.name, f.default)
+            hint = _option_type(hints[f.name], f.metadata["help"], default, f.metadata.get("name"))
+            made_field = field() if default is MISSING else field(default=default)
+            groups.setdefault(f.metadata["group"], []).append((f.name, hint, made_field))
     made = {name: make_dataclass(name.capitalize(), options) for name, options in groups.items()}
     return make_dataclass(
-        "Options", [(name, cls, field(default_factory=cls)) for name, cls in made.items()]
+        "Options",
+        [
+            (name, cls, field(default_factory=cls) if _has_defaults(cls) else field())
+            for name, cls in made.items()
+        ],
     )
 
 
-def _option_type(hint: Any, text: str, default: Any) -> Any:
-    """A field's type with its help line; switches only turn on."""
+def _has_defaults(cls: type[Any]) -> bool:
+    return all(f.default is not MISSING for f in fields(cls))
+
+
+def _option_type(hint: Any, text: str, default: Any, name: str | None = None) -> Any:
+    """A field's type with its help line; switches only turn on; ``name``: of an argument."""
     import tyro
 
     kinds = [kind for kind in get_args(hint) if kind is not type(None)]
@@ -137,11 +176,14 @@ def _option_type(hint: Any, text: str, default: Any) -> Any:
         hint,
         tyro.conf.arg(
             help=text,
-            metavar=kinds[0].__name__.upper() if optional else None,
+            metavar=name or (kinds[0].__name__.upper() if optional else None),
             # Without a default to show, the text tells what happens; a switch is off.
             help_behavior_hint="" if default in (None, False) else None,
         ),
     ]
+    if name is not None:
+        positional: Any = tyro.conf.Positional
+        described = positional[described]
     if hint is bool:
         described = Annotated[described, tyro.conf.FlagCreatePairsOff]
     return described

@@ -5,6 +5,7 @@ by memory; learned ones, and a plateau learning rate, make the next round wait f
 that keeps failing is set aside, and the others go on without it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from noprop_dist.engine.snapshot import (
     first_snapshot,
 )
 from noprop_dist.engine.unit import Unit
+from noprop_dist.record.export import describe
 from noprop_dist.record.history import BlockEpoch, History
 
 AHEAD_BYTES = 2**30  # what the ends of epochs that are not yet closed may take
@@ -171,9 +173,7 @@ class Rounds:
         where two are as near: it has learned to denoise from almost the same noise.
         """
         ends = self.ends[epoch]
-        nearest = {t: t for t in ends}
-        for t in self.set_aside.keys() - ends.keys():
-            nearest[t] = min(ends, key=lambda s: (abs(s - t), s))
+        nearest = nearest_blocks(ends, self.blocks)
         return {t: ends[nearest[t]].weights for t in self.blocks}
 
     def close(self, result: EvalResult | None) -> None:
@@ -211,7 +211,7 @@ class Rounds:
 
     def save(self) -> tuple[Parts, dict[str, Any]]:
         """What a checkpoint holds: tensors by file, and plain values."""
-        parts: Parts = {_stem("block", t): dict(s.tensors) for t, s in self.latest.items()}
+        parts: Parts = {stem("block", t): dict(s.tensors) for t, s in self.latest.items()}
         parts["shared"] = dict(self.shared)
         rates = {}
         for epoch, ends in self.ends.items():
@@ -219,12 +219,13 @@ class Rounds:
                 if self.latest[t].step == (epoch + 1) * self.job.steps_per_epoch:
                     rates[str(t)] = end.images_per_s  # the rest is in the block's own file
                 elif epoch >= self.round:
-                    parts[_stem(f"end-{epoch}", t)] = end.to_tensors()
+                    parts[stem(f"end-{epoch}", t)] = end.to_tensors()
         if self.best is not None:
-            parts |= {_stem("best", t): dict(w) for t, w in self.best.weights.items()}
+            parts |= {stem("best", t): dict(w) for t, w in self.best.weights.items()}
             parts["best-shared"] = dict(self.best.shared)
         state = {
             "config": self.job.config.to_dict(),
+            "network": describe(self.job.spec, self.job.normalisation, self.job.class_names),
             "fingerprint": self.job.fingerprint,
             "steps": {str(t): s.step for t, s in self.latest.items()},
             "round": self.round,
@@ -254,7 +255,7 @@ class Rounds:
             num_complete=state["num_complete"],
         )
         for t in rounds.blocks:
-            snapshot = Snapshot(t, state["steps"][str(t)], parts[_stem("block", t)])
+            snapshot = Snapshot(t, state["steps"][str(t)], parts[stem("block", t)])
             rounds.latest[t] = snapshot
             if (rate := state["rates"].get(str(t))) is not None:
                 epoch = snapshot.step // job.steps_per_epoch - 1
@@ -264,10 +265,17 @@ class Rounds:
                 _, epoch, t = map(int, name.replace("end", "0").split("-"))
                 rounds.ends.setdefault(epoch, {})[t] = EpochEnd.from_tensors(tensors)
         if state["best"] is not None:
-            weights = {t: parts[_stem("best", t)] for t in rounds.blocks}
+            weights = {t: parts[stem("best", t)] for t in rounds.blocks}
             rounds.best = Best(**state["best"], weights=weights, shared=parts["best-shared"])
         return rounds
 
 
-def _stem(kind: str, t: int) -> str:
+def nearest_blocks(there: Iterable[int], wanted: Iterable[int]) -> dict[int, int]:
+    """By wanted block, itself where it is there, else its nearest neighbour that is."""
+    found = sorted(there)
+    return {t: min(found, key=lambda s: (abs(s - t), s)) for t in wanted}
+
+
+def stem(kind: str, t: int) -> str:
+    """What a checkpoint calls the part of block t."""
     return f"{kind}-{t:03d}"

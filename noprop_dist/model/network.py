@@ -3,7 +3,7 @@
 B batch, K classes, D embedding width, T blocks. The label is never an input of anything here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,10 @@ from noprop_dist.model.readout import readout_logits
 from noprop_dist.model.spec import ModelSpec
 
 INFERENCE_BATCH = 256  # samples that share a key of noise: the same wherever a network is run
+
+# Where the noise of a draw comes from: a generator on the samples' device, or T + 1 float32 (B, D)
+# tensors, z_0 first.
+Draw = torch.Generator | Iterator[Tensor]
 
 
 @dataclass(frozen=True)
@@ -98,18 +102,20 @@ class NoPropNetwork(nn.Module):
         return block
 
     @torch.inference_mode()
-    def trace(
-        self, x: Tensor, draws: Sequence[torch.Generator], *, keep_z: bool = False
-    ) -> list[Trace]:
+    def trace(self, x: Tensor, draws: Sequence[Draw], *, keep_z: bool = False) -> list[Trace]:
         """Run eq. 3 from z_0 ~ N(0, I) to z_T, once per noise draw; keep what each block says.
 
         The image path of a block runs once for all draws.
 
         Args:
             x: normalised samples, float32 (B, C, H, W) in channels-last memory or (B, F).
-            draws: generators on x's device, each of z_0 and of its steps' noise.
+            draws: each the noise of z_0 and then of the T steps.
             keep_z: keep every z_t.
         """
+        return self.follow(x, draws, keep_z=keep_z)
+
+    def follow(self, x: Tensor, draws: Sequence[Draw], *, keep_z: bool = False) -> list[Trace]:
+        """``trace`` without inference mode, which an exported graph cannot hold."""
         z = [[self._normal(x, draw)] for draw in draws]
         block_logits: list[list[Tensor]] = [[] for _ in draws]
         readouts: list[list[Tensor]] = [[] for _ in draws]
@@ -137,7 +143,9 @@ class NoPropNetwork(nn.Module):
             for steps, said, read in zip(z, block_logits, readouts, strict=True)
         ]
 
-    def _normal(self, x: Tensor, draw: torch.Generator) -> Tensor:
+    def _normal(self, x: Tensor, draw: Draw) -> Tensor:
+        if not isinstance(draw, torch.Generator):
+            return next(draw)
         return torch.randn(len(x), self.spec.embed_dim, generator=draw, device=x.device)
 
     def read(self, z: Tensor) -> Tensor:

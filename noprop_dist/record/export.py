@@ -23,6 +23,7 @@ from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.store import Store
 
 FOLDER = "model"
+FORMAT = 1  # of network.json
 
 
 @dataclass(frozen=True)
@@ -120,14 +121,42 @@ def save_network(
     tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
     data = save(tensors)
     store.write(f"{FOLDER}/network.safetensors", data)
-    described = {
-        "spec": network.spec.to_dict(),
-        "normalisation": asdict(normalisation),
-        "class_names": list(class_names),
-        "network_sha256": hashlib.sha256(data).hexdigest(),
-    }
+    described = describe(network.spec, normalisation, class_names)
+    described |= {"format": FORMAT, "network_sha256": hashlib.sha256(data).hexdigest()}
     described["sha256"] = _sha256_of(described)
     store.write(f"{FOLDER}/network.json", json.dumps(described, indent=1).encode())
+
+
+def describe(
+    spec: ModelSpec, normalisation: Normalisation, class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    """What a network needs beside its tensors, as JSON holds it; see ``rebuild``."""
+    return {
+        "spec": spec.to_dict(),
+        "normalisation": asdict(normalisation),
+        "class_names": list(class_names),
+    }
+
+
+def rebuild(
+    described: dict[str, Any], tensors: dict[str, torch.Tensor], device: str, precision: str
+) -> TrainedNetwork:
+    """The network of a description and its state dict.
+
+    Raises:
+        UserError: no such device.
+        KeyError, TypeError, ValueError, RuntimeError: the two do not go together, or are of another
+            version.
+    """
+    place = resolve_device(device)
+    network = NoPropNetwork(
+        ModelSpec.from_dict(described["spec"]), resolve_precision(precision, place)
+    ).to_empty(device=place)
+    network.load_state_dict(tensors)
+    network.requires_grad_(False).eval()
+    network = network.to(memory_format=torch.channels_last)
+    norm = {k: tuple(v) for k, v in described["normalisation"].items()}
+    return TrainedNetwork(network, Normalisation(**norm), tuple(described["class_names"]), place)
 
 
 def _sha256_of(described: dict[str, Any]) -> str:
@@ -160,16 +189,20 @@ def load_network(
         ) from error
     except ValueError as error:
         raise UserError(f"{folder}: network.json is not readable ({error}).") from error
+    if not isinstance(described, dict) or described.get("format", 1) != FORMAT:
+        raise UserError(
+            f"{folder}: network.json is not of format {FORMAT}, which this version reads: use the "
+            "version that wrote it, or train again."
+        )
     if described.get("sha256") != _sha256_of(described):
         raise UserError(f"{folder}: network.json was altered or is of another version.")
     if hashlib.sha256(data).hexdigest() != described["network_sha256"]:
         raise UserError(f"{folder}: network.safetensors was altered or is truncated.")
-    place = resolve_device(device)
-    network = NoPropNetwork(
-        ModelSpec.from_dict(described["spec"]), resolve_precision(precision, place)
-    ).to_empty(device=place)
-    network.load_state_dict(load(data))
-    network.requires_grad_(False).eval()
-    network = network.to(memory_format=torch.channels_last)
-    norm = {k: tuple(v) for k, v in described["normalisation"].items()}
-    return TrainedNetwork(network, Normalisation(**norm), tuple(described["class_names"]), place)
+    try:
+        return rebuild(described, load(data), device, precision)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{folder}: the network is not one that this version knows ({reason}): use the version "
+            "that wrote it, or train again."
+        ) from error

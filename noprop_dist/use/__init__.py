@@ -1,0 +1,1 @@
+"""Using a trained network: evaluate it, predict with it, export it."""

@@ -1,0 +1,123 @@
+"""Opening a run: its trained network, or what its newest checkpoint holds, with its options."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from noprop_dist.config import TrainConfig, check_types
+from noprop_dist.engine.newest import newest_network
+from noprop_dist.errors import UserError
+from noprop_dist.record.checkpoint import find_checkpoint
+from noprop_dist.record.export import FOLDER, TrainedNetwork, load_network, rebuild
+from noprop_dist.record.store import Store
+from noprop_dist.use.safetensors_file import SUFFIX, read_file
+
+Precision = Literal["run", "auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A network to use, and where it comes from.
+
+    Attributes:
+        name: what the user called it.
+        trained: the network.
+        config: the options that it was trained with, or None where only the network is there.
+        notes: what the user should know of it, a sentence each.
+    """
+
+    name: str
+    trained: TrainedNetwork
+    config: TrainConfig | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.config.seed if self.config else 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of an image or (F,) of a vector."""
+        return self.trained.network.spec.sample_shape
+
+
+def open_run(path: str, device: str = "auto", precision: Precision = "run") -> OpenRun:
+    """The network of a run.
+
+    Args:
+        path: a run folder or its URI, ``model/`` or one of ``checkpoints/`` in it, or a file that
+            ``export_network`` wrote as safetensors.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "fp32" or "bf16"; "run": what the run was asked for.
+
+    Raises:
+        UserError: there is no network, or not one that this version reads.
+    """
+    if path.endswith(SUFFIX) and Path(path).expanduser().is_file():
+        return OpenRun(path, read_file(path, device, _asked(precision, None)), None)
+    store = Store(path)
+    if store.exists(f"{FOLDER}/network.json") or store.exists("network.json"):
+        config = read_config(store)
+        return OpenRun(path, load_network(path, device, _asked(precision, config)), config)
+    source, loaded = find_checkpoint(path)
+    if loaded is None:
+        there = store.local is None or store.local.exists()
+        raise UserError(
+            f"{path} holds no trained network and no checkpoint: give the folder of a run that has "
+            "trained for an epoch."
+            if there
+            else f"{path}: there is no such run folder."
+        )
+    where = f"{source.root}/checkpoints/{loaded.name}"
+    newest = newest_network(loaded, where)
+    config = _config_of(newest.config, where)
+    try:
+        trained = rebuild(newest.described, newest.tensors, device, _asked(precision, config))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{where} is of another version ({error}).") from error
+    fewest, most = min(newest.steps.values()), max(newest.steps.values())
+    steps = f"{most}" if fewest == most else f"{fewest} to {most}"
+    note = f"{path} has no finished network: using {loaded.name}, blocks of {steps} steps"
+    return OpenRun(path, trained, config, (*loaded.problems, note))
+
+
+def read_config(store: Store) -> TrainConfig | None:
+    """The options in a run folder, or None where there are none.
+
+    Raises:
+        UserError: they are not what a run writes.
+    """
+    import yaml
+
+    name = f"{store.root}/config.yaml"
+    try:
+        values = yaml.safe_load(store.read("config.yaml"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{name} cannot be read ({reason}).") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{name} is not what a run writes: it must hold lines option: value.")
+    return _config_of(values, name)
+
+
+def _config_of(values: dict[str, Any], where: str) -> TrainConfig:
+    check_types(values, where)
+    known = {f.name for f in fields(TrainConfig)}
+    return TrainConfig(**{k: v for k, v in values.items() if k in known})
+
+
+def _asked(precision: Precision, config: TrainConfig | None) -> Literal["auto", "fp32", "bf16"]:
+    if precision == "run":
+        return config.precision if config else "auto"
+    return precision
+
+
+def cpu_threads(run: OpenRun) -> int:
+    """Threads of one piece of work, which change the last bits: as in training."""
+    on_cpu = run.trained.device == torch.device("cpu")
+    return run.config.cpus_per_worker if run.config and on_cpu else 1

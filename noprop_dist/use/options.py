@@ -1,0 +1,137 @@
+"""The options of ``noprop evaluate``, ``predict`` and ``export``; nothing here imports PyTorch."""
+
+import difflib
+from dataclasses import dataclass
+from typing import Literal
+
+from noprop_dist.config import MAX_IMAGE_SIZE, argument, flag, option
+from noprop_dist.errors import UserError
+
+TARGETS = ("safetensors", "torch-export", "onnx")
+MIB = 2**20
+
+RUN = "run folder or its URI; model/ or a checkpoint inside; or an exported safetensors file"
+DEVICE = "auto, cpu, cuda or cuda:N"
+PRECISION = "run: what the run was asked for; auto: bf16 where the device computes in it"
+OTHER_DATA = "another data set, named as for noprop train; default: the run's own"
+DATA_DIR = "where named data sets are kept or downloaded to"
+
+
+class _Checked:
+    """Options with a least value each, and paths that must not be empty."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name, value in vars(self).items():
+            least = 0 if name == "seed" else 1
+            if isinstance(value, int) and not isinstance(value, bool) and value < least:
+                raise UserError(f"{flag(name)} must be at least {least}, got {value}.")
+            if value == "":
+                raise UserError(f"{flag(name)} must not be empty: give a value or leave it out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(_Checked):
+    """What to evaluate, and on what.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+
+    run: str = argument("RUN", RUN)
+    dataset: str | None = option(None, "data", OTHER_DATA)
+    data_dir: str | None = option(None, "data", DATA_DIR)
+    image_size: int | None = option(
+        None, "data", "another data set: resize its images to this height and width"
+    )
+    split: Literal["test", "train", "val"] = option("test", "data", "which rows")
+    other_names: bool = option(
+        False, "data", "take the labels for the run's although the class names differ"
+    )
+    draws: int = option(5, "evaluation", "noise draws, the same ones as after training")
+    batch: int = option(2048, "evaluation", "rows of one piece of work; changes no number")
+    device: str = option("auto", "machine", DEVICE)
+    precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
+    output: str | None = option(
+        None, "output", "folder of evaluation.json and plots/evaluation.png; default: the run's"
+    )
+    json: bool = option(False, "output", "print the result as one JSON object on the last line")
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        super().__post_init__()
+        if self.image_size is not None and not 4 <= self.image_size <= MAX_IMAGE_SIZE:
+            raise UserError(f"--image-size must be 4 to {MAX_IMAGE_SIZE}, got {self.image_size}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(_Checked):
+    """What to classify, and how to say it.
+
+    Raises:
+        UserError: a value is out of range, or options contradict each other.
+    """
+
+    run: str = argument("RUN", RUN)
+    images: tuple[str, ...] = argument("IMAGE_OR_FOLDER", "pictures, and folders of pictures")
+    top_k: int = option(3, "prediction", "the likeliest K classes")
+    readout: Literal["z_T", "mean_softmax"] = option(
+        "z_T", "prediction", "z_T: the paper's; mean_softmax: the mean of what the T blocks say"
+    )
+    draws: int = option(1, "prediction", "noise draws to average the probabilities over")
+    seed: int = option(0, "prediction", "of the noise; one seed, one answer")
+    max_bytes: int = option(64 * MIB, "limits", "leave out larger files, unread")
+    max_pixels: int = option(64 * MIB, "limits", "leave out larger pictures, undecoded")
+    batch: int = option(256, "machine", "pictures computed at once")
+    device: str = option("auto", "machine", DEVICE)
+    precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
+    ray: bool = option(
+        False, "machine", "use every core of the Ray cluster of RAY_ADDRESS, else of this machine"
+    )
+    format: Literal["table", "jsonl", "parquet"] = option(
+        "table", "output", "one line, or Parquet row, per picture"
+    )
+    output: str | None = option(None, "output", "file to write; default: standard output")
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        super().__post_init__()
+        if not self.images:
+            raise UserError("give at least one picture, or a folder of pictures, after the run.")
+        if self.seed >= 2**63:
+            raise UserError(f"--seed must be below 2**63, got {self.seed}.")
+        if self.format == "parquet" and self.output is None:
+            raise UserError("--format parquet needs a file to write: give --output FILE.parquet.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(_Checked):
+    """What to export, to what, and on which images to check it.
+
+    Raises:
+        UserError: an unknown target, or a value out of range.
+    """
+
+    run: str = argument("RUN", RUN)
+    to: str = option("safetensors", "export", f"what to write: {', '.join(TARGETS)}")
+    draws: int = option(
+        1, "export", "noise draws to average over, fixed in the file; not for safetensors"
+    )
+    output: str | None = option(
+        None, "export", "the file; default: network.safetensors, .pt2 or .onnx in this folder"
+    )
+    dataset: str | None = option(None, "check", OTHER_DATA)
+    data_dir: str | None = option(None, "check", DATA_DIR)
+    json: bool = option(False, "output", "print the result as one JSON object on the last line")
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        super().__post_init__()
+        if self.to not in TARGETS:
+            near = difflib.get_close_matches(self.to, TARGETS, n=1, cutoff=0.3)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise UserError(f"--to {self.to} is unknown; {hint}known are {', '.join(TARGETS)}.")
+        if self.to == "safetensors" and self.draws > 1:
+            raise UserError(
+                "--draws has no meaning for safetensors, which holds weights alone: leave it out."
+            )
