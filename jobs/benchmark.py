@@ -1,4 +1,4 @@
-"""Measure the project's claims: ``python jobs/benchmark.py engine``, ``scaling`` or ``sharing``."""
+"""Measure the project's claims: ``python jobs/benchmark.py engine``, ``predict``, ``scaling`` ..."""
 
 import json
 import os
@@ -16,6 +16,7 @@ import tyro
 
 from noprop_dist.benchmarks.options import (
     EngineBenchmark,
+    PredictBenchmark,
     ScalingBenchmark,
     SharingBenchmark,
 )
@@ -23,6 +24,7 @@ from noprop_dist.cli import exit_code
 
 Benchmark = (
     Annotated[EngineBenchmark, tyro.conf.subcommand("engine")]
+    | Annotated[PredictBenchmark, tyro.conf.subcommand("predict")]
     | Annotated[ScalingBenchmark, tyro.conf.subcommand("scaling")]
     | Annotated[SharingBenchmark, tyro.conf.subcommand("sharing")]
 )
@@ -56,6 +58,10 @@ def main() -> int:
         from noprop_dist.benchmarks.engine import benchmark_engine, render
 
         measured = benchmark_engine(options.benchmark)
+    elif isinstance(options.benchmark, PredictBenchmark):
+        from noprop_dist.benchmarks.predict import benchmark_predict, render
+
+        measured = benchmark_predict(options.benchmark)
     elif isinstance(options.benchmark, ScalingBenchmark):
         from noprop_dist.benchmarks.scaling import measure_scaling, render
 

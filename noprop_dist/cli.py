@@ -4,6 +4,7 @@ Heavy imports come after parsing, so that ``--help`` and a mistyped option answe
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+PIPE_CLOSED = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "train": train_main,
         "tune": tune_main,
         "visualize": visualize_main,
+        "evaluate": evaluate_main,
+        "predict": predict_main,
+        "export": export_main,
     }
     if args[:1] == ["--version"]:
         from importlib.metadata import version
@@ -128,6 +133,38 @@ def visualize_main(argv: Sequence[str], prog: str = "noprop visualize") -> int:
         return 0
 
     return exit_code(draw)
+
+
+def evaluate_main(argv: Sequence[str], prog: str = "noprop evaluate") -> int:
+    """All about a network on labelled data. Returns the exit code: 0, 2 for bad input, 130."""
+    from noprop_dist.use.commands import run_evaluate
+
+    return _stoppable(lambda: run_evaluate(argv, prog))
+
+
+def predict_main(argv: Sequence[str], prog: str = "noprop predict") -> int:
+    """Classify pictures. Returns the exit code: 0, 1 for bad pictures, 2 for bad input, 130."""
+    from noprop_dist.use.commands import run_predict
+
+    return _stoppable(lambda: run_predict(argv, prog))
+
+
+def export_main(argv: Sequence[str], prog: str = "noprop export") -> int:
+    """A network as one file. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
+    from noprop_dist.use.commands import run_export
+
+    return _stoppable(lambda: run_export(argv, prog))
+
+
+def _stoppable(action: Callable[[], int]) -> int:
+    try:
+        return exit_code(action)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # of "| head", which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
 
 
 def plan(report: dict[str, Any]) -> str:

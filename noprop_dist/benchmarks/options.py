@@ -56,6 +56,23 @@ class EngineBenchmark(_Counts):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictBenchmark(_Counts):
+    """Pictures/s of ``noprop predict`` on one core against the bare forward passes of the blocks.
+
+    Attributes:
+        images: PNG files of MNIST's shape that are classified.
+        repeats: Measurements of each side, alternating.
+        num_blocks: T.
+        batch: Pictures computed at once.
+    """
+
+    images: int = 1024
+    repeats: int = 3
+    num_blocks: int = 10
+    batch: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScalingBenchmark(_Counts):
     """What limits the number of workers, on a private Ray cluster and with simulated ones.
 

@@ -24,25 +24,37 @@ class BadImageError(Exception):
     """An image that cannot be used; the message says why."""
 
 
-def decode(data: bytes, size: int | None) -> Array:
+def decode(
+    data: bytes,
+    size: int | tuple[int, int] | None,
+    *,
+    channels: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> Array:
     """One image as uint8 (C, H, W), C = 1 for grey and 3 for anything else.
 
     Args:
         data: the encoded file.
-        size: resize the short side to this and cut the middle square, or None.
+        size: resize to cover so many pixels in height and width (one number: both) and cut the
+            middle, or None.
+        channels: C, where it is not up to the image: colour becomes grey by its luma, grey becomes
+            colour by repeating it.
+        max_pixels: in the header, which is looked at before anything is decoded.
+        formats: Pillow's names of those to try, or None for all.
 
     Raises:
-        BadImageError: it does not decode, has more than 64 Mi pixels, or has pixels that are not
+        BadImageError: it does not decode, has more pixels than that, or has pixels that are not
             integers of at most 16 bits.
     """
     if not data:
         raise BadImageError("is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:
+            if width * height > max_pixels:
                 raise BadImageError(f"is absurdly large, {width}x{height} pixels")
-            plain = _plain(image)
+            plain = _plain(image, channels)
     except BadImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -51,19 +63,21 @@ def decode(data: bytes, size: int | None) -> Array:
         raise BadImageError("does not decode (no known image format)") from error
     except Exception as error:  # decoders fail in many ways on bad bytes: struct.error, zlib.error
         raise BadImageError(f"does not decode ({error or type(error).__name__})") from error
-    if size is not None and plain.size != (size, size):
-        plain = ImageOps.fit(plain, (size, size), Image.Resampling.BILINEAR)
+    high, wide = size if isinstance(size, tuple) else (size, size)
+    if high is not None and wide is not None and plain.size != (wide, high):
+        plain = ImageOps.fit(plain, (wide, high), Image.Resampling.BILINEAR)
     pixels = np.asarray(plain)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _plain(image: Image.Image, channels: int | None) -> Image.Image:
     """The image with 8 bits a channel, mode L or RGB."""
     if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise BadImageError("has 32 bits a pixel; images need 8 or 16 bits a channel")
-    return image.convert("L" if image.mode in GREY_MODES else "RGB")
+    grey = image.mode in GREY_MODES if channels is None else channels == 1
+    return image.convert("L" if grey else "RGB")
 
 
 def resize_batch(x: Array, size: int) -> Array:

@@ -1,18 +1,18 @@
 """Evaluation as units: labels are compared with predictions only after these are made."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from noprop_dist.data import Split, normalise
+from noprop_dist.data import Normalisation, Split, normalise
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.snapshot import Shared
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
+from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork, Trace
 
 EVAL_ROWS = 8 * INFERENCE_BATCH  # rows of one unit: the least work that several workers can share
 
@@ -122,15 +122,10 @@ def run_eval(
     mean_softmax = np.zeros(draws, np.int64)
     after_t, block = np.zeros((2, draws, blocks), np.int64)
     answers, confidence = [], []
-    for start in range(unit.start, unit.stop, INFERENCE_BATCH):
-        x, y = split.take(np.arange(start, min(start + INFERENCE_BATCH, unit.stop)))
-        index = start // INFERENCE_BATCH
-        generators = [
-            torch_generator(job.config.seed, "inference", draw, index, device=device)
-            for draw in unit.draws
-        ]
-        normalised = normalise(torch.from_numpy(x).to(device), job.normalisation)
-        traces = network.trace(normalised, generators)
+    rows = (unit.start, unit.stop)
+    for y, traces in traces_of(
+        network, split, job.normalisation, rows, job.config.seed, unit.draws, device
+    ):
         for s, trace in enumerate(traces):
             mean_softmax[s] += (trace.mean_softmax.argmax(dim=1).cpu().numpy() == y).sum()
             after_t[s] += (trace.readout_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
@@ -150,6 +145,41 @@ def run_eval(
         began,
         time.perf_counter() - clock,
     )
+
+
+def traces_of(
+    network: NoPropNetwork,
+    split: Split,
+    normalisation: Normalisation,
+    rows: tuple[int, int],
+    seed: int,
+    draws: Sequence[int],
+    device: torch.device,
+) -> Iterator[tuple[Counts, list[Trace]]]:
+    """Run a network over rows of a split, INFERENCE_BATCH at a time.
+
+    A batch's noise is drawn from the key (seed, "inference", draw, number of the batch).
+
+    Args:
+        network: on ``device``.
+        split: where the rows are.
+        normalisation: of the training split.
+        rows: the first, a multiple of INFERENCE_BATCH, and the one after the last.
+        seed: of the noise.
+        draws: which noise draws.
+        device: where to compute.
+
+    Yields:
+        The labels of a batch, int64 (B,), and for each draw what the network says of it.
+    """
+    for start in range(*rows, INFERENCE_BATCH):
+        x, y = split.take(np.arange(start, min(start + INFERENCE_BATCH, rows[1])))
+        index = start // INFERENCE_BATCH
+        generators = [
+            torch_generator(seed, "inference", draw, index, device=device) for draw in draws
+        ]
+        normalised = normalise(torch.from_numpy(x).to(device), normalisation)
+        yield y, network.trace(normalised, generators)
 
 
 def confusion_matrix(y: Counts, answers: Counts, num_classes: int) -> Counts:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from noprop_dist.data.normalise import Normalisation, normalise
@@ -24,6 +25,8 @@ from noprop_dist.record.store import Store
 
 FOLDER = "model"
 FORMAT = 1  # of network.json
+SUFFIX = ".safetensors"
+FILE_FORMAT = "noprop-network-1"
 
 
 @dataclass(frozen=True)
@@ -116,15 +119,18 @@ def save_network(
     class_names: tuple[str, ...],
 ) -> None:
     """Write ``model/network.safetensors`` and then ``model/network.json``, which vouches for it."""
-    # Copies: the format refuses tensors that share memory, as a block and its stand-in do.
-    state = network.state_dict()
-    tensors = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
-    data = save(tensors)
+    data = save(_file_tensors(network))
     store.write(f"{FOLDER}/network.safetensors", data)
     described = describe(network.spec, normalisation, class_names)
     described |= {"format": FORMAT, "network_sha256": hashlib.sha256(data).hexdigest()}
     described["sha256"] = _sha256_of(described)
     store.write(f"{FOLDER}/network.json", json.dumps(described, indent=1).encode())
+
+
+def _file_tensors(network: NoPropNetwork) -> dict[str, torch.Tensor]:
+    # Copies: the format refuses tensors that share memory, as a block and its stand-in do.
+    state = network.state_dict()
+    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
 
 
 def describe(
@@ -168,16 +174,18 @@ def _sha256_of(described: dict[str, Any]) -> str:
 def load_network(
     folder: str | Path, device: str = "cpu", precision: Literal["auto", "fp32", "bf16"] = "auto"
 ) -> TrainedNetwork:
-    """Load the network of a run folder.
+    """Load the network of a run folder, or of a safetensors file that was exported.
 
     Args:
-        folder: the run folder (or its ``model`` folder), or a URI.
+        folder: the run folder (or its ``model`` folder), or a URI; or the file.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto" computes in bf16 where the device gains from it.
 
     Raises:
         UserError: there is no trained network, its files were altered, or no such device.
     """
+    if is_network_file(folder):
+        return _read_file(Path(folder).expanduser(), device, precision)
     store = Store(folder)
     stem = FOLDER + "/" if store.exists(f"{FOLDER}/network.json") else ""
     try:
@@ -200,9 +208,56 @@ def load_network(
         raise UserError(f"{folder}: network.safetensors was altered or is truncated.")
     try:
         return rebuild(described, load(data), device, precision)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"{folder}: the network is not one that this version knows ({reason}): use the version "
             "that wrote it, or train again."
         ) from error
+
+
+def is_network_file(path: str | Path) -> bool:
+    """Whether ``path`` names an exported file, not a folder."""
+    return str(path).endswith(SUFFIX) and Path(path).expanduser().is_file()
+
+
+def to_bytes(trained: TrainedNetwork) -> bytes:
+    """The state dict as float32, with the description in the header under FILE_FORMAT."""
+    return save(_file_tensors(trained.network), metadata={FILE_FORMAT: header(trained)})
+
+
+def header(trained: TrainedNetwork) -> str:
+    """What every exported file says of its network, as JSON."""
+    network = trained.network
+    return json.dumps(describe(network.spec, trained.normalisation, trained.class_names))
+
+
+def _read_file(path: Path, device: str, precision: str) -> TrainedNetwork:
+    """The network of a file that ``to_bytes`` made."""
+    try:
+        data = path.read_bytes()
+        return from_bytes(data, device, precision)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged or no safetensors file ({error}).") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} is not a network that this version reads ({reason}).") from error
+
+
+def from_bytes(data: bytes, device: str, precision: str) -> TrainedNetwork:
+    """The inverse of ``to_bytes``.
+
+    Raises:
+        UserError: no such device.
+        SafetensorError: no safetensors file, or a damaged one.
+        KeyError, TypeError, ValueError, RuntimeError: not a network that this version reads.
+    """
+    tensors = load(data)
+    # The reader gives tensors alone; the format puts the header first, after its length.
+    length = int.from_bytes(data[:8], "little")
+    metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    if FILE_FORMAT not in metadata:
+        raise ValueError(f"its header has no {FILE_FORMAT}")
+    return rebuild(json.loads(metadata[FILE_FORMAT]), tensors, device, precision)

@@ -46,15 +46,15 @@ def save_figure(store: Store, path: str, figure: "Figure") -> None:
 
 def plot_history(history: History) -> "Figure":
     """The loss of every block, the accuracies and the learning rate, by epoch."""
-    figure = _figure(13, 4)
+    figure = new_figure(13, 4)
     losses, accuracies, rates = figure.subplots(1, 3, width_ratios=(5, 5, 3))
     blocks = sorted(history.blocks, key=int)
     for rank, t in enumerate(blocks):
         shade = _shade(rank, len(blocks))
         label = f"block {t}" if t in (blocks[0], blocks[-1]) else None
-        _line(losses, history.blocks[t]["loss"], shade, label, 1.2)
-    _line(losses, history.train_loss_history, INK, "mean", 2.4)
-    _style(losses, "training loss (nats)", "epoch")
+        line(losses, history.blocks[t]["loss"], shade, label, 1.2)
+    line(losses, history.train_loss_history, INK, "mean", 2.4)
+    style(losses, "training loss (nats)", "epoch")
     _log_scale(losses, [loss for t in blocks for loss in history.blocks[t]["loss"]])
     curves = (
         (history.train_accuracy_history, GREY, "blocks, training (with dropout)"),
@@ -63,10 +63,10 @@ def plot_history(history: History) -> "Figure":
     )
     for values, colour, label in curves:
         if any(value is not None for value in values):
-            _line(accuracies, _percent(values), colour, label, 2.0)
-    _style(accuracies, "accuracy (%)", "epoch")
-    _line(rates, history.lr_history, GREEN, None, 2.0)
-    _style(rates, "learning rate", "epoch")
+            line(accuracies, percent(values), colour, label, 2.0)
+    style(accuracies, "accuracy (%)", "epoch")
+    line(rates, history.lr_history, GREEN, None, 2.0)
+    style(rates, "learning rate", "epoch")
     rates.set_ylim(bottom=0)
     return figure
 
@@ -78,11 +78,11 @@ def plot_denoising(accuracy_after_t: Sequence[float], block_accuracy: Sequence[f
         accuracy_after_t: T fractions, of the readout of z_t for t = 1..T.
         block_accuracy: T fractions, of each block's own softmax.
     """
-    figure = _figure(7, 4.2)
+    figure = new_figure(7, 4.2)
     axes = figure.subplots()
-    _line(axes, _percent(block_accuracy), ORANGE, "the block's own softmax", 2.0)
-    _line(axes, _percent(accuracy_after_t), BLUE, "readout of z_t", 2.0)
-    _style(axes, "test accuracy (%)", "after block t")
+    line(axes, percent(block_accuracy), ORANGE, "the block's own softmax", 2.0)
+    line(axes, percent(accuracy_after_t), BLUE, "readout of z_t", 2.0)
+    style(axes, "test accuracy (%)", "after block t")
     return figure
 
 
@@ -98,7 +98,7 @@ def plot_confusion(confusion: npt.ArrayLike, class_names: Sequence[str]) -> "Fig
     counts = np.asarray(confusion, dtype=np.int64)
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 7.5 if len(counts) > MAX_NAMES else 3.2 + 0.42 * len(counts)
-    figure = _figure(side + 1, side)
+    figure = new_figure(side + 1, side)
     axes = figure.subplots()
     # A power below one shows rare mistakes beside a full diagonal.
     norm = PowerNorm(0.4, vmin=0, vmax=100)
@@ -138,7 +138,7 @@ def plot_embedding(
     """
     u = class_embed.detach().cpu().double().numpy()
     pictured = image_shape is not None
-    figure = _figure(16 if pictured else 11, 5)
+    figure = new_figure(16 if pictured else 11, 5)
     panels = figure.subplots(1, 3 if pictured else 2)
     _scatter(panels[0], u, class_names)
     squares = (u**2).sum(axis=1)
@@ -175,7 +175,7 @@ def plot_predictions(
     """
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
-    figure = _figure(1.5 * columns, 1.95 * rows)
+    figure = new_figure(1.5 * columns, 1.95 * rows)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for cell in cells:
         cell.axis("off")
@@ -191,13 +191,14 @@ def plot_predictions(
     return figure
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _line(
+def line(
     axes: "Axes", values: Sequence[float | None], colour: object, label: str | None, width: float
 ) -> None:
     """Values at 1, 2, ...; None leaves a gap, and few points get marks so that one is seen."""
@@ -218,7 +219,8 @@ def _log_scale(axes: "Axes", values: Sequence[float]) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _style(axes: "Axes", title: str, x: str) -> None:
+def style(axes: "Axes", title: str, x: str) -> None:
+    """What all of our curves look alike in: title, whole numbers on the x axis, grid and legend."""
     from matplotlib.ticker import MaxNLocator
 
     _title(axes, title)
@@ -256,7 +258,7 @@ def _scatter(axes: "Axes", u: npt.NDArray[np.float64], class_names: Sequence[str
         )
     total = max(float((size**2).sum()), 1e-12)
     share = 100 * float((size[:2] ** 2).sum()) / total
-    _style(axes, "two principal components", f"{share:.0f} % of the variance")
+    style(axes, "two principal components", f"{share:.0f} % of the variance")
     axes.xaxis.set_major_locator(AutoLocator())
     axes.margins(0.12)
     axes.set_aspect("equal", adjustable="datalim")
@@ -300,7 +302,8 @@ def _shade(rank: int, count: int) -> tuple[float, float, float, float]:
     return red, green, blue, alpha
 
 
-def _percent(values: Sequence[float | None]) -> list[float | None]:
+def percent(values: Sequence[float | None]) -> list[float | None]:
+    """Fractions times 100."""
     return [None if value is None else 100 * value for value in values]
 
 

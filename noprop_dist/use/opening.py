@@ -9,10 +9,16 @@ import torch
 from noprop_dist.config import TrainConfig, check_types
 from noprop_dist.engine.newest import newest_network
 from noprop_dist.errors import UserError
+from noprop_dist.record.checkpoint import FOLDER as CHECKPOINTS
 from noprop_dist.record.checkpoint import find_checkpoint
-from noprop_dist.record.export import FOLDER, TrainedNetwork, load_network, rebuild
+from noprop_dist.record.export import (
+    FOLDER,
+    TrainedNetwork,
+    is_network_file,
+    load_network,
+    rebuild,
+)
 from noprop_dist.record.store import Store
-from noprop_dist.use.safetensors_file import SUFFIX, read_file
 
 Precision = Literal["run", "auto", "fp32", "bf16"]
 
@@ -48,19 +54,19 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
     """The network of a run.
 
     Args:
-        path: a run folder or its URI, ``model/`` or one of ``checkpoints/`` in it, or a file that
-            ``export_network`` wrote as safetensors.
+        path: a run folder or its URI, ``model/`` or one of ``checkpoints/`` in it, or an
+            exported safetensors file.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "fp32" or "bf16"; "run": what the run was asked for.
 
     Raises:
         UserError: there is no network, or not one that this version reads.
     """
-    if path.endswith(SUFFIX) and Path(path).expanduser().is_file():
-        return OpenRun(path, read_file(path, device, _asked(precision, None)), None)
+    if is_network_file(path):
+        return OpenRun(path, load_network(path, device, _asked(precision, None)), None)
     store = Store(path)
     if store.exists(f"{FOLDER}/network.json") or store.exists("network.json"):
-        config = read_config(store)
+        config = read_config(Store(home_of(path)))
         return OpenRun(path, load_network(path, device, _asked(precision, config)), config)
     source, loaded = find_checkpoint(path)
     if loaded is None:
@@ -82,6 +88,17 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
     steps = f"{most}" if fewest == most else f"{fewest} to {most}"
     note = f"{path} has no finished network: using {loaded.name}, blocks of {steps} steps"
     return OpenRun(path, trained, config, (*loaded.problems, note))
+
+
+def home_of(path: str) -> str:
+    """The run folder that ``path`` lies in, or the folder of an exported file."""
+    if is_network_file(path):
+        return str(Path(path).parent)
+    above, _, name = path.rstrip("/").rpartition("/")
+    if name == FOLDER and not Store(path).exists("config.yaml"):
+        return above or "."
+    run, _, folder = above.rpartition("/")
+    return (run or ".") if folder == CHECKPOINTS else path
 
 
 def read_config(store: Store) -> TrainConfig | None:

@@ -3,17 +3,21 @@
 N samples, K classes, D embedding width, T blocks.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from noprop_dist.data.normalise import Normalisation, normalise
+from noprop_dist.data.shards import Array
 from noprop_dist.maths.counter import seeded_normals
 from noprop_dist.model.network import NoPropNetwork
 
 OUTPUTS = ("z_T", "mean_softmax")
-NOISE_NUMBERS = 2**18  # made at a time: their int64 words stay in a core's cache
+NOISE_NUMBERS = 2**15  # made at a time: their int64 words stay in a core's cache
 
 
 class PortableNetwork(nn.Module):
@@ -40,14 +44,62 @@ class PortableNetwork(nn.Module):
             float32 (N, K) of the readout of z_T, and float32 (N, K), the mean of the T blocks'
             softmaxes; both averaged over the draws.
         """
+        noise = [self._noise(seed, draw) for draw in range(self.draws)]
+        return self.answer(samples, noise)
+
+    def answer(self, samples: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """``forward`` with the noise of each draw, float32 (N, T + 1, D), z_0 first."""
         x = normalise(samples, self.normalisation)
-        draws = [self._noise(seed, draw) for draw in range(self.draws)]
-        traces = self.network.follow(x, draws)
+        traces = self.network.follow(x, [iter(normals.unbind(dim=1)) for normals in noise])
         z_T = torch.stack([t.z_T_logits.softmax(1) for t in traces]).mean(dim=0)  # noqa: N806
         return z_T, torch.stack([t.mean_softmax for t in traces]).mean(dim=0)
 
-    def _noise(self, seed: Tensor, draw: int) -> Iterator[Tensor]:
+    @torch.inference_mode()
+    def classify(self, samples: Array, seed: int) -> tuple[Array, Array]:
+        """``forward`` in NumPy, each sample seeded by ``seeds_of``.
+
+        Args:
+            samples: uint8 (N, C, H, W) or float32 (N, F), N at least 1.
+            seed: of the noise.
+
+        Returns:
+            Two of float32 (N, K).
+        """
+        device = self.network.class_embed.device
+        seeds = torch.from_numpy(seeds_of(samples, seed)).to(device)
+        spec = self.network.spec
+        rows = max(1, NOISE_NUMBERS // ((spec.num_blocks + 1) * spec.embed_dim))
+        noise = [
+            torch.cat([self._noise(part, draw) for part in torch.split(seeds, rows)])
+            for draw in range(self.draws)
+        ]
+        z_T, mean = self.answer(torch.from_numpy(samples).to(device), noise)  # noqa: N806
+        return z_T.cpu().numpy(), mean.cpu().numpy()
+
+    def _noise(self, seed: Tensor, draw: int) -> Tensor:
         spec = self.network.spec
         steps = spec.num_blocks + 1
-        normals = seeded_normals(seed, draw, steps * spec.embed_dim)
-        return iter(normals.view(-1, steps, spec.embed_dim).unbind(dim=1))
+        return seeded_normals(seed, draw, steps * spec.embed_dim).view(-1, steps, spec.embed_dim)
+
+
+def seeds_of(samples: Array, seed: int) -> npt.NDArray[np.int64]:
+    """A seed for every sample, from ``seed`` and the sample itself.
+
+    What is said of a sample then depends on nothing else: not on its place, its neighbours, or how
+    many are computed at once. It is the upper 63 bits of BLAKE2b-64, read as a little-endian
+    number, of the decimal digits of ``seed``, a colon and the sample's bytes in C order.
+
+    Args:
+        samples: (N, ...), of the dtype that the network takes.
+        seed: any whole number.
+
+    Returns:
+        int64 (N,), at least 0.
+    """
+    start = hashlib.blake2b(f"{seed}:".encode(), digest_size=8)
+    seeds = np.empty(len(samples), np.int64)
+    for i, sample in enumerate(samples):
+        digest = start.copy()
+        digest.update(np.ascontiguousarray(sample).data)
+        seeds[i] = int.from_bytes(digest.digest(), "little") >> 1
+    return seeds

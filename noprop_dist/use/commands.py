@@ -1,0 +1,143 @@
+"""``noprop evaluate``, ``predict`` and ``export``: argv -> options -> call -> say what came out.
+
+Heavy imports come after parsing, as in ``noprop_dist.cli``.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from noprop_dist.errors import UserError
+from noprop_dist.options import parse_own
+from noprop_dist.use.options import EvaluateOptions, ExportOptions, PredictOptions
+
+if TYPE_CHECKING:
+    from noprop_dist.use.files import BadPicture
+    from noprop_dist.use.opening import OpenRun
+    from noprop_dist.use.predict import Answer, Found, Question
+
+BAD_PICTURES = 1
+
+
+def parse_evaluate(argv: Sequence[str], prog: str = "noprop evaluate") -> EvaluateOptions:
+    """The options of ``noprop evaluate``; see ``parse_own``."""
+    text = "Evaluate the network of a run on labelled data: accuracy, classes, calibration."
+    return parse_own(argv, prog, text, EvaluateOptions)
+
+
+def parse_predict(argv: Sequence[str], prog: str = "noprop predict") -> PredictOptions:
+    """The options of ``noprop predict``; see ``parse_own``."""
+    text = "Classify pictures with the network of a run; bad ones are named and left out."
+    return parse_own(argv, prog, text, PredictOptions)
+
+
+def parse_export(argv: Sequence[str], prog: str = "noprop export") -> ExportOptions:
+    """The options of ``noprop export``; see ``parse_own``."""
+    text = "Write the network of a run as one file, checked against the original."
+    return parse_own(argv, prog, text, ExportOptions)
+
+
+def run_evaluate(argv: Sequence[str], prog: str) -> int:
+    """Evaluate, write and print. Returns the exit code."""
+    options = parse_evaluate(argv, prog)
+    from noprop_dist.record.store import Store
+    from noprop_dist.use.data import rows_for
+    from noprop_dist.use.evaluate import evaluate, write_evaluation
+    from noprop_dist.use.opening import home_of, open_run
+    from noprop_dist.use.report import render_evaluation
+
+    run = open_run(options.run, options.device, options.precision)
+    _say(run.notes)
+    folder = options.output or home_of(options.run)
+    Store(folder, "--output").check_writable()
+    rows = rows_for(
+        run,
+        options.split,
+        dataset=options.dataset,
+        data_dir=options.data_dir,
+        image_size=options.image_size,
+        other_names=options.other_names,
+    )
+    if rows.num_skipped:
+        _say([f"left out {rows.num_skipped} bad images of {rows.dataset}"])
+    evaluation = evaluate(run, rows, draws=options.draws, batch=options.batch)
+    evaluation["split"] = options.split
+    write_evaluation(evaluation, folder)
+    print(json.dumps(evaluation) if options.json else render_evaluation(evaluation, folder))
+    return 0
+
+
+def run_predict(argv: Sequence[str], prog: str) -> int:
+    """Classify picture by picture. Returns the exit code."""
+    options = parse_predict(argv, prog)
+    from noprop_dist.use.files import BadPicture, Limits, find_pictures
+    from noprop_dist.use.opening import open_run
+    from noprop_dist.use.predict import Answer, Predictor, Question, predict
+    from noprop_dist.use.report import plain
+    from noprop_dist.use.writers import open_writer, valid
+
+    run = open_run(options.run, options.device, options.precision)
+    _say(run.notes)
+    question = Question(
+        options.readout,
+        options.top_k,
+        options.draws,
+        options.seed,
+        Limits(options.max_bytes, options.max_pixels),
+    )
+    predictor = Predictor(run.trained, question)
+    found = find_pictures(options.images)
+    if options.ray:
+        batches = _on_ray(run, question, found, options.batch)
+    else:
+        batches = predict(predictor, found, options.batch, device=run.trained.device.type)
+    good = bad = 0
+    with open_writer(options.format, options.output, run.trained.class_names) as write:
+        for batch in batches:
+            answers = [answer for answer in batch if isinstance(answer, Answer)]
+            write(answers)
+            good += len(answers)
+            for item in batch:
+                if isinstance(item, BadPicture):
+                    bad += 1
+                    _say([f"left out {plain(valid(item.path))}: it {item.reason}"])
+    if bad:
+        _say([f"left out {bad} of {good + bad}"])
+    return BAD_PICTURES if bad else 0
+
+
+def _on_ray(
+    run: "OpenRun", question: "Question", found: "Iterable[Found]", size: int
+) -> "Iterator[list[Answer | BadPicture]]":
+    try:
+        from noprop_dist.use.on_ray.predict import predict_on_ray
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise UserError("Ray is not installed: install ray[data], or leave --ray out.") from error
+    from noprop_dist.use.predict import batches_of
+
+    return predict_on_ray(run, question, batches_of(found, size))
+
+
+def run_export(argv: Sequence[str], prog: str) -> int:
+    """Export and check. Returns the exit code."""
+    options = parse_export(argv, prog)
+    from noprop_dist.use.data import rows_for
+    from noprop_dist.use.export import export_network
+    from noprop_dist.use.opening import open_run
+    from noprop_dist.use.report import render_exported
+
+    run = open_run(options.run, "cpu", "fp32")
+    _say(run.notes)
+    rows = rows_for(run, dataset=options.dataset, data_dir=options.data_dir, other_names=True)
+    exported = export_network(run, rows, options.to, options.output, options.draws)
+    print(json.dumps(asdict(exported)) if options.json else render_exported(exported))
+    return 0
+
+
+def _say(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)

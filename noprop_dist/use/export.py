@@ -1,0 +1,209 @@
+"""Exporting a run's network as one file that is checked against the original before it is written.
+
+N samples, K classes.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from noprop_dist.data.shards import Array
+from noprop_dist.errors import UserError
+from noprop_dist.record.export import from_bytes, header, to_bytes
+from noprop_dist.record.store import Store
+from noprop_dist.use.data import LabelledRows
+from noprop_dist.use.opening import OpenRun
+from noprop_dist.use.portable import OUTPUTS, PortableNetwork, seeds_of
+
+SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
+TOLERANCE = 1e-5  # between probabilities, in float32
+CHECKED = 1000  # images at most
+CHECK_BATCH = 256
+CHECK_SEED = 0
+DESCRIPTION = "noprop.json"  # its name inside the files
+ONNX_BYTES = 2**31  # what one protocol buffer can hold
+
+Answers = tuple[Array, Array]  # float32 (N, K) of z_T and of the mean softmax
+Answer = Callable[[Array, Array], Answers]  # of samples and int64 (N,) seeds
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        file: where it is.
+        to: what it is.
+        size_bytes: how large it is.
+        draws: noise draws that it averages over; None for safetensors, which holds weights alone.
+        checked_images: on how many it was compared with the original.
+        largest_difference: between any two probabilities.
+        sample_shape: (C, H, W) of an image or (F,) of a vector.
+        num_classes: K.
+    """
+
+    file: str
+    to: str
+    size_bytes: int
+    draws: int | None
+    checked_images: int
+    largest_difference: float
+    sample_shape: tuple[int, ...]
+    num_classes: int
+
+
+def export_network(
+    run: OpenRun, rows: LabelledRows, to: str, output: str | None = None, draws: int = 1
+) -> Exported:
+    """Write the network of ``run`` as a file.
+
+    What is written takes raw samples, uint8 (N, C, H, W) or float32 (N, F), and a seed for each,
+    int64 (N,), and gives probabilities, float32 (N, K), of z_T and of the mean softmax; see
+    ``PortableNetwork``. The safetensors file holds the weights and what they mean.
+
+    Args:
+        run: opened on the CPU in fp32.
+        rows: samples to compare on; at most 1,000 are used, and no label.
+        to: "safetensors", "torch-export" or "onnx".
+        output: the file; None: ``network`` and the target's suffix, in the working directory.
+        draws: noise draws, fixed in the file.
+
+    Raises:
+        UserError: what was made does not answer as the original does, an optional package is
+            missing, or the file cannot be written.
+    """
+    path = Path(output or f"network{SUFFIXES[to]}").expanduser()
+    store = Store(path.parent, "--output")
+    store.check_writable()
+    if path.is_dir():
+        raise UserError(f"--output {output} is a folder: give the name of a file.")
+    data, answer = _MAKERS[to](run, draws)
+    samples, _ = rows.split.take(np.arange(min(CHECKED, len(rows.split))))
+    difference = largest_difference(run, answer, samples, draws)
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f"the {to} file would differ from the original by {difference:.1e} in a probability, "
+            f"more than {TOLERANCE:.0e}, and was not written: give another --to."
+        )
+    store.write(path.name, data)
+    spec = run.trained.network.spec
+    return Exported(
+        str(path),
+        to,
+        len(data),
+        None if to == "safetensors" else draws,
+        len(samples),
+        difference,
+        spec.sample_shape,
+        spec.num_classes,
+    )
+
+
+def largest_difference(run: OpenRun, answer: Answer, samples: Array, draws: int) -> float:
+    """Between the probabilities of the original network and what was made of it.
+
+    Args:
+        run: the original.
+        answer: what was made of it.
+        samples: (N, ...) raw, N at least 1; given in batches of several sizes.
+        draws: noise draws.
+    """
+    original = PortableNetwork(run.trained.network, run.trained.normalisation, draws)
+    largest = 0.0
+    starts = [0, 1, *range(CHECK_BATCH, len(samples), CHECK_BATCH)]
+    for start, stop in zip(starts, [*starts[1:], len(samples)], strict=True):
+        part = samples[start:stop]
+        if len(part):
+            wanted = original.classify(part, CHECK_SEED)
+            found = answer(part, seeds_of(part, CHECK_SEED))
+            for one, other in zip(wanted, found, strict=True):
+                # A NaN would pass for the smaller of two numbers: it counts as infinitely far.
+                largest = max(largest, float(np.nan_to_num(np.abs(one - other), nan=np.inf).max()))
+    return largest
+
+
+def _safetensors(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
+    data = to_bytes(run.trained)
+    again = from_bytes(data, "cpu", "fp32")
+    network = PortableNetwork(again.network, again.normalisation, draws)
+    return data, _of_module(network)
+
+
+def _torch_export(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
+    buffer = io.BytesIO()
+    torch.export.save(_graph(run, draws), buffer, extra_files={DESCRIPTION: header(run.trained)})
+    data = buffer.getvalue()
+    # What is checked are the bytes, as a user's PyTorch reads them. They were made in this process.
+    return data, _of_module(torch.export.load(io.BytesIO(data)).module())
+
+
+def _onnx(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"--to onnx needs {' and '.join(missing)}: install noprop-dist[onnx], or give another "
+            "--to."
+        )
+    size = sum(v.nbytes for v in run.trained.network.state_dict().values())
+    if size > 0.95 * ONNX_BYTES:
+        raise UserError(
+            f"a network of {size / 2**30:.1f} GiB does not fit one ONNX file, which holds 2 GiB: "
+            "give --to torch-export."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter's own insides
+        program = torch.onnx.export(
+            _graph(run, draws),
+            dynamo=True,
+            verbose=False,
+            input_names=["samples", "seed"],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=None,
+        )
+    assert program is not None
+    program.model.metadata_props[DESCRIPTION] = header(run.trained)
+    data: bytes = program.model_proto.SerializeToString()
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+    def answer(samples: Array, seeds: Array) -> Answers:
+        z_T, mean = session.run(list(OUTPUTS), {"samples": samples, "seed": seeds})  # noqa: N806
+        return z_T, mean
+
+    return data, answer
+
+
+_MAKERS: dict[str, Callable[[OpenRun, int], tuple[bytes, Answer]]] = {
+    "safetensors": _safetensors,
+    "torch-export": _torch_export,
+    "onnx": _onnx,
+}
+
+
+def _graph(run: OpenRun, draws: int) -> torch.export.ExportedProgram:
+    # A copy, row-major in memory: the format of a file.
+    again = from_bytes(to_bytes(run.trained), "cpu", "fp32")
+    network = again.network.to(memory_format=torch.contiguous_format)
+    module = PortableNetwork(network, again.normalisation, draws).eval()
+    shape = network.spec.sample_shape
+    dtype = torch.float32 if len(shape) == 1 else torch.uint8
+    inputs = torch.zeros(2, *shape, dtype=dtype), torch.zeros(2, dtype=torch.int64)
+    rows = torch.export.Dim("N", min=1)
+    return torch.export.export(module, inputs, dynamic_shapes=({0: rows}, {0: rows}))
+
+
+def _of_module(module: Any) -> Answer:
+    def answer(samples: Array, seeds: Array) -> Answers:
+        with torch.inference_mode():
+            z_T, mean = module(torch.from_numpy(samples), torch.from_numpy(seeds))  # noqa: N806
+        return z_T.numpy(), mean.numpy()
+
+    return answer

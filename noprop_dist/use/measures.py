@@ -1,0 +1,160 @@
+"""What an evaluation counts, and what follows from the counts.
+
+N rows, K classes, S noise draws, T blocks; readouts in the order of READOUTS.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from noprop_dist.engine.evaluate import Counts, confusion_matrix
+from noprop_dist.model.network import Trace
+
+READOUTS = ("z_T", "mean_softmax")
+BINS = 15  # of confidence, equally wide
+
+Sums = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts over rows; those of two sets of rows add up.
+
+    Attributes:
+        rows: int64 (), N.
+        right: int64 (2, S), right answers by readout and draw.
+        averaged: int64 (2, S), of the mean probabilities of the first 1..S draws.
+        after_t: int64 (S, T), of the readout of z_t.
+        block: int64 (S, T), of each block's own softmax.
+        confusion: int64 (2, K, K), by true class (row) and answer (column), over all draws.
+        first: int64 (K, K), the same of z_T in the first draw.
+        bin_count: int64 (2, BINS), answers by confidence, over all draws.
+        bin_right: int64 (2, BINS), the right ones of them.
+        bin_confidence: float64 (2, BINS), the sum of their confidence.
+    """
+
+    rows: Counts
+    right: Counts
+    averaged: Counts
+    after_t: Counts
+    block: Counts
+    confusion: Counts
+    first: Counts
+    bin_count: Counts
+    bin_right: Counts
+    bin_confidence: Sums
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+def tally(y: Counts, traces: list[Trace], num_classes: int) -> Tally:
+    """Count one batch.
+
+    Args:
+        y: int64 (B,), the labels, which nothing but the counting sees.
+        traces: what the network said, by draw.
+        num_classes: K.
+    """
+    num_draws, num_blocks = len(traces), len(traces[0].block_logits)
+    right, averaged = np.zeros((2, 2, num_draws), np.int64)
+    after_t, block = np.zeros((2, num_draws, num_blocks), np.int64)
+    confusion = np.zeros((2, num_classes, num_classes), np.int64)
+    first = np.zeros((num_classes, num_classes), np.int64)
+    bins, bins_right = np.zeros((2, 2, BINS), np.int64)
+    bin_confidence = np.zeros((2, BINS))
+    sums = np.zeros((2, len(y), num_classes))
+    for s, trace in enumerate(traces):
+        after_t[s] = (trace.readout_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
+        block[s] = (trace.block_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
+        logits = trace.z_T_logits
+        mean = trace.mean_softmax
+        for r, (scores, p) in enumerate(((logits, logits.softmax(dim=1)), (mean, mean))):
+            answers = scores.argmax(dim=1).cpu().numpy()
+            probabilities = p.double().cpu().numpy()
+            hit = answers == y
+            right[r, s] = hit.sum()
+            counts = confusion_matrix(y, answers, num_classes)
+            confusion[r] += counts
+            if r == s == 0:
+                first = counts
+            sums[r] += probabilities
+            averaged[r, s] = (sums[r].argmax(axis=1) == y).sum()
+            confidence = probabilities[np.arange(len(y)), answers]
+            which = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
+            bins[r] += np.bincount(which, minlength=BINS)
+            bins_right[r] += np.bincount(which[hit], minlength=BINS)
+            bin_confidence[r] += np.bincount(which, confidence, BINS)
+    rows = np.array(len(y), np.int64)
+    return Tally(
+        rows, right, averaged, after_t, block, confusion, first, bins, bins_right, bin_confidence
+    )
+
+
+def class_scores(confusion: Counts, class_names: tuple[str, ...], draws: int) -> dict[str, Any]:
+    """Precision, recall and F1 of every class, and their means over the classes that have images.
+
+    Args:
+        confusion: int64 (K, K) by true class (row) and answer (column).
+        class_names: K names.
+        draws: how often every image is in ``confusion``.
+
+    Returns:
+        ``per_class``, a dictionary a class, with None for the precision of a class that was never
+        answered and the recall and F1 of one that has no images; and ``macro``, where what is None
+        of a class with images counts as 0.
+    """
+    hits, answered, true = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
+    precision, recall = (_ratio(hits, n) for n in (answered, true))
+    f1 = _ratio(2 * hits, answered + true)
+    per_class = [
+        {
+            "class": name,
+            "images": int(true[k]) // draws,
+            "precision": precision[k],
+            "recall": recall[k],
+            "f1": f1[k] if true[k] else None,
+        }
+        for k, name in enumerate(class_names)
+    ]
+    there = [k for k in range(len(true)) if true[k]]
+    macro = {
+        name: sum(values[k] or 0.0 for k in there) / len(there)
+        for name, values in (("precision", precision), ("recall", recall), ("f1", f1))
+    }
+    return {"per_class": per_class, "macro": macro}
+
+
+def _ratio(part: Counts, whole: Counts) -> list[float | None]:
+    return [p / w if w else None for p, w in zip(part.tolist(), whole.tolist(), strict=True)]
+
+
+def calibration(count: Counts, right: Counts, confidence: Sums) -> dict[str, Any]:
+    """How far confidence is from accuracy.
+
+    The expected calibration error is the mean over bins, weighted by their answers, of the distance
+    between mean confidence and accuracy (Guo et al., 2017).
+
+    Args:
+        count: int64 (BINS,), answers whose probability lies in the bin.
+        right: int64 (BINS,), the right ones of them.
+        confidence: float64 (BINS,), the sum of their probabilities.
+
+    Returns:
+        ``expected_calibration_error``, and ``bins``: low, high, count, and of those that are not
+        empty the mean confidence and the accuracy.
+    """
+    error = float(np.abs(confidence - right).sum() / count.sum())
+    bins = [
+        {
+            "low": i / BINS,
+            "high": (i + 1) / BINS,
+            "count": int(n),
+            "confidence": float(confidence[i]) / n if n else None,
+            "accuracy": int(right[i]) / n if n else None,
+        }
+        for i, n in enumerate(count.tolist())
+    ]
+    return {"expected_calibration_error": error, "bins": bins}

@@ -1,0 +1,178 @@
+"""Classifying pictures as they come: decoding and computing side by side, a bounded number ahead.
+
+K classes, k of them told.
+"""
+
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from noprop_dist.data.images import MAX_THREADS
+from noprop_dist.data.shards import Array
+from noprop_dist.errors import UserError
+from noprop_dist.record.export import TrainedNetwork
+from noprop_dist.site import count_cores
+from noprop_dist.use.files import BadPicture, Limits, read_picture
+from noprop_dist.use.portable import OUTPUTS, PortableNetwork
+
+PIECE = 16  # files that a thread decodes before it looks for others
+
+Found = str | BadPicture
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the network says of one picture.
+
+    Attributes:
+        path: the file.
+        labels: the k likeliest classes, likeliest first.
+        probabilities: of each.
+    """
+
+    path: str
+    labels: list[int]
+    probabilities: list[float]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every picture.
+
+    Attributes:
+        readout: which answer of the network counts.
+        top_k: how many classes to tell; at most K are.
+        draws: noise draws to average over.
+        seed: of the noise.
+        limits: of a file.
+    """
+
+    readout: Literal["z_T", "mean_softmax"]
+    top_k: int
+    draws: int
+    seed: int
+    limits: Limits
+
+
+class Predictor:
+    """A network that answers a question, batch by batch.
+
+    Args:
+        trained: the network.
+        question: what to say.
+
+    Raises:
+        UserError: the network takes vectors, not images.
+    """
+
+    def __init__(self, trained: TrainedNetwork, question: Question) -> None:
+        self.shape = trained.network.spec.sample_shape
+        if len(self.shape) != 3:
+            raise UserError(
+                f"this network takes vectors of {self.shape[0]} numbers, not pictures: use "
+                "load_network from Python, or noprop evaluate with a Parquet data set."
+            )
+        self.question = question
+        self._network = PortableNetwork(trained.network, trained.normalisation, question.draws)
+        self._which = OUTPUTS.index(question.readout)
+
+    def read(self, found: Sequence[Found]) -> list[Array | BadPicture]:
+        """The pixels of some files, uint8 (C, H, W) each."""
+        return [
+            item
+            if isinstance(item, BadPicture)
+            else read_picture(item, self.shape, self.question.limits)
+            for item in found
+        ]
+
+    def answer(
+        self, found: Sequence[Found], pictures: Sequence[Array | BadPicture]
+    ) -> list[Answer | BadPicture]:
+        """What the network says of files and their pixels, in their order."""
+        good = [picture for picture in pictures if not isinstance(picture, BadPicture)]
+        said = iter(self._classify(np.stack(good)) if good else ())
+        out: list[Answer | BadPicture] = []
+        for item, picture in zip(found, pictures, strict=True):
+            if isinstance(picture, BadPicture):
+                out.append(picture)
+            else:
+                labels, probabilities = next(said)
+                out.append(Answer(str(item), labels.tolist(), probabilities.tolist()))
+        return out
+
+    def _classify(self, images: Array) -> Iterator[tuple[Array, Array]]:
+        p = self._network.classify(images, self.question.seed)[self._which]
+        labels = np.argsort(-p, axis=1, kind="stable")[:, : self.question.top_k]
+        return zip(labels, np.take_along_axis(p, labels, axis=1), strict=True)
+
+
+def predict(
+    predictor: Predictor, found: Iterable[Found], batch: int, *, device: str = "cpu"
+) -> Iterator[list[Answer | BadPicture]]:
+    """Answers in the order of the files, a batch at a time.
+
+    Every batch is computed by one thread, and on a CPU as many at once as there are cores, so that
+    neither their number nor how long decoding takes changes an answer.
+
+    Args:
+        predictor: the network and the question.
+        found: files, read lazily.
+        batch: how many make a batch.
+        device: the type of device that the network is on.
+    """
+    cores = count_cores()
+    slots = cores if device == "cpu" else 1
+    waiting: deque[Future[list[Answer | BadPicture]]] = deque()
+    with (
+        pillow_silenced(),
+        ThreadPoolExecutor(min(cores, MAX_THREADS), "decode") as decoding,
+        ThreadPoolExecutor(slots, "compute", torch.set_num_threads, (1,)) as computing,
+    ):
+
+        def compute(
+            items: list[Found], pieces: list[Future[list[Array | BadPicture]]]
+        ) -> list[Answer | BadPicture]:
+            return predictor.answer(items, [p for piece in pieces for p in piece.result()])
+
+        try:
+            for items in batches_of(found, batch):
+                pieces = [
+                    decoding.submit(predictor.read, items[i : i + PIECE])
+                    for i in range(0, len(items), PIECE)
+                ]
+                waiting.append(computing.submit(compute, items, pieces))
+                if len(waiting) > slots + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            decoding.shutdown(wait=False, cancel_futures=True)
+            computing.shutdown(wait=False, cancel_futures=True)
+
+
+def batches_of(found: Iterable[Found], batch: int) -> Iterator[list[Found]]:
+    """Lists of ``batch`` files, the last one shorter."""
+    files = iter(found)
+    while items := list(islice(files, batch)):
+        yield items
+
+
+@contextmanager
+def pillow_silenced() -> Iterator[None]:
+    """Pillow's warnings kept quiet: what matters of them is an error here.
+
+    Filters belong to the process, not to a thread, so they are set once, around all of them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield

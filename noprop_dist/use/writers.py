@@ -1,0 +1,119 @@
+"""Predictions as lines for people, as JSON lines, or as Parquet; written as they come."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from noprop_dist.errors import UserError
+from noprop_dist.record.store import Store
+from noprop_dist.use.predict import Answer
+from noprop_dist.use.report import plain
+
+Write = Callable[[Sequence[Answer]], None]
+
+DIGITS = 6  # of a probability in JSON: float32 has some seven
+
+
+@contextmanager
+def open_writer(kind: str, output: str | None, class_names: Sequence[str]) -> Iterator[Write]:
+    """Something to hand answers to. A file appears under its name once all is written.
+
+    Args:
+        kind: "table", "jsonl" or "parquet".
+        output: the file, or None for standard output.
+        class_names: K names.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    make = {"table": _table, "jsonl": _json_lines, "parquet": _parquet}[kind]
+    if output is None:
+        with make(sys.stdout.buffer, class_names) as write:
+            yield write
+        return
+    target = Path(output).expanduser()
+    Store(target.parent, "--output").check_writable()
+    if target.is_dir():
+        raise UserError(f"--output {output} is a folder: give the name of a file.")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file, make(file, class_names) as write:
+            yield write
+        temporary.replace(target)
+    except OSError as error:
+        raise UserError(
+            f"--output {output} cannot be written ({error.strerror or error}): give another file."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _table(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
+    names = [plain(name) for name in class_names]
+    wide = max(map(len, names))
+
+    def write(answers: Sequence[Answer]) -> None:
+        paths = [plain(valid(answer.path)) for answer in answers]
+        width = max(map(len, paths), default=0)
+        for path, answer in zip(paths, answers, strict=True):
+            top = "   ".join(
+                f"{names[label]:<{wide}} {100 * p:5.1f} %"
+                for label, p in zip(answer.labels, answer.probabilities, strict=True)
+            )
+            out.write(f"{path:<{width}}  {top}\n".encode())
+        out.flush()
+
+    yield write
+
+
+@contextmanager
+def _json_lines(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
+    def write(answers: Sequence[Answer]) -> None:
+        for answer in answers:
+            top = [
+                {"label": label, "class": class_names[label], "probability": round(p, DIGITS)}
+                for label, p in zip(answer.labels, answer.probabilities, strict=True)
+            ]
+            out.write(json.dumps({"file": valid(answer.path), "top": top}).encode() + b"\n")
+        out.flush()
+
+    yield write
+
+
+@contextmanager
+def _parquet(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
+    """Columns ``file``, and lists ``labels``, ``classes`` and ``probabilities``."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        {
+            "file": pa.string(),
+            "labels": pa.list_(pa.int64()),
+            "classes": pa.list_(pa.string()),
+            "probabilities": pa.list_(pa.float32()),
+        }
+    )
+    with pq.ParquetWriter(out, schema) as file:
+
+        def write(answers: Sequence[Answer]) -> None:
+            columns: dict[str, list[Any]] = {
+                "file": [valid(a.path) for a in answers],
+                "labels": [a.labels for a in answers],
+                "classes": [[class_names[label] for label in a.labels] for a in answers],
+                "probabilities": [a.probabilities for a in answers],
+            }
+            file.write_table(pa.table(columns, schema=schema))
+
+        yield write
+
+
+def valid(path: str) -> str:
+    """A file's name as Unicode; bytes that are none are written as their escape."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
