@@ -1,4 +1,4 @@
-"""Measure the project's claims: ``python jobs/benchmark.py engine``, ``predict``, ``scaling`` ..."""
+"""Measure a claim of the project: ``python jobs/benchmark.py engine`` or another command of it."""
 
 import json
 import os
