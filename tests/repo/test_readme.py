@@ -15,6 +15,7 @@ import noprop_dist
 from noprop_dist.options import parse_command, parse_with
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import read_space
+from noprop_dist.use.commands import parse_evaluate, parse_export, parse_predict
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 SHELL = {"", "bash", "console", "sh", "shell"}
@@ -22,6 +23,9 @@ PYTHON_JOB = re.compile(r"(?:\.venv/bin/)?python3?")
 PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "train": parse_command,
     "tune": lambda argv: parse_with(argv, "noprop tune", "", SweepConfig),
+    "evaluate": parse_evaluate,
+    "predict": parse_predict,
+    "export": parse_export,
 }
 ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 
@@ -151,6 +155,7 @@ def test_commands_are_found_in_a_page() -> None:
         "make train ARGS='--epoch 5x'",
         "noprop tran",
         "noprop train --no-such-flag",
+        "noprop export --to onnx",
         "python jobs/train.py --lr fast",
         "python jobs/missing.py",
     ],

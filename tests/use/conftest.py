@@ -19,7 +19,7 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from runs import small
 
     folder = tmp_path_factory.mktemp("use") / "run"
-    train(small(folder, epochs=4, precision="fp32"))
+    train(small(folder, epochs=8, precision="fp32"))
     return folder
 
 
