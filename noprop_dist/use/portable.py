@@ -17,7 +17,7 @@ from noprop_dist.maths.counter import seeded_normals
 from noprop_dist.model.network import NoPropNetwork
 
 OUTPUTS = ("z_T", "mean_softmax")
-NOISE_NUMBERS = 2**15  # made at a time: their int64 words stay in a core's cache
+NOISE_NUMBERS = 2**17  # made at a time: their int64 words stay in a cache
 
 
 class PortableNetwork(nn.Module):

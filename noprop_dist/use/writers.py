@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,17 +40,33 @@ def open_writer(kind: str, output: str | None, class_names: Sequence[str]) -> It
     if target.is_dir():
         raise UserError(f"--output {output} is a folder: give the name of a file.")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with ExitStack() as stack:
+        with _explained(output):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            stack.callback(temporary.unlink, missing_ok=True)
+            file = stack.enter_context(temporary.open("wb"))
+            making = stack.enter_context(ExitStack())
+            write_file = making.enter_context(make(file, class_names))
+
+        def write(answers: Sequence[Answer]) -> None:
+            with _explained(output):
+                write_file(answers)
+
+        yield write
+        with _explained(output):
+            making.close()  # Parquet's footer
+            file.close()
+            temporary.replace(target)
+
+
+@contextmanager
+def _explained(output: str) -> Iterator[None]:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file, make(file, class_names) as write:
-            yield write
-        temporary.replace(target)
+        yield
     except OSError as error:
         raise UserError(
             f"--output {output} cannot be written ({error.strerror or error}): give another file."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -289,3 +290,32 @@ def test_table_is_bytes_that_a_terminal_can_show(opened: OpenRun) -> None:
     with _table(out, ["a\x1b[31m", "b"]) as write:
         write([Answer(os.fsdecode(b"x\xff\x1b.png"), [0, 1], [0.75, 0.25])])
     assert out.getvalue().decode() == "x\\xff\\x1b.png  a\\x1b[31m  75.0 %   b          25.0 %\n"
+
+
+def test_file_that_cannot_be_finished_is_told_of(tmp_path: Path) -> None:
+    from noprop_dist.use.writers import open_writer
+
+    folder = tmp_path / "d"
+
+    def classify() -> None:
+        with open_writer("jsonl", str(folder / "x.jsonl"), "ab") as write:
+            write([Answer("x.png", [0], [1.0])])
+            shutil.rmtree(folder)
+
+    with pytest.raises(UserError, match="cannot be written"):
+        classify()
+
+
+def test_stopping_leaves_no_file(tmp_path: Path) -> None:
+    from noprop_dist.use.writers import open_writer
+
+    (tmp_path / "x.jsonl").write_text("before")
+
+    def classify() -> None:
+        with open_writer("jsonl", str(tmp_path / "x.jsonl"), "ab") as write:
+            write([Answer("x.png", [0], [1.0])])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        classify()
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["before"]

@@ -1,5 +1,6 @@
 """Classifying pictures on every core of a cluster: actors that hold the network, on Ray Data."""
 
+import json
 import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -33,25 +34,33 @@ class PredictorActor:
         data = ray.get(network) if isinstance(network, ray.ObjectRef) else network
         self._predictor = Predictor(from_bytes(bytes(data), device, precision), question)
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A batch of files under "found", and what is said of them under "answers"."""
-        found: list[Found] = [
-            BadPicture(path, reason) if reason else path for path, reason in row["found"]
-        ]
+    def __call__(self, row: dict[str, Any]) -> dict[str, str]:
+        """A batch of files as JSON under "found", and what is said of each under "said"."""
+        found = _read(row["found"])
         with pillow_silenced():
             answers = self._predictor.answer(found, self._predictor.read(found))
-        return {"answers": [_to_row(answer) for answer in answers]}
+        said = [
+            a.reason if isinstance(a, BadPicture) else [a.labels, a.probabilities] for a in answers
+        ]
+        return {"said": json.dumps(said)}
 
 
-def _to_row(answer: Answer | BadPicture) -> tuple[str, str, list[int], list[float]]:
-    if isinstance(answer, BadPicture):
-        return answer.path, answer.reason, [], []
-    return answer.path, "", answer.labels, answer.probabilities
+# As JSON, whatever bytes a file's name holds, and with the very same numbers; Ray Data's tables
+# would look for a type that suits every row.
+def _write(found: list[Found]) -> str:
+    return json.dumps([[f.path, f.reason] if isinstance(f, BadPicture) else f for f in found])
 
 
-def _from_row(row: Any) -> Answer | BadPicture:
-    path, reason, labels, probabilities = row
-    return BadPicture(path, reason) if reason else Answer(path, labels, probabilities)
+def _read(text: str) -> list[Found]:
+    return [f if isinstance(f, str) else BadPicture(*f) for f in json.loads(text)]
+
+
+def _answers(found: list[Found], text: str) -> list[Answer | BadPicture]:
+    paths = [f.path if isinstance(f, BadPicture) else f for f in found]
+    return [
+        BadPicture(path, said) if isinstance(said, str) else Answer(path, *said)
+        for path, said in zip(paths, json.loads(text), strict=True)
+    ]
 
 
 def predict_on_ray(
@@ -70,7 +79,7 @@ def predict_on_ray(
     Raises:
         UserError: the cluster cannot be reached, has no free core, or loses the work.
     """
-    rows = [{"found": [_named(item) for item in batch]} for batch in batches]
+    rows = [{"found": _write(batch)} for batch in batches]
     if not rows:
         return
     actor: Any = PredictorActor  # Ray's types know functions alone
@@ -95,15 +104,11 @@ def predict_on_ray(
             num_gpus=needs.gpus,
         )
         try:
-            for row in answered.iter_rows():
-                yield [_from_row(answer) for answer in row["answers"]]
+            for asked, row in zip(rows, answered.iter_rows(), strict=True):
+                yield _answers(_read(asked["found"]), row["said"])
         except RayError as error:
             reason = str(error).strip().rpartition("\n")[2]
             raise UserError(
                 f"the cluster could not classify the pictures ({reason}): see Ray's logs, or leave "
                 "--ray out."
             ) from error
-
-
-def _named(item: Found) -> tuple[str, str]:
-    return (item.path, item.reason) if isinstance(item, BadPicture) else (item, "")
