@@ -149,7 +149,7 @@ def test_help_needs_no_torch(command: str, repo: Path) -> None:
         "finally: assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=repo
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=repo
     )
     assert done.returncode == 0, done.stderr
     assert "RUN" in done.stdout

@@ -255,11 +255,11 @@ def test_reader_that_has_seen_enough_ends_it_quietly(
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
-        assert process.wait(60) == 141
+        assert process.wait(120) == 141
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)  # two processes and a cluster, on a machine that may be busy
 def test_ray_gives_the_same_answers(
     trained_folder: Path, pictures: Path, tmp_path: Path, repo: Path
 ) -> None:
@@ -271,7 +271,7 @@ def test_ray_gives_the_same_answers(
         args = [*where, *more, "--batch", "4", "--format", "jsonl", "--output", str(output)]
         done = subprocess.run(
             [sys.executable, "-m", "noprop_dist", "predict", str(trained_folder), *args],
-            capture_output=True, text=True, timeout=110, check=False, cwd=repo,
+            capture_output=True, text=True, timeout=190, check=False, cwd=repo,
             env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
         )  # fmt: skip
         assert done.returncode == 1, done.stderr
