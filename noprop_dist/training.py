@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,16 @@ class StoppedError(Exception):
         self.folder = folder
 
 
-def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
+def train(
+    config: TrainConfig, *, shuffled_order: bool = False, site: Site | None = None
+) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
     Args:
         config: the options.
         shuffled_order: offer ready blocks in an order of chance. It changes no weight: a promise
             that tests keep.
+        site: where units run, already open; None opens what ``config`` names.
 
     Raises:
         UserError: bad input, in one sentence.
@@ -56,7 +60,7 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
         KeyboardInterrupt: such a signal at another time, or a second one; nothing is lost but what
             was trained since the last checkpoint.
     """
-    config = _in_a_lasting_place(config)
+    config = in_a_lasting_place(config)
     store = Store(config.folder)
     finished = _finished_result(config, store)
     if finished is not None:
@@ -66,7 +70,8 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
     with StopSignals() as signals:
         job, splits, num_skipped = _prepare(config)
         faults.arm(job.faults)
-        with open_site(config, splits.nbytes) as site:
+        opened = nullcontext(site) if site else open_site(config, splits.nbytes)
+        with opened as site:
             job = job.on(site.device, site.precision)
             begun = start_or_resume(job, splits, store)
             waited: list[str] = []
@@ -124,7 +129,7 @@ def _by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:
     return sorted(found, key=lambda _: random.random())
 
 
-def _in_a_lasting_place(config: TrainConfig) -> TrainConfig:
+def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
     """In a submitted job relative paths of what is written lie in the home directory.
 
     The working directory is Ray's temporary copy there, and is deleted some time after the job.
@@ -210,7 +215,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     Raises:
         UserError: what a real run would refuse.
     """
-    config = _in_a_lasting_place(config)
+    config = in_a_lasting_place(config)
     store = Store(config.folder)
     _check_places(config)
     job, splits, num_skipped = _prepare(config)

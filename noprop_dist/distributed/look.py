@@ -32,10 +32,12 @@ class Look:
     Attributes:
         steps: training steps and evaluated batches of its life.
         progress: by t, the last report of each block since the look before.
+        peak_bytes: the most memory it has had: of its GPU, else resident.
     """
 
     steps: int
     progress: "dict[int, UnitProgress]"
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def start_afresh(job: Job, splits: Splits) -> Rounds:
     Raises:
         UserError: prototypes of a class that has no training image.
     """
-    rounds = Rounds(job, first_shared(_class_embed(job, splits)))
+    rounds = Rounds(job, first_shared(first_class_embed(job, splits)))
     rounds.start()
     return rounds
 
@@ -114,8 +114,12 @@ def check_same_options(
         )
 
 
-def _class_embed(job: Job, splits: Splits) -> torch.Tensor:
-    """The class embeddings to start from, (K, D) float32."""
+def first_class_embed(job: Job, splits: Splits) -> torch.Tensor:
+    """The class embeddings to start from, (K, D) float32.
+
+    Raises:
+        UserError: prototypes of a class that has no training image.
+    """
     spec = job.spec
     if spec.embedding_type == "one-hot":
         return one_hot_embedding(spec.num_classes)
