@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[Sequence[str]], int]] = {
         "train": train_main,
+        "compare": compare_main,
         "visualize": visualize_main,
     }
     if args[:1] == ["--version"]:
@@ -79,6 +80,32 @@ def _run_train(command: TrainCommand) -> int:
             "their neighbours stand in for them."
         )
     return 0
+
+
+def compare_main(argv: Sequence[str], prog: str = "noprop compare") -> int:
+    """NoProp beside back-propagation. Returns the exit code: 0, 2 for bad input, 130 if stopped."""
+    from noprop_dist.compare.options import parse_compare
+
+    def run() -> int:
+        config, options, as_json = parse_compare(argv, prog)
+        from noprop_dist.compare.run import compare, show
+        from noprop_dist.training import StoppedError
+
+        try:
+            comparison = compare(config, options)
+        except StoppedError as stopped:
+            raise KeyboardInterrupt from stopped
+        if as_json:
+            print(json.dumps(comparison.to_dict()))
+        else:
+            show(comparison)
+        return 0
+
+    try:
+        return exit_code(run)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on after what is finished", file=sys.stderr)
+        return INTERRUPTED
 
 
 def visualize_main(argv: Sequence[str], prog: str = "noprop visualize") -> int:

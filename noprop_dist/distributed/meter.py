@@ -9,6 +9,7 @@ from typing import Any
 from ray import cloudpickle
 
 from noprop_dist.distributed.crew import BlockCrew
+from noprop_dist.distributed.look import Memory
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit
 from noprop_dist.engine.executor import Work
 from noprop_dist.engine.job import Job, Splits
@@ -23,11 +24,11 @@ class Meter:
         count: bytes through the object store: "to_workers" (units), "networks" (to validate),
             "to_coordinator" (answers) and "metrics" (answers without their tensors); also "units",
             how many came back. The test is not counted.
-        peaks: by worker, the most memory it had, in bytes.
+        memory: by worker, as it said last.
     """
 
     count: Counter[str] = field(default_factory=Counter)
-    peaks: dict[str, int] = field(default_factory=dict)
+    memory: dict[str, Memory] = field(default_factory=dict)
 
     @property
     def moved_bytes(self) -> int:

@@ -9,23 +9,19 @@ from pathlib import Path
 
 import torch
 
+from noprop_dist.distributed.look import Memory
+
 _BYTES_ACKED = 120  # where tcpi_bytes_acked, 8 bytes, lies in Linux's struct tcp_info
 _TCP_INFO_BYTES = 256
 
 
-def peak_memory(device: torch.device) -> int:
-    """The most memory that this process has had, in bytes.
-
-    Args:
-        device: on "cuda" the most of the GPU's that PyTorch had allocated; on "cpu" the most that
-            was resident, and what is shared with other processes counts too.
-    """
+def memory_of(device: torch.device) -> Memory:
+    """What this process has needed so far, computing on ``device``."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return Memory(torch.cuda.max_memory_allocated(device), 0)
     status = Path("/proc/self/status").read_text()
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-    assert found is not None, "Linux gives every process a VmHWM"
-    return 1024 * int(found[1])
+    found = dict(re.findall(r"^(VmHWM|RssShmem):\s+(\d+) kB$", status, re.MULTILINE))
+    return Memory(1024 * int(found["VmHWM"]), 1024 * int(found["RssShmem"]))
 
 
 class SentBytes:

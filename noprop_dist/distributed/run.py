@@ -126,8 +126,8 @@ class RunWatch(Watch):
 
     def looked(self, worker: str, look: Look) -> None:
         """See ``Watch``."""
-        if self._meter is not None:
-            self._meter.peaks[worker] = look.peak_bytes
+        if self._meter is not None and look.memory is not None:
+            self._meter.memory[worker] = look.memory
 
     def worker_lost(self, worker: str, blocks: list[int], reason: str, seconds: float) -> None:
         """See ``Watch``."""

@@ -12,7 +12,7 @@ import ray.train.torch
 from ray.exceptions import RayError
 
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.distributed.scribe import hear, start_scribe
+from noprop_dist.distributed.scribe import Teller, hear, start_scribe
 from noprop_dist.distributed.twin_worker import TwinEnd, TwinEpoch, TwinTask, run_worker
 from noprop_dist.engine.executor import explain
 from noprop_dist.errors import UserError
@@ -92,8 +92,9 @@ def _trainer(
     task: Any, scribe: Any, needs: WorkerNeeds, workers: int, folder: str
 ) -> ray.train.torch.TorchTrainer:
     def loop(config: dict[str, Any]) -> None:
-        teller = config["scribe"]
-        run_worker(ray.get(config["task"]), lambda what: ray.get(teller.add.remote(what)))
+        teller = Teller(config["scribe"])
+        run_worker(ray.get(config["task"]), teller.tell)
+        teller.close()
 
     return ray.train.torch.TorchTrainer(
         loop,

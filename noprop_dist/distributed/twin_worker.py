@@ -20,7 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from noprop_dist.data import Split, augment, normalise
-from noprop_dist.distributed.own import SentBytes, peak_memory
+from noprop_dist.distributed.look import Memory
+from noprop_dist.distributed.own import SentBytes, memory_of
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.unit import epoch_order
 from noprop_dist.maths.keys import torch_generator
@@ -58,13 +59,13 @@ class TwinEnd:
     Attributes:
         rank: the worker, from 0.
         test_accuracy: (S,) by noise draw.
-        peak_bytes: the most memory the worker had.
+        memory: of the worker.
         weights: of the network, by name, from worker 0 where they are wanted.
     """
 
     rank: int
     test_accuracy: list[float]
-    peak_bytes: int
+    memory: Memory
     weights: dict[str, Any]
 
 
@@ -225,10 +226,13 @@ def run_worker(task: TwinTask, tell: Callable[[TwinEpoch | TwinEnd], None]) -> N
     draws = worker.accuracy(task.splits.test, task.num_draws)
     state = network.state_dict() if task.keep_weights and rank == 0 else {}
     weights = {k: v.detach().cpu().numpy() for k, v in state.items()}
-    tell(TwinEnd(rank, draws, peak_memory(device), weights))
+    tell(TwinEnd(rank, draws, memory_of(device), weights))
 
 
-def _count_and_reduce(counted: Counter[str], bucket: Any) -> torch.futures.Future[Tensor]:
+def _count_and_reduce(
+    counted: Counter[str],
+    bucket: dist.GradBucket,  # type: ignore[name-defined]
+) -> torch.futures.Future[Tensor]:
     """What PyTorch does without a hook, with a bucket of gradients, counted."""
     counted["bytes"] += bucket.buffer().nbytes
     world = dist.group.WORLD
