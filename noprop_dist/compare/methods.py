@@ -8,7 +8,6 @@ from noprop_dist.compare.measured import Measured
 from noprop_dist.compare.options import NOPROP, SEQUENTIAL, TWIN
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import count_slots
-from noprop_dist.distributed.look import Memory
 from noprop_dist.distributed.meter import Meter
 from noprop_dist.distributed.run import RaySite
 from noprop_dist.distributed.sequential import SequentialEpoch, train_sequential
@@ -64,7 +63,8 @@ def measure(
             seconds=[epoch[0].seconds for epoch in epochs],
             sent_bytes=sum(w.sent_bytes for e in epochs for w in e) / count if seen else None,
             reduced_bytes=sum(epoch[0].reduced_bytes for epoch in epochs) / count,
-            **_memory([end.memory for end in ends]),
+            peak_bytes=[end.memory.peak_bytes for end in ends],
+            shared_bytes=[end.memory.shared_bytes for end in ends],
         )
     assert method == SEQUENTIAL
     told, end = train_sequential(
@@ -77,7 +77,8 @@ def measure(
         seconds=[epoch.seconds for epoch in told],
         sent_bytes=0.0,
         reduced_bytes=None,
-        **_memory([end.memory]),
+        peak_bytes=[end.memory.peak_bytes],
+        shared_bytes=[end.memory.shared_bytes],
     )
 
 
@@ -120,15 +121,9 @@ def _measure_noprop(site: RaySite, job: Job, store: Store, folder: str, workers:
         seconds=[e["time"] - first for e in closed],
         sent_bytes=meter.moved_bytes / len(closed),
         reduced_bytes=None,
-        **_memory(list(meter.memory.values())),
+        peak_bytes=[memory.peak_bytes for memory in meter.memory.values()],
+        shared_bytes=[memory.shared_bytes for memory in meter.memory.values()],
     )
-
-
-def _memory(workers: list[Memory]) -> dict[str, list[int]]:
-    return {
-        "peak_bytes": [memory.peak_bytes for memory in workers],
-        "shared_bytes": [memory.shared_bytes for memory in workers],
-    }
 
 
 def _tell_epoch(tell: Tell, job: Job, epoch: TwinEpoch | SequentialEpoch) -> None:

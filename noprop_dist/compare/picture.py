@@ -72,8 +72,8 @@ def _curves(axes: "Axes", comparison: Comparison) -> None:
                 )  # fmt: skip
     axes.axhline(target, color=GREY, linewidth=1, linestyle=(0, (5, 3)))
     axes.text(
-        1.0, target, f"target {target:g} %", transform=axes.get_yaxis_transform(), ha="right",
-        va="top", fontsize=9, color=GREY,
+        0.01, target, f"target {target:g} %", transform=axes.get_yaxis_transform(), ha="left",
+        va="bottom", fontsize=9, color=GREY,
     )  # fmt: skip
     axes.set_ylim(bottom, 100.3)
     axes.set_xlim(left=0)
@@ -99,8 +99,8 @@ def _bars(axes: "Axes", name: str, rows: Sequence[Row], value: Value, form: str)
             axes.plot(
                 [(v or 0) - error, (v or 0) + error], [place, place], color=INK, linewidth=1.4
             )
-        if row.shared_bytes and name == MEMORY:
-            shared = row.shared_bytes / MIB
+        if name == MEMORY and (row.shared_bytes or 0) > MIB:
+            shared = (row.shared_bytes or 0) / MIB
             axes.barh(place, shared, left=(v or 0) - shared, height=0.62, color="white", alpha=0.45)
             text += f" ({shared:,.0f} shared)"
         axes.text((v or 0) + 0.02 * longest, place, text, va="center", fontsize=10, color=INK)
