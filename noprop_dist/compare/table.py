@@ -29,7 +29,7 @@ def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
         (f"time to {target} validation, s", _time_to_target),
         ("images/s per device", lambda row: f"{row.images_per_s:,.0f}"),
         ("peak memory per device, MiB", lambda row: _or_dash(row.peak_bytes, _mib)),
-        ("of it the object store's, MiB", lambda row: _or_dash(row.shared_bytes, _mib)),
+        ("of it shared, MiB", lambda row: _or_dash(row.shared_bytes, _mib)),
         ("sent per epoch, MiB", lambda row: _or_dash(row.sent_bytes, _mib1)),
         ("efficiency, % of one device", _efficiency),
     ]
@@ -39,7 +39,7 @@ def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
 def terminal_table(comparison: Comparison) -> Table:
     """A table for ``rich``; a column a method."""
     rows = comparison.rows
-    table = Table(box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     for row in rows:
         table.add_column(HEADS[row.method], justify="right")
