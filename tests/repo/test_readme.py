@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 
 import noprop_dist
+from noprop_dist.compare.options import parse_compare
 from noprop_dist.options import parse_command
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 SHELL = {"", "bash", "console", "sh", "shell"}
 PYTHON_JOB = re.compile(r"(?:\.venv/bin/)?python3?")
+PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
+    "train": parse_command,
+    "compare": parse_compare,
+}
 ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 
 
@@ -55,13 +60,14 @@ def check_command(words: Sequence[str], repo: Path) -> None:
             elif word.startswith("ARGS=") and "train" in words:
                 accepts(parse_command, shlex.split(word.removeprefix("ARGS=")))
     elif words[0].endswith("noprop"):
-        assert words[1] in ("train", "visualize", "--help"), f"noprop has no command {words[1]}"
-        if words[1] == "train":
-            accepts(parse_command, words[2:])
+        known = (*PARSERS, "visualize", "--help")
+        assert words[1] in known, f"noprop has no command {words[1]}"
+        if words[1] in PARSERS:
+            accepts(PARSERS[words[1]], words[2:])
     else:
-        # A job reads its flags in a function parse(argv), or is the train command itself.
+        # A job reads its flags in a function parse(argv), or is a command of noprop itself.
         job = runpy.run_path(str(repo / words[1]))
-        accepts(parse_command if words[1] == "jobs/train.py" else job["parse"], words[2:])
+        accepts(PARSERS.get(Path(words[1]).stem) or job["parse"], words[2:])
 
 
 def accepts(parse: Callable[[Sequence[str]], object], argv: Sequence[str]) -> None:
@@ -129,6 +135,7 @@ def test_commands_are_found_in_a_page() -> None:
         "make train ARGS='--epoch 5x'",
         "noprop tran",
         "noprop train --no-such-flag",
+        "noprop compare --methods backprop",
         "python jobs/train.py --lr fast",
         "python jobs/missing.py",
     ],

@@ -20,7 +20,8 @@ import importlib, pkgutil
 import noprop_dist
 
 BENCHMARKS = ("chaos", "memory", "scaling", "sleepers", "traffic")
-ON_RAY = {"noprop_dist.distributed"} | {f"noprop_dist.benchmarks.{name}" for name in BENCHMARKS}
+ON_RAY = {"noprop_dist.distributed", "noprop_dist.compare.methods"}
+ON_RAY |= {f"noprop_dist.benchmarks.{name}" for name in BENCHMARKS}
 
 def names(package):
     for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
@@ -53,6 +54,18 @@ from noprop_dist import TrainConfig, UserError, train
 
 try:
     train(TrainConfig(checkpoint_dir=sys.argv[1]))
+except UserError as error:
+    print(error)
+"""
+
+
+COMPARE_ON_RAY = """
+from noprop_dist import TrainConfig, UserError
+from noprop_dist.compare.options import CompareOptions
+from noprop_dist.compare.run import compare
+
+try:
+    compare(TrainConfig(checkpoint_dir=sys.argv[1]), CompareOptions())
 except UserError as error:
     print(error)
 """
@@ -91,3 +104,8 @@ def test_training_on_ray_says_that_it_is_missing(tmp_path: Path) -> None:
     said = run_without_ray(TRAIN_ON_RAY, str(tmp_path / "run"))
     assert said.startswith("Ray is not installed: ")
     assert "--executor local" in said
+
+
+def test_comparing_says_that_ray_is_missing(tmp_path: Path) -> None:
+    said = run_without_ray(COMPARE_ON_RAY, str(tmp_path / "run"))
+    assert said.startswith("Ray is not installed, and a comparison trains on its workers: ")
