@@ -23,6 +23,7 @@ from noprop_dist.signals import StopSignals
 from noprop_dist.training import in_a_lasting_place
 
 WIDE = 110
+PICTURE = "comparison.png"
 Plan = list[tuple[str, int, bool]]  # method, seed, alone
 
 
@@ -175,8 +176,10 @@ def _write(
         efficiency_epochs=options.efficiency_epochs,
     )
     comparison = summarise(store.root, facts, measured, alone, versions())
-    save_figure(store, "comparison.png", plot_comparison(comparison))
-    store.write("comparison.md", markdown(comparison).encode())
+    picture = None if config.no_plots else PICTURE
+    if picture is not None:
+        save_figure(store, picture, plot_comparison(comparison))
+    store.write("comparison.md", markdown(comparison, picture).encode())
     # Without the folder's name: it can be moved.
     numbers = {k: v for k, v in comparison.to_dict().items() if k != "folder"}
     store.write("comparison.json", json.dumps(numbers, indent=1).encode())
@@ -194,5 +197,6 @@ def show(comparison: Comparison) -> None:
     for sentence in comparison.sentences:
         console.print("- " + sentence, soft_wrap=not console.is_terminal)
     console.print()
-    for name in ("comparison.md", "comparison.json", "comparison.png"):
-        console.print(f"{folder}/{name}", soft_wrap=True)
+    for name in ("comparison.md", "comparison.json", PICTURE):
+        if Store(comparison.folder).exists(name):
+            console.print(f"{folder}/{name}", soft_wrap=True)

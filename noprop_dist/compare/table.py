@@ -48,8 +48,8 @@ def terminal_table(comparison: Comparison) -> Table:
     return table
 
 
-def markdown(comparison: Comparison) -> str:
-    """``comparison.md``: the table, what it says, and what it was made with."""
+def markdown(comparison: Comparison, picture: str | None) -> str:
+    """``comparison.md``: the table, what it says, the picture beside it, and the versions."""
     rows = comparison.rows
     text = [
         "# " + title(comparison.facts),
@@ -61,7 +61,9 @@ def markdown(comparison: Comparison) -> str:
         text.append(f"| {name} | " + " | ".join(cell(row) for row in rows) + " |")
     text += ["", *(f"- {sentence}" for sentence in comparison.sentences)]
     made = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
-    text += ["", "![](comparison.png)", "", f"Made with {made}.", ""]
+    if picture is not None:
+        text += ["", f"![Accuracy against time, and what it took]({picture})"]
+    text += ["", f"Made with {made}.", ""]
     return "\n".join(text)
 
 

@@ -95,17 +95,24 @@ def _traffic(rows: Sequence[Row], facts: Facts) -> list[str]:
     noprop, twin = by_method.get(NOPROP), by_method.get(TWIN)
     said = []
     if noprop is not None and noprop.sent_bytes is not None:
-        moved = f"NoProp sends {noprop.sent_bytes / MIB:,.1f} MiB an epoch through the object store"
-        other = twin.sent_bytes if twin is not None and facts.workers > 1 else None
-        if other:
-            ratio = other / noprop.sent_bytes if noprop.sent_bytes else math.inf
-            much = f"{ratio:,.1f} times as much" if ratio >= 1 else f"{1 / ratio:,.1f} times less"
-            moved += f", the twin {other / MIB:,.1f} MiB over TCP, {much}"
+        turns = facts.workers < facts.num_blocks
         said.append(
-            f"{moved}; NoProp's are states of blocks, to validate and save them"
-            + f" and because {facts.num_blocks} of them take turns on {facts.workers} devices"
-            * (facts.workers < facts.num_blocks)
-            + ", and hold no gradient."
+            f"NoProp sends {noprop.sent_bytes / MIB:,.1f} MiB an epoch through the object store: "
+            "states of blocks, to validate and save them"
+            + f" and because {facts.num_blocks} take turns on {facts.workers} devices" * turns
+            + ", and no gradient."
+        )
+    if twin is not None and twin.sent_bytes and facts.workers > 1:
+        much = ""
+        if noprop is not None and noprop.sent_bytes:
+            ratio = twin.sent_bytes / noprop.sent_bytes
+            more = f"{ratio:,.1f} times as much" if ratio >= 1 else f"{1 / ratio:,.1f} times less"
+            much = f", {more} as NoProp" if ratio >= 1 else f", {more} than NoProp"
+        said.append(f"The twin sends {twin.sent_bytes / MIB:,.1f} MiB of gradients over TCP{much}.")
+    if twin is not None and twin.sent_bytes is None and twin.reduced_bytes:
+        said.append(
+            f"Each of the twin's workers gives {twin.reduced_bytes / MIB:,.1f} MiB an epoch to the "
+            "all-reduce; what NCCL makes of it between GPUs is not counted."
         )
     waits = "never wait for one another" if facts.embedding == "one-hot" else "meet once an epoch"
     if twin is not None and facts.workers > 1:

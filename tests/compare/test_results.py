@@ -80,7 +80,7 @@ def test_the_table_shows_every_measure_of_every_method() -> None:
     with console.capture() as captured:
         console.print(terminal_table(comparison))
     text = captured.get()
-    for page in (text, markdown(comparison)):
+    for page in (text, markdown(comparison, "a.png")):
         found = {" ".join(line.replace("|", " ").split()) for line in page.splitlines()}
         assert "test accuracy of z_T, % 98.50 98.50" in found
         assert "standard error over seeds - -" in found
@@ -113,7 +113,7 @@ def test_sentences_follow_the_numbers_in_either_direction() -> None:
     assert "The twin is more accurate than NoProp by 9.00 points" in text
     assert "An epoch takes NoProp on 2 devices 2.00 times as long as the twin" in text
     assert "NoProp takes 2.67 times the device time for that accuracy" in text
-    assert "the twin 400.0 MiB over TCP, 4.0 times as much" in text
+    assert "The twin sends 400.0 MiB of gradients over TCP, 4.0 times as much as NoProp." in text
     assert "wait for one another at every step, 10 times an epoch" in text
     turned = said(
         run(test_accuracy=good, sent_bytes=400.0 * MIB),
@@ -122,7 +122,13 @@ def test_sentences_follow_the_numbers_in_either_direction() -> None:
     assert "NoProp is more accurate than the twin by 9.00 points" in turned
     assert "An epoch takes the twin on 2 devices 2.00 times as long as NoProp" in turned
     assert "NoProp takes 0.38 times the device time" in turned
-    assert "the twin 100.0 MiB over TCP, 4.0 times less" in turned
+    assert "The twin sends 100.0 MiB of gradients over TCP, 4.0 times less than NoProp." in turned
+
+
+def test_gradients_that_nccl_moves_are_told_as_what_was_given_to_it() -> None:
+    text = said(run(), run("twin", sent_bytes=None, reduced_bytes=50.0 * MIB))
+    assert "NoProp sends 100.0 MiB an epoch through the object store: states of blocks" in text
+    assert "Each of the twin's workers gives 50.0 MiB an epoch to the all-reduce" in text
 
 
 def test_differences_that_may_be_chance_are_called_so() -> None:
@@ -194,9 +200,12 @@ def test_what_is_finished_is_not_trained_again(
     kept = json.loads((tmp_path / "comparison.json").read_text())
     assert kept["rows"][0]["test_accuracy"] == comparison.rows[0].test_accuracy
     assert kept["sentences"] == comparison.sentences
-    assert (tmp_path / "comparison.md").read_text() == markdown(comparison)
+    assert (tmp_path / "comparison.md").read_text() == markdown(comparison, "comparison.png")
     assert (tmp_path / "comparison.png").read_bytes()[:4] == b"\x89PNG"
-    fewer = compare(config, replace(options, methods="twin", seeds=1))
+    (tmp_path / "comparison.png").unlink()
+    unpictured = replace(config, no_plots=True)
+    fewer = compare(unpictured, replace(options, methods="twin", seeds=1))
+    assert not (tmp_path / "comparison.png").exists()
     assert [(row.method, row.seeds) for row in fewer.rows] == [("twin", 1)]
 
 

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import ray
+import ray.exceptions
+import ray.train
 import torch
 from torch.nn import functional as F  # noqa: N812
 
 from noprop_dist import UserError
 from noprop_dist.data import normalise
 from noprop_dist.distributed.run import ray_site
-from noprop_dist.distributed.twin import _by_epoch, check_share, train_twin
+from noprop_dist.distributed.twin import _by_epoch, _reason, check_share, train_twin
 from noprop_dist.distributed.twin_worker import TwinEnd, TwinEpoch, TwinTask, TwinWorker
 from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.engine.unit import epoch_order
@@ -94,8 +97,7 @@ def test_two_workers_train_what_one_process_makes_of_their_shares(
     expected = shared_by_hand(task).state_dict()
     assert ends[0].weights.keys() == expected.keys()
     for name, value in ends[0].weights.items():
-        there = torch.tensor(value)
-        torch.testing.assert_close(there, expected[name], rtol=1e-5, atol=1e-6, msg=name)
+        assert torch.equal(torch.tensor(value), expected[name]), name
     start = TwinNetwork(task.job.spec, 0, torch.tensor(task.class_embed)).state_dict()
     assert not torch.equal(start["class_embed"], expected["class_embed"])  # W is learned too
 
@@ -162,3 +164,11 @@ def test_a_loss_that_is_not_finite_is_told_with_its_epoch() -> None:
     epochs = [TwinEpoch(0, e, 1.0, loss, None, 0, 0) for e, loss in ((1, 2.0), (2, float("nan")))]
     with pytest.raises(UserError, match=r"NaN or infinite in epoch 2, .* lower --lr"):
         _by_epoch(list(epochs), 5, 1)
+
+
+def test_why_training_ended_is_told_in_a_clause() -> None:
+    failed = ray.train.WorkerGroupError("...", {1: torch.OutOfMemoryError("no more")})
+    assert _reason(failed).startswith("it ran out of memory (no more): give a smaller")
+    assert _reason(ValueError("odd\nmore")) == "ValueError: odd"
+    killed = ray.train.WorkerGroupError("...", {0: ray.exceptions.ActorDiedError()})
+    assert _reason(killed).startswith("a worker died: The actor died unexpectedly")
