@@ -26,7 +26,7 @@ def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
         ("test accuracy of z_T, %", lambda row: f"{100 * row.test_accuracy:.2f}"),
         (over, lambda row: _or_dash(row.stderr, lambda v: f"{100 * v:.2f}")),
         ("time per epoch, s", lambda row: f"{row.seconds_per_epoch:.2f}"),
-        (f"time to {target} validation, s", _time_to_target),
+        (f"time to {target} validation, s", _time_to_target if facts.val_images else lambda _: "-"),
         ("images/s per device", lambda row: f"{row.images_per_s:,.0f}"),
         ("peak memory per device, MiB", lambda row: _or_dash(row.peak_bytes, _mib)),
         ("of it shared, MiB", lambda row: _or_dash(row.shared_bytes, _mib)),

@@ -43,11 +43,13 @@ def run(method: str = "noprop", seed: int = 0, **changes: Any) -> Measured:
     return replace(made, **changes)
 
 
-def compared(*runs: Measured, alone: dict[str, Measured] | None = None) -> Comparison:
+def compared(
+    *runs: Measured, alone: dict[str, Measured] | None = None, facts: Facts = FACTS
+) -> Comparison:
     measured: dict[str, list[Measured]] = {}
     for one in runs:
         measured.setdefault(one.method, []).append(one)
-    return summarise("folder", FACTS, measured, alone or {}, {"torch": "2"})
+    return summarise("folder", facts, measured, alone or {}, {"torch": "2"})
 
 
 def test_a_row_holds_means_over_seeds_and_their_standard_error() -> None:
@@ -168,6 +170,9 @@ def test_every_figure_can_be_drawn_without_validation(tmp_path: Path) -> None:
     plot_comparison(comparison).savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
     assert comparison.rows[0].peak_bytes is None
+    without = compared(run(val_accuracy=[None] * 3), facts=replace(FACTS, val_images=0))
+    assert "| time to 98 % validation, s | - |" in markdown(without, None)
+    assert "did not reach" not in "".join(without.sentences)
 
 
 SETTINGS = {
