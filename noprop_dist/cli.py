@@ -6,6 +6,7 @@ Heavy imports come after parsing, so that ``--help`` and a mistyped option answe
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from noprop_dist.errors import UserError
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands: dict[str, Callable[[Sequence[str]], int]] = {
         "train": train_main,
         "compare": compare_main,
+        "tune": tune_main,
         "visualize": visualize_main,
     }
     if args[:1] == ["--version"]:
@@ -106,6 +108,34 @@ def compare_main(argv: Sequence[str], prog: str = "noprop compare") -> int:
     except KeyboardInterrupt:
         print("stopped; the same command goes on after what is finished", file=sys.stderr)
         return INTERRUPTED
+
+
+def tune_main(argv: Sequence[str], prog: str = "noprop tune") -> int:
+    """The sweep. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
+    try:
+        return exit_code(lambda: _run_tune(argv, prog))
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with the sweep", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run_tune(argv: Sequence[str], prog: str) -> int:
+    from noprop_dist.options import parse_with
+    from noprop_dist.sweep.options import SweepConfig
+
+    text = "Search the settings of a NoProp network on your data, with Ray Tune."
+    config, options, as_json = parse_with(argv, prog, text, SweepConfig)
+    from noprop_dist.sweep.report import render
+    from noprop_dist.sweep.run import SweepStoppedError, sweep
+
+    try:
+        result = sweep(config, options)
+    except SweepStoppedError as stopped:
+        print(render(stopped.result), file=sys.stderr)
+        print(f"stopped; the same command goes on from {stopped.result.folder}", file=sys.stderr)
+        return INTERRUPTED
+    print(json.dumps(asdict(result)) if as_json else render(result))
+    return 0
 
 
 def visualize_main(argv: Sequence[str], prog: str = "noprop visualize") -> int:

@@ -44,7 +44,10 @@ class TrainConfig:
     )
     val_fraction: float = option(0.1, "data", "share of the training set held out for validation")
     augmentation: Literal["none", "standard"] = option(
-        "none", "data", "standard: random crop with padding 4, and flips for colour photographs"
+        "none",
+        "data",
+        "standard: random crop with padding 4, less for small images, and flips for colour "
+        "photographs",
     )
 
     embedding_type: Literal["one-hot", "learned", "prototype"] = option(

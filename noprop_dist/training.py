@@ -13,7 +13,7 @@ import torch
 
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import load_dataset
+from noprop_dist.data import Dataset, load_dataset
 from noprop_dist.engine.coordinator import Coordinator, Order, Record
 from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
 from noprop_dist.engine.finish import evaluate_test, finish
@@ -113,7 +113,7 @@ def _train(
         with progress:
             if num_skipped:
                 progress.warn(f"left out {num_skipped} bad images of {config.dataset}")
-            _begin(start, rounds, record)
+            begin(start, rounds, record)
             num_val = len(splits.val)
             coordinator = Coordinator(rounds, executor, record, num_val=num_val, order=order)
             with signals.asking(coordinator.request_stop):
@@ -152,7 +152,7 @@ def _check_places(config: TrainConfig) -> None:
         Store(Path(config.history).parent, "--history").check_writable()
 
 
-def _begin(start: Start, rounds: Rounds, record: Record) -> None:
+def begin(start: Start, rounds: Rounds, record: Record) -> None:
     """Write what can be written before the first step, so that a bad path costs no training."""
     config = rounds.job.config
     record.store.write("config.yaml", config.to_yaml().encode())
@@ -175,7 +175,18 @@ def _prepare(config: TrainConfig) -> tuple[Job, Splits, int]:
             f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's "
             f"{count_cores()} cores: give at most so many."
         )
-    dataset = load_dataset(
+    dataset = load(config)
+    job, splits = make_job(config, dataset, torch.device("cpu"))
+    return replace(job, faults=faults.from_environment()), splits, dataset.num_skipped
+
+
+def load(config: TrainConfig) -> Dataset:
+    """The data set that the options name.
+
+    Raises:
+        UserError: it is not there, or not readable.
+    """
+    return load_dataset(
         config.dataset,
         data_dir=config.data_dir,
         image_size=config.image_size,
@@ -183,8 +194,6 @@ def _prepare(config: TrainConfig) -> tuple[Job, Splits, int]:
         max_train_images=config.max_train_images,
         seed=config.seed,
     )
-    job, splits = make_job(config, dataset, torch.device("cpu"))
-    return replace(job, faults=faults.from_environment()), splits, dataset.num_skipped
 
 
 def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:

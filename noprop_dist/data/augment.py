@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-PADDING = 4
+PADDING = 4  # of images of 28 pixels and more; of smaller ones an eighth of their side
 
 
 def augment(x: Tensor, kind: str, flip: bool, generator: torch.Generator) -> Tensor:
@@ -12,7 +12,7 @@ def augment(x: Tensor, kind: str, flip: bool, generator: torch.Generator) -> Ten
 
     Args:
         x: uint8 (B, C, H, W).
-        kind: "none", or "standard": a crop per image after padding by 4, then a mirror.
+        kind: "none", or "standard": a crop per image after padding, then a mirror.
         flip: whether "standard" mirrors half of the images.
         generator: on x's device.
 
@@ -24,13 +24,14 @@ def augment(x: Tensor, kind: str, flip: bool, generator: torch.Generator) -> Ten
     if kind != "standard":
         raise ValueError(f"unknown augmentation {kind!r}; known are none and standard")
     batch, channels, height, width = x.shape
-    shifts = torch.randint(0, 2 * PADDING + 1, (2, batch, 1), generator=generator, device=x.device)
+    padding = min(PADDING, max(1, round(min(height, width) / 8)))
+    shifts = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator, device=x.device)
     rows = shifts[0] + torch.arange(height, device=x.device)
     columns = shifts[1] + torch.arange(width, device=x.device)
     if flip:
         mirror = torch.rand(batch, 1, generator=generator, device=x.device) < 0.5
         columns = torch.where(mirror, columns.flip(1), columns)
-    padded = F.pad(x, (PADDING,) * 4)
+    padded = F.pad(x, (padding,) * 4)
     image = torch.arange(batch, device=x.device)[:, None, None, None]
     channel = torch.arange(channels, device=x.device)[None, :, None, None]
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]

@@ -51,12 +51,13 @@ class BlockCrew:
     Args:
         job: the run.
         splits: its data; put into the object store once, and again if it gets lost.
+        splits_ref: where the object store has the data already.
     """
 
-    def __init__(self, job: Job, splits: Splits) -> None:
+    def __init__(self, job: Job, splits: Splits, splits_ref: Any = None) -> None:
         send_tensors_as_arrays()
         self._own: tuple[Any, ...] = (job, splits)
-        self._refs = [_put(value) for value in self._own]
+        self._refs = [_put(job), _put(splits) if splits_ref is None else splits_ref]
         self._networks: dict[tuple[str, int], Any] = {}
 
     def start(self, needs: WorkerNeeds, spare_on: str | None) -> Any:

@@ -43,10 +43,11 @@ class CountingCrew(BlockCrew):
         job: the run.
         splits: its data.
         meter: counts.
+        splits_ref: where the object store has the data already.
     """
 
-    def __init__(self, job: Job, splits: Splits, meter: Meter) -> None:
-        super().__init__(job, splits)
+    def __init__(self, job: Job, splits: Splits, meter: Meter, splits_ref: Any = None) -> None:
+        super().__init__(job, splits, splits_ref)
         self.count = meter.count
 
     def send(self, actor: Any, work: Work, *, held: bool) -> Any:

@@ -30,6 +30,7 @@ class RaySite:
         precision: that they compute in.
         private: whether it ends with the run.
         meter: counts what the run's workers are sent and need, where that is asked for.
+        splits_ref: where the object store has the run's data already, or None.
     """
 
     needs: WorkerNeeds
@@ -37,6 +38,7 @@ class RaySite:
     precision: str
     private: bool
     meter: Meter | None = None
+    splits_ref: Any = None
 
     def executor(
         self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
@@ -57,7 +59,7 @@ class RaySite:
             spares = 0 if self.needs.gpus or self.private else 1
         limit = min(enough, config.workers or enough)
         return RayExecutor(
-            CountingCrew(job, splits, self.meter) if self.meter else BlockCrew(job, splits),
+            self._crew(job, splits),
             self.needs,
             limit=limit,
             spares=spares,
@@ -65,6 +67,11 @@ class RaySite:
             own=limit == enough,
             watch=RunWatch(progress, on_event, self.meter),
         )
+
+    def _crew(self, job: Job, splits: Splits) -> BlockCrew:
+        if self.meter is None:
+            return BlockCrew(job, splits, self.splits_ref)
+        return CountingCrew(job, splits, self.meter, self.splits_ref)
 
 
 @contextmanager

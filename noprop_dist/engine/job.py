@@ -69,11 +69,21 @@ class Job:
 
 @dataclass(frozen=True)
 class Splits:
-    """The data of a run: what units train on, choose by, and report on once."""
+    """The data of a run: what units train on, choose by, and report on once.
+
+    Attributes:
+        train: rows to train on.
+        val: rows to choose by; may be empty.
+        test: rows to report on.
+        class_names: K names.
+        photographs: colour images, which may be mirrored.
+    """
 
     train: Split
     val: Split
     test: Split
+    class_names: tuple[str, ...]
+    photographs: bool
 
     @property
     def nbytes(self) -> int:
@@ -81,13 +91,51 @@ class Splits:
         return self.train.nbytes + self.val.nbytes + self.test.nbytes
 
 
+def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
+    """The data set with the validation rows that ``config`` asks for."""
+    train, val = split_validation(dataset.train, config.val_fraction, config.seed)
+    return Splits(train, val, dataset.test, dataset.class_names, dataset.photographs)
+
+
 def make_job(config: TrainConfig, dataset: Dataset, device: torch.device) -> tuple[Job, Splits]:
-    """Resolve ``config`` against the data set.
+    """Split the data set and resolve ``config`` against it; see ``resolve_job``."""
+    splits = make_splits(config, dataset)
+    return resolve_job(config, splits, device), splits
+
+
+def resolve_job(config: TrainConfig, splits: Splits, device: torch.device) -> Job:
+    """What ``config`` means for this data.
 
     Raises:
         UserError: the options do not fit the data.
     """
-    train, val = split_validation(dataset.train, config.val_fraction, config.seed)
+    train, val = splits.train, splits.val
+    spec = check_fit(config, splits)
+    precision = resolve_precision(config.precision, device)
+    return Job(
+        config=config,
+        spec=spec,
+        normalisation=fit_normalisation(train),
+        steps_per_epoch=len(train) // config.batch_size,
+        flip=splits.photographs,
+        precision=precision,
+        class_names=splits.class_names,
+        fingerprint={
+            "data": sha256_of_rows(train, val),
+            "precision": precision,
+            "device": device.type,
+            "torch": torch.__version__,
+        },
+    )
+
+
+def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
+    """The network that ``config`` means for this data; looks at no sample.
+
+    Raises:
+        UserError: the options do not fit the data.
+    """
+    train, val = splits.train, splits.val
     if len(train) < 2:
         raise UserError(
             f"{len(train)} training images are left after --max-train-images and --val-fraction: "
@@ -98,7 +146,6 @@ def make_job(config: TrainConfig, dataset: Dataset, device: torch.device) -> tup
             f"--batch-size {config.batch_size} is larger than the training set of {len(train)} "
             f"images: give at most {len(train)}."
         )
-    shape = train.sample_shape
     if config.augmentation != "none" and train.is_vector:
         raise UserError("--augmentation standard needs images; this data set holds vectors.")
     for name, needed in (
@@ -110,23 +157,7 @@ def make_job(config: TrainConfig, dataset: Dataset, device: torch.device) -> tup
                 f"{flag(name)} needs validation images, and --val-fraction {config.val_fraction} "
                 f"leaves none of {len(train)}: give more data, or leave it out."
             )
-    precision = resolve_precision(config.precision, device)
-    job = Job(
-        config=config,
-        spec=_make_spec(config, shape, len(dataset.class_names)),
-        normalisation=fit_normalisation(train),
-        steps_per_epoch=len(train) // config.batch_size,
-        flip=dataset.photographs,
-        precision=precision,
-        class_names=dataset.class_names,
-        fingerprint={
-            "data": sha256_of_rows(train, val),
-            "precision": precision,
-            "device": device.type,
-            "torch": torch.__version__,
-        },
-    )
-    return job, Splits(train, val, dataset.test)
+    return _make_spec(config, train.sample_shape, len(splits.class_names))
 
 
 def _make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> ModelSpec:

@@ -43,8 +43,16 @@ def start_afresh(job: Job, splits: Splits) -> Rounds:
     return rounds
 
 
-def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, Start]:
+def start_or_resume(
+    job: Job, splits: Splits, store: Store, may_differ: frozenset[str] = frozenset()
+) -> tuple[Rounds, Start]:
     """The state to go on from, and what it is.
+
+    Args:
+        job: the run.
+        splits: its data.
+        store: its folder.
+        may_differ: options that may have changed since the checkpoint, none by default.
 
     Raises:
         UserError: a checkpoint of other options or other data, or none that is good.
@@ -53,7 +61,7 @@ def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, Sta
     if loaded is None:
         return start_afresh(job, splits), Start()
     ending = ANOTHER_RUN if source.root == store.root else "give the options of that run."
-    check_same_options(job.config, loaded.state["config"], source.root, ending)
+    check_same_options(job.config, loaded.state["config"], source.root, ending, may_differ)
     there = loaded.state["fingerprint"]
     differing = [k for k in ("data", "precision") if there[k] != job.fingerprint[k]]
     if "precision" in differing:
@@ -93,9 +101,13 @@ def _find(config: TrainConfig, store: Store) -> tuple[Store, Loaded | None, list
 
 
 def check_same_options(
-    config: TrainConfig, other: dict[str, Any], where: str, ending: str = ANOTHER_RUN
+    config: TrainConfig,
+    other: dict[str, Any],
+    where: str,
+    ending: str = ANOTHER_RUN,
+    may_differ: frozenset[str] = frozenset(),
 ) -> None:
-    """Refuse a run of other options, apart from those that change no weight.
+    """Refuse a run of other options, apart from those that change no weight and ``may_differ``.
 
     Raises:
         UserError: names the fields that differ, ends with ``ending``.
@@ -106,7 +118,7 @@ def check_same_options(
     differing = [
         f"{flag(k)} {theirs[k]} there, {mine[k]} now"
         for k in mine
-        if k not in FREE_FIELDS and mine[k] != theirs[k]
+        if k not in FREE_FIELDS | may_differ and mine[k] != theirs[k]
     ]
     if differing:
         raise UserError(

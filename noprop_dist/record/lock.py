@@ -22,6 +22,10 @@ FILE = ".lock"
 Tell = Callable[[str], None]
 
 
+class InUseError(UserError):
+    """Another run holds the lock."""
+
+
 @dataclass(frozen=True)
 class LockTimes:
     """Of a lock in an object store, in seconds.
@@ -224,8 +228,8 @@ def upload(remote: "FileSystem", path: str, data: bytes) -> None:
         out.write(data)
 
 
-def _in_use(name: str, holder: str) -> UserError:
-    return UserError(
+def _in_use(name: str, holder: str) -> InUseError:
+    return InUseError(
         f"{name} is in use by a live run ({holder}): wait for it, stop it, or give another --name "
         "or --checkpoint-dir."
     )

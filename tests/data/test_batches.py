@@ -43,22 +43,24 @@ def test_vectors_are_normalised_by_feature() -> None:
     assert out.tolist() == [[1.0, 0.0]]
 
 
-def test_standard_augmentation_crops_the_padded_image() -> None:
-    x = images(200, channels=1)
+@pytest.mark.parametrize(("side", "padding"), [(28, 4), (8, 1), (4, 1)])
+def test_standard_augmentation_crops_the_padded_image(side: int, padding: int) -> None:
+    x = torch.randint(0, 256, (200, 1, side, side), generator=seeded()).to(torch.uint8)
     out = augment(x, "standard", False, seeded())
     assert out.shape == x.shape
-    padded = torch.nn.functional.pad(x, (4, 4, 4, 4))
+    padded = torch.nn.functional.pad(x, (padding,) * 4)
+    places = 2 * padding + 1
     seen = set()
     for image, changed in zip(padded, out, strict=True):
-        places = [
+        found = [
             (i, j)
-            for i in range(9)
-            for j in range(9)
-            if torch.equal(image[:, i : i + 6, j : j + 5], changed)
+            for i in range(places)
+            for j in range(places)
+            if torch.equal(image[:, i : i + side, j : j + side], changed)
         ]
-        assert places, "no crop of the image"
-        seen.update(places)
-    assert len(seen) > 60
+        assert found, "no crop of the image"
+        seen.update(found)
+    assert len(seen) > 0.7 * places**2
 
 
 def test_flip_mirrors_about_half() -> None:

@@ -35,7 +35,13 @@ def client(cluster: Cluster) -> JobSubmissionClient:
     return made
 
 
-def submit(client: JobSubmissionClient, working_dir: Path, options: str, home: Path) -> str:
+def submit(
+    client: JobSubmissionClient,
+    working_dir: Path,
+    options: str,
+    home: Path,
+    script: str = "train.py",
+) -> str:
     environment = {"HOME": str(home), "RAY_JOB_STOP_WAIT_TIME_S": "20"}
     job: list[str] = []
 
@@ -43,7 +49,7 @@ def submit(client: JobSubmissionClient, working_dir: Path, options: str, home: P
         try:
             job.append(
                 client.submit_job(
-                    entrypoint=f"{sys.executable} jobs/train.py {SMALL} {options}",
+                    entrypoint=f"{sys.executable} jobs/{script} {SMALL} {options}",
                     runtime_env={"working_dir": str(working_dir), "env_vars": environment},
                 )
             )
@@ -75,6 +81,22 @@ def test_submitted_run_trains_with_the_code_of_its_working_directory(
     assert "epoch 2/2" in logs
     assert result_of(folder)["epochs"] == 2
     assert {e["host"] for e in events(folder, "worker_started")} == {"from-the-checkout"}
+
+
+def test_submitted_sweep_is_searched_with_the_code_of_its_working_directory(
+    client: JobSubmissionClient, working_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "space.yaml").write_text("lr: {choice: [1e-3, 3e-3]}\n")
+    options = f"--epochs 1 --name a --samples 2 --space {tmp_path / 'space.yaml'}"
+    job = submit(client, working_dir, f"{options} --workers-per-trial 1", tmp_path, "tune.py")
+    info = ended(client, job)
+    logs = client.get_job_logs(job)
+    assert info.driver_exit_code == 0, logs
+    folder = tmp_path / "checkpoints_run/a"
+    assert f"best settings in {folder}/best_config.yaml" in logs
+    for number in (0, 1):
+        started = events(folder / f"trials/000{number}", "worker_started")
+        assert {e["host"] for e in started} == {"from-the-checkout"}
 
 
 def test_bad_option_of_a_submitted_run_is_one_sentence_and_exit_code_2(

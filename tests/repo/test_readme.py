@@ -9,10 +9,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 import noprop_dist
 from noprop_dist.compare.options import parse_compare
-from noprop_dist.options import parse_command
+from noprop_dist.options import parse_command, parse_with
+from noprop_dist.sweep.options import SweepConfig
+from noprop_dist.sweep.space import read_space
 
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 SHELL = {"", "bash", "console", "sh", "shell"}
@@ -20,6 +23,7 @@ PYTHON_JOB = re.compile(r"(?:\.venv/bin/)?python3?")
 PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "train": parse_command,
     "compare": parse_compare,
+    "tune": lambda argv: parse_with(argv, "noprop tune", "", SweepConfig),
 }
 ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 
@@ -65,9 +69,10 @@ def check_command(words: Sequence[str], repo: Path) -> None:
         if words[1] in PARSERS:
             accepts(PARSERS[words[1]], words[2:])
     else:
-        # A job reads its flags in a function parse(argv), or is a command of noprop itself.
+        # A job reads its flags in a function parse(argv), or is a command of noprop's.
         job = runpy.run_path(str(repo / words[1]))
-        accepts(PARSERS.get(Path(words[1]).stem) or job["parse"], words[2:])
+        command = Path(words[1]).stem
+        accepts(PARSERS[command] if command in PARSERS else job["parse"], words[2:])
 
 
 def accepts(parse: Callable[[Sequence[str]], object], argv: Sequence[str]) -> None:
@@ -92,12 +97,25 @@ def test_commands_on_the_pages_parse(
     monkeypatch.chdir(tmp_path)
     for path in pages(repo):
         page = path.read_text()
-        options = "".join(blocks(page, {"yaml"})) or "{}"
+        options = "".join(b for b in blocks(page, {"yaml"}) if not is_space(b)) or "{}"
         for words in commands(page):
             for flag, value in pairwise(words):
                 if flag == "--config":
                     (tmp_path / value).write_text(options)
             check_command(words, repo)
+
+
+def is_space(block: str) -> bool:
+    """Whether a YAML block is a search space, whose lines are mappings."""
+    return all(isinstance(line, dict) for line in yaml.safe_load(block).values())
+
+
+def test_spaces_on_the_pages_can_be_searched(repo: Path, tmp_path: Path) -> None:
+    shown = [b for path in pages(repo) for b in blocks(path.read_text(), {"yaml"}) if is_space(b)]
+    assert shown
+    for block in shown:
+        (tmp_path / "space.yaml").write_text(block)
+        read_space(str(tmp_path / "space.yaml"), noprop_dist.TrainConfig())
 
 
 def test_readme_shows_the_commands_of_a_first_visit(repo: Path) -> None:

@@ -20,7 +20,9 @@ import importlib, pkgutil
 import noprop_dist
 
 BENCHMARKS = ("chaos", "memory", "scaling", "sleepers", "traffic")
-ON_RAY = {"noprop_dist.distributed", "noprop_dist.compare.methods"}
+ON_RAY = {
+    "noprop_dist.distributed", "noprop_dist.sweep.on_ray", "noprop_dist.compare.methods"
+}
 ON_RAY |= {f"noprop_dist.benchmarks.{name}" for name in BENCHMARKS}
 
 def names(package):

@@ -1,0 +1,12 @@
+"""Search the settings of a NoProp network; the same as ``noprop tune``."""
+
+import sys
+from pathlib import Path
+
+# The working directory's code, also where another version is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from noprop_dist.cli import tune_main
+
+if __name__ == "__main__":
+    sys.exit(tune_main(sys.argv[1:], prog="python jobs/tune.py"))

@@ -1,0 +1,51 @@
+"""How well one block denoises, on rows that it has not trained on."""
+
+import numpy as np
+import torch
+
+from noprop_dist.data import Split, normalise
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.snapshot import Snapshot
+from noprop_dist.maths.keys import torch_generator
+from noprop_dist.maths.loss import denoising_loss
+from noprop_dist.maths.process import expected_embedding, noise_label
+from noprop_dist.model.device import autocast
+from noprop_dist.model.network import INFERENCE_BATCH
+
+DRAWS = 4  # of the label's noise; the sample's features are computed once for all of them
+
+
+@torch.no_grad()
+def denoising_error(snapshot: Snapshot, job: Job, split: Split, device: torch.device) -> float:
+    """Mean over rows and noise draws of ||u_hat_t - u||^2, block t's term of eq. 8 unweighted.
+
+    Args:
+        snapshot: the block; its averaged weights are used where there are any.
+        job: the run.
+        split: N rows, at least one.
+        device: where to compute.
+    """
+    t, spec = snapshot.t, job.spec
+    end = snapshot.epoch_end(0.0)
+    block = spec.make_block().to_empty(device=device)
+    block = block.to(memory_format=torch.channels_last)
+    block.load_state_dict(end.weights)
+    block.eval()
+    class_embed = end.shared["class_embed"].to(device)
+    alpha_bar = float(spec.make_schedule().alpha_bar[t - 1])
+    total = 0.0
+    for start in range(0, len(split), INFERENCE_BATCH):
+        rows = np.arange(start, min(start + INFERENCE_BATCH, len(split)))
+        x, y = (torch.from_numpy(part).to(device) for part in split.take(rows))
+        x = normalise(x, job.normalisation)
+        u = class_embed[y]
+        draw = torch_generator(job.config.seed, "denoising", t, start, device=device)
+        with autocast(job.precision, device):
+            features = block.image_path(x)
+        for _ in range(DRAWS):
+            noise = torch.randn(u.shape, generator=draw, device=device)
+            with autocast(job.precision, device):
+                logits = block.classify(noise_label(u, alpha_bar, noise), features)
+            u_hat = expected_embedding(logits.float(), class_embed)
+            total += float(denoising_loss(u_hat, u)) * len(y)
+    return total / (DRAWS * len(split))

@@ -1,0 +1,1 @@
+"""Searching settings: a space, trials of it, and a table of what they reached."""

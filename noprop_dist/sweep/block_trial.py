@@ -1,0 +1,148 @@
+"""A trial of one block: with fixed class embeddings it needs no other."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.engine.denoising import denoising_error
+from noprop_dist.engine.executor import explain
+from noprop_dist.engine.job import Job, Splits, resolve_job
+from noprop_dist.engine.resume import first_class_embed
+from noprop_dist.engine.snapshot import Snapshot, first_shared, first_snapshot
+from noprop_dist.engine.unit import NonFiniteLossError, Unit, run_unit
+from noprop_dist.errors import UserError
+from noprop_dist.record.checkpoint import load_newest, save_checkpoint
+from noprop_dist.record.events import EventLog
+from noprop_dist.record.store import Store
+from noprop_dist.sweep.trial import REPORTS, Report, Tell, locked
+
+BLOCK_METRIC = "val_loss"  # by which trials of a block are compared: smaller is better
+
+
+@dataclass
+class BlockState:
+    """Where a trial of a block stands.
+
+    Attributes:
+        latest: the block after its last epoch.
+        best: after its best epoch, by ``BLOCK_METRIC``.
+        reports: of every epoch.
+        seconds: that it trained.
+    """
+
+    latest: Snapshot
+    best: Snapshot
+    reports: list[Report] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def save(self, store: Store) -> None:
+        """Write a checkpoint, and the reports for people."""
+        tensors = {"latest": self.latest.tensors, "best": self.best.tensors}
+        state = {
+            "block": self.latest.t,
+            "steps": {"latest": self.latest.step, "best": self.best.step},
+            "reports": self.reports,
+            "seconds": self.seconds,
+        }
+        save_checkpoint(store, f"step-{self.latest.step:010d}", tensors, state, keep=1)
+        store.write(REPORTS, json.dumps(self.reports).encode())
+
+    @classmethod
+    def load(cls, store: Store) -> "BlockState | None":
+        """The newest checkpoint's, or None where there is none."""
+        loaded = load_newest(store)
+        if loaded is None:
+            return None
+        state: dict[str, Any] = loaded.state
+        latest, best = (
+            Snapshot(state["block"], state["steps"][name], loaded.parts[name])
+            for name in ("latest", "best")
+        )
+        return cls(latest, best, state["reports"], state["seconds"])
+
+
+def train_block(
+    config: TrainConfig,
+    splits: Splits,
+    t: int,
+    device: torch.device,
+    precision: str,
+    tell: Tell,
+    *,
+    told: int = 0,
+) -> None:
+    """Train block t alone, or go on, and tell of every epoch.
+
+    Args:
+        config: the options; ``num_blocks`` is T and the embedding is fixed.
+        splits: the data; the test split is not looked at.
+        t: the block.
+        device: where to compute.
+        precision: "fp32" or "bf16".
+        tell: called after every epoch, also those of an earlier call; it may raise SystemExit to
+            end the trial.
+        told: so many epochs have been told of already.
+
+    Raises:
+        UserError: the settings do not fit the data, or the block cannot be trained.
+        SystemExit: ``tell`` ended it.
+    """
+    store = Store(config.folder)
+    job = resolve_job(config, splits, torch.device("cpu")).on(device, precision)
+    torch.set_num_threads(config.cpus_per_worker)
+    with locked(store):
+        store.write("config.yaml", config.to_yaml().encode())
+        state = BlockState.load(store)
+        if state is None:
+            first = first_snapshot(job, t, first_shared(first_class_embed(job, splits)))
+            state = BlockState(first, first)
+        for report in state.reports:
+            if report["epoch"] > told:
+                tell(report)
+        events = EventLog(store)
+        while len(state.reports) < config.epochs:
+            tell(_train_epoch(state, job, splits, device, store, events))
+
+
+def _train_epoch(
+    state: BlockState,
+    job: Job,
+    splits: Splits,
+    device: torch.device,
+    store: Store,
+    events: EventLog,
+) -> Report:
+    began, clock = time.time(), time.perf_counter()
+    before = state.latest
+    try:
+        result = run_unit(Unit(before, job.steps_per_epoch), job, splits.train, device)
+    except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
+        raise UserError(f"block {before.t} failed: {explain(error)}.") from error
+    loss = denoising_error(result.snapshot, job, splits.val, device)
+    seconds = time.perf_counter() - clock
+    state.latest = result.snapshot
+    if loss < min((r[BLOCK_METRIC] for r in state.reports), default=float("inf")):
+        state.best = result.snapshot
+    state.seconds += seconds
+    report = {
+        "epoch": len(state.reports) + 1,
+        BLOCK_METRIC: loss,
+        "train_loss": result.progress.loss,
+        "seconds": round(state.seconds, 3),
+    }
+    state.reports.append(report)
+    events.write(
+        "unit",
+        block=before.t,
+        step=before.step,
+        num_steps=job.steps_per_epoch,
+        started=round(began, 4),
+        seconds=round(seconds, 4),
+        worker="trial",
+    )
+    state.save(store)
+    return report

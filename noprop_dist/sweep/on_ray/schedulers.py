@@ -1,0 +1,160 @@
+"""Who decides which trials of a sweep go on."""
+
+import math
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.sweep.journal import Journal
+from noprop_dist.sweep.options import SweepConfig
+from noprop_dist.sweep.space import Dimension, Space, most_epochs
+
+PERTURBATIONS = 4  # chances of a trial to take another's place
+
+
+def scheduler_of(
+    options: SweepConfig, config: TrainConfig, space: Space, metric: str, mode: str
+) -> TrialScheduler:
+    """The scheduler that the options name.
+
+    Args:
+        options: of the sweep.
+        config: the options that do not vary.
+        space: what varies.
+        metric: that trials are compared by.
+        mode: "max" or "min".
+    """
+    compared: dict[str, Any] = {"time_attr": "epoch", "metric": metric, "mode": mode}
+    if options.scheduler == "asha":
+
+        def asha() -> ASHAScheduler:
+            return ASHAScheduler(
+                **compared,
+                max_t=most_epochs(space, config),
+                grace_period=options.grace_epochs,
+                reduction_factor=options.reduction,
+            )
+
+        return AshaByBlock(asha)
+    if options.scheduler == "pbt":
+        return PopulationBasedTraining(
+            **compared,
+            perturbation_interval=max(1, config.epochs // PERTURBATIONS),
+            hyperparam_mutations={name: _mutation(d) for name, d in space.items()},
+            log_config=False,
+            require_attrs=False,
+        )
+    return FIFOScheduler()  # type: ignore[no-untyped-call]
+
+
+class AshaByBlock(FIFOScheduler):
+    """Successive halving among trials of the same block; all of them where none is of one block.
+
+    Args:
+        make: a scheduler for trials that are compared with each other.
+    """
+
+    def __init__(self, make: Callable[[], ASHAScheduler]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._make = make
+        self._by_block: dict[int | None, ASHAScheduler] = {}
+
+    def _of(self, trial: Any) -> ASHAScheduler:
+        block = trial.config.get("block")
+        if block not in self._by_block:
+            self._by_block[block] = self._make()
+        return self._by_block[block]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """See ``TrialScheduler``."""
+        self._of(trial).on_trial_add(tune_controller, trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """See ``TrialScheduler``."""
+        self._of(trial).on_trial_error(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """See ``TrialScheduler``."""
+        return self._of(trial).on_trial_result(tune_controller, trial, result)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """See ``TrialScheduler``."""
+        self._of(trial).on_trial_complete(tune_controller, trial, result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """See ``TrialScheduler``."""
+        self._of(trial).on_trial_remove(tune_controller, trial)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes a pickle of everything that it is given, which nobody reads."""
+        return {}
+
+
+def _mutation(dimension: Dimension) -> Any:
+    if dimension.kind == "choice":
+        return list(dimension.values)
+    kinds = {"uniform": tune.uniform, "loguniform": tune.loguniform, "randint": tune.randint}
+    return kinds[dimension.kind](*dimension.values)
+
+
+def remember(scheduler: TrialScheduler, journal: Journal) -> None:
+    """Let a new scheduler know what trials reported that ended before it was made."""
+    if not isinstance(scheduler, AshaByBlock):
+        return
+    for trial in journal.ended:
+        name = f"ended-{trial.number}"
+        stand_in: Any = SimpleNamespace(trial_id=name, config=trial.settings)
+        controller: Any = None
+        scheduler.on_trial_add(controller, stand_in)
+        for report in journal.reports(trial.number):
+            scheduler.on_trial_result(controller, stand_in, report)
+
+
+class SweepEndedError(BaseException):
+    """The sweep ends before its trials do.
+
+    No ``Exception``: Tune would wait up to 15 s for trials in the middle of a unit, and they have
+    their checkpoints.
+    """
+
+
+class Limits(tune.Stopper):
+    """Ends the sweep when it is asked to, or its time is over.
+
+    Attributes:
+        asked: whether it was asked to.
+        over: whether its time was over.
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.asked = self.over = False
+        self._deadline = math.inf if seconds is None else time.monotonic() + seconds
+
+    def ask(self) -> None:
+        """End the sweep at the next look."""
+        self.asked = True
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether one trial should end: never for its own sake."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Tune asks it at every step.
+
+        Raises:
+            SweepEndedError: all should end.
+        """
+        self.over = time.monotonic() > self._deadline
+        if self.asked or self.over:
+            raise SweepEndedError
+        return False

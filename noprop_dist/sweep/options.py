@@ -1,0 +1,113 @@
+"""The options of a sweep, beside those of the runs that it tries."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from noprop_dist.config import TrainConfig, flag, option
+from noprop_dist.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """What to search, and how.
+
+    Raises:
+        UserError: a value is out of range or two options contradict each other.
+    """
+
+    space: str = option(
+        "default", "sweep", "YAML file of the settings to search and their ranges, or default"
+    )
+    samples: int = option(20, "sweep", "trials; with --per-block, of every block")
+    scheduler: Literal["asha", "none", "pbt"] = option(
+        "asha",
+        "sweep",
+        "asha: stop trials that fall behind; none: train all to the end; pbt: trials that fall "
+        "behind go on from a better one with changed settings",
+    )
+    search: Literal["random", "optuna"] = option(
+        "random", "sweep", "how settings are drawn; optuna learns from trials that have ended"
+    )
+    max_concurrent: int | None = option(
+        None, "sweep", "trials at once; default: as many as the machine or cluster holds"
+    )
+    time_budget: float | None = option(
+        None, "sweep", "seconds after which the sweep ends with what it has"
+    )
+    workers_per_trial: int = option(
+        0, "sweep", "Ray workers of every trial; 0: its units run in the trial's own process"
+    )
+    per_block: bool = option(
+        False,
+        "sweep",
+        "tune every block alone on its validation denoising loss, and assemble the best",
+    )
+    grace_epochs: int = option(1, "sweep", "asha: epochs before a trial may be stopped")
+    reduction: int = option(3, "sweep", "asha: one trial in so many survives each stage")
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name, least in _AT_LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{flag(name)} must be at least {least}, got {value}.")
+        if self.time_budget is not None and not self.time_budget > 0:
+            raise UserError(f"--time-budget must be above 0 seconds, got {self.time_budget:g}.")
+        if self.search == "optuna" and self.scheduler == "pbt":
+            raise UserError(
+                "--search optuna has no meaning with --scheduler pbt, which changes settings by "
+                "itself: leave one of them out."
+            )
+        if self.per_block and self.scheduler == "pbt":
+            raise UserError(
+                "--scheduler pbt has no meaning with --per-block, whose trials are single blocks: "
+                "give asha or none."
+            )
+        if self.per_block and self.workers_per_trial:
+            raise UserError(
+                f"--workers-per-trial {self.workers_per_trial} has no meaning with --per-block, "
+                "whose trials are single blocks: leave it out."
+            )
+
+    def check_with(self, config: TrainConfig) -> None:
+        """Compare with the options of the trials.
+
+        Raises:
+            UserError: the two do not go together.
+        """
+        if config.val_fraction == 0:
+            raise UserError("a sweep chooses by validation images: give --val-fraction above 0.")
+        if config.executor == "local":
+            raise UserError(
+                "--executor local has no meaning for a sweep, which Ray runs: leave it out; "
+                "--workers-per-trial 0 trains each trial in one process."
+            )
+        if config.checkpoint is not None:
+            raise UserError("--checkpoint has no meaning for a sweep: leave it out.")
+        if config.dry_run:
+            raise UserError("--dry-run has no meaning for a sweep: try noprop train --dry-run.")
+        if self.scheduler == "asha" and self.grace_epochs > config.epochs:
+            raise UserError(
+                f"--grace-epochs {self.grace_epochs} is longer than a trial: give at most "
+                f"--epochs, {config.epochs}."
+            )
+        if self.per_block and config.embedding_type != "one-hot":
+            raise UserError(
+                f"--per-block needs blocks that share nothing: --embedding-type "
+                f"{config.embedding_type} is trained by all of them; give one-hot."
+            )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes another sweep of it: not how many trials, how long, or where."""
+        free = {"space", "samples", "max_concurrent", "time_budget", "workers_per_trial"}
+        return {k: v for k, v in asdict(self).items() if k not in free}
+
+
+_AT_LEAST = {
+    "samples": 1,
+    "max_concurrent": 1,
+    "workers_per_trial": 0,
+    "grace_epochs": 1,
+    "reduction": 2,
+}

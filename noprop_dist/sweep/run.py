@@ -1,0 +1,98 @@
+"""A sweep from its options to its best settings."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.engine.job import Splits, check_fit, make_splits
+from noprop_dist.errors import UserError
+from noprop_dist.record.store import Store
+from noprop_dist.signals import StopSignals
+from noprop_dist.sweep.journal import Journal
+from noprop_dist.sweep.options import SweepConfig
+from noprop_dist.sweep.report import SweepResult, write_report
+from noprop_dist.sweep.search import Search, Spent
+from noprop_dist.sweep.space import CHANGEABLE, OF_A_BLOCK, Settings, read_space, settle
+from noprop_dist.sweep.trial import trial_config
+from noprop_dist.training import in_a_lasting_place, load
+
+
+class SweepStoppedError(Exception):
+    """The sweep was asked to stop; the same command goes on.
+
+    Attributes:
+        result: what it has so far.
+    """
+
+    def __init__(self, result: SweepResult) -> None:
+        super().__init__(result.folder)
+        self.result = result
+
+
+def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
+    """Search settings; go on where an earlier call was stopped or killed.
+
+    Args:
+        config: the options of every trial; ``checkpoint_dir`` or ``name`` is the sweep's own.
+        options: what to search, and how.
+
+    Raises:
+        UserError: bad input, in one sentence, or no trial could be trained.
+        SweepStoppedError: Ctrl-C or a termination signal; call again to go on.
+        KeyboardInterrupt: a second one.
+    """
+    config = in_a_lasting_place(replace(config, checkpoint_dir=_folder(config)))
+    options.check_with(config)
+    store = Store(config.folder)
+    store.check_writable()
+    allowed, why = None, ""
+    if options.per_block:
+        allowed, why = OF_A_BLOCK, "--per-block"
+    elif options.scheduler == "pbt":
+        allowed, why = CHANGEABLE, "--scheduler pbt"
+    space = read_space(options.space, config, allowed, why)
+    with StopSignals() as signals:
+        splits = make_splits(config, load(config))
+        if not len(splits.val):
+            raise UserError(
+                f"--val-fraction {config.val_fraction} leaves no validation image of "
+                f"{len(splits.train)} to choose by: give more."
+            )
+        journal = Journal(store)
+        search = Search(config, options, space, splits, journal, _checker(config, splits))
+        with store.lock():
+            journal.open(config, options, space)
+            left = len(journal.ended) < search.count
+            spent = _run_on_ray(search, signals) if left else Spent()
+            result = write_report(search, spent)
+            if result.complete:
+                for number in journal.trials:
+                    journal.clear(number)
+    if spent.asked:
+        raise SweepStoppedError(result)
+    return result
+
+
+def _run_on_ray(search: Search, signals: StopSignals) -> Spent:
+    try:
+        from noprop_dist.sweep.on_ray.drive import run_search
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise UserError("a sweep needs Ray: install ray[default,tune].") from error
+    return run_search(search, signals)
+
+
+def _folder(config: TrainConfig) -> str:
+    if config.checkpoint_dir is not None or config.name is not None:
+        return config.folder
+    return f"{config.folder}-sweep"
+
+
+def _checker(config: TrainConfig, splits: Splits) -> Callable[[Settings], None]:
+    """Refuses settings that cannot be trained on this data."""
+
+    def check(settings: Settings) -> None:
+        check_fit(trial_config(config, settle(settings, config), config.folder, "trial"), splits)
+
+    return check

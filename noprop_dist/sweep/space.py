@@ -1,0 +1,220 @@
+"""The search space: which options vary and over what, from a YAML file or built in."""
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import numpy as np
+
+from noprop_dist.config import TrainConfig, flag
+from noprop_dist.errors import UserError
+
+# Where a trial lives and what runs it, and what every trial has in common: else they could not be
+# compared.
+FIXED = frozenset(
+    {
+        "name", "checkpoint_dir", "checkpoint", "history", "dry_run", "no_plots", "quiet",
+        "executor", "workers", "cpus_per_worker", "gpus_per_worker", "blocks_per_worker",
+        "resources", "spares", "device", "no_cuda", "precision", "save_every",
+        "keep_checkpoints", "dataset", "data_dir", "skip_bad_images", "image_size",
+        "max_train_images", "val_fraction", "seed",
+    }
+)  # fmt: skip
+# What may change while a trial trains, for population based training.
+CHANGEABLE = frozenset({"lr", "weight_decay", "eta", "dropout", "grad_clip", "augmentation"})
+# What a block can have of its own.
+OF_A_BLOCK = frozenset(
+    {
+        "lr", "weight_decay", "dropout", "grad_clip", "warmup_epochs", "lr_schedule",
+        "augmentation", "ema_decay",
+    }
+)  # fmt: skip
+
+Lines = Mapping[Any, Any]
+DEFAULT: Lines = {
+    "lr": {"loguniform": [3e-4, 5e-3]},
+    "weight_decay": {"loguniform": [1e-4, 1e-1]},
+    "eta": {"loguniform": [0.03, 1.0]},
+    "embedding_type": {"choice": ["one-hot", "learned"]},
+    "embedding_dim": {"choice": [20, 64]},
+    "num_blocks": {"choice": [5, 10, 15]},
+    "schedule": {"choice": ["cosine", "linear"]},
+    "dropout": {"uniform": [0.0, 0.4]},
+    "augmentation": {"choice": ["none", "standard"]},
+}
+# An option that means something only where another has one of these values.
+MEANS_SOMETHING: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "embedding_dim": ("embedding_type", ("learned",)),
+    "freeze_after": ("embedding_type", ("learned", "prototype")),
+    "lr_scheduler_patience": ("lr_schedule", ("plateau",)),
+}
+KINDS = ("choice", "uniform", "loguniform", "randint")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """What one option may be.
+
+    Attributes:
+        kind: "uniform" or "loguniform" between two numbers, "randint" between two integers
+            (both included), or "choice" of a list.
+        values: the two ends, or the list.
+    """
+
+    kind: str
+    values: tuple[Any, ...]
+
+    def draw(self, generator: np.random.Generator) -> Any:
+        """A value by chance."""
+        if self.kind == "choice":
+            return self.values[int(generator.integers(len(self.values)))]
+        low, high = self.values
+        if self.kind == "randint":
+            return int(generator.integers(low, high + 1))
+        if self.kind == "uniform":
+            return float(generator.uniform(low, high))
+        return float(math.exp(generator.uniform(math.log(low), math.log(high))))
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """As a line of the YAML file."""
+        return {self.kind: list(self.values)}
+
+
+Space = dict[str, Dimension]
+Settings = dict[str, Any]
+
+
+def read_space(
+    source: str, base: TrainConfig, allowed: frozenset[str] | None = None, why: str = ""
+) -> Space:
+    """The space of a YAML file, or the built-in one.
+
+    Args:
+        source: a path, or "default".
+        base: the options that do not vary; every value must go with them.
+        allowed: the options that may vary, all but FIXED by default. The built-in space is cut to
+            them.
+        why: which option of the sweep allows no others, for messages.
+
+    Raises:
+        UserError: the file cannot be read, or a line of it is no dimension of an option.
+    """
+    if source == "default":
+        # Vectors cannot be augmented, and other blocks have no dropout: the run's own check knows.
+        lines = {k: v for k, v in DEFAULT.items() if allowed is None or k in allowed}
+        return parse_space(lines, "--space default", base)
+    import yaml
+
+    where = f"--space {source}"
+    try:
+        lines = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{where} cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where} is not valid YAML ({reason}).") from error
+    if not isinstance(lines, dict) or not lines:
+        raise UserError(f"{where} must hold lines such as lr: {{loguniform: [1e-4, 1e-2]}}.")
+    space = parse_space(lines, where, base)
+    others = sorted(space.keys() - allowed) if allowed is not None else []
+    if others:
+        raise UserError(
+            f"{where}: {others[0]} cannot vary with {why}, only {', '.join(sorted(allowed or ()))}."
+        )
+    return space
+
+
+def parse_space(lines: Lines, where: str, base: TrainConfig) -> Space:
+    """Dimensions by option.
+
+    Raises:
+        UserError: names the line and what would be right.
+    """
+    every = [f.name for f in fields(TrainConfig)]
+    space: Space = {}
+    for key, line in lines.items():
+        name = str(key).replace("-", "_")
+        if name not in every:
+            near = difflib.get_close_matches(name, every, n=1)
+            known = ", ".join(k for k in every if k not in FIXED)
+            hint = f"did you mean {near[0]}?" if near else f"known are {known}."
+            raise UserError(f"{where}: the field {str(key)!r} is unknown; {hint}")
+        if name in FIXED:
+            raise UserError(
+                f"{where}: {name} is the same for every trial of a sweep: give it as {flag(name)}."
+            )
+        space[name] = _dimension(name, line, where)
+        _check_values(name, space[name], where, base)
+    return space
+
+
+def settle(settings: Settings, base: TrainConfig) -> Settings:
+    """The settings without those that mean nothing beside the others: they get their defaults."""
+    settled = dict(settings)
+    for name, (other, values) in MEANS_SOMETHING.items():
+        varies = name in settings or other in settings
+        if varies and settings.get(other, getattr(base, other)) not in values:
+            settled[name] = TrainConfig.__dataclass_fields__[name].default
+    return settled
+
+
+def most_epochs(space: Space, base: TrainConfig) -> int:
+    """The longest that a trial can be."""
+    return int(max(space["epochs"].values)) if "epochs" in space else base.epochs
+
+
+def _dimension(name: str, line: Any, where: str) -> Dimension:
+    if not isinstance(line, dict) or len(line) != 1 or next(iter(line)) not in KINDS:
+        kinds = ", ".join(f"{{{kind}: [...]}}" for kind in KINDS)
+        raise UserError(f"{where}: {name} must be one of {kinds}, got {line!r}.")
+    ((kind, values),) = line.items()
+    if not isinstance(values, list) or not values:
+        raise UserError(f"{where}: {name} needs a list after {kind}, got {values!r}.")
+    if kind == "choice":
+        return Dimension(kind, tuple(_value(name, value) for value in values))
+    numbers = [number for v in values if (number := _number(v)) is not None]
+    if len(numbers) != 2 or len(values) != 2:
+        raise UserError(f"{where}: {name} needs two numbers after {kind}, got {values!r}.")
+    low, high = numbers
+    if not low < high:
+        raise UserError(
+            f"{where}: {name} has a range upside down, {kind} from {low:g} to {high:g}: give the "
+            "smaller number first."
+        )
+    if kind == "loguniform" and low <= 0:
+        raise UserError(f"{where}: {name} is loguniform from {low:g}: both ends must be above 0.")
+    if kind == "randint":
+        if int(low) != low or int(high) != high:
+            raise UserError(f"{where}: {name} is randint: give two integers, got {values!r}.")
+        return Dimension(kind, (int(low), int(high)))
+    return Dimension(kind, (low, high))
+
+
+def _number(value: Any) -> float | None:
+    """YAML 1.1 reads 1e-4, which lacks a point, as a string."""
+    try:
+        number = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _value(name: str, value: Any) -> Any:
+    """A value of a list, as its option wants it."""
+    hint = get_type_hints(TrainConfig)[name]
+    number = _number(value) if float in (get_args(hint) or (hint,)) else None
+    return value if number is None else number
+
+
+def _check_values(name: str, dimension: Dimension, where: str, base: TrainConfig) -> None:
+    """Try every choice, and both ends of a range, as an option: its own check speaks."""
+    for value in dimension.values:
+        try:
+            replace(base, **{name: value})
+        except UserError as error:
+            # Two options that do not go together are a matter of the trial.
+            if str(error).startswith(f"{flag(name)} must"):
+                raise UserError(f"{where}: {error}") from error

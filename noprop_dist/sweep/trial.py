@@ -1,0 +1,157 @@
+"""One trial: a run of the coordinator that is chosen by and not yet tested.
+
+It knows no Ray: whoever runs it says where its units run and listens to its epochs.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+
+import torch
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.engine.coordinator import Coordinator, Record
+from noprop_dist.engine.job import Splits, resolve_job
+from noprop_dist.engine.resume import start_or_resume
+from noprop_dist.errors import UserError
+from noprop_dist.record.events import EventLog
+from noprop_dist.record.history import History
+from noprop_dist.record.lock import InUseError
+from noprop_dist.record.progress import Progress, RoundReport
+from noprop_dist.record.store import Store
+from noprop_dist.site import Site
+from noprop_dist.sweep.space import CHANGEABLE, Settings
+from noprop_dist.training import begin
+
+REPORTS = "reports.json"  # of a trial that is no run, its epochs
+METRIC = "val_accuracy"  # by which trials are compared, of z_T
+GONE_S = 60.0
+Report = dict[str, float]
+Tell = Callable[[Report], None]
+
+
+class _Listener(Progress):
+    """Passes a run's epochs on; a listener that leaves is let go once the run has stopped."""
+
+    def __init__(self, tell: Callable[[RoundReport], None]) -> None:
+        self._tell = tell
+        self.on_leave: Callable[[], None] | None = None
+        self.left: SystemExit | None = None
+
+    def round_done(self, report: RoundReport) -> None:
+        """See ``Progress``."""
+        try:
+            self._tell(report)
+        except SystemExit as left:
+            if self.on_leave is None:
+                raise
+            self.left = left
+            self.on_leave()
+
+    def warn(self, text: str) -> None:
+        """See ``Progress``; what ends a trial is its outcome, the rest is in its log."""
+
+
+def trial_config(base: TrainConfig, settings: Settings, folder: str, path: str) -> TrainConfig:
+    """The options of a trial with its own run folder, ``path`` inside the sweep's.
+
+    Raises:
+        UserError: the settings contradict each other.
+    """
+    quiet = {"no_plots": True, "quiet": True, "history": None, "name": None, "spares": 0}
+    chosen = {k: v for k, v in settings.items() if k != "block"}
+    return replace(base, **{**quiet, **chosen}, checkpoint_dir=f"{folder}/{path}")
+
+
+def train_trial(
+    config: TrainConfig,
+    splits: Splits,
+    site: Site,
+    tell: Tell,
+    *,
+    told: int = 0,
+    save_on_leave: bool = False,
+) -> None:
+    """Train, or go on, and tell of every epoch; the test split is not looked at.
+
+    Args:
+        config: the options; ``checkpoint`` names a run to go on from with other settings.
+        splits: the data.
+        site: where units run.
+        tell: called after every epoch, also those of an earlier call; it may raise SystemExit to
+            end the trial.
+        told: so many epochs have been told of already.
+        save_on_leave: write a checkpoint of where the blocks stand when ``tell`` ends the trial.
+
+    Raises:
+        UserError: the settings do not fit the data, or a block failed.
+        SystemExit: ``tell`` ended it.
+    """
+    store = Store(config.folder)
+    job = resolve_job(config, splits, torch.device("cpu")).on(site.device, site.precision)
+    may_differ = CHANGEABLE if config.checkpoint is not None else frozenset()
+    with locked(store):
+        rounds, start = start_or_resume(job, splits, store, may_differ)
+        before = rounds.train_seconds - time.monotonic()
+
+        def tell_now(report: Report) -> None:
+            tell(report | {"seconds": before + time.monotonic()})
+
+        events = EventLog(store)
+        listener = _Listener(lambda report: tell_now(_report(report)))
+        record = Record(store, events, listener)
+        begin(start, rounds, record)
+        for report in told_before(rounds.history, rounds.round):
+            if report["epoch"] > told:
+                tell_now(report)
+        with site.executor(job, splits, listener, events.write) as executor:
+            coordinator = Coordinator(rounds, executor, record, num_val=len(splits.val))
+            if save_on_leave:
+                listener.on_leave = coordinator.request_stop
+            coordinator.run()
+    if listener.left is not None:
+        raise listener.left
+    if rounds.set_aside:
+        t, reason = next(iter(rounds.set_aside.items()))
+        raise UserError(f"block {t} failed: {reason}.")
+
+
+@contextmanager
+def locked(store: Store) -> Iterator[None]:
+    """Hold the lock of a trial's folder; who had it and was killed may take a moment to be gone."""
+    deadline = time.monotonic() + GONE_S
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(store.lock())
+                break
+            except InUseError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        yield
+
+
+def told_before(history: History, num_epochs: int) -> Iterator[Report]:
+    """What was told of the epochs that a history holds."""
+    for i in range(num_epochs):
+        yield _report(
+            RoundReport(
+                epoch=i + 1,
+                val_accuracy=history.val_accuracy_history[i],
+                val_mean_softmax=history.val_accuracy_mean_softmax_history[i],
+                best=None,
+                train_loss=history.train_loss_history[i],
+                lr=history.lr_history[i],
+            )
+        )
+
+
+def _report(report: RoundReport) -> Report:
+    return {
+        "epoch": report.epoch,
+        METRIC: report.val_accuracy or 0.0,
+        "val_mean_softmax": report.val_mean_softmax or 0.0,
+        "train_loss": report.train_loss,
+    }

@@ -1,0 +1,90 @@
+"""A sweep's folder: what it holds, and when it is another's."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noprop_dist import TrainConfig, UserError
+from noprop_dist.record.store import Store
+from noprop_dist.sweep.journal import FINISHED, Journal, Outcome, run_folders, trial_path
+from noprop_dist.sweep.options import SweepConfig
+from noprop_dist.sweep.space import Dimension
+
+SPACE = {"lr": Dimension("uniform", (0.1, 0.2))}
+DONE = Outcome(FINISHED, 3, 1.5, {"epoch": 2, "val_accuracy": 0.5, "val_mean_softmax": 0.6})
+
+
+def opened(
+    folder: Path, space: Any = SPACE, options: dict[str, Any] | None = None, **run: Any
+) -> Journal:
+    journal = Journal(Store(folder))
+    journal.open(TrainConfig(**run), SweepConfig(**(options or {})), space)
+    return journal
+
+
+def test_what_was_written_is_read_after_the_folder_was_moved(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "a")
+    journal.add(0, {"lr": 0.1})
+    journal.add(1, {"lr": 0.15})
+    journal.end(0, DONE)
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    again = opened(tmp_path / "b")
+    assert [trial.settings for trial in again.open_trials] == [{"lr": 0.15}]
+    assert [trial.outcome for trial in again.ended] == [DONE]
+
+
+def test_more_samples_and_other_devices_are_the_same_sweep(tmp_path: Path) -> None:
+    opened(tmp_path).add(0, {"lr": 0.1})
+    again = opened(tmp_path, options={"samples": 99, "max_concurrent": 1}, cpus_per_worker=1)
+    assert len(again.trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "run", "says"),
+    [
+        ({"lr": Dimension("uniform", (0.1, 0.3))}, {}, {}, "its --space differs"),
+        (SPACE, {"search": "optuna"}, {}, "--search random there, optuna now"),
+        (SPACE, {}, {"epochs": 3}, "--epochs 25 there, 3 now"),
+    ],
+)
+def test_another_sweep_s_folder_is_refused(
+    tmp_path: Path, space: Any, options: dict[str, Any], run: dict[str, Any], says: str
+) -> None:
+    opened(tmp_path)
+    with pytest.raises(UserError) as caught:
+        opened(tmp_path, space, options, **run)
+    assert "holds another sweep" in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_a_run_s_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("lr: 1")
+    with pytest.raises(UserError, match="holds a run, not a sweep"):
+        opened(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml"]
+
+
+def test_a_torn_journal_says_so(tmp_path: Path) -> None:
+    opened(tmp_path).add(0, {"lr": 0.1})
+    (tmp_path / "trials/0000/trial.json").write_text("{")
+    with pytest.raises(UserError, match=r"trials/0000/trial.json is not what a sweep writes"):
+        opened(tmp_path)
+
+
+def test_a_trial_that_took_places_is_read_from_its_last_folder(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal.add(0, {"lr": 0.1})
+    journal.add(10, {"lr": 0.1})
+    for number in (1, 2, 10):
+        (tmp_path / f"trials/0000-{number}/checkpoints").mkdir(parents=True)
+    folders = run_folders(journal.store, 0)
+    assert folders == ["trials/0000", "trials/0000-1", "trials/0000-2", "trials/0000-10"]
+    assert run_folders(journal.store, 10) == [trial_path(10)]
+    (tmp_path / "trials/0000-10/reports.json").write_text(json.dumps([{"epoch": 1}]))
+    assert journal.reports(0) == [{"epoch": 1}]
+    assert journal.reports(10) == []
+    journal.clear(0)
+    assert list(tmp_path.glob("trials/*/checkpoints")) == []

@@ -1,0 +1,213 @@
+"""What a sweep leaves: tables, the best settings and pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+
+from noprop_dist import TrainConfig, load_network, train
+from noprop_dist.engine.job import make_splits
+from noprop_dist.options import parse_command
+from noprop_dist.record.store import Store
+from noprop_dist.sweep.assemble import PerBlock
+from noprop_dist.sweep.block_trial import train_block
+from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome, trial_path
+from noprop_dist.sweep.options import SweepConfig
+from noprop_dist.sweep.report import SweepResult, middle, render, write_report
+from noprop_dist.sweep.search import Search, Spent
+from noprop_dist.sweep.space import Dimension, Settings
+from noprop_dist.sweep.trial import Report, trial_config
+from noprop_dist.training import load
+from runs import small
+
+SPACE = {
+    "lr": Dimension("loguniform", (1e-4, 1e-1)),
+    "dropout": Dimension("uniform", (0.0, 0.5)),
+    "embedding_type": Dimension("choice", ("one-hot", "learned")),
+    "embedding_dim": Dimension("choice", (16, 20)),
+}
+
+
+def reached(
+    status: str, accuracy: float, mean: float = 0.9, epochs: int = 3, **more: Any
+) -> Outcome:
+    best = {"epoch": 2, "val_accuracy": accuracy, "val_mean_softmax": mean, "train_loss": 1.0}
+    return Outcome(status, epochs, 2.0, best, **more)
+
+
+def drawn(number: int) -> Settings:
+    kind = ("one-hot", "learned")[number % 2]
+    return {"lr": 1e-3 * (number + 1), "dropout": 0.1, "embedding_type": kind, "embedding_dim": 16}
+
+
+def searched(folder: Path, outcomes: dict[int, Outcome | None], **options: Any) -> Search:
+    config = TrainConfig(checkpoint_dir=str(folder), epochs=3)
+    sweep = SweepConfig(samples=5, **options)
+    journal = Journal(Store(folder))
+    journal.open(config, sweep, SPACE)
+    for number, outcome in outcomes.items():
+        journal.add(number, drawn(number))
+        if outcome is not None:
+            journal.end(number, outcome)
+    splits: Any = None
+    return Search(config, sweep, SPACE, splits, journal, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
+    folder = tmp_path_factory.mktemp("sweep")
+    outcomes = {
+        0: reached(STOPPED, 0.5, epochs=1),
+        1: reached(FINISHED, 0.9, 0.95),
+        2: reached(FINISHED, 0.9, 0.97),
+        3: reached(FAILED, 0.99, reason="its loss became NaN"),
+        4: None,
+    }
+    return write_report(searched(folder, outcomes), Spent())
+
+
+def test_trials_are_ranked_and_none_is_lost(found: SweepResult) -> None:
+    assert [row["trial"] for row in found.rows] == [2, 1, 0, 3, 4]
+    assert (found.best, found.val_accuracy, found.complete) == (2, 0.9, False)
+    status = [row["status"] for row in found.rows]
+    assert status == ["finished", "finished", "stopped", "failed", "unfinished"]
+
+
+def test_tables_hold_every_trial(found: SweepResult) -> None:
+    parquet = pyarrow.parquet.read_table(f"{found.folder}/results.parquet").to_pylist()
+    assert [row["trial"] for row in parquet] == [2, 1, 0, 3, 4]
+    assert parquet[0]["lr"] == pytest.approx(3e-3)
+    assert parquet[0]["embedding_dim"] is None  # one-hot: it had no meaning
+    assert parquet[1]["embedding_dim"] == 16
+    assert parquet[3]["reason"] == "its loss became NaN"
+    csv = pyarrow.csv.read_csv(f"{found.folder}/results.csv").to_pylist()
+    assert [row["status"] for row in csv] == [row["status"] for row in parquet]
+
+
+def test_best_config_is_what_the_trainer_takes(found: SweepResult) -> None:
+    config = parse_command(["--config", f"{found.folder}/best_config.yaml"]).config
+    assert (config.lr, config.embedding_type) == (pytest.approx(3e-3), "one-hot")
+    assert config.epochs == 25  # how long to train is not what was searched
+    assert config.checkpoint_dir is None
+    head = Path(found.folder, "best_config.yaml").read_text().splitlines()[0]
+    assert head == "# Trial 2 of 5: validation accuracy 90.00 % after epoch 2."
+
+
+def test_people_are_told_the_best_the_failed_and_what_is_left(found: SweepResult) -> None:
+    lines = render(found).splitlines()
+    assert lines[0] == "2 finished, 1 stopped, 1 failed, 1 unfinished"
+    head = "trial val z_T mean softmax epoch status lr dropout embedding_type embedding_dim"
+    assert " ".join(lines[1].split()) == head
+    assert " ".join(lines[2].split()) == "2 90.00 % 97.00 % 2/3 finished 0.003 0.1 one-hot -"
+    assert "trial 3 failed: its loss became NaN" in lines
+    assert "the same command goes on with the trials that are left" in lines
+    table = Path(found.folder, "best.md").read_text().splitlines()
+    assert table[2].startswith("| 2 | 90.00 % | 97.00 % |")
+
+
+def test_pictures_are_drawn(found: SweepResult) -> None:
+    for name in ("trials", "settings", "parallel"):
+        assert Path(found.folder, f"plots/{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_sweep_without_a_good_trial_has_a_table_and_no_best(tmp_path: Path) -> None:
+    outcomes: dict[int, Outcome | None] = {
+        n: Outcome(FAILED, 0, 0.0, {}, "it ran out of memory") for n in range(5)
+    }
+    result = write_report(searched(tmp_path, outcomes), Spent())
+    assert (result.best, result.settings, result.complete) == (None, {}, True)
+    assert (tmp_path / "results.csv").exists()
+    assert not (tmp_path / "best_config.yaml").exists()
+    assert "5 failed" in render(result)
+
+
+def test_share_in_units_counts_this_call_s_time_alone(tmp_path: Path) -> None:
+    search = searched(tmp_path, {0: reached(FINISHED, 0.9)})
+    log = tmp_path / trial_path(0) / "events.jsonl"
+    units = [(90, 8), (100, 4), (106, 4)]  # one before, two in this call
+    log.write_text(
+        "".join(
+            f'{{"event": "unit", "started": {began}, "seconds": {seconds}}}\n'
+            for began, seconds in units
+        )
+    )
+    result = write_report(search, Spent(began=99.0, seconds=11.0, slots=2))
+    assert result.share_in_units == pytest.approx(8 / (10 * 2))
+
+
+LR = {"lr": Dimension("choice", (1e-3, 5e-3))}
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, SweepResult]:
+    """Two settings on three blocks, really trained."""
+    folder = tmp_path_factory.mktemp("blocks")
+    config = small(folder, precision="fp32", epochs=2)
+    options = SweepConfig(samples=2, per_block=True, scheduler="none")
+    journal = Journal(Store(folder))
+    journal.open(config, options, LR)
+    splits = make_splits(config, load(config))
+    for number in range(6):
+        settings = {"lr": LR["lr"].values[number // 3], "block": number % 3 + 1}
+        journal.add(number, settings)
+        told: list[Report] = []
+        run = trial_config(config, settings, str(folder), trial_path(number))
+        train_block(run, splits, settings["block"], torch.device("cpu"), "fp32", told.append)
+        best = min(told, key=lambda report: report["val_loss"])
+        journal.end(number, Outcome(FINISHED, 2, 1.0, best))
+    search = Search(config, options, LR, splits, journal, lambda _: None)
+    return search, write_report(search, Spent())
+
+
+def test_the_best_of_each_block_is_assembled(blocks: tuple[Search, SweepResult]) -> None:
+    search, result = blocks
+    per_block = result.per_block
+    assert per_block is not None
+    for t, block in per_block.blocks.items():
+        losses = {
+            trial.number: trial.outcome.best["val_loss"]
+            for trial in search.journal.ended
+            if trial.outcome and trial.settings["block"] == t
+        }
+        assert block["trial"] == min(losses, key=lambda number: losses[number])
+    assert per_block.best_of_each.test_accuracy.mean > 0.3  # chance is 0.1
+    network = load_network(result.folder)
+    answers = network.predict(np.zeros((3, 1, 8, 8), np.uint8))
+    assert answers.labels.shape == (3,)
+    assert "best of each block" in render(result)
+    assert Path(result.folder, "plots/blocks.png").exists()
+    assert Path(result.folder, "blocks.yaml").read_text().startswith("1:\n")
+
+
+def test_one_setting_for_all_is_a_network_trained_with_it(
+    blocks: tuple[Search, SweepResult], tmp_path: Path
+) -> None:
+    _, result = blocks
+    per_block = result.per_block
+    assert per_block is not None
+    assert per_block.one_for_all is not None
+    lr = per_block.one_for_all_settings["lr"]
+    trained = train(small(tmp_path, precision="fp32", epochs=2, lr=lr))
+    assert trained.test_accuracy["z_T"] == per_block.one_for_all.test_accuracy
+    assert parse_command(["--config", f"{result.folder}/best_config.yaml"]).config.lr == lr
+
+
+def test_a_finished_per_block_sweep_is_read_again_without_checkpoints(
+    blocks: tuple[Search, SweepResult],
+) -> None:
+    search, result = blocks
+    for number in search.journal.trials:
+        search.journal.clear(number)
+    assert write_report(search, Spent()).per_block == result.per_block
+
+
+def test_where_no_setting_was_tried_on_all_the_middle_is_taken() -> None:
+    blocks = {t: {"settings": {"lr": lr, "kind": kind}} for t, lr, kind in
+              ((1, 1.0, "a"), (2, 5.0, "b"), (3, 2.0, "b"))}  # fmt: skip
+    network: Any = None
+    space = {"lr": Dimension("uniform", (0, 9)), "kind": Dimension("choice", ("a", "b"))}
+    assert middle(PerBlock(network, None, {}, blocks), space) == {"lr": 2.0, "kind": "b"}

@@ -1,0 +1,130 @@
+"""A trial trains as the trainer does, tells of every epoch, and goes on where it was left."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from noprop_dist import TrainConfig, UserError, train
+from noprop_dist.engine.denoising import denoising_error
+from noprop_dist.engine.job import Splits, make_splits, resolve_job
+from noprop_dist.record.store import Store
+from noprop_dist.site import LocalSite
+from noprop_dist.sweep.block_trial import BlockState, train_block
+from noprop_dist.sweep.trial import Report, train_trial, trial_config
+from noprop_dist.training import load
+from runs import prepared, small, steps_trained
+
+CPU = torch.device("cpu")
+SITE = LocalSite(CPU, "fp32")
+
+
+def made(folder: Path, **changes: Any) -> tuple[TrainConfig, Splits]:
+    config = small(folder, precision="fp32", **changes)
+    return config, make_splits(config, load(config))
+
+
+def leaving_after(epochs: int, told: list[Report]) -> Callable[[Report], None]:
+    def tell(report: Report) -> None:
+        told.append(report)
+        if len(told) == epochs:
+            raise SystemExit(0)
+
+    return tell
+
+
+def test_a_trial_tells_what_training_records_and_tests_nothing(tmp_path: Path) -> None:
+    config, splits = made(tmp_path / "trial")
+    told: list[Report] = []
+    train_trial(config, splits, SITE, told.append)
+    train(small(tmp_path / "run", precision="fp32"))
+    trained = json.loads((tmp_path / "run/training_history.json").read_text())
+    assert [r["val_accuracy"] for r in told] == trained["val_accuracy_history"]
+    assert [r["train_loss"] for r in told] == trained["train_loss_history"]
+    assert [r["epoch"] for r in told] == [1, 2, 3]
+    assert not (tmp_path / "trial/result.json").exists()
+    assert not (tmp_path / "trial/model").exists()
+
+
+def test_a_trial_that_was_left_goes_on_and_tells_again(tmp_path: Path) -> None:
+    config, splits = made(tmp_path / "trial")
+    first: list[Report] = []
+    with pytest.raises(SystemExit):
+        train_trial(config, splits, SITE, leaving_after(2, first), save_on_leave=True)
+    before = steps_trained(tmp_path / "trial")
+    second: list[Report] = []
+    train_trial(config, splits, SITE, second.append)
+    whole: list[Report] = []
+    train_trial(small(tmp_path / "whole", precision="fp32"), splits, SITE, whole.append)
+
+    def bare(reports: list[Report]) -> list[Report]:
+        return [{k: v for k, v in report.items() if k != "seconds"} for report in reports]
+
+    assert bare(second) == bare(whole)
+    assert bare(first) == bare(whole)[:2]
+    assert steps_trained(tmp_path / "trial") == 3 * 3 * 11
+    assert before >= 2 * 3 * 11
+    third: list[Report] = []
+    train_trial(config, splits, SITE, third.append, told=2)
+    assert [report["epoch"] for report in third] == [3]
+
+
+def test_a_trial_can_begin_where_another_is_with_other_settings(tmp_path: Path) -> None:
+    config, splits = made(tmp_path / "donor")
+    train_trial(config, splits, SITE, lambda _: None)
+    settings = {"lr": 5e-3, "checkpoint": str(tmp_path / "donor"), "epochs": 3}
+    taken = trial_config(config, settings, str(tmp_path), "taken")
+    told: list[Report] = []
+    train_trial(taken, splits, SITE, told.append)
+    assert [report["epoch"] for report in told] == [1, 2, 3]
+    assert not (tmp_path / "taken/events.jsonl").read_text().count('"unit"')
+    other = trial_config(config, {"num_blocks": 2, **settings}, str(tmp_path), "other")
+    with pytest.raises(UserError, match="--num-blocks 3 there, 2 now"):
+        train_trial(other, splits, SITE, lambda _: None)
+
+
+def test_a_block_that_explodes_fails_its_trial_with_the_reason(tmp_path: Path) -> None:
+    config, splits = made(tmp_path, lr=1e30)
+    with pytest.raises(UserError, match="became NaN or infinite at step"):
+        train_trial(config, splits, SITE, lambda _: None)
+    with pytest.raises(UserError, match="block 2 failed: its loss became NaN"):
+        train_block(config, splits, 2, CPU, "fp32", lambda _: None)
+
+
+def test_a_block_alone_trains_as_in_its_network(tmp_path: Path) -> None:
+    config, splits = made(tmp_path / "block")
+    told: list[Report] = []
+    train_block(config, splits, 2, CPU, "fp32", told.append)
+    state = BlockState.load(Store(tmp_path / "block"))
+    assert state is not None
+    train_trial(small(tmp_path / "net", precision="fp32"), splits, SITE, lambda _: None)
+    history = json.loads((tmp_path / "net/training_history.json").read_text())
+    assert [r["train_loss"] for r in told] == history["blocks"]["2"]["loss"]
+    assert state.latest.step == 3 * 11
+    best = min(told, key=lambda report: report["val_loss"])
+    assert state.best.step == best["epoch"] * 11
+    job = resolve_job(config, splits, CPU)
+    assert denoising_error(state.best, job, splits.val, CPU) == best["val_loss"]
+    assert json.loads((tmp_path / "block/reports.json").read_text()) == told
+
+
+def test_a_block_that_was_left_goes_on(tmp_path: Path) -> None:
+    config, splits = made(tmp_path / "left")
+    with pytest.raises(SystemExit):
+        train_block(config, splits, 1, CPU, "fp32", leaving_after(1, []))
+    again: list[Report] = []
+    train_block(config, splits, 1, CPU, "fp32", again.append)
+    whole: list[Report] = []
+    train_block(small(tmp_path / "whole", precision="fp32"), splits, 1, CPU, "fp32", whole.append)
+    assert [r["val_loss"] for r in again] == [r["val_loss"] for r in whole]
+    assert steps_trained(tmp_path / "left") == 3 * 11
+
+
+def test_denoising_error_is_that_of_chance_before_training_and_falls() -> None:
+    job, splits, rounds = prepared(num_blocks=2)
+    # Ten classes, one-hot, an answer near uniform: 0.9^2 + 9 * 0.1^2.
+    error = denoising_error(rounds.latest[1], job, splits.val, CPU)
+    assert error == pytest.approx(0.9, abs=0.03)
