@@ -13,7 +13,7 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.record.events import read_events
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.progress import percent
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.assemble import PerBlock, assemble
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.journal import FAILED, Journal, Trial, run_folders
@@ -300,7 +300,7 @@ def heading(name: str) -> str:
 def _share_in_units(journal: Journal, spent: Spent) -> float:
     """Of the devices' time since the first trial began, what logs say was inside units."""
     logs = [
-        read_events(Store(f"{journal.store.root}/{path}"))
+        read_events(Store(inside(journal.store.root, path)))
         for number in journal.trials
         for path in run_folders(journal.store, number)
     ]

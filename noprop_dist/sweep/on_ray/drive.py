@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import ray
 
@@ -41,7 +42,7 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
         device, precision = probe(config, needs)
         plan = Plan(
             base=config,
-            folder=config.folder,
+            folder=config.folder if "://" in config.folder else str(Path(config.folder).absolute()),
             needs=needs,
             device=device,
             precision=precision,
