@@ -17,7 +17,7 @@ from noprop_dist.errors import UserError
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.export import save_network
 from noprop_dist.record.result import Accuracy, accuracy_over
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, BlockState
 from noprop_dist.sweep.journal import FAILED, FINISHED, Journal, Trial, trial_path
 from noprop_dist.sweep.space import Settings, settle
@@ -116,7 +116,7 @@ def _latest(store: Store, numbers: Mapping[int, int]) -> Blocks:
 
 
 def _state(store: Store, number: int) -> BlockState:
-    state = BlockState.load(Store(f"{store.root}/{trial_path(number)}"))
+    state = BlockState.load(Store(inside(store.root, trial_path(number))))
     if state is None:
         raise UserError(
             f"{store.root}/{trial_path(number)} has lost its checkpoint: restore it, or "

@@ -12,7 +12,8 @@ import pyarrow as pa
 from noprop_dist.config import TrainConfig
 from noprop_dist.record.events import read_events
 from noprop_dist.record.plots import save_figure
-from noprop_dist.record.store import Store
+from noprop_dist.record.progress import percent
+from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.assemble import PerBlock, assemble
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.journal import FAILED, Journal, Trial, run_folders
@@ -219,7 +220,9 @@ def render(result: SweepResult) -> str:
         shown = [row for row in result.rows if row["trial"] in numbers]
     if shown:
         cells = [cells_of(row, result.searched) for row in shown]
-        table = [list(cells[0]), *(list(row.values()) for row in cells)]
+        heads = [heading(name).split("\n") for name in cells[0]]
+        table = [[h[0] if len(h) > 1 else "" for h in heads], [h[-1] for h in heads]]
+        table += [list(row.values()) for row in cells]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines += ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths, strict=True)) for r in table]
     if result.per_block is not None:
@@ -251,7 +254,7 @@ def render_per_block(found: PerBlock) -> list[str]:
             test = network.test_accuracy
             lines.append(
                 f"{name:<20} test z_T {100 * test.mean:.2f} % +- {100 * test.stderr:.2f}, "
-                f"validation {_percent(network.val_accuracy)}"
+                f"validation {percent(network.val_accuracy)}"
             )
     return lines
 
@@ -262,8 +265,8 @@ def cells_of(row: dict[str, Any], searched: Sequence[str]) -> dict[str, str]:
     loss = row[BLOCK_METRIC]
     reached = (
         {
-            "val z_T": _percent(row[METRIC]),
-            "mean softmax": _percent(row["val_mean_softmax"]),
+            "val z_T": percent(row[METRIC]),
+            "mean softmax": percent(row["val_mean_softmax"]),
         }
         if block is None
         else {"block": str(block), "val loss": "-" if loss is None else f"{loss:.4g}"}
@@ -279,20 +282,25 @@ def cells_of(row: dict[str, Any], searched: Sequence[str]) -> dict[str, str]:
 
 
 def show(value: Any) -> str:
-    """A setting for people."""
+    """A setting for people, in a few letters."""
     if value is None:
         return "-"
+    if isinstance(value, float) and 0 < abs(value) < 0.01:
+        digits, power = f"{value:.1e}".split("e")
+        return f"{digits}e{int(power)}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"
+def heading(name: str) -> str:
+    """A column's name on two lines, so that long names do not make wide columns."""
+    first, _, rest = name.replace("_", " ").partition(" ") if name != "val z_T" else (name, "", "")
+    return f"{first}\n{rest}" if rest else first
 
 
 def _share_in_units(journal: Journal, spent: Spent) -> float:
     """Of the devices' time since the first trial began, what logs say was inside units."""
     logs = [
-        read_events(Store(f"{journal.store.root}/{path}"))
+        read_events(Store(inside(journal.store.root, path)))
         for number in journal.trials
         for path in run_folders(journal.store, number)
     ]

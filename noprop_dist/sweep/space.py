@@ -45,6 +45,7 @@ DEFAULT: Lines = {
     "dropout": {"uniform": [0.0, 0.4]},
     "augmentation": {"choice": ["none", "standard"]},
 }
+OF_A_BLOCK_DEFAULT = ("lr", "weight_decay", "dropout")
 # An option that means something only where another has one of these values.
 MEANS_SOMETHING: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "embedding_dim": ("embedding_type", ("learned",)),
@@ -88,7 +89,10 @@ Settings = dict[str, Any]
 
 
 def read_space(
-    source: str, base: TrainConfig, allowed: frozenset[str] | None = None, why: str = ""
+    source: str,
+    base: TrainConfig,
+    allowed: frozenset[str] | None = None,
+    why: str = "",
 ) -> Space:
     """The space of a YAML file, or the built-in one.
 
@@ -103,8 +107,8 @@ def read_space(
         UserError: the file cannot be read, or a line of it is no dimension of an option.
     """
     if source == "default":
-        # Vectors cannot be augmented, and other blocks have no dropout: the run's own check knows.
-        lines = {k: v for k, v in DEFAULT.items() if allowed is None or k in allowed}
+        wanted = OF_A_BLOCK_DEFAULT if allowed == OF_A_BLOCK else allowed
+        lines = {k: v for k, v in DEFAULT.items() if wanted is None or k in wanted}
         return parse_space(lines, "--space default", base)
     import yaml
 
@@ -155,9 +159,10 @@ def settle(settings: Settings, base: TrainConfig) -> Settings:
     """The settings without those that mean nothing beside the others: they get their defaults."""
     settled = dict(settings)
     for name, (other, values) in MEANS_SOMETHING.items():
-        varies = name in settings or other in settings
-        if varies and settings.get(other, getattr(base, other)) not in values:
-            settled[name] = TrainConfig.__dataclass_fields__[name].default
+        default = TrainConfig.__dataclass_fields__[name].default
+        means_nothing = settings.get(other, getattr(base, other)) not in values
+        if means_nothing and settings.get(name, getattr(base, name)) != default:
+            settled[name] = default
     return settled
 
 

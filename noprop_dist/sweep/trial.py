@@ -19,7 +19,7 @@ from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.lock import InUseError
 from noprop_dist.record.progress import Progress, RoundReport
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 from noprop_dist.site import Site
 from noprop_dist.sweep.space import CHANGEABLE, Settings
 from noprop_dist.training import begin
@@ -61,7 +61,7 @@ def trial_config(base: TrainConfig, settings: Settings, folder: str, path: str) 
     """
     quiet = {"no_plots": True, "quiet": True, "history": None, "name": None, "spares": 0}
     chosen = {k: v for k, v in settings.items() if k != "block"}
-    return replace(base, **{**quiet, **chosen}, checkpoint_dir=f"{folder}/{path}")
+    return replace(base, **{**quiet, **chosen}, checkpoint_dir=inside(folder, path))
 
 
 def train_trial(

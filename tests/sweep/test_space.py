@@ -97,6 +97,7 @@ def test_some_sweeps_vary_less(tmp_path: Path, allowed: frozenset[str], why: str
     with pytest.raises(UserError, match=f"num_blocks cannot vary with {why}, only "):
         space_of(tmp_path, "num_blocks: {choice: [2, 3]}", allowed=allowed, why=why)
     built_in = read_space("default", BASE, allowed, why)
+    assert ("augmentation" in built_in) == (allowed == CHANGEABLE)
     assert {"lr", "weight_decay", "dropout"} <= built_in.keys() <= allowed
 
 
@@ -122,6 +123,7 @@ def test_settings_without_meaning_get_their_defaults() -> None:
     kept = {"embedding_type": "learned", "embedding_dim": 20}
     assert settle(kept, BASE)["embedding_dim"] == 20
     assert settle({"embedding_dim": 20}, BASE) == {"embedding_dim": None}
+    assert settle({"embedding_type": "one-hot"}, BASE) == {"embedding_type": "one-hot"}
     learned = TrainConfig(embedding_type="learned")
     assert settle({"embedding_dim": 20}, learned) == {"embedding_dim": 20}
     frozen = TrainConfig(embedding_type="learned", freeze_after=3)

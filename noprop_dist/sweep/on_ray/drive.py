@@ -2,13 +2,13 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import ray
 
 from noprop_dist.distributed.cluster import connected, count_slots, probe
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import key
-from noprop_dist.record.progress import say
 from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.journal import Trial
@@ -24,8 +24,9 @@ from noprop_dist.sweep.on_ray.tuning import Plan, run_trials
 from noprop_dist.sweep.on_ray.watch import Watch
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.search import Search, Spent
-from noprop_dist.sweep.space import Settings, settle
+from noprop_dist.sweep.space import Settings, most_epochs, settle
 from noprop_dist.sweep.trial import METRIC
+from noprop_dist.sweep.view import make_view
 
 
 def run_search(search: Search, signals: StopSignals) -> Spent:
@@ -41,7 +42,7 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
         device, precision = probe(config, needs)
         plan = Plan(
             base=config,
-            folder=config.folder,
+            folder=config.folder if "://" in config.folder else str(Path(config.folder).absolute()),
             needs=needs,
             device=device,
             precision=precision,
@@ -54,6 +55,8 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
         limits = Limits(options.time_budget)
         scheduler = scheduler_of(options, config, search.space, plan.metric, plan.mode)
         remember(scheduler, journal)
+        longest = most_epochs(search.space, config)
+        view = make_view(quiet=config.quiet, count=search.count, epochs=longest)
         watch = Watch(
             journal,
             plan.metric,
@@ -62,10 +65,10 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
             settle=lambda settings: settle(settings, config),
             clear=not (plan.changes or plan.per_block),
             learn=lambda number: sources.learn(journal.trials[number]),
-            say=(lambda text: None) if config.quiet else say,
+            view=view,
         )
         began = time.time()
-        with signals.asking(limits.ask):
+        with signals.asking(limits.ask), view:
             source = all_at_once if plan.changes else JournalSearch
             trials = source(journal, sources.draw, search.count)
             left = search.count - len(journal.ended)

@@ -24,7 +24,7 @@ from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.run import RaySite
 from noprop_dist.engine.job import Splits
 from noprop_dist.errors import UserError
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 from noprop_dist.signals import kept
 from noprop_dist.site import LocalSite, Site
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, train_block
@@ -56,7 +56,7 @@ class Plan:
 
     Attributes:
         base: the options that do not vary.
-        folder: the sweep's.
+        folder: the sweep's, an absolute path or a URI: trials run in other working directories.
         needs: what one worker asks of the cluster.
         device: of the workers.
         precision: that they compute in.
@@ -169,8 +169,8 @@ def _place(plan: Plan, number: int, settings: Settings) -> tuple[str, TrainConfi
         path = f"{mine[0]}-{len(mine)}"
         store.write(f"{path}/{TAKEN}", json.dumps({"settings": settings, "from": donor}).encode())
     options = plan.config(settings, path)
-    if donor not in (None, *mine):
-        options = replace(options, checkpoint=f"{plan.folder}/{donor}")
+    if donor is not None and donor not in mine:
+        options = replace(options, checkpoint=inside(plan.folder, donor))
     return path, options
 
 
@@ -209,7 +209,6 @@ def run_trials(
         partial(run_tune_trial, plan=plan),
         tune.PlacementGroupFactory(plan.bundles(), strategy="PACK"),
     )
-    storage = plan.folder if "://" in plan.folder else str(Path(plan.folder).absolute())
     searcher, space = (trials, None) if isinstance(trials, JournalSearch) else (None, trials)
     with _environment(), kept(signal.SIGINT), kept(signal.SIGTERM):
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
@@ -226,7 +225,7 @@ def run_trials(
             ),
             run_config=tune.RunConfig(
                 name=TUNE_FOLDER,
-                storage_path=storage,
+                storage_path=plan.folder,
                 stop=limits,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 callbacks=[watch],

@@ -6,8 +6,8 @@ from typing import Any
 from ray.tune import Callback
 
 from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome
-from noprop_dist.sweep.report import show
 from noprop_dist.sweep.space import Settings
+from noprop_dist.sweep.view import SweepView
 
 Result = dict[str, Any]
 # What a trial reports of an epoch, of all that Tune puts beside it.
@@ -25,7 +25,7 @@ class Watch(Callback):
         settle: takes settings out that mean nothing beside the others.
         clear: delete checkpoints of trials that have ended.
         learn: told of a trial that has ended.
-        say: prints a line.
+        view: shows it to whoever watches.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class Watch(Callback):
         settle: Callable[[Settings], Settings],
         clear: bool,
         learn: Callable[[int], None],
-        say: Callable[[str], None],
+        view: SweepView,
     ) -> None:
         self._journal, self._metric = journal, metric
         self._sign = 1 if mode == "max" else -1
         self._epochs, self._settle = epochs, settle
-        self._learn, self._say = learn, say
+        self._learn, self._view = learn, view
         self._clear = clear
         self._ended: list[int] = []
         self._best: dict[int, Result] = {}
@@ -66,6 +66,8 @@ class Watch(Callback):
         best = self._best.get(number)
         if best is None or self._sign * report[self._metric] > self._sign * best[self._metric]:
             self._best[number] = report
+        settings = self._settings(trial)
+        self._view.told(number, self._settle(settings), report, self._best[number])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """See ``Callback``: it ended by itself, or was stopped."""
@@ -87,12 +89,12 @@ class Watch(Callback):
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """See ``Callback``: its process died."""
-        self._say(f"trial {_number(trial)}: its process died; it goes on in another")
+        self._view.message(f"trial {_number(trial)}: its process died; it goes on in another")
 
     def _end(self, trial: Any, status: str, reason: str = "") -> None:
         number = _number(trial)
         last, drawn = self._last.get(number, {}), self._journal.trials[number].settings
-        now = {k: v for k, v in trial.config.items() if k != "trial"}
+        now = self._settings(trial)
         outcome = Outcome(
             status=status,
             epochs=int(last.get("epoch", 0)),
@@ -107,29 +109,15 @@ class Watch(Callback):
                 self._journal.clear(ended)
             self._ended = [number]
         self._learn(number)
-        self._say(_line(number, self._settle(now), outcome, self._metric))
+        self._view.ended(number, self._settle(now), outcome)
+
+    @staticmethod
+    def _settings(trial: Any) -> Settings:
+        """As they are now, the block first."""
+        now = {k: v for k, v in trial.config.items() if k != "trial"}
+        return dict(sorted(now.items(), key=lambda item: item[0] != "block"))
 
 
 def _number(trial: Any) -> int:
     """Its name: what its config says may be another trial's, whose place it took."""
     return int(trial.custom_trial_name)
-
-
-def _line(number: int, settings: Settings, outcome: Outcome, metric: str) -> str:
-    shown = "  ".join(f"{k} {show(v)}" for k, v in sorted(settings.items(), key=_block_first))
-    best = outcome.best.get(metric)
-    value = "-" if best is None else show_metric(metric, best)
-    why = f"  ({outcome.reason})" if outcome.reason else ""
-    epochs = "epoch" if outcome.epochs == 1 else "epochs"
-    return (
-        f"trial {number:>3}  {outcome.status:<8}  {outcome.epochs} {epochs}  {value}  {shown}{why}"
-    )
-
-
-def _block_first(item: tuple[str, Any]) -> bool:
-    return item[0] != "block"
-
-
-def show_metric(metric: str, value: float) -> str:
-    """What trials are compared by, for people."""
-    return f"{100 * value:.2f} %" if metric == "val_accuracy" else f"{value:.4g}"
