@@ -34,18 +34,19 @@ def plot_comparison(comparison: Comparison) -> "Figure":
     left, right = halves
     figure.suptitle(title(facts), x=0.01, ha="left", fontsize=12, weight="bold", color=INK)
     _curves(left.subplots(), comparison)
-    target = f"{100 * facts.target_accuracy:g} %"
+    to_target = f"time to {100 * facts.target_accuracy:g} % on validation (s)"
     panels: list[tuple[str, Value, str]] = [
         (TEST_ERROR, lambda r: 100 * (1 - r.test_accuracy), ".2f"),
         ("time per epoch (s)", lambda r: r.seconds_per_epoch, ".2f"),
-        (f"time to {target} on validation (s)", lambda r: r.seconds_to_target, ".1f"),
+        (to_target, lambda r: r.seconds_to_target, ".1f"),
         (MEMORY, lambda r: _mib(r.peak_bytes), ",.0f"),
         ("sent per epoch (MiB)", lambda r: _mib(r.sent_bytes), ",.1f"),
         ("efficiency against one device (%)", _efficiency, ".0f"),
     ]
     grid = right.subplots(3, 2).ravel()
     for axes, (name, value, form) in zip(grid, panels, strict=True):
-        _bars(axes, name, comparison.rows, value, form)
+        missing = "not reached" if name == to_target and facts.val_images else "-"
+        _bars(axes, name, comparison.rows, value, form, missing)
     return figure
 
 
@@ -53,6 +54,7 @@ def _curves(axes: "Axes", comparison: Comparison) -> None:
     target = 100 * comparison.facts.target_accuracy
     bottom = max(0.0, 100 - ROOM * max(100 - target, 1.0))
     for method, runs in comparison.measured.items():
+        width = 1.8 if len(runs) == 1 else 1.1
         for number, run in enumerate(runs):
             points = [
                 (seconds, 100 * accuracy)
@@ -63,7 +65,7 @@ def _curves(axes: "Axes", comparison: Comparison) -> None:
                 continue
             x, y = zip(*points, strict=True)
             label = METHODS[method] if number == 0 else None
-            axes.plot(x, y, color=COLOURS[method], label=label, linewidth=1.8, alpha=0.85)
+            axes.plot(x, y, color=COLOURS[method], label=label, linewidth=width, alpha=0.85)
             epoch = run.epoch_of(comparison.facts.target_accuracy)
             if epoch is not None:
                 axes.plot(
@@ -86,24 +88,26 @@ def _curves(axes: "Axes", comparison: Comparison) -> None:
         axes.legend(frameon=False, fontsize=10, loc="lower right")
 
 
-def _bars(axes: "Axes", name: str, rows: Sequence[Row], value: Value, form: str) -> None:
-    """One bar a method, its value beside it, and a dash where there is none."""
+def _bars(
+    axes: "Axes", name: str, rows: Sequence[Row], value: Value, form: str, missing: str
+) -> None:
+    """One bar a method, its value beside it, or ``missing`` where there is none."""
     values = [value(row) for row in rows]
     longest = max((v for v in values if v is not None), default=0) or 1.0
     for place, (row, v) in enumerate(zip(rows, values, strict=True)):
-        axes.barh(place, v or 0, height=0.62, color=COLOURS[row.method])
-        text = "-" if v is None else format(v, form)
+        end = v or 0.0
+        axes.barh(place, end, height=0.62, color=COLOURS[row.method])
+        text = missing if v is None else format(v, form)
         if row.stderr is not None and name == TEST_ERROR:
             text += f" +- {100 * row.stderr:.2f}"
             error = 100 * row.stderr
-            axes.plot(
-                [(v or 0) - error, (v or 0) + error], [place, place], color=INK, linewidth=1.4
-            )
+            axes.plot([end - error, end + error], [place, place], color=INK, linewidth=1.4)
+            end += error
         if name == MEMORY and (row.shared_bytes or 0) > MIB:
             shared = (row.shared_bytes or 0) / MIB
-            axes.barh(place, shared, left=(v or 0) - shared, height=0.62, color="white", alpha=0.45)
+            axes.barh(place, shared, left=end - shared, height=0.62, color="white", alpha=0.45)
             text += f" ({shared:,.0f} shared)"
-        axes.text((v or 0) + 0.02 * longest, place, text, va="center", fontsize=10, color=INK)
+        axes.text(end + 0.02 * longest, place, text, va="center", fontsize=10, color=INK)
     axes.set_xlim(0, 1.45 * longest)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xticks([])

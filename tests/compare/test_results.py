@@ -150,7 +150,8 @@ def test_one_device_compares_device_time_and_a_missed_target_is_said() -> None:
 
 
 def test_the_picture_has_a_curve_a_seed_and_a_bar_a_method() -> None:
-    comparison = compared(run(), run(seed=1), run("twin", sent_bytes=None))
+    twin = run("twin", sent_bytes=None, val_accuracy=[0.1, 0.2, 0.3])
+    comparison = compared(run(), run(seed=1), twin)
     figure = plot_comparison(comparison)
     curves, *panels = figure.axes
     by_colour: dict[Any, int] = {}
@@ -160,7 +161,7 @@ def test_the_picture_has_a_curve_a_seed_and_a_bar_a_method() -> None:
     assert sorted(by_colour.values()) == [1, 2]
     assert len(panels) == 6
     texts = {text.get_text() for axes in panels for text in axes.texts}
-    assert {"1.50 +- 0.00", "1.50", "100.0", "-", "1,000 (400 shared)"} <= texts
+    assert {"1.50 +- 0.00", "1.50", "100.0", "-", "not reached", "1,000 (400 shared)"} <= texts
     widths = [bar.get_width() for bar in panels[1].patches]
     assert widths == pytest.approx([2.0, 2.0])
 
