@@ -19,7 +19,7 @@ from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
 from noprop_dist.record.progress import percent
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 from noprop_dist.training import train
 
 Tell = Callable[[str], None]
@@ -101,7 +101,7 @@ def check_method(method: str, config: TrainConfig, workers: int) -> None:
 def _measure_noprop(site: RaySite, job: Job, store: Store, folder: str, workers: int) -> Measured:
     # A run that goes on would be measured in part.
     store.delete_tree(folder)
-    own = f"{store.root.rstrip('/')}/{folder}"
+    own = inside(store.root, folder)
     config = replace(job.config, checkpoint_dir=own, name=None, no_plots=True)
     meter = Meter()
     result = train(config, site=replace(site, meter=meter))

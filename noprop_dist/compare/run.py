@@ -12,7 +12,6 @@ from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.summary import Comparison, Facts, summarise
 from noprop_dist.compare.table import markdown, terminal_table, title
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import load_dataset
 from noprop_dist.engine.job import Job, Splits, make_job
 from noprop_dist.errors import UserError
 from noprop_dist.record.plots import save_figure
@@ -20,7 +19,7 @@ from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.training import in_a_lasting_place
+from noprop_dist.training import in_a_lasting_place, load
 
 WIDE = 110
 PICTURE = "comparison.png"
@@ -61,15 +60,7 @@ def compare(config: TrainConfig, options: CompareOptions) -> Comparison:
 
 def _prepare(config: TrainConfig, seed: int) -> tuple[Job, Splits]:
     config = replace(config, seed=seed)
-    dataset = load_dataset(
-        config.dataset,
-        data_dir=config.data_dir,
-        image_size=config.image_size,
-        skip_bad_images=config.skip_bad_images,
-        max_train_images=config.max_train_images,
-        seed=seed,
-    )
-    return make_job(config, dataset, torch.device("cpu"))
+    return make_job(config, load(config), torch.device("cpu"))
 
 
 def _plan(config: TrainConfig, options: CompareOptions, workers: int | None) -> Plan:

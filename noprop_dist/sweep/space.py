@@ -4,13 +4,13 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
 from noprop_dist.config import TrainConfig, flag
 from noprop_dist.errors import UserError
+from noprop_dist.options import read_yaml
 
 # Where a trial lives and what runs it, and what every trial has in common: else they could not be
 # compared.
@@ -110,16 +110,8 @@ def read_space(
         wanted = OF_A_BLOCK_DEFAULT if allowed == OF_A_BLOCK else allowed
         lines = {k: v for k, v in DEFAULT.items() if wanted is None or k in wanted}
         return parse_space(lines, "--space default", base)
-    import yaml
-
     where = f"--space {source}"
-    try:
-        lines = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{where} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{where} is not valid YAML ({reason}).") from error
+    lines = read_yaml(source, "--space")
     if not isinstance(lines, dict) or not lines:
         raise UserError(f"{where} must hold lines such as lr: {{loguniform: [1e-4, 1e-2]}}.")
     space = parse_space(lines, where, base)
