@@ -62,6 +62,10 @@ def train(
     """
     config = in_a_lasting_place(config)
     store = Store(config.folder)
+    if store.exists("sweep.json"):
+        raise UserError(
+            f"{store.root} holds a sweep: give another --name or --checkpoint-dir for the run."
+        )
     finished = _finished_result(config, store)
     if finished is not None:
         return finished

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.progress import percent
@@ -19,7 +20,7 @@ from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.journal import FAILED, Journal, Trial, run_folders
 from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import FIXED, Settings, Space, settle
-from noprop_dist.sweep.trial import METRIC
+from noprop_dist.sweep.trial import BLOCK, METRIC
 
 TEN = 10
 MEASURED = (METRIC, "val_mean_softmax", BLOCK_METRIC, "train_loss")
@@ -38,14 +39,15 @@ class SweepResult:
     Attributes:
         folder: the sweep's.
         best: the best trial's number; None where no network was trained, or blocks alone.
-        settings: the best ones; with ``--per-block`` the best single ones for all blocks.
+        settings: the best ones; with ``--per-block`` the best single ones for all blocks, or, where
+            none were tried on all of them, the median of what is best for each.
         val_accuracy: of the best trial's best epoch, z_T on validation images, as a fraction.
         rows: by trial, best first: its number, status, what it reached and its settings.
         searched: the names of the settings that vary.
         complete: whether every trial has ended.
         seconds: that this call searched, Ray's start not counted; 0 where nothing was left to do.
-        share_in_units: of the time of all devices in it, from when the first trial began, what lies
-            inside units; None where nothing was left to do.
+        share_in_units: of the time of all devices that trials may take, from when the first one
+            began, what lies inside units; None where nothing was left to do.
         per_block: what tuning each block alone has bought; None where it was not done, or is not
             complete.
     """
@@ -87,15 +89,20 @@ def write_report(search: Search, spent: Spent) -> SweepResult:
         store.write("best.md", markdown(rows[:TEN], searched).encode())
     if search.options.per_block and complete:
         per_block = assemble(journal, config, search.splits)
-        settings = per_block.one_for_all_settings or middle(per_block, search.space)
-        head = f"# One setting for all of {config.num_blocks} blocks; blocks.yaml has each its own."
+        settings = per_block.one_for_all_settings
+        head = (
+            f"# The best for all {config.num_blocks} blocks alike; blocks.yaml has each one's own."
+        )
+        if per_block.one_for_all is None:
+            settings = middle(per_block, search.space)
+            head = "# The median over blocks of each one's best, not tried together."
         _write_best(store, head, settings, config)
     elif trained and not search.options.per_block:
         best, settings = trained[0]["trial"], settings_of(ranked[0], config)
         reached = f"{100 * trained[0][METRIC]:.2f} % after epoch {trained[0]['best_epoch']}"
         head = f"# Trial {best} of {len(rows)}: validation accuracy {reached}."
         _write_best(store, head, settings, config)
-    if trained:
+    if trained and not config.no_plots:
         _draw(search, rows, trained, metric)
     return SweepResult(
         folder=store.root,
@@ -124,7 +131,7 @@ def rank(trials: Sequence[Trial], metric: str) -> list[Trial]:
             return 1, trial.number
         best = outcome.best
         if metric == BLOCK_METRIC:
-            return 0, trial.settings["block"], best[metric], trial.number
+            return 0, trial.settings[BLOCK], best[metric], trial.number
         return 0, -best[metric], -best["val_mean_softmax"], -outcome.epochs, trial.number
 
     return sorted(trials, key=key)
@@ -155,7 +162,7 @@ def row_of(trial: Trial, config: TrainConfig) -> dict[str, Any]:
         "status": outcome.status if outcome else "unfinished",
         **{name: best.get(name) for name in MEASURED},
         "best_epoch": int(best["epoch"]) if best else None,
-        "epochs": outcome.epochs if outcome else None,
+        "epochs_trained": outcome.epochs if outcome else None,
         "seconds": outcome.seconds if outcome else None,
         "reason": outcome.reason if outcome else "",
         **settings_of(trial, config),
@@ -196,7 +203,11 @@ def _write_best(store: Store, head: str, settings: Settings, config: TrainConfig
         for f in fields(TrainConfig)
         if f.name not in left_out
     }
-    if "epochs" not in settings:
+    try:
+        TrainConfig(**values)
+    except UserError:  # such as a long warm-up, which does not go with the default
+        values["epochs"] = config.epochs
+    if "epochs" not in values:
         head += "\n# How long to train is left to --epochs."
     text = yaml.safe_dump(values, sort_keys=False)
     store.write("best_config.yaml", f"{head}\n{text}".encode())
@@ -213,7 +224,8 @@ def markdown(rows: Sequence[dict[str, Any]], searched: Sequence[str]) -> str:
 def render(result: SweepResult) -> str:
     """What a person wants to know at the end: the ten best, and where the rest is."""
     counts = Counter(row["status"] for row in result.rows)
-    lines = [", ".join(f"{count} {status}" for status, count in counts.items())]
+    counted = ", ".join(f"{count} {status}" for status, count in counts.items())
+    lines = [counted or "no trial has begun"]
     shown = result.rows[:TEN]
     if result.per_block is not None:
         numbers = {block["trial"] for block in result.per_block.blocks.values()}
@@ -233,7 +245,7 @@ def render(result: SweepResult) -> str:
     if result.share_in_units is not None:
         lines.append(
             f"searched for {result.seconds:.0f} s; from the first trial on, "
-            f"{100 * result.share_in_units:.0f} % of the devices' time inside units"
+            f"{100 * result.share_in_units:.0f} % of their devices' time inside units"
         )
     if not result.complete:
         lines.append("the same command goes on with the trials that are left")
@@ -256,12 +268,17 @@ def render_per_block(found: PerBlock) -> list[str]:
                 f"{name:<20} test z_T {100 * test.mean:.2f} % +- {100 * test.stderr:.2f}, "
                 f"validation {percent(network.val_accuracy)}"
             )
+    if found.num_on_all < found.num_settings:
+        lines.append(
+            f"every block was trained to the end with {found.num_on_all} of {found.num_settings} "
+            "settings"
+        )
     return lines
 
 
 def cells_of(row: dict[str, Any], searched: Sequence[str]) -> dict[str, str]:
     """A row for people, by heading."""
-    block = row.get("block")
+    block = row.get(BLOCK)
     loss = row[BLOCK_METRIC]
     reached = (
         {
@@ -271,7 +288,7 @@ def cells_of(row: dict[str, Any], searched: Sequence[str]) -> dict[str, str]:
         if block is None
         else {"block": str(block), "val loss": "-" if loss is None else f"{loss:.4g}"}
     )
-    epoch = "-" if row["best_epoch"] is None else f"{row['best_epoch']}/{row['epochs']}"
+    epoch = "-" if row["best_epoch"] is None else f"{row['best_epoch']}/{row['epochs_trained']}"
     return {
         "trial": str(row["trial"]),
         **reached,

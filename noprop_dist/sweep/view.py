@@ -12,7 +12,7 @@ from rich.text import Text
 
 from noprop_dist.record.progress import percent
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
-from noprop_dist.sweep.journal import Outcome
+from noprop_dist.sweep.journal import Outcome, Trial
 from noprop_dist.sweep.report import heading, show
 from noprop_dist.sweep.space import Settings
 from noprop_dist.sweep.trial import METRIC, Report
@@ -69,6 +69,12 @@ class SweepView:
         seen.settings, seen.status, seen.reason = settings, outcome.status, outcome.reason
         seen.best = outcome.best or None
         self.changed(number)
+
+    def known(self, trial: Trial, settings: Settings) -> None:
+        """A trial has ended in an earlier call."""
+        assert trial.outcome is not None
+        best = trial.outcome.best or None
+        self._seen[trial.number] = Seen(settings, trial.outcome.status, None, best)
 
     def changed(self, number: int) -> None:
         """Something is new of a trial."""

@@ -146,17 +146,17 @@ LR = {"lr": Dimension("choice", (1e-3, 5e-3))}
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, SweepResult]:
     """Two settings on three blocks, really trained."""
     folder = tmp_path_factory.mktemp("blocks")
-    config = small(folder, precision="fp32", epochs=2)
+    config = small(folder, precision="fp32", epochs=2, no_plots=False)
     options = SweepConfig(samples=2, per_block=True, scheduler="none")
     journal = Journal(Store(folder))
     journal.open(config, options, LR)
     splits = make_splits(config, load(config))
     for number in range(6):
-        settings = {"lr": LR["lr"].values[number // 3], "block": number % 3 + 1}
+        settings = {"lr": LR["lr"].values[number // 3], "t": number % 3 + 1}
         journal.add(number, settings)
         told: list[Report] = []
         run = trial_config(config, settings, str(folder), trial_path(number))
-        train_block(run, splits, settings["block"], torch.device("cpu"), "fp32", told.append)
+        train_block(run, splits, settings["t"], torch.device("cpu"), "fp32", told.append)
         best = min(told, key=lambda report: report["val_loss"])
         journal.end(number, Outcome(FINISHED, 2, 1.0, best))
     search = Search(config, options, LR, splits, journal, lambda _: None)
@@ -171,7 +171,7 @@ def test_the_best_of_each_block_is_assembled(blocks: tuple[Search, SweepResult])
         losses = {
             trial.number: trial.outcome.best["val_loss"]
             for trial in search.journal.ended
-            if trial.outcome and trial.settings["block"] == t
+            if trial.outcome and trial.settings["t"] == t
         }
         assert block["trial"] == min(losses, key=lambda number: losses[number])
     assert per_block.best_of_each.test_accuracy.mean > 0.3  # chance is 0.1
@@ -210,4 +210,4 @@ def test_where_no_setting_was_tried_on_all_the_middle_is_taken() -> None:
               ((1, 1.0, "a"), (2, 5.0, "b"), (3, 2.0, "b"))}  # fmt: skip
     network: Any = None
     space = {"lr": Dimension("uniform", (0, 9)), "kind": Dimension("choice", ("a", "b"))}
-    assert middle(PerBlock(network, None, {}, blocks), space) == {"lr": 2.0, "kind": "b"}
+    assert middle(PerBlock(network, None, {}, 3, 0, blocks, []), space) == {"lr": 2.0, "kind": "b"}

@@ -44,7 +44,7 @@ def test_a_terminal_shows_running_trials_first_and_never_cuts_results(width: int
     settings = {"lr": 1.25e-4, "embedding_type": "learned", "augmentation": "standard"}
     live.ended(0, settings, Outcome(FINISHED, 8, 1.0, report(7, 0.99)))
     live.told(1, settings, report(3, 0.5), report(2, 0.6))
-    live.told(2, {"block": 3}, {"epoch": 1, "val_loss": 0.25}, {"epoch": 1, "val_loss": 0.25})
+    live.told(2, {"t": 3}, {"epoch": 1, "val_loss": 0.25}, {"epoch": 1, "val_loss": 0.25})
     console.print(live._table())
     lines = text.getvalue().splitlines()
     assert "3 trials: 1 finished, 2 running" in lines[0]
