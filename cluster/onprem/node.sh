@@ -41,14 +41,15 @@ print("Ray", version("ray"), "Python", platform.python_version(), "noprop-dist",
         # shellcheck disable=SC2016
         setsid bash -c 'echo $$ >"$0/ray.pid"; exec ray start --block --disable-usage-stats "$@"' \
             "$state" "$@" </dev/null >"$state/ray.log" 2>&1 &
-        for _ in 1 2 3 4 5 6 7 8 9 10; do
+        for _ in $(seq 120); do
             sleep 0.5
-            running && break
+            grep -q "Ray runtime started" "$state/ray.log" && break
+            kill -0 "$!" 2>/dev/null || break
         done
-        running || {
+        if ! running || ! grep -q "Ray runtime started" "$state/ray.log"; then
             tail -n 20 "$state/ray.log"
             exit 1
-        }
+        fi
         echo "started, as process $pid; its log is $state/ray.log"
         ;;
     nodes)

@@ -52,12 +52,6 @@ for index in "${!HOSTS[@]}"; do
         die "$host: $said
 The others are left as they are: stop.sh ends them."
     echo "$host: $said"
-    if [ "$index" = 0 ]; then
-        for _ in $(seq 30); do
-            [ "$(node "$head" nodes "$address")" -ge 1 ] && break
-            sleep 1
-        done
-    fi
 done
 
 for _ in $(seq 30); do

@@ -4,7 +4,7 @@ As root, with the root file system of a distribution in a folder (debootstrap ma
 
     python tests/ship/dockerfile.py BASE_FOLDER WORK_FOLDER [--arg NAME=VALUE] [--mount PATH]
 
-Every stage becomes a folder under WORK_FOLDER, and every RUN a chroot into it. What this cannot show
+Every stage becomes a folder under WORK_FOLDER, every RUN a chroot into it. What this cannot show
 is what an engine adds: layers, users of its own, and the real base image.
 """
 
@@ -31,7 +31,7 @@ class Step(NamedTuple):
 def steps(text: str) -> list[Step]:
     """The instructions of a Dockerfile, without comments, continued lines joined."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
     return [Step(*line.split(None, 1)) for line in joined.splitlines() if line.strip()]
 
 
