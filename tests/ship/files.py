@@ -1,5 +1,8 @@
 """What the tests of the shipping files share: reading them, and the versions they must name."""
 
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,3 +41,16 @@ def values(tree: Any, key: str) -> Iterator[Any]:
     elif isinstance(tree, list):
         for value in tree:
             yield from values(value, key)
+
+
+def tool(name: str) -> str:
+    """A command that came with a package of this environment."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent))
+    assert found is not None, f"{name} is not installed: make env"
+    return found
+
+
+def schema_check(schema: str, *paths: Path) -> subprocess.CompletedProcess[str]:
+    """Compare files with a schema that check-jsonschema brings along."""
+    command = [tool("check-jsonschema"), "--builtin-schema", f"vendor.{schema}", *map(str, paths)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

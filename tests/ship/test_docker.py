@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from noprop_dist.options import parse_command
 from ship.dockerfile import Step, stages, steps
-from ship.files import documents, pinned, values
+from ship.files import documents, pinned, schema_check, tool, values
 
 SECRET = re.compile(r"token|password|secret|credential|api_?key", re.IGNORECASE)
 FILES = ("docker/compose.yaml", "docker/compose.gpu.yaml")
@@ -27,13 +26,6 @@ def dockerfile(pytestconfig: pytest.Config) -> str:
 @pytest.fixture(scope="module")
 def compose(pytestconfig: pytest.Config) -> dict[str, Any]:
     (found,) = documents(pytestconfig.rootpath / FILES[0])
-    return found
-
-
-def tool(name: str) -> str:
-    """A command that came with a package of this environment."""
-    found = shutil.which(name, path=str(Path(sys.executable).parent))
-    assert found is not None, f"{name} is not installed: make env"
     return found
 
 
@@ -125,11 +117,6 @@ def test_the_context_holds_what_is_copied_and_little_else(repo: Path, dockerfile
             copied |= set(step.rest.split()[:-1])
     assert copied == allowed
     assert all((repo / name).exists() for name in copied)
-
-
-def schema_check(schema: str, *paths: Path) -> subprocess.CompletedProcess[str]:
-    command = [tool("check-jsonschema"), "--builtin-schema", f"vendor.{schema}", *map(str, paths)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_compose_files_meet_the_compose_specification(repo: Path, tmp_path: Path) -> None:

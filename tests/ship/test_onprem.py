@@ -13,6 +13,8 @@ from socket import socket
 
 import pytest
 
+from ship.files import tool
+
 SSH = """#!/usr/bin/env bash
 # ssh -o X -o Y HOST COMMAND...: runs the command here, in a home of the host's own.
 while [[ "$1" == -* ]]; do shift 2; done
@@ -108,7 +110,7 @@ def pid_of(fake: Path, host: str) -> int:
 @pytest.mark.parametrize("name", ["start", "stop", "status", "node", "common"])
 def test_shellcheck_finds_nothing(repo: Path, name: str) -> None:
     folder = repo / "cluster/onprem"
-    command = [str(Path(sys.executable).parent / "shellcheck"), "-x", "-P", str(folder)]
+    command = [tool("shellcheck"), "-x", "-P", str(folder)]
     done = subprocess.run(
         [*command, str(folder / f"{name}.sh")], capture_output=True, text=True, check=False
     )
