@@ -88,7 +88,7 @@ def accepts(parse: Callable[[Sequence[str]], object], argv: Sequence[str]) -> No
 
 def pages(repo: Path) -> list[Path]:
     """README.md and the pages it leads to."""
-    return [repo / "README.md", *(repo / "docs").rglob("*.md"), *(repo / "tests").rglob("*.md")]
+    return [*repo.glob("*.md"), *(repo / "docs").rglob("*.md"), *(repo / "tests").rglob("*.md")]
 
 
 def test_commands_on_the_pages_parse(
