@@ -125,8 +125,8 @@ def _run_tune(argv: Sequence[str], prog: str) -> int:
 
     text = "Search the settings of a NoProp network on your data, with Ray Tune."
     config, options, as_json = parse_with(argv, prog, text, SweepConfig)
-    from noprop_dist.sweep.report import render
     from noprop_dist.sweep.run import SweepStoppedError, sweep
+    from noprop_dist.sweep.words import render
 
     try:
         result = sweep(config, options)

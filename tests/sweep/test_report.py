@@ -17,10 +17,11 @@ from noprop_dist.sweep.assemble import PerBlock
 from noprop_dist.sweep.block_trial import train_block
 from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome, trial_path
 from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.report import SweepResult, middle, render, write_report
+from noprop_dist.sweep.report import SweepResult, middle, write_report
 from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import Dimension, Settings
 from noprop_dist.sweep.trial import Report, trial_config
+from noprop_dist.sweep.words import render
 from noprop_dist.training import load
 from runs import small
 

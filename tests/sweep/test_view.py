@@ -8,9 +8,9 @@ from rich.text import Text
 
 from noprop_dist.sweep import view
 from noprop_dist.sweep.journal import FAILED, FINISHED, Outcome
-from noprop_dist.sweep.report import heading, show
 from noprop_dist.sweep.trial import Report
 from noprop_dist.sweep.view import LiveView, PlainView, make_view
+from noprop_dist.sweep.words import heading, show
 
 
 def report(epoch: int, accuracy: float) -> Report:
