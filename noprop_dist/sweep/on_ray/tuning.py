@@ -141,7 +141,11 @@ def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
         with tempfile.TemporaryDirectory() as folder:
             where = {"folder": place.path, "epoch": report["epoch"]}
             (Path(folder) / POINTER).write_text(json.dumps(where))
-            tune.report(dict(report), checkpoint=tune.Checkpoint.from_directory(folder))
+            # After its last epoch no scheduler has a say: nothing could be trained in another's
+            # place.
+            done = {"done": True} if last >= place.options.epochs else {}
+            checkpoint = tune.Checkpoint.from_directory(folder)
+            tune.report({**report, **done}, checkpoint=checkpoint)
 
     try:
         place = _place(plan, number, settings, len(splits.train))
@@ -204,8 +208,10 @@ def _place(plan: Plan, number: int, settings: Settings, num_images: int) -> Plac
     taken: dict[str, Any] | None = None
     if pointer is not None and pointer["folder"] not in mine:
         path = f"{mine[0]}-{len(mine)}"
-        steps = pointer["epoch"] * plan.base.num_blocks * (num_images // plan.base.batch_size)
-        taken = {"settings": settings, "from": _checkpoint_after(store, pointer["folder"], steps)}
+        epoch_steps = plan.base.num_blocks * (num_images // plan.base.batch_size)
+        steps, total = pointer["epoch"] * epoch_steps, plan.base.epochs * epoch_steps
+        where = _checkpoint_after(store, pointer["folder"], steps, total)
+        taken = {"settings": settings, "from": where}
         store.write(f"{path}/{TAKEN}", json.dumps(taken).encode())
     else:
         path = mine[-1]
@@ -222,8 +228,10 @@ def _place(plan: Plan, number: int, settings: Settings, num_images: int) -> Plac
     return Place(store, path, options, taken)
 
 
-def _checkpoint_after(store: Store, folder: str, steps: int) -> str:
+def _checkpoint_after(store: Store, folder: str, steps: int, total: int) -> str:
     """Another trial's first checkpoint after so many steps of all blocks; it may be under way.
+
+    The one before it where that is the last of ``total`` steps, which leaves nothing to train.
 
     Raises:
         UserError: the trial has none.
@@ -235,9 +243,10 @@ def _checkpoint_after(store: Store, folder: str, steps: int) -> str:
             for name in store.list(f"{folder}/checkpoints")
             if store.exists(f"{folder}/checkpoints/{name}/manifest.json")
         ]
-        late = [name for name in names if int(name.rpartition("-")[2].split(".")[0]) >= steps]
-        if late:
-            return late[0]
+        taken = [int(name.rpartition("-")[2].split(".")[0]) for name in names]
+        late = next((i for i, number in enumerate(taken) if number >= steps), None)
+        if late is not None:
+            return names[late - 1 if taken[late] >= total and late > 0 else late]
         if time.monotonic() > deadline:
             raise UserError(
                 f"{store.root}/{folder} has no checkpoint after {steps} steps to go on from: give "
