@@ -5,7 +5,7 @@ It knows no Ray: whoever runs it says where its units run and listens to its epo
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import torch
@@ -13,8 +13,7 @@ import torch
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.coordinator import Coordinator, Record
 from noprop_dist.engine.job import Job, Splits, resolve_job
-from noprop_dist.engine.resume import Start, start_or_resume
-from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.resume import start_or_resume
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
@@ -28,7 +27,6 @@ from noprop_dist.training import begin
 REPORTS = "reports.json"  # of a trial that is no run, its epochs
 METRIC = "val_accuracy"  # by which trials are compared, of z_T
 GONE_S = 60.0
-TRIES, AGAIN_S = 20, 1.0  # to read another trial's checkpoint, and the time between
 BLOCK = "t"  # among the settings of a trial of a single block, which one
 
 Report = dict[str, float]
@@ -102,7 +100,7 @@ def train_trial(
     job = job_of(config, splits).on(site.device, site.precision)
     may_differ = CHANGEABLE if config.checkpoint is not None else frozenset()
     with locked(store):
-        rounds, start = _start(job, splits, store, may_differ)
+        rounds, start = start_or_resume(job, splits, store, may_differ)
         before = rounds.train_seconds - time.monotonic()
 
         def tell_now(report: Report) -> None:
@@ -130,17 +128,6 @@ def train_trial(
                 raise
     if listener.left is not None:
         raise listener.left
-
-
-def _start(
-    job: Job, splits: Splits, store: Store, may_differ: frozenset[str]
-) -> tuple[Rounds, Start]:
-    """As ``start_or_resume``; another trial's checkpoints come and go while they are read."""
-    for _ in range(TRIES - 1 if job.config.checkpoint is not None else 0):
-        with suppress(UserError):
-            return start_or_resume(job, splits, store, may_differ)
-        time.sleep(AGAIN_S)
-    return start_or_resume(job, splits, store, may_differ)
 
 
 def job_of(config: TrainConfig, splits: Splits) -> Job:
