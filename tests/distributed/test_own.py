@@ -3,30 +3,39 @@
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from noprop_dist.distributed.own import SentBytes
 
 
-def test_bytes_sent_by_tcp_are_counted_to_the_last_one() -> None:
+@contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a TCP connection on loopback."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         with socket.create_connection(listener.getsockname()) as out:
             inside, _ = listener.accept()
             with inside:
-                send(out, inside, 1000)
-                sent = SentBytes()
-                assert sent.take() == 0
-                send(out, inside, 123_456)
-                send(inside, out, 44)
-                assert sent.take() == 123_500
-                assert sent.take() == 0
-                left, right = socket.socketpair()  # not TCP
-                with left, right:
-                    send(left, right, 999)
-                    assert sent.take() == 0
+                yield out, inside
+
+
+def test_bytes_sent_by_tcp_are_counted_to_the_last_one() -> None:
+    with connected() as (out, inside):
+        send(out, inside, 1000)
+        sent = SentBytes()
+        assert sent.take() == 0
+        send(out, inside, 123_456)
+        send(inside, out, 44)
+        assert sent.take() == 123_500
+        assert sent.take() == 0
+        left, right = socket.socketpair()  # not TCP
+        with left, right:
+            send(left, right, 999)
+            assert sent.take() == 0
 
 
 def send(out: socket.socket, into: socket.socket, count: int) -> None:
@@ -37,20 +46,15 @@ def send(out: socket.socket, into: socket.socket, count: int) -> None:
 
 
 def test_counting_leaves_descriptors_open_and_none_behind() -> None:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        with socket.create_connection(listener.getsockname()) as out:
-            inside, _ = listener.accept()
-            with inside:
-                before = out.fileno(), inside.fileno()
-                for _ in range(3):
-                    SentBytes().take()
-                probe = socket.socket()
-                probe.close()
-                out.sendall(b"still open")
-                assert inside.recv(100) == b"still open"
-                assert (out.fileno(), inside.fileno()) == before
+    with connected() as (out, inside):
+        before = out.fileno(), inside.fileno()
+        for _ in range(3):
+            SentBytes().take()
+        probe = socket.socket()
+        probe.close()
+        out.sendall(b"still open")
+        assert inside.recv(100) == b"still open"
+        assert (out.fileno(), inside.fileno()) == before
 
 
 HOLD = """
