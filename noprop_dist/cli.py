@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[Sequence[str]], int]] = {
         "train": train_main,
+        "compare": compare_main,
         "tune": tune_main,
         "visualize": visualize_main,
         "evaluate": evaluate_main,
@@ -88,6 +89,32 @@ def _run_train(command: TrainCommand) -> int:
     return 0
 
 
+def compare_main(argv: Sequence[str], prog: str = "noprop compare") -> int:
+    """NoProp beside back-propagation. Returns the exit code: 0, 2 for bad input, 130 if stopped."""
+    from noprop_dist.compare.options import parse_compare
+
+    def run() -> int:
+        config, options, as_json = parse_compare(argv, prog)
+        from noprop_dist.compare.run import compare, show
+        from noprop_dist.training import StoppedError
+
+        try:
+            comparison = compare(config, options)
+        except StoppedError as stopped:
+            raise KeyboardInterrupt from stopped
+        if as_json:
+            print(json.dumps(comparison.to_dict()))
+        else:
+            show(comparison)
+        return 0
+
+    try:
+        return exit_code(run)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on after what is finished", file=sys.stderr)
+        return INTERRUPTED
+
+
 def tune_main(argv: Sequence[str], prog: str = "noprop tune") -> int:
     """The sweep. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
     try:
@@ -103,8 +130,8 @@ def _run_tune(argv: Sequence[str], prog: str) -> int:
 
     text = "Search the settings of a NoProp network on your data, with Ray Tune."
     config, options, as_json = parse_with(argv, prog, text, SweepConfig)
-    from noprop_dist.sweep.report import render
     from noprop_dist.sweep.run import SweepStoppedError, sweep
+    from noprop_dist.sweep.words import render
 
     try:
         result = sweep(config, options)

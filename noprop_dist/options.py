@@ -206,18 +206,31 @@ def _without_config(argv: Sequence[str]) -> tuple[list[str], str | None]:
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--config {path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"--config {path} is not valid YAML ({reason}).") from error
+    values = read_yaml(path, "--config")
     if not isinstance(values, dict):
         raise UserError(f"--config {path} must hold lines of the form option: value.")
     return {str(k).replace("-", "_"): _number(v) for k, v in values.items()}
+
+
+def read_yaml(path: str, flag_name: str) -> Any:
+    """What a YAML file holds.
+
+    Args:
+        path: of the file.
+        flag_name: the flag that names it, for messages.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{flag_name} {path} cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{flag_name} {path} is not valid YAML ({reason}).") from error
 
 
 def _number(value: Any) -> Any:

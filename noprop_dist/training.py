@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,16 @@ class StoppedError(Exception):
         self.folder = folder
 
 
-def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
+def train(
+    config: TrainConfig, *, shuffled_order: bool = False, site: Site | None = None
+) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
     Args:
         config: the options.
         shuffled_order: offer ready blocks in an order of chance. It changes no weight: a promise
             that tests keep.
+        site: where units run, already open; None opens what ``config`` names.
 
     Raises:
         UserError: bad input, in one sentence.
@@ -58,6 +62,10 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
     """
     config = in_a_lasting_place(config)
     store = Store(config.folder)
+    if store.exists("sweep.json"):
+        raise UserError(
+            f"{store.root} holds a sweep: give another --name or --checkpoint-dir for the run."
+        )
     finished = _finished_result(config, store)
     if finished is not None:
         return finished
@@ -66,7 +74,8 @@ def train(config: TrainConfig, *, shuffled_order: bool = False) -> TrainResult:
     with StopSignals() as signals:
         job, splits, num_skipped = _prepare(config)
         faults.arm(job.faults)
-        with open_site(config, splits.nbytes) as site:
+        opened = nullcontext(site) if site else open_site(config, splits.nbytes)
+        with opened as site:
             job = job.on(site.device, site.precision)
             begun = start_or_resume(job, splits, store)
             waited: list[str] = []

@@ -11,22 +11,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from noprop_dist.benchmarks.options import SharingBenchmark
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import load_dataset, normalise
+from noprop_dist.data import load_dataset
 from noprop_dist.engine.evaluate import EvalResult, Weights, eval_units, merge, run_eval
 from noprop_dist.engine.executor import LocalExecutor, run_all
 from noprop_dist.engine.job import Job, Splits, make_job
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.sequential import epoch_batches, make_algorithm, parts_of
 from noprop_dist.engine.snapshot import Shared, first_shared
-from noprop_dist.engine.unit import UnitResult, epoch_order
-from noprop_dist.maths.algorithm1 import Algorithm1
+from noprop_dist.engine.unit import UnitResult
+from noprop_dist.maths.algorithm1 import Algorithm1, Batch
 from noprop_dist.maths.embedding import embedding_distances, learned_embedding
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.block import init_block
-from noprop_dist.model.device import autocast
 
 Trained = tuple[Weights, Shared]
 DRAWS = 5
@@ -119,60 +118,17 @@ def _prepare(options: SharingBenchmark, seed: int, freeze_after: int | None) -> 
     return _Run(job, splits, device, options.workers)
 
 
-class _Cast(nn.Module):
-    """A block whose matrix work is in the run's precision, as the engine's is."""
-
-    def __init__(self, block: nn.Module, job: Job, device: torch.device) -> None:
-        super().__init__()
-        self.block, self.job, self.device = block, job, device
-
-    def forward(self, z: Tensor, x: Tensor) -> Tensor:
-        with autocast(self.job.precision, self.device):
-            logits: Tensor = self.block(z, x)
-        return logits.float()
-
-
 def _algorithm(run: _Run) -> Algorithm1:
-    job, seed = run.job, run.job.config.seed
-    torch.manual_seed(seed)
-    start = _start(job)
-    readout = nn.Linear(job.spec.embed_dim, job.spec.num_classes)
-    with torch.no_grad():
-        readout.weight.copy_(start["readout_weight"])
-        readout.bias.copy_(start["readout_bias"])
-    blocks = [
-        _Cast(init_block(job.spec.make_block(), torch_generator(seed, "init", t)), job, run.device)
-        for t in range(1, job.spec.num_blocks + 1)
-    ]
-    w = start["class_embed"].requires_grad_()
-    return Algorithm1(blocks, w, readout, job.spec.make_schedule(), job.config.eta)
+    return make_algorithm(run.job, _class_embed(run.job), run.device)
 
 
-def _start(job: Job) -> Shared:
+def _class_embed(job: Job) -> Tensor:
     generator = torch_generator(job.config.seed, "embedding")
-    return first_shared(learned_embedding(job.spec.num_classes, job.spec.embed_dim, generator))
+    return learned_embedding(job.spec.num_classes, job.spec.embed_dim, generator)
 
 
-def _batches(run: _Run, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    order = epoch_order(run.job, 0, epoch, len(run.splits.train))
-    size = run.job.config.batch_size
-    for step in range(run.job.steps_per_epoch):
-        x, y = run.splits.train.take(order[step * size : (step + 1) * size])
-        yield normalise(torch.from_numpy(x), run.job.normalisation), torch.from_numpy(y)
-
-
-def _trained(algorithm: Algorithm1) -> Trained:
-    weights: Weights = {}
-    for t, cast in enumerate(algorithm.blocks, start=1):
-        assert isinstance(cast, _Cast)
-        weights[t] = cast.block.state_dict()
-    readout = algorithm.readout.state_dict()
-    shared = {
-        "class_embed": algorithm.class_embed.detach(),
-        "readout_weight": readout["weight"],
-        "readout_bias": readout["bias"],
-    }
-    return weights, shared
+def _batches(run: _Run, epoch: int) -> Iterator[Batch]:
+    return epoch_batches(run.job, run.splits.train, epoch, run.device)
 
 
 def _printed(run: _Run) -> Trained:
@@ -180,7 +136,7 @@ def _printed(run: _Run) -> Trained:
     optimizers = algorithm.optimizers(config.lr, config.weight_decay)
     for epoch in range(config.epochs):
         algorithm.train_epoch(_batches(run, epoch), optimizers)
-    return _trained(algorithm)
+    return parts_of(algorithm)
 
 
 def _one_optimizer(run: _Run) -> Trained:
@@ -198,7 +154,7 @@ def _one_optimizer(run: _Run) -> Trained:
                 optimizer.zero_grad(set_to_none=False)
                 algorithm.loss(t, x, y, torch.randn_like).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-    return _trained(algorithm)
+    return parts_of(algorithm)
 
 
 def _own_moments(run: _Run) -> Trained:
@@ -218,7 +174,7 @@ def _own_moments(run: _Run) -> Trained:
                 optimizer.zero_grad()
                 algorithm.loss(t, x, y, torch.randn_like).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-    return _trained(algorithm)
+    return parts_of(algorithm)
 
 
 def _summed(run: _Run) -> Trained:
@@ -233,12 +189,12 @@ def _summed(run: _Run) -> Trained:
             for t in range(1, len(algorithm.blocks) + 1):
                 algorithm.loss(t, x, y, torch.randn_like).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    return _trained(algorithm)
+    return parts_of(algorithm)
 
 
 def _averaged(run: _Run) -> Trained:
     """The engine's rounds."""
-    rounds = Rounds(run.job, _start(run.job))
+    rounds = Rounds(run.job, first_shared(_class_embed(run.job)))
     rounds.start()
     slots = run.workers
     with LocalExecutor(run.job, run.splits, run.device, slots=slots, threads=1) as executor:

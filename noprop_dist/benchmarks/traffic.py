@@ -1,10 +1,7 @@
 """How many bytes a block's epoch sends through the object store."""
 
 import tempfile
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
-from pickle import PickleBuffer
 from typing import Any
 
 import torch
@@ -12,14 +9,10 @@ import torch
 from noprop_dist.benchmarks.engine import random_job
 from noprop_dist.benchmarks.options import EngineBenchmark, ScalingBenchmark
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.executor import RayExecutor
+from noprop_dist.distributed.meter import CountingCrew, Meter, num_bytes
 from noprop_dist.engine.coordinator import Coordinator, Record
-from noprop_dist.engine.evaluate import EvalResult, EvalUnit
-from noprop_dist.engine.executor import Work
-from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.resume import start_afresh
-from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.progress import Progress
 from noprop_dist.record.store import Store
@@ -28,76 +21,11 @@ EPOCHS = 2  # in the first one every block is new to its worker
 BLOCKS = 2  # per worker
 
 
-class CountingCrew(BlockCrew):
-    """See ``BlockCrew``; counts what it sends and receives.
-
-    Attributes:
-        count: bytes "to_workers" (units), "networks" (to evaluate), "to_coordinator" (answers) and
-            "metrics" (answers without their tensors); also "units", how many came back.
-    """
-
-    def __init__(self, job: Job, splits: Splits) -> None:
-        super().__init__(job, splits)
-        self.count: Counter[str] = Counter()
-
-    def send(self, actor: Any, work: Work, *, held: bool) -> Any:
-        """See ``Crew``."""
-        if isinstance(work, EvalUnit) and (work.split, work.tag) not in self._networks:
-            self.count["networks"] += num_bytes((work.weights, work.shared))
-        return super().send(_Tapped(actor, self._count_sent), work, held=held)
-
-    def _count_sent(self, arguments: Any) -> None:
-        self.count["to_workers"] += num_bytes(arguments)
-
-    def receive(self, work: Work, answer: Any) -> UnitResult | EvalResult:
-        """See ``Crew``."""
-        self.count["to_coordinator"] += num_bytes(answer)
-        if isinstance(work, Unit):
-            bare = replace(answer, snapshot=replace(answer.snapshot, tensors={}))
-            self.count["metrics"] += num_bytes(bare)
-            self.count["units"] += 1
-        else:
-            self.count["metrics"] += num_bytes(answer)
-        return super().receive(work, answer)
-
-
-class _Tapped:
-    """An actor whose calls tell their arguments."""
-
-    def __init__(self, actor: Any, tell: Callable[[Any], None]) -> None:
-        self._actor, self._tell = actor, tell
-
-    def __getattr__(self, name: str) -> "_TappedMethod":
-        return _TappedMethod(getattr(self._actor, name), self._tell)
-
-
-class _TappedMethod:
-    def __init__(self, method: Any, tell: Callable[[Any], None]) -> None:
-        self._method, self._tell = method, tell
-
-    def remote(self, *arguments: Any) -> Any:
-        """Tell, and call."""
-        self._tell(arguments)
-        return self._method.remote(*arguments)
-
-
-def num_bytes(value: Any) -> int:
-    """What the value takes as Ray sends it: a pickle and, beside it, the arrays of its tensors."""
-    # After the room that sets what Ray reads when it is imported.
-    from ray import cloudpickle  # noqa: TID251
-
-    arrays: list[PickleBuffer] = []
-    pickled: bytes = cloudpickle.dumps(  # type: ignore[no-untyped-call]
-        value, protocol=5, buffer_callback=arrays.append
-    )
-    return len(pickled) + sum(array.raw().nbytes for array in arrays)
-
-
 def measure_traffic(options: ScalingBenchmark) -> dict[str, Any]:
     """Train Fig. 6 blocks at MNIST's shape, with validation after every epoch, and count.
 
     Returns:
-        Bytes by block and epoch: what ``CountingCrew`` counts; ``units``; ``snapshot``, the bytes
+        Bytes by block and epoch: what ``Meter`` counts; ``units``; ``snapshot``, the bytes
         of one block.
 
     Raises:
@@ -119,11 +47,12 @@ def measure_traffic(options: ScalingBenchmark) -> dict[str, Any]:
     ):
         store = Store(folder)
         record = Record(store, EventLog(store), Progress())
-        crew = CountingCrew(job, splits)
+        meter = Meter()
+        crew = CountingCrew(job, splits, meter)
         with RayExecutor(crew, WorkerNeeds(), limit=options.workers) as executor:
             Coordinator(rounds, executor, record, num_val=len(splits.val)).run()
         snapshot = num_bytes(rounds.latest[1])
-    counted = {name: value / (blocks * EPOCHS) for name, value in crew.count.items()}
+    counted = {name: value / (blocks * EPOCHS) for name, value in meter.count.items()}
     return {"snapshot": snapshot, **counted}
 
 

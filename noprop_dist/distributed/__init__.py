@@ -10,6 +10,9 @@ if os.environ.get("RAY_ADDRESS") in (None, "", "local"):
     # The nodes of a private cluster listen on loopback alone. On a cluster of several machines it
     # must stay unset.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    # So do its workers among themselves, which inherit this.
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     if not any(name.startswith("RAY_AUTH_") for name in os.environ):
         # A token of its own; Ray would else write one to the home directory, and every later
         # "ray start" there would ask its clients for it.

@@ -154,6 +154,7 @@ class RayExecutor:
         if look.steps != member.steps:
             member.steps, member.changed_at = look.steps, time.monotonic()
         assert member.place is not None
+        self._watch.looked(member.name, look)
         for progress in look.progress.values():
             self._watch.progress(progress, member.name, member.place.host)
 

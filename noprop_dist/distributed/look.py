@@ -26,16 +26,32 @@ def hold(held: "dict[int, Held]", t: int, what: "Held", lanes: int) -> None:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """What a worker's process has needed so far.
+
+    Attributes:
+        peak_bytes: on a GPU the most that PyTorch had allocated there; else the most that was
+            resident (VmHWM), what it maps of the object store with it.
+        shared_bytes: resident now of memory that others map too, the object store's; on a GPU 0.
+    """
+
+    peak_bytes: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
 class Look:
     """What a worker is doing.
 
     Attributes:
         steps: training steps and evaluated batches of its life.
         progress: by t, the last report of each block since the look before.
+        memory: that it has needed so far, where it says so.
     """
 
     steps: int
     progress: "dict[int, UnitProgress]"
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds, connected, is_private, probe
 from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.executor import RayExecutor
-from noprop_dist.distributed.look import Place
+from noprop_dist.distributed.look import Look, Place
+from noprop_dist.distributed.meter import CountingCrew, Meter
 from noprop_dist.distributed.watch import Watch
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.unit import UnitProgress
@@ -28,6 +29,7 @@ class RaySite:
         device: of the workers.
         precision: that they compute in.
         private: whether it ends with the run.
+        meter: counts what the run's workers are sent and need, where that is asked for.
         splits_ref: where the object store has the run's data already, or None.
     """
 
@@ -35,6 +37,7 @@ class RaySite:
     device: torch.device
     precision: str
     private: bool
+    meter: Meter | None = None
     splits_ref: Any = None
 
     def executor(
@@ -56,14 +59,19 @@ class RaySite:
             spares = 0 if self.needs.gpus or self.private else 1
         limit = min(enough, config.workers or enough)
         return RayExecutor(
-            BlockCrew(job, splits, self.splits_ref),
+            self._crew(job, splits),
             self.needs,
             limit=limit,
             spares=spares,
             lanes=lanes,
             own=limit == enough,
-            watch=RunWatch(progress, on_event),
+            watch=RunWatch(progress, on_event, self.meter),
         )
+
+    def _crew(self, job: Job, splits: Splits) -> BlockCrew:
+        if self.meter is None:
+            return BlockCrew(job, splits, self.splits_ref)
+        return CountingCrew(job, splits, self.meter, self.splits_ref)
 
 
 @contextmanager
@@ -85,8 +93,10 @@ class RunWatch(Watch):
     ``noprop_block_units`` (done in this run) and ``noprop_block_restarts`` (workers lost).
     """
 
-    def __init__(self, progress: Progress, on_event: Callable[..., None]) -> None:
-        self._progress, self._on_event = progress, on_event
+    def __init__(
+        self, progress: Progress, on_event: Callable[..., None], meter: Meter | None = None
+    ) -> None:
+        self._progress, self._on_event, self._meter = progress, on_event, meter
         self._counts: dict[tuple[str, int], int] = {}
         self._gauges = {
             name: Gauge(f"noprop_block_{name}", description=text, tag_keys=("block",))
@@ -120,6 +130,11 @@ class RunWatch(Watch):
     def worker_started(self, worker: str, place: Place, *, spare: bool) -> None:
         """See ``Watch``."""
         self._on_event("worker_started", worker=worker, **vars(place), spare=spare)
+
+    def looked(self, worker: str, look: Look) -> None:
+        """See ``Watch``."""
+        if self._meter is not None and look.memory is not None:
+            self._meter.memory[worker] = look.memory
 
     def worker_lost(self, worker: str, blocks: list[int], reason: str, seconds: float) -> None:
         """See ``Watch``."""

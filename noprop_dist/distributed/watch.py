@@ -1,6 +1,6 @@
 """What an executor on Ray tells of its workers."""
 
-from noprop_dist.distributed.look import Place
+from noprop_dist.distributed.look import Look, Place
 from noprop_dist.engine.unit import UnitProgress
 
 
@@ -15,6 +15,9 @@ class Watch:
 
     def worker_started(self, worker: str, place: Place, *, spare: bool) -> None:
         """A worker is ready."""
+
+    def looked(self, worker: str, look: Look) -> None:
+        """A worker has said what it is doing, as it does about once a second."""
 
     def worker_lost(self, worker: str, blocks: list[int], reason: str, seconds: float) -> None:
         """A worker died or got stuck; its blocks go to others.

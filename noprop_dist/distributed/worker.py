@@ -13,6 +13,7 @@ import torch
 
 from noprop_dist import faults
 from noprop_dist.distributed.look import BlockMissingError, Look, Place, hold
+from noprop_dist.distributed.own import memory_of
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
 from noprop_dist.engine.executor import WorkFailedError, explain
 from noprop_dist.engine.job import Job, Splits
@@ -63,7 +64,7 @@ class BlockWorker:
         """What it has done since the last look."""
         with self._lock:
             progress, self._progress = self._progress, {}
-            return Look(self._steps, progress)
+            return Look(self._steps, progress, memory_of(self._device))
 
     @ray.method
     def stop(self) -> None:

@@ -127,7 +127,11 @@ def check_same_options(
 
 
 def first_class_embed(job: Job, splits: Splits) -> torch.Tensor:
-    """The class embeddings to start from, (K, D) float32."""
+    """The class embeddings to start from, (K, D) float32.
+
+    Raises:
+        UserError: prototypes of a class that has no training image.
+    """
     spec = job.spec
     if spec.embedding_type == "one-hot":
         return one_hot_embedding(spec.num_classes)

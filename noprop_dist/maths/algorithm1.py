@@ -67,15 +67,28 @@ class Algorithm1:
         return [torch.optim.AdamW(g, lr=lr, weight_decay=weight_decay) for g in groups]
 
     def train_epoch(
-        self, batches: Iterable[Batch], optimizers: Sequence[torch.optim.Optimizer]
+        self,
+        batches: Iterable[Batch],
+        optimizers: Sequence[torch.optim.Optimizer],
+        lr: Callable[[int], float] | None = None,
     ) -> None:
-        """The loops of Algorithm 1: for each t, for each mini-batch, one step on L_t."""
+        """The loops of Algorithm 1: for each t, for each mini-batch, one step on L_t.
+
+        Args:
+            batches: of the epoch, the same for every block.
+            optimizers: from ``optimizers``.
+            lr: the learning rate of the steps on a batch, by its number in the epoch (0-based);
+                None leaves it as it is.
+        """
         kept = list(batches)
         for t, block in enumerate(self.blocks, start=1):
             block.train()
-            for x, y in kept:
+            for number, (x, y) in enumerate(kept):
                 for optimizer in (optimizers[t - 1], optimizers[-1]):
                     optimizer.zero_grad()
+                    if lr is not None:
+                        for group in optimizer.param_groups:
+                            group["lr"] = lr(number)
                 self.loss(t, x, y, torch.randn_like).backward()  # type: ignore[no-untyped-call]
                 for optimizer in (optimizers[t - 1], optimizers[-1]):
                     optimizer.step()

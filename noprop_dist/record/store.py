@@ -259,6 +259,17 @@ class Store:
             ) from error
 
 
+def inside(root: str, path: str) -> str:
+    """The root of a store inside another one; what stands behind a URI's question mark stays last.
+
+    Args:
+        root: a folder or URI.
+        path: relative, with forward slashes.
+    """
+    base, mark, query = root.partition("?") if "://" in root else (root, "", "")
+    return f"{base.rstrip('/')}/{path}{mark}{query}"
+
+
 def _open_log(target: Path) -> int:
     """A descriptor to append lines with; a line that a dead process left torn is ended."""
     _make_folder(target.parent)

@@ -17,10 +17,11 @@ from noprop_dist.errors import UserError
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.export import save_network
 from noprop_dist.record.result import Accuracy, accuracy_over
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, BlockState
 from noprop_dist.sweep.journal import FAILED, FINISHED, Journal, Trial, trial_path
 from noprop_dist.sweep.space import Settings, settle
+from noprop_dist.sweep.trial import BLOCK
 
 Blocks = dict[int, Snapshot]  # by t
 FOUND = "per_block.json"
@@ -47,16 +48,22 @@ class PerBlock:
 
     Attributes:
         best_of_each: every block with its own settings and stopping epoch.
-        one_for_all: the best single setting with every block trained to the end, from the same
-            trials and so the same steps of search; None where no setting was tried on every block.
+        one_for_all: the best single setting with every block trained to the end; None where no
+            setting was. The steps of search are the same where all settings were.
         one_for_all_settings: what that setting is.
+        num_settings: that were tried.
+        num_on_all: of them, those with which every block was trained to the end.
         blocks: by t, the best trial's number, epoch, validation loss and settings.
+        trials: the trials that it was made from.
     """
 
     best_of_each: Assembled
     one_for_all: Assembled | None
     one_for_all_settings: Settings
+    num_settings: int
+    num_on_all: int
     blocks: dict[int, dict[str, Any]]
+    trials: list[int]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "PerBlock":
@@ -70,14 +77,17 @@ class PerBlock:
             network(values["best_of_each"]),
             None if one is None else network(one),
             values["one_for_all_settings"],
+            values["num_settings"],
+            values["num_on_all"],
             {int(t): block for t, block in values["blocks"].items()},
+            values["trials"],
         )
 
 
 def assemble(journal: Journal, config: TrainConfig, splits: Splits) -> PerBlock:
     """Assemble, evaluate and write ``model/`` (the best of each block) and ``blocks.yaml``.
 
-    What an earlier call found is read again: trials lose their checkpoints once all have ended.
+    What an earlier call found in the same trials is read again.
 
     The single setting is chosen by validation accuracy, as a sweep of whole networks would; the
     test split is looked at once for each of the two networks.
@@ -86,8 +96,17 @@ def assemble(journal: Journal, config: TrainConfig, splits: Splits) -> PerBlock:
         UserError: a block has no trial that could be trained.
     """
     store = journal.store
+    trials = [trial.number for trial in journal.ended]
     if store.exists(FOUND):
-        return PerBlock.from_dict(json.loads(store.read(FOUND)))
+        try:
+            found = PerBlock.from_dict(json.loads(store.read(FOUND)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{store.root}/{FOUND} is not what a sweep writes ({error}): delete it, and the "
+                "same command makes it again."
+            ) from error
+        if found.trials == trials:
+            return found
     judge = _Judge(config, splits)
     best = _best_trials(journal, config.num_blocks)
     chosen = {t: _state(store, trial.number).best for t, trial in best.items()}
@@ -95,13 +114,14 @@ def assemble(journal: Journal, config: TrainConfig, splits: Splits) -> PerBlock:
     blocks = {t: _entry(trial, config) for t, trial in best.items()}
     store.write("blocks.yaml", yaml.safe_dump(blocks, sort_keys=False).encode())
     one, settings = None, {}
-    groups = _tried_on_all(journal, config.num_blocks)
+    num_settings, groups = _tried_on_all(journal, config.num_blocks)
     if groups:
         # One after the other: all of them may not fit into memory.
         winner = max(groups, key=lambda numbers: judge.val_accuracy(_latest(store, numbers)))
         one = judge.judge(_latest(store, winner))
         settings = settle(_without_block(journal.trials[winner[1]].settings), config)
-    found = PerBlock(judge.judge(chosen), one, settings, blocks)
+    tried = num_settings, len(groups)
+    found = PerBlock(judge.judge(chosen), one, settings, *tried, blocks, trials)
     store.write(FOUND, json.dumps(asdict(found), indent=1).encode())
     return found
 
@@ -116,7 +136,7 @@ def _latest(store: Store, numbers: Mapping[int, int]) -> Blocks:
 
 
 def _state(store: Store, number: int) -> BlockState:
-    state = BlockState.load(Store(f"{store.root}/{trial_path(number)}"))
+    state = BlockState.load(Store(inside(store.root, trial_path(number))))
     if state is None:
         raise UserError(
             f"{store.root}/{trial_path(number)} has lost its checkpoint: restore it, or "
@@ -129,7 +149,7 @@ def _best_trials(journal: Journal, num_blocks: int) -> dict[int, Trial]:
     best: dict[int, Trial] = {}
     for trial in journal.ended:
         if _trained(trial):
-            t = trial.settings["block"]
+            t = trial.settings[BLOCK]
             if t not in best or _loss(trial) < _loss(best[t]):
                 best[t] = trial
     missing = [t for t in range(1, num_blocks + 1) if t not in best]
@@ -158,18 +178,18 @@ def _entry(trial: Trial, config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _tried_on_all(journal: Journal, num_blocks: int) -> list[dict[int, int]]:
-    """By t, the numbers of trials of the same settings, where every block finished them."""
+def _tried_on_all(journal: Journal, num_blocks: int) -> tuple[int, list[dict[int, int]]]:
+    """How many settings were tried, and by t the trials of those that every block finished."""
     groups: dict[str, dict[int, int]] = {}
     for trial in journal.ended:
+        group = groups.setdefault(json.dumps(_without_block(trial.settings), sort_keys=True), {})
         if trial.outcome is not None and trial.outcome.status == FINISHED:
-            key = json.dumps(_without_block(trial.settings), sort_keys=True)
-            groups.setdefault(key, {}).setdefault(trial.settings["block"], trial.number)
-    return [group for group in groups.values() if len(group) == num_blocks]
+            group.setdefault(trial.settings[BLOCK], trial.number)
+    return len(groups), [group for group in groups.values() if len(group) == num_blocks]
 
 
 def _without_block(settings: Settings) -> Settings:
-    return {k: v for k, v in settings.items() if k != "block"}
+    return {k: v for k, v in settings.items() if k != BLOCK}
 
 
 class _Judge:

@@ -1,6 +1,7 @@
 """A trial of one block: with fixed class embeddings it needs no other."""
 
 import json
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,15 +11,14 @@ import torch
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.denoising import denoising_error
 from noprop_dist.engine.executor import explain
-from noprop_dist.engine.job import Job, Splits, resolve_job
+from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.engine.snapshot import Snapshot, first_shared, first_snapshot
 from noprop_dist.engine.unit import NonFiniteLossError, Unit, run_unit
-from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.trial import REPORTS, Report, Tell, locked
+from noprop_dist.sweep.trial import REPORTS, CannotTrainError, Report, Tell, job_of, locked
 
 BLOCK_METRIC = "val_loss"  # by which trials of a block are compared: smaller is better
 
@@ -72,8 +72,6 @@ def train_block(
     device: torch.device,
     precision: str,
     tell: Tell,
-    *,
-    told: int = 0,
 ) -> None:
     """Train block t alone, or go on, and tell of every epoch.
 
@@ -85,14 +83,14 @@ def train_block(
         precision: "fp32" or "bf16".
         tell: called after every epoch, also those of an earlier call; it may raise SystemExit to
             end the trial.
-        told: so many epochs have been told of already.
 
     Raises:
-        UserError: the settings do not fit the data, or the block cannot be trained.
+        CannotTrainError: the settings do not fit the data, or the block cannot be trained.
+        UserError: something else is wrong, such as a full disk.
         SystemExit: ``tell`` ended it.
     """
     store = Store(config.folder)
-    job = resolve_job(config, splits, torch.device("cpu")).on(device, precision)
+    job = job_of(config, splits).on(device, precision)
     torch.set_num_threads(config.cpus_per_worker)
     with locked(store):
         store.write("config.yaml", config.to_yaml().encode())
@@ -101,8 +99,7 @@ def train_block(
             first = first_snapshot(job, t, first_shared(first_class_embed(job, splits)))
             state = BlockState(first, first)
         for report in state.reports:
-            if report["epoch"] > told:
-                tell(report)
+            tell(report)
         events = EventLog(store)
         while len(state.reports) < config.epochs:
             tell(_train_epoch(state, job, splits, device, store, events))
@@ -121,8 +118,10 @@ def _train_epoch(
     try:
         result = run_unit(Unit(before, job.steps_per_epoch), job, splits.train, device)
     except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
-        raise UserError(f"block {before.t} failed: {explain(error)}.") from error
+        raise CannotTrainError(f"block {before.t} failed: {explain(error)}.") from error
     loss = denoising_error(result.snapshot, job, splits.val, device)
+    if not math.isfinite(loss):
+        raise CannotTrainError(f"block {before.t} failed: its validation loss is not finite.")
     seconds = time.perf_counter() - clock
     state.latest = result.snapshot
     if loss < min((r[BLOCK_METRIC] for r in state.reports), default=float("inf")):

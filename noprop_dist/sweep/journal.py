@@ -4,7 +4,8 @@ It is written as things happen, whole files at a time, and is all that a sweep n
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from noprop_dist.config import FREE_FIELDS, TrainConfig, flag
@@ -16,6 +17,8 @@ from noprop_dist.sweep.space import Settings, Space
 from noprop_dist.sweep.trial import REPORTS, Report, told_before
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+NUMBER = re.compile(r"\d{4,}")
+TAKEN = "taken.json"  # in a run folder that begins where another's run was
 SETTINGS, OUTCOME, HISTORY = "trial.json", "outcome.json", "training_history.json"
 
 
@@ -46,7 +49,7 @@ class Trial:
 
     Attributes:
         number: from 0, in the order drawn.
-        settings: by option; with ``--per-block`` also "block", its t.
+        settings: by option; with ``--per-block`` also "t", the block.
         outcome: None where it has not ended.
     """
 
@@ -66,8 +69,14 @@ class Journal:
         self.store = store
         self.trials: dict[int, Trial] = {}
 
-    def open(self, config: TrainConfig, options: SweepConfig, space: Space) -> None:
+    def open(self, config: TrainConfig, options: SweepConfig, space: Space, data: str = "") -> None:
         """Begin a sweep, or take up what is there of the same one.
+
+        Args:
+            config: the options that do not vary.
+            options: how to search.
+            space: what.
+            data: a hash of the training and validation rows.
 
         Raises:
             UserError: the folder holds another sweep, or a run.
@@ -76,13 +85,14 @@ class Journal:
             "config": {k: v for k, v in config.to_dict().items() if k not in FREE_FIELDS},
             "sweep": options.identity,
             "space": {name: dimension.to_dict() for name, dimension in space.items()},
+            "data": data,
         }
         if self.store.exists("sweep.json"):
-            there = self._read("sweep.json")
-            if there != json.loads(json.dumps(identity)):
+            differs = _difference(self._read("sweep.json"), json.loads(json.dumps(identity)))
+            if differs:
                 raise UserError(
-                    f"{self.store.root} holds another sweep ({_difference(there, identity)}): give "
-                    "the same options, or another --name or --checkpoint-dir."
+                    f"{self.store.root} holds another sweep ({differs}): give the same options, or "
+                    "another --name or --checkpoint-dir."
                 )
         elif self.store.exists("config.yaml") or self.store.exists("result.json"):
             raise UserError(
@@ -92,21 +102,29 @@ class Journal:
         else:
             self.store.write("sweep.json", json.dumps(identity, indent=1).encode())
         for name in self.store.list("trials"):
-            if self.store.exists(f"trials/{name}/{SETTINGS}"):
+            if NUMBER.fullmatch(name) and self.store.exists(f"trials/{name}/{SETTINGS}"):
                 trial = Trial(int(name), self._read(f"trials/{name}/{SETTINGS}"))
                 if self.store.exists(f"trials/{name}/{OUTCOME}"):
-                    outcome = Outcome(**self._read(f"trials/{name}/{OUTCOME}"))
-                    trial = Trial(trial.number, trial.settings, outcome)
+                    values = self._read(f"trials/{name}/{OUTCOME}")
+                    if values.keys() != {f.name for f in fields(Outcome)}:
+                        raise self._foreign(f"trials/{name}/{OUTCOME}", "other fields")
+                    trial = Trial(trial.number, trial.settings, Outcome(**values))
                 self.trials[trial.number] = trial
 
-    def _read(self, path: str) -> Any:
+    def _read(self, path: str, kind: type = dict) -> Any:
         try:
-            return json.loads(self.store.read(path))
+            values = json.loads(self.store.read(path))
         except ValueError as error:
-            raise UserError(
-                f"{self.store.root}/{path} is not what a sweep writes ({error}): restore it, or "
-                "give another --name or --checkpoint-dir."
-            ) from error
+            raise self._foreign(path, error) from error
+        if not isinstance(values, kind):
+            raise self._foreign(path, f"no {kind.__name__}")
+        return values
+
+    def _foreign(self, path: str, reason: object) -> UserError:
+        return UserError(
+            f"{self.store.root}/{path} is not what a sweep writes ({reason}): restore it, or give "
+            "another --name or --checkpoint-dir."
+        )
 
     def add(self, number: int, settings: Settings) -> None:
         """A trial that is about to begin."""
@@ -121,6 +139,14 @@ class Journal:
 
     def _write(self, number: int, name: str, value: dict[str, Any]) -> None:
         self.store.write(f"{trial_path(number)}/{name}", json.dumps(value, indent=1).encode())
+
+    def settings_now(self, number: int) -> Settings:
+        """What an open trial trains with: as drawn, or as when it took another's place."""
+        path = run_folders(self.store, number)[-1]
+        if self.store.exists(f"{path}/{TAKEN}"):
+            settings: Settings = self._read(f"{path}/{TAKEN}")["settings"]
+            return settings
+        return self.trials[number].settings
 
     @property
     def open_trials(self) -> list[Trial]:
@@ -141,7 +167,7 @@ class Journal:
         """What a trial told, epoch by epoch."""
         path = run_folders(self.store, number)[-1]
         if self.store.exists(f"{path}/{REPORTS}"):
-            reports: list[Report] = self._read(f"{path}/{REPORTS}")
+            reports: list[Report] = self._read(f"{path}/{REPORTS}", list)
             return reports
         if not self.store.exists(f"{path}/{HISTORY}"):
             return []
@@ -165,9 +191,13 @@ def run_folders(store: Store, number: int) -> list[str]:
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:
-    """The first difference between two identities, in words."""
-    for part in ("config", "sweep"):
+    """The first difference between two identities, in words; empty where there is none."""
+    for part, kind in (("config", TrainConfig), ("sweep", SweepConfig)):
+        # A sweep of a version that lacked an option did what its default does.
+        theirs = {f.name: f.default for f in fields(kind)} | there.get(part, {})
         for name, value in here[part].items():
-            if there.get(part, {}).get(name) != value:
-                return f"{flag(name)} {there.get(part, {}).get(name)} there, {value} now"
-    return "its --space differs"
+            if theirs[name] != value:
+                return f"{flag(name)} {theirs[name]} there, {value} now"
+    if there.get("space") != here["space"]:
+        return "its --space differs"
+    return "its data differ" if there.get("data") != here["data"] else ""

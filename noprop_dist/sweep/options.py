@@ -70,7 +70,7 @@ class SweepConfig:
             )
 
     def check_with(self, config: TrainConfig) -> None:
-        """Compare with the options of the trials.
+        """Compare with the options of the trials; ``check_length`` follows once the space is read.
 
         Raises:
             UserError: the two do not go together.
@@ -82,19 +82,34 @@ class SweepConfig:
                 "--executor local has no meaning for a sweep, which Ray runs: leave it out; "
                 "--workers-per-trial 0 trains each trial in one process."
             )
-        if config.checkpoint is not None:
-            raise UserError("--checkpoint has no meaning for a sweep: leave it out.")
+        for name in ("checkpoint", "history", "spares"):
+            if getattr(config, name) is not None:
+                raise UserError(f"{flag(name)} has no meaning for a sweep: leave it out.")
         if config.dry_run:
             raise UserError("--dry-run has no meaning for a sweep: try noprop train --dry-run.")
-        if self.scheduler == "asha" and self.grace_epochs > config.epochs:
+        if config.workers is not None and (self.workers_per_trial or self.per_block):
+            beside = "--per-block" if self.per_block else "--workers-per-trial"
+            raise UserError(f"--workers has no meaning beside {beside}: leave it out.")
+        if self.scheduler == "pbt" and config.save_every != 1:
             raise UserError(
-                f"--grace-epochs {self.grace_epochs} is longer than a trial: give at most "
-                f"--epochs, {config.epochs}."
+                f"--save-every {config.save_every} has no meaning with --scheduler pbt, whose "
+                "trials go on from one another's checkpoints: leave it out."
             )
         if self.per_block and config.embedding_type != "one-hot":
             raise UserError(
                 f"--per-block needs blocks that share nothing: --embedding-type "
                 f"{config.embedding_type} is trained by all of them; give one-hot."
+            )
+
+    def check_length(self, epochs: int) -> None:
+        """Compare with the epochs of the longest trial.
+
+        Raises:
+            UserError: successive halving would stop none.
+        """
+        if self.scheduler == "asha" and self.grace_epochs > epochs:
+            raise UserError(
+                f"--grace-epochs {self.grace_epochs} is longer than a trial: give at most {epochs}."
             )
 
     @property

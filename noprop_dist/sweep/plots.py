@@ -9,7 +9,7 @@ import numpy.typing as npt
 from noprop_dist.record.plots import BLUE, GREY, GRID, INK, ORANGE, VERMILION
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.space import Dimension, Space
-from noprop_dist.sweep.trial import METRIC
+from noprop_dist.sweep.trial import BLOCK, METRIC
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,8 +139,8 @@ def plot_blocks(rows: Sequence[Row], space: Space) -> "Figure":
 
     least: dict[int, float] = {}
     for row in rows:
-        least.setdefault(row["block"], row[BLOCK_METRIC])
-    excess = np.array([row[BLOCK_METRIC] / max(least[row["block"]], 1e-12) for row in rows])
+        least.setdefault(row[BLOCK], row[BLOCK_METRIC])
+    excess = np.array([row[BLOCK_METRIC] / max(least[row[BLOCK]], 1e-12) for row in rows])
     colours = ScalarMappable(LogNorm(1, max(1.05, min(float(excess.max()), 2.0))), "Blues_r")
     columns = min(2, len(space))
     lines = -(-len(space) // columns)
@@ -148,8 +148,8 @@ def plot_blocks(rows: Sequence[Row], space: Space) -> "Figure":
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for panel in panels[len(space) :]:
         panel.axis("off")
-    x = np.array([row["block"] for row in rows])
-    best = np.array([row[BLOCK_METRIC] == least[row["block"]] for row in rows])
+    x = np.array([row[BLOCK] for row in rows])
+    best = np.array([row[BLOCK_METRIC] == least[row[BLOCK]] for row in rows])
     for panel, (name, dimension) in zip(panels, space.items(), strict=False):
         y = _positions(panel, "y", dimension, [row.get(name) for row in rows])
         panel.scatter(x, y, c=colours.to_rgba(excess), s=34, edgecolors=GRID, linewidths=0.5)

@@ -2,7 +2,6 @@
 
 import io
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -10,17 +9,18 @@ from typing import Any
 import pyarrow as pa
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
 from noprop_dist.record.plots import save_figure
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.assemble import PerBlock, assemble
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.journal import FAILED, Journal, Trial, run_folders
 from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import FIXED, Settings, Space, settle
-from noprop_dist.sweep.trial import METRIC
+from noprop_dist.sweep.trial import BLOCK, METRIC
+from noprop_dist.sweep.words import TEN, markdown
 
-TEN = 10
 MEASURED = (METRIC, "val_mean_softmax", BLOCK_METRIC, "train_loss")
 Row = dict[str, Any]
 # Options that best_config.yaml leaves to whoever trains with it: where, and for how long.
@@ -37,14 +37,15 @@ class SweepResult:
     Attributes:
         folder: the sweep's.
         best: the best trial's number; None where no network was trained, or blocks alone.
-        settings: the best ones; with ``--per-block`` the best single ones for all blocks.
+        settings: the best ones; with ``--per-block`` the best single ones for all blocks, or, where
+            none were tried on all of them, the median of what is best for each.
         val_accuracy: of the best trial's best epoch, z_T on validation images, as a fraction.
         rows: by trial, best first: its number, status, what it reached and its settings.
         searched: the names of the settings that vary.
         complete: whether every trial has ended.
         seconds: that this call searched, Ray's start not counted; 0 where nothing was left to do.
-        share_in_units: of the time of all devices in it, from when the first trial began, what lies
-            inside units; None where nothing was left to do.
+        share_in_units: of the time of all devices that trials may take, from when the first one
+            began, what lies inside units; None where nothing was left to do.
         per_block: what tuning each block alone has bought; None where it was not done, or is not
             complete.
     """
@@ -86,15 +87,20 @@ def write_report(search: Search, spent: Spent) -> SweepResult:
         store.write("best.md", markdown(rows[:TEN], searched).encode())
     if search.options.per_block and complete:
         per_block = assemble(journal, config, search.splits)
-        settings = per_block.one_for_all_settings or middle(per_block, search.space)
-        head = f"# One setting for all of {config.num_blocks} blocks; blocks.yaml has each its own."
+        settings = per_block.one_for_all_settings
+        head = (
+            f"# The best for all {config.num_blocks} blocks alike; blocks.yaml has each one's own."
+        )
+        if per_block.one_for_all is None:
+            settings = middle(per_block, search.space)
+            head = "# The median over blocks of each one's best, not tried together."
         _write_best(store, head, settings, config)
     elif trained and not search.options.per_block:
         best, settings = trained[0]["trial"], settings_of(ranked[0], config)
         reached = f"{100 * trained[0][METRIC]:.2f} % after epoch {trained[0]['best_epoch']}"
         head = f"# Trial {best} of {len(rows)}: validation accuracy {reached}."
         _write_best(store, head, settings, config)
-    if trained:
+    if trained and not config.no_plots:
         _draw(search, rows, trained, metric)
     return SweepResult(
         folder=store.root,
@@ -123,7 +129,7 @@ def rank(trials: Sequence[Trial], metric: str) -> list[Trial]:
             return 1, trial.number
         best = outcome.best
         if metric == BLOCK_METRIC:
-            return 0, trial.settings["block"], best[metric], trial.number
+            return 0, trial.settings[BLOCK], best[metric], trial.number
         return 0, -best[metric], -best["val_mean_softmax"], -outcome.epochs, trial.number
 
     return sorted(trials, key=key)
@@ -154,7 +160,7 @@ def row_of(trial: Trial, config: TrainConfig) -> dict[str, Any]:
         "status": outcome.status if outcome else "unfinished",
         **{name: best.get(name) for name in MEASURED},
         "best_epoch": int(best["epoch"]) if best else None,
-        "epochs": outcome.epochs if outcome else None,
+        "epochs_trained": outcome.epochs if outcome else None,
         "seconds": outcome.seconds if outcome else None,
         "reason": outcome.reason if outcome else "",
         **settings_of(trial, config),
@@ -195,104 +201,20 @@ def _write_best(store: Store, head: str, settings: Settings, config: TrainConfig
         for f in fields(TrainConfig)
         if f.name not in left_out
     }
-    if "epochs" not in settings:
+    try:
+        TrainConfig(**values)
+    except UserError:  # such as a long warm-up, which does not go with the default
+        values["epochs"] = config.epochs
+    if "epochs" not in values:
         head += "\n# How long to train is left to --epochs."
     text = yaml.safe_dump(values, sort_keys=False)
     store.write("best_config.yaml", f"{head}\n{text}".encode())
 
 
-def markdown(rows: Sequence[dict[str, Any]], searched: Sequence[str]) -> str:
-    """The rows as a table in Markdown."""
-    cells = [list(cells_of(row, searched).values()) for row in rows]
-    head = list(cells_of(rows[0], searched))
-    lines = [head, ["---"] * len(head), *cells]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def render(result: SweepResult) -> str:
-    """What a person wants to know at the end: the ten best, and where the rest is."""
-    counts = Counter(row["status"] for row in result.rows)
-    lines = [", ".join(f"{count} {status}" for status, count in counts.items())]
-    shown = result.rows[:TEN]
-    if result.per_block is not None:
-        numbers = {block["trial"] for block in result.per_block.blocks.values()}
-        shown = [row for row in result.rows if row["trial"] in numbers]
-    if shown:
-        cells = [cells_of(row, result.searched) for row in shown]
-        table = [list(cells[0]), *(list(row.values()) for row in cells)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines += ["  ".join(f"{c:<{w}}" for c, w in zip(r, widths, strict=True)) for r in table]
-    if result.per_block is not None:
-        lines += render_per_block(result.per_block)
-    for row in result.rows:
-        if row["reason"]:
-            lines.append(f"trial {row['trial']} failed: {row['reason']}")
-    if result.share_in_units is not None:
-        lines.append(
-            f"searched for {result.seconds:.0f} s; from the first trial on, "
-            f"{100 * result.share_in_units:.0f} % of the devices' time inside units"
-        )
-    if not result.complete:
-        lines.append("the same command goes on with the trials that are left")
-    if result.settings:
-        lines.append(f"best settings in {result.folder}/best_config.yaml")
-    lines.append(f"results in {result.folder}")
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def render_per_block(found: PerBlock) -> list[str]:
-    """What tuning each block alone has bought."""
-    lines = []
-    for name, network in (
-        ("best of each block", found.best_of_each),
-        ("one setting for all", found.one_for_all),
-    ):
-        if network is not None:
-            test = network.test_accuracy
-            lines.append(
-                f"{name:<20} test z_T {100 * test.mean:.2f} % +- {100 * test.stderr:.2f}, "
-                f"validation {_percent(network.val_accuracy)}"
-            )
-    return lines
-
-
-def cells_of(row: dict[str, Any], searched: Sequence[str]) -> dict[str, str]:
-    """A row for people, by heading."""
-    block = row.get("block")
-    loss = row[BLOCK_METRIC]
-    reached = (
-        {
-            "val z_T": _percent(row[METRIC]),
-            "mean softmax": _percent(row["val_mean_softmax"]),
-        }
-        if block is None
-        else {"block": str(block), "val loss": "-" if loss is None else f"{loss:.4g}"}
-    )
-    epoch = "-" if row["best_epoch"] is None else f"{row['best_epoch']}/{row['epochs']}"
-    return {
-        "trial": str(row["trial"]),
-        **reached,
-        "epoch": epoch,
-        "status": row["status"],
-        **{name: show(row.get(name)) for name in searched},
-    }
-
-
-def show(value: Any) -> str:
-    """A setting for people."""
-    if value is None:
-        return "-"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"
-
-
 def _share_in_units(journal: Journal, spent: Spent) -> float:
     """Of the devices' time since the first trial began, what logs say was inside units."""
     logs = [
-        read_events(Store(f"{journal.store.root}/{path}"))
+        read_events(Store(inside(journal.store.root, path)))
         for number in journal.trials
         for path in run_folders(journal.store, number)
     ]

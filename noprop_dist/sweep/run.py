@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.data.shards import sha256_of_rows
 from noprop_dist.engine.job import Splits, check_fit, make_splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
@@ -12,7 +13,14 @@ from noprop_dist.sweep.journal import Journal
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.report import SweepResult, write_report
 from noprop_dist.sweep.search import Search, Spent
-from noprop_dist.sweep.space import CHANGEABLE, OF_A_BLOCK, Settings, read_space, settle
+from noprop_dist.sweep.space import (
+    CHANGEABLE,
+    OF_A_BLOCK,
+    Settings,
+    most_epochs,
+    read_space,
+    settle,
+)
 from noprop_dist.sweep.trial import trial_config
 from noprop_dist.training import in_a_lasting_place, load
 
@@ -51,6 +59,7 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
     elif options.scheduler == "pbt":
         allowed, why = CHANGEABLE, "--scheduler pbt"
     space = read_space(options.space, config, allowed, why)
+    options.check_length(most_epochs(space, config))
     with StopSignals() as signals:
         splits = make_splits(config, load(config))
         if not len(splits.val):
@@ -61,14 +70,20 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
         journal = Journal(store)
         search = Search(config, options, space, splits, journal, _checker(config, splits))
         with store.lock():
-            journal.open(config, options, space)
+            journal.open(config, options, space, sha256_of_rows(splits.train, splits.val))
             left = len(journal.ended) < search.count
             spent = _run_on_ray(search, signals) if left else Spent()
             result = write_report(search, spent)
-            if result.complete:
-                for number in journal.trials:
-                    journal.clear(number)
-    if spent.asked:
+            # Single blocks keep theirs: more samples may be asked for, and assembled with them.
+            for trial in journal.ended if result.complete and not options.per_block else ():
+                journal.clear(trial.number)
+    if result.complete and result.best is None and result.per_block is None:
+        why = next(row["reason"] for row in result.rows)
+        raise UserError(
+            f"none of {len(result.rows)} trials could be trained ({why.rstrip('.')}): see "
+            f"{result.folder}/results.csv, and give another --space."
+        )
+    if spent.asked and not result.complete:
         raise SweepStoppedError(result)
     return result
 

@@ -46,11 +46,9 @@ class Spent:
         seconds: that it took.
         slots: units that could run at once.
         asked: whether it was asked to stop.
-        over: whether its time was over.
     """
 
     began: float = 0.0
     seconds: float = 0.0
     slots: int = 0
     asked: bool = False
-    over: bool = False

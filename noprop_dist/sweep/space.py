@@ -4,13 +4,13 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
 from noprop_dist.config import TrainConfig, flag
 from noprop_dist.errors import UserError
+from noprop_dist.options import read_yaml
 
 # Where a trial lives and what runs it, and what every trial has in common: else they could not be
 # compared.
@@ -45,6 +45,7 @@ DEFAULT: Lines = {
     "dropout": {"uniform": [0.0, 0.4]},
     "augmentation": {"choice": ["none", "standard"]},
 }
+OF_A_BLOCK_DEFAULT = ("lr", "weight_decay", "dropout")
 # An option that means something only where another has one of these values.
 MEANS_SOMETHING: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "embedding_dim": ("embedding_type", ("learned",)),
@@ -88,7 +89,10 @@ Settings = dict[str, Any]
 
 
 def read_space(
-    source: str, base: TrainConfig, allowed: frozenset[str] | None = None, why: str = ""
+    source: str,
+    base: TrainConfig,
+    allowed: frozenset[str] | None = None,
+    why: str = "",
 ) -> Space:
     """The space of a YAML file, or the built-in one.
 
@@ -103,19 +107,11 @@ def read_space(
         UserError: the file cannot be read, or a line of it is no dimension of an option.
     """
     if source == "default":
-        # Vectors cannot be augmented, and other blocks have no dropout: the run's own check knows.
-        lines = {k: v for k, v in DEFAULT.items() if allowed is None or k in allowed}
+        wanted = OF_A_BLOCK_DEFAULT if allowed == OF_A_BLOCK else allowed
+        lines = {k: v for k, v in DEFAULT.items() if wanted is None or k in wanted}
         return parse_space(lines, "--space default", base)
-    import yaml
-
     where = f"--space {source}"
-    try:
-        lines = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{where} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{where} is not valid YAML ({reason}).") from error
+    lines = read_yaml(source, "--space")
     if not isinstance(lines, dict) or not lines:
         raise UserError(f"{where} must hold lines such as lr: {{loguniform: [1e-4, 1e-2]}}.")
     space = parse_space(lines, where, base)
@@ -155,9 +151,10 @@ def settle(settings: Settings, base: TrainConfig) -> Settings:
     """The settings without those that mean nothing beside the others: they get their defaults."""
     settled = dict(settings)
     for name, (other, values) in MEANS_SOMETHING.items():
-        varies = name in settings or other in settings
-        if varies and settings.get(other, getattr(base, other)) not in values:
-            settled[name] = TrainConfig.__dataclass_fields__[name].default
+        default = TrainConfig.__dataclass_fields__[name].default
+        means_nothing = settings.get(other, getattr(base, other)) not in values
+        if means_nothing and settings.get(name, getattr(base, name)) != default:
+            settled[name] = default
     return settled
 
 

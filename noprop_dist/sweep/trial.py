@@ -12,14 +12,14 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.coordinator import Coordinator, Record
-from noprop_dist.engine.job import Splits, resolve_job
+from noprop_dist.engine.job import Job, Splits, resolve_job
 from noprop_dist.engine.resume import start_or_resume
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.lock import InUseError
 from noprop_dist.record.progress import Progress, RoundReport
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 from noprop_dist.site import Site
 from noprop_dist.sweep.space import CHANGEABLE, Settings
 from noprop_dist.training import begin
@@ -27,8 +27,14 @@ from noprop_dist.training import begin
 REPORTS = "reports.json"  # of a trial that is no run, its epochs
 METRIC = "val_accuracy"  # by which trials are compared, of z_T
 GONE_S = 60.0
+BLOCK = "t"  # among the settings of a trial of a single block, which one
+
 Report = dict[str, float]
 Tell = Callable[[Report], None]
+
+
+class CannotTrainError(UserError):
+    """These settings cannot be trained; other settings can, and nothing else is wrong."""
 
 
 class _Listener(Progress):
@@ -60,8 +66,8 @@ def trial_config(base: TrainConfig, settings: Settings, folder: str, path: str) 
         UserError: the settings contradict each other.
     """
     quiet = {"no_plots": True, "quiet": True, "history": None, "name": None, "spares": 0}
-    chosen = {k: v for k, v in settings.items() if k != "block"}
-    return replace(base, **{**quiet, **chosen}, checkpoint_dir=f"{folder}/{path}")
+    chosen = {k: v for k, v in settings.items() if k != BLOCK}
+    return replace(base, **{**quiet, **chosen}, checkpoint_dir=inside(folder, path))
 
 
 def train_trial(
@@ -70,7 +76,7 @@ def train_trial(
     site: Site,
     tell: Tell,
     *,
-    told: int = 0,
+    told: Callable[[int], int] = lambda _: 0,
     save_on_leave: bool = False,
 ) -> None:
     """Train, or go on, and tell of every epoch; the test split is not looked at.
@@ -81,40 +87,59 @@ def train_trial(
         site: where units run.
         tell: called after every epoch, also those of an earlier call; it may raise SystemExit to
             end the trial.
-        told: so many epochs have been told of already.
+        told: of the epochs that the run begins with, given their number, how many are not to be
+            told of: they have been already, or another trial trained them.
         save_on_leave: write a checkpoint of where the blocks stand when ``tell`` ends the trial.
 
     Raises:
-        UserError: the settings do not fit the data, or a block failed.
+        CannotTrainError: the settings do not fit the data, or a block failed.
+        UserError: something else is wrong, such as a full disk.
         SystemExit: ``tell`` ended it.
     """
     store = Store(config.folder)
-    job = resolve_job(config, splits, torch.device("cpu")).on(site.device, site.precision)
+    job = job_of(config, splits).on(site.device, site.precision)
     may_differ = CHANGEABLE if config.checkpoint is not None else frozenset()
     with locked(store):
         rounds, start = start_or_resume(job, splits, store, may_differ)
         before = rounds.train_seconds - time.monotonic()
 
         def tell_now(report: Report) -> None:
+            for t, reason in rounds.set_aside.items():
+                raise CannotTrainError(f"block {t} failed: {reason}.")
             tell(report | {"seconds": before + time.monotonic()})
 
         events = EventLog(store)
         listener = _Listener(lambda report: tell_now(_report(report)))
         record = Record(store, events, listener)
         begin(start, rounds, record)
+        known = told(rounds.round)
         for report in told_before(rounds.history, rounds.round):
-            if report["epoch"] > told:
+            if report["epoch"] > known:
                 tell_now(report)
         with site.executor(job, splits, listener, events.write) as executor:
             coordinator = Coordinator(rounds, executor, record, num_val=len(splits.val))
             if save_on_leave:
                 listener.on_leave = coordinator.request_stop
-            coordinator.run()
+            try:
+                coordinator.run()
+            except UserError as error:
+                if rounds.set_aside:  # every block, or one, and not the disk
+                    raise CannotTrainError(str(error)) from error
+                raise
     if listener.left is not None:
         raise listener.left
-    if rounds.set_aside:
-        t, reason = next(iter(rounds.set_aside.items()))
-        raise UserError(f"block {t} failed: {reason}.")
+
+
+def job_of(config: TrainConfig, splits: Splits) -> Job:
+    """What the settings mean for this data.
+
+    Raises:
+        CannotTrainError: they do not fit it.
+    """
+    try:
+        return resolve_job(config, splits, torch.device("cpu"))
+    except UserError as error:
+        raise CannotTrainError(str(error)) from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 
 
 @contextmanager
@@ -129,3 +129,10 @@ def test_root_that_is_a_file_is_explained(tmp_path: Path) -> None:
 def test_unknown_scheme_is_refused() -> None:
     with pytest.raises(UserError, match="no usable URI"):
         Store("carrier://pigeon")
+
+
+def test_a_store_inside_another_keeps_what_a_uri_asks_for() -> None:
+    assert inside("runs/a", "trials/0001") == "runs/a/trials/0001"
+    assert inside("runs/a?b/", "trials/0001") == "runs/a?b/trials/0001"
+    assert inside("s3://b/a", "x") == "s3://b/a/x"
+    assert inside("s3://b/a?region=r", "x/y") == "s3://b/a/x/y?region=r"

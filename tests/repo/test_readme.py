@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import noprop_dist
+from noprop_dist.compare.options import parse_compare
 from noprop_dist.options import parse_command, parse_with
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import read_space
@@ -22,6 +23,7 @@ SHELL = {"", "bash", "console", "sh", "shell"}
 PYTHON_JOB = re.compile(r"(?:\.venv/bin/)?python3?")
 PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "train": parse_command,
+    "compare": parse_compare,
     "tune": lambda argv: parse_with(argv, "noprop tune", "", SweepConfig),
     "evaluate": parse_evaluate,
     "predict": parse_predict,
@@ -90,7 +92,7 @@ def accepts(parse: Callable[[Sequence[str]], object], argv: Sequence[str]) -> No
 
 def pages(repo: Path) -> list[Path]:
     """README.md and the pages it leads to."""
-    return [repo / "README.md", *(repo / "docs").rglob("*.md"), *(repo / "tests").rglob("*.md")]
+    return [*repo.glob("*.md"), *(repo / "docs").rglob("*.md"), *(repo / "tests").rglob("*.md")]
 
 
 def test_commands_on_the_pages_parse(
@@ -156,6 +158,7 @@ def test_commands_are_found_in_a_page() -> None:
         "noprop tran",
         "noprop train --no-such-flag",
         "noprop export --to onnx",
+        "noprop compare --methods backprop",
         "python jobs/train.py --lr fast",
         "python jobs/missing.py",
     ],

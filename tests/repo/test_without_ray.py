@@ -20,7 +20,10 @@ import importlib, pkgutil
 import noprop_dist
 
 BENCHMARKS = ("chaos", "memory", "scaling", "sleepers", "traffic")
-ON_RAY = {"noprop_dist.distributed", "noprop_dist.sweep.on_ray", "noprop_dist.use.on_ray"}
+ON_RAY = {
+    "noprop_dist.distributed", "noprop_dist.sweep.on_ray", "noprop_dist.compare.methods",
+    "noprop_dist.use.on_ray",
+}
 ON_RAY |= {f"noprop_dist.benchmarks.{name}" for name in BENCHMARKS}
 
 def names(package):
@@ -59,6 +62,18 @@ except UserError as error:
 """
 
 
+COMPARE_ON_RAY = """
+from noprop_dist import TrainConfig, UserError
+from noprop_dist.compare.options import CompareOptions
+from noprop_dist.compare.run import compare
+
+try:
+    compare(TrainConfig(checkpoint_dir=sys.argv[1]), CompareOptions())
+except UserError as error:
+    print(error)
+"""
+
+
 def run_without_ray(code: str, *args: str) -> str:
     """The output of the code in a Python of its own where ``import ray`` fails."""
     done = subprocess.run(
@@ -92,3 +107,8 @@ def test_training_on_ray_says_that_it_is_missing(tmp_path: Path) -> None:
     said = run_without_ray(TRAIN_ON_RAY, str(tmp_path / "run"))
     assert said.startswith("Ray is not installed: ")
     assert "--executor local" in said
+
+
+def test_comparing_says_that_ray_is_missing(tmp_path: Path) -> None:
+    said = run_without_ray(COMPARE_ON_RAY, str(tmp_path / "run"))
+    assert said.startswith("Ray is not installed, and a comparison trains on its workers: ")

@@ -74,6 +74,30 @@ def test_a_torn_journal_says_so(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("sweep.json", "[]"), ("trials/0000/outcome.json", "{}"), ("trials/0000/trial.json", "3")],
+)
+def test_a_foreign_file_says_so(tmp_path: Path, path: str, text: str) -> None:
+    opened(tmp_path).add(0, {"lr": 0.1})
+    (tmp_path / path).write_text(text)
+    with pytest.raises(UserError, match=f"{path} is not what a sweep writes"):
+        opened(tmp_path)
+
+
+def test_what_a_user_puts_beside_the_trials_is_left_alone(tmp_path: Path) -> None:
+    opened(tmp_path).add(0, {"lr": 0.1})
+    shutil.copytree(tmp_path / "trials/0000", tmp_path / "trials/backup")
+    assert list(opened(tmp_path).trials) == [0]
+
+
+def test_other_data_are_another_sweep(tmp_path: Path) -> None:
+    journal = Journal(Store(tmp_path))
+    journal.open(TrainConfig(), SweepConfig(), SPACE, "a hash")
+    with pytest.raises(UserError, match="its data differ"):
+        journal.open(TrainConfig(), SweepConfig(), SPACE, "another")
+
+
 def test_a_trial_that_took_places_is_read_from_its_last_folder(tmp_path: Path) -> None:
     journal = opened(tmp_path)
     journal.add(0, {"lr": 0.1})
@@ -85,6 +109,10 @@ def test_a_trial_that_took_places_is_read_from_its_last_folder(tmp_path: Path) -
     assert run_folders(journal.store, 10) == [trial_path(10)]
     (tmp_path / "trials/0000-10/reports.json").write_text(json.dumps([{"epoch": 1}]))
     assert journal.reports(0) == [{"epoch": 1}]
+    assert journal.settings_now(0) == {"lr": 0.1}
+    taken = {"settings": {"lr": 0.9}, "from": "trials/0010"}
+    (tmp_path / "trials/0000-10/taken.json").write_text(json.dumps(taken))
+    assert journal.settings_now(0) == {"lr": 0.9}
     assert journal.reports(10) == []
     journal.clear(0)
     assert list(tmp_path.glob("trials/*/checkpoints")) == []

@@ -17,10 +17,11 @@ from noprop_dist.sweep.assemble import PerBlock
 from noprop_dist.sweep.block_trial import train_block
 from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome, trial_path
 from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.report import SweepResult, middle, render, write_report
+from noprop_dist.sweep.report import SweepResult, middle, write_report
 from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import Dimension, Settings
 from noprop_dist.sweep.trial import Report, trial_config
+from noprop_dist.sweep.words import render
 from noprop_dist.training import load
 from runs import small
 
@@ -100,9 +101,9 @@ def test_best_config_is_what_the_trainer_takes(found: SweepResult) -> None:
 def test_people_are_told_the_best_the_failed_and_what_is_left(found: SweepResult) -> None:
     lines = render(found).splitlines()
     assert lines[0] == "2 finished, 1 stopped, 1 failed, 1 unfinished"
-    head = "trial val z_T mean softmax epoch status lr dropout embedding_type embedding_dim"
-    assert " ".join(lines[1].split()) == head
-    assert " ".join(lines[2].split()) == "2 90.00 % 97.00 % 2/3 finished 0.003 0.1 one-hot -"
+    assert lines[1].split() == ["mean", "embedding", "embedding"]
+    assert " ".join(lines[2].split()) == "trial val z_T softmax epoch status lr dropout type dim"
+    assert " ".join(lines[3].split()) == "2 90.00 % 97.00 % 2/3 finished 3.0e-3 0.1 one-hot -"
     assert "trial 3 failed: its loss became NaN" in lines
     assert "the same command goes on with the trials that are left" in lines
     table = Path(found.folder, "best.md").read_text().splitlines()
@@ -146,17 +147,17 @@ LR = {"lr": Dimension("choice", (1e-3, 5e-3))}
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, SweepResult]:
     """Two settings on three blocks, really trained."""
     folder = tmp_path_factory.mktemp("blocks")
-    config = small(folder, precision="fp32", epochs=2)
+    config = small(folder, precision="fp32", epochs=2, no_plots=False)
     options = SweepConfig(samples=2, per_block=True, scheduler="none")
     journal = Journal(Store(folder))
     journal.open(config, options, LR)
     splits = make_splits(config, load(config))
     for number in range(6):
-        settings = {"lr": LR["lr"].values[number // 3], "block": number % 3 + 1}
+        settings = {"lr": LR["lr"].values[number // 3], "t": number % 3 + 1}
         journal.add(number, settings)
         told: list[Report] = []
         run = trial_config(config, settings, str(folder), trial_path(number))
-        train_block(run, splits, settings["block"], torch.device("cpu"), "fp32", told.append)
+        train_block(run, splits, settings["t"], torch.device("cpu"), "fp32", told.append)
         best = min(told, key=lambda report: report["val_loss"])
         journal.end(number, Outcome(FINISHED, 2, 1.0, best))
     search = Search(config, options, LR, splits, journal, lambda _: None)
@@ -171,7 +172,7 @@ def test_the_best_of_each_block_is_assembled(blocks: tuple[Search, SweepResult])
         losses = {
             trial.number: trial.outcome.best["val_loss"]
             for trial in search.journal.ended
-            if trial.outcome and trial.settings["block"] == t
+            if trial.outcome and trial.settings["t"] == t
         }
         assert block["trial"] == min(losses, key=lambda number: losses[number])
     assert per_block.best_of_each.test_accuracy.mean > 0.3  # chance is 0.1
@@ -210,4 +211,4 @@ def test_where_no_setting_was_tried_on_all_the_middle_is_taken() -> None:
               ((1, 1.0, "a"), (2, 5.0, "b"), (3, 2.0, "b"))}  # fmt: skip
     network: Any = None
     space = {"lr": Dimension("uniform", (0, 9)), "kind": Dimension("choice", ("a", "b"))}
-    assert middle(PerBlock(network, None, {}, blocks), space) == {"lr": 2.0, "kind": "b"}
+    assert middle(PerBlock(network, None, {}, 3, 0, blocks, []), space) == {"lr": 2.0, "kind": "b"}

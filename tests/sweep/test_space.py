@@ -10,6 +10,7 @@ import yaml
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import CHANGEABLE, FIXED, OF_A_BLOCK, Dimension, read_space, settle
+from noprop_dist.sweep.trial import trial_config
 
 BASE = TrainConfig()
 
@@ -97,6 +98,7 @@ def test_some_sweeps_vary_less(tmp_path: Path, allowed: frozenset[str], why: str
     with pytest.raises(UserError, match=f"num_blocks cannot vary with {why}, only "):
         space_of(tmp_path, "num_blocks: {choice: [2, 3]}", allowed=allowed, why=why)
     built_in = read_space("default", BASE, allowed, why)
+    assert ("augmentation" in built_in) == (allowed == CHANGEABLE)
     assert {"lr", "weight_decay", "dropout"} <= built_in.keys() <= allowed
 
 
@@ -114,7 +116,14 @@ def test_every_option_is_either_fixed_or_searchable(tmp_path: Path) -> None:
             with pytest.raises(UserError, match="is the same for every trial"):
                 space_of(tmp_path, text)
         else:
-            assert space_of(tmp_path, text)[name].values == (default,)
+            (value,) = space_of(tmp_path, text)[name].values
+            assert value == default
+            given = OTHERS.get(name, value)
+            config = trial_config(BASE, {name: given}, "sweep", "trial")
+            assert getattr(config, name) == given
+
+
+OTHERS = {"block": "conv", "lr": 0.5, "embedding_type": "learned", "num_blocks": 3}
 
 
 def test_settings_without_meaning_get_their_defaults() -> None:
@@ -122,6 +131,7 @@ def test_settings_without_meaning_get_their_defaults() -> None:
     kept = {"embedding_type": "learned", "embedding_dim": 20}
     assert settle(kept, BASE)["embedding_dim"] == 20
     assert settle({"embedding_dim": 20}, BASE) == {"embedding_dim": None}
+    assert settle({"embedding_type": "one-hot"}, BASE) == {"embedding_type": "one-hot"}
     learned = TrainConfig(embedding_type="learned")
     assert settle({"embedding_dim": 20}, learned) == {"embedding_dim": 20}
     frozen = TrainConfig(embedding_type="learned", freeze_after=3)
@@ -142,6 +152,11 @@ def test_settings_without_meaning_get_their_defaults() -> None:
         ({}, {"val_fraction": 0.0}, "give --val-fraction above 0"),
         ({}, {"executor": "local"}, "--executor local has no meaning for a sweep"),
         ({}, {"checkpoint": "x"}, "--checkpoint has no meaning for a sweep"),
+        ({}, {"history": "x.json"}, "--history has no meaning for a sweep"),
+        ({}, {"spares": 1}, "--spares has no meaning for a sweep"),
+        ({"workers_per_trial": 2}, {"workers": 2}, "--workers has no meaning beside --workers-per"),
+        ({"per_block": True}, {"workers": 2}, "--workers has no meaning beside --per-block"),
+        ({"scheduler": "pbt"}, {"save_every": 2}, "--save-every 2 has no meaning with"),
         ({}, {"dry_run": True}, "--dry-run has no meaning for a sweep"),
         ({"grace_epochs": 30}, {}, "--grace-epochs 30 is longer than a trial"),
         ({"per_block": True}, {"embedding_type": "learned"}, "give one-hot"),
@@ -150,6 +165,11 @@ def test_settings_without_meaning_get_their_defaults() -> None:
 def test_contradicting_options_of_a_sweep(
     options: dict[str, Any], run: dict[str, Any], says: str
 ) -> None:
+    def check() -> None:
+        sweep, config = SweepConfig(**options), TrainConfig(**run)
+        sweep.check_with(config)
+        sweep.check_length(config.epochs)
+
     with pytest.raises(UserError) as caught:
-        SweepConfig(**options).check_with(TrainConfig(**run))
+        check()
     assert says in str(caught.value)

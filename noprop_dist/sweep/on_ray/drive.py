@@ -8,7 +8,6 @@ import ray
 from noprop_dist.distributed.cluster import connected, count_slots, probe
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import key
-from noprop_dist.record.progress import say
 from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.journal import Trial
@@ -24,8 +23,9 @@ from noprop_dist.sweep.on_ray.tuning import Plan, run_trials
 from noprop_dist.sweep.on_ray.watch import Watch
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.search import Search, Spent
-from noprop_dist.sweep.space import Settings, settle
-from noprop_dist.sweep.trial import METRIC
+from noprop_dist.sweep.space import Settings, most_epochs, settle
+from noprop_dist.sweep.trial import BLOCK, METRIC
+from noprop_dist.sweep.view import make_view
 
 
 def run_search(search: Search, signals: StopSignals) -> Spent:
@@ -33,15 +33,17 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
 
     Raises:
         UserError: the cluster cannot be reached or does not hold one trial, Optuna is not
-            installed, or no settings of the space can be trained.
+            installed, no settings of the space can be trained, or something went wrong that is no
+            trial's fault.
     """
     config, options, journal = search.config, search.options, search.journal
+    local = journal.store.local
     sources = Sources(search)
     with connected(replace(config, workers=None, spares=None), search.splits.nbytes) as needs:
         device, precision = probe(config, needs)
         plan = Plan(
             base=config,
-            folder=config.folder,
+            folder=str(local.absolute()) if local else config.folder,
             needs=needs,
             device=device,
             precision=precision,
@@ -54,6 +56,8 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
         limits = Limits(options.time_budget)
         scheduler = scheduler_of(options, config, search.space, plan.metric, plan.mode)
         remember(scheduler, journal)
+        longest = most_epochs(search.space, config)
+        view = make_view(quiet=config.quiet, count=search.count, epochs=longest)
         watch = Watch(
             journal,
             plan.metric,
@@ -62,16 +66,24 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
             settle=lambda settings: settle(settings, config),
             clear=not (plan.changes or plan.per_block),
             learn=lambda number: sources.learn(journal.trials[number]),
-            say=(lambda text: None) if config.quiet else say,
+            fail=limits.fail,
+            view=view,
         )
+        for trial in journal.ended:
+            view.known(trial, settle(trial.settings, config))
         began = time.time()
-        with signals.asking(limits.ask):
-            source = all_at_once if plan.changes else JournalSearch
-            trials = source(journal, sources.draw, search.count)
+        with signals.asking(limits.ask), view:
+            trials = (
+                all_at_once(journal, sources.draw, search.count)
+                if plan.changes
+                else JournalSearch(journal, sources.draw, search.count, limits.fail)
+            )
             left = search.count - len(journal.ended)
             run_trials(plan, trials, scheduler, watch, limits, at_once, left)
+        if limits.failure is not None:
+            raise limits.failure
         slots = at_once * (plan.workers or plan.threads_in_trial)
-    return Spent(began, time.time() - began, slots, limits.asked, limits.over)
+    return Spent(began, time.time() - began, slots, limits.asked)
 
 
 def trials_at_once(plan: Plan, options: SweepConfig) -> int:
@@ -123,16 +135,18 @@ class Sources:
         if not self._blocks:
             return self._sources[0].draw(number)
         turn, place = divmod(number, self._blocks)
-        return self._sources[place + 1].draw(turn) | {"block": place + 1}
+        return self._sources[place + 1].draw(turn) | {BLOCK: place + 1}
 
     def learn(self, trial: Trial) -> None:
         """A trial has ended."""
-        self._sources[trial.settings.get("block", 0)].learn(trial)
+        self._sources[trial.settings.get(BLOCK, 0)].learn(trial)
 
 
 def _source(search: Search, t: int) -> Source:
     seed = search.config.seed
     if search.options.search == "optuna":
         metric, mode = (BLOCK_METRIC, "min") if t else (METRIC, "max")
-        return OptunaSource(search.space, key(seed, "optuna", t), metric, mode)
+        # A call that goes on must not draw what the one before it has drawn.
+        drawn = key(seed, "optuna", t, len(search.journal.trials))
+        return OptunaSource(search.space, drawn, metric, mode, search.check)
     return RandomSource(search.space, seed, search.check)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +16,11 @@ from ray.tune.schedulers import (
 )
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.errors import UserError
 from noprop_dist.sweep.journal import Journal
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import Dimension, Space, most_epochs
+from noprop_dist.sweep.trial import BLOCK
 
 PERTURBATIONS = 4  # chances of a trial to take another's place
 
@@ -51,6 +54,7 @@ def scheduler_of(
             **compared,
             perturbation_interval=max(1, config.epochs // PERTURBATIONS),
             hyperparam_mutations={name: _mutation(d) for name, d in space.items()},
+            custom_explore_fn=partial(_within, space=space),
             log_config=False,
             require_attrs=False,
         )
@@ -70,7 +74,7 @@ class AshaByBlock(FIFOScheduler):
         self._by_block: dict[int | None, ASHAScheduler] = {}
 
     def _of(self, trial: Any) -> ASHAScheduler:
-        block = trial.config.get("block")
+        block = trial.config.get(BLOCK)
         if block not in self._by_block:
             self._by_block[block] = self._make()
         return self._by_block[block]
@@ -100,11 +104,22 @@ class AshaByBlock(FIFOScheduler):
         return {}
 
 
+def _within(settings: dict[str, Any], *, space: Space) -> dict[str, Any]:
+    """Settings that were changed by a factor, held to their ranges."""
+    for name, dimension in space.items():
+        if dimension.kind != "choice":
+            low, high = dimension.values
+            settings[name] = min(max(settings[name], low), high)
+    return settings
+
+
 def _mutation(dimension: Dimension) -> Any:
     if dimension.kind == "choice":
         return list(dimension.values)
-    kinds = {"uniform": tune.uniform, "loguniform": tune.loguniform, "randint": tune.randint}
-    return kinds[dimension.kind](*dimension.values)
+    low, high = dimension.values
+    if dimension.kind == "randint":
+        return tune.randint(low, high + 1)
+    return tune.uniform(low, high) if dimension.kind == "uniform" else tune.loguniform(low, high)
 
 
 def remember(scheduler: TrialScheduler, journal: Journal) -> None:
@@ -133,16 +148,21 @@ class Limits(tune.Stopper):
 
     Attributes:
         asked: whether it was asked to.
-        over: whether its time was over.
+        failure: what went wrong, for the sweep and not for a trial.
     """
 
     def __init__(self, seconds: float | None) -> None:
-        self.asked = self.over = False
+        self.asked = False
+        self.failure: UserError | None = None
         self._deadline = math.inf if seconds is None else time.monotonic() + seconds
 
     def ask(self) -> None:
         """End the sweep at the next look."""
         self.asked = True
+
+    def fail(self, error: UserError) -> None:
+        """End the sweep at the next look, because of this."""
+        self.failure = self.failure or error
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether one trial should end: never for its own sake."""
@@ -154,7 +174,6 @@ class Limits(tune.Stopper):
         Raises:
             SweepEndedError: all should end.
         """
-        self.over = time.monotonic() > self._deadline
-        if self.asked or self.over:
+        if self.asked or self.failure or time.monotonic() > self._deadline:
             raise SweepEndedError
         return False

@@ -65,12 +65,13 @@ class OptunaSource:
         seed: of the sampler.
         metric: what is searched for, a key of an outcome's best report.
         mode: "max" or "min".
+        check: settings that it refuses are drawn again.
 
     Raises:
         UserError: Optuna is not installed.
     """
 
-    def __init__(self, space: Space, seed: int, metric: str, mode: str) -> None:
+    def __init__(self, space: Space, seed: int, metric: str, mode: str, check: Check) -> None:
         check_installed()
         import optuna
 
@@ -78,16 +79,25 @@ class OptunaSource:
         sampler = optuna.samplers.TPESampler(seed=seed % 2**32)
         direction = "maximize" if mode == "max" else "minimize"
         self._optuna: Any = optuna  # its stubs know less than it does
-        self._metric = metric
+        self._metric, self._check = metric, check
         self._study = self._optuna.create_study(sampler=sampler, direction=direction)
         self._space = {name: _distribution(optuna, d) for name, d in space.items()}
         self._asked: list[Any] = []
 
     def draw(self, number: int) -> Settings:
         """See ``Source``."""
-        asked = self._study.ask(fixed_distributions=self._space)
-        self._asked.append(asked)
-        return dict(asked.params)
+        refused: UserError | None = None
+        for _ in range(DRAWS):
+            asked = self._study.ask(fixed_distributions=self._space)
+            try:
+                self._check(asked.params)
+            except UserError as error:
+                refused = error
+                self._study.tell(asked, state=self._optuna.trial.TrialState.FAIL)
+            else:
+                self._asked.append(asked)
+                return dict(asked.params)
+        raise UserError(f"no settings of the space can be trained: {refused}") from refused
 
     def learn(self, trial: Trial) -> None:
         """See ``Source``."""
@@ -142,7 +152,7 @@ def all_at_once(journal: Journal, draw: Callable[[int], Settings], samples: int)
     for number in range(samples):
         if number not in journal.trials:
             journal.add(number, draw(number))
-    by_number = {trial.number: trial.settings for trial in journal.open_trials}
+    by_number = {trial.number: journal.settings_now(trial.number) for trial in journal.open_trials}
     names = next(iter(by_number.values()))
     return {"trial": tune.grid_search(list(by_number))} | {
         name: tune.sample_from(partial(_look_up, by_number=by_number, name=name)) for name in names
@@ -160,11 +170,18 @@ class JournalSearch(Searcher):
         journal: where new trials are written down before they begin.
         draw: the settings of a new trial, by number.
         samples: trials in all.
+        fail: told what ends the sweep: Tune would go on without what it cannot have.
     """
 
-    def __init__(self, journal: Journal, draw: Callable[[int], Settings], samples: int) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        draw: Callable[[int], Settings],
+        samples: int,
+        fail: Callable[[UserError], None],
+    ) -> None:
         super().__init__()
-        self._journal, self._draw = journal, draw
+        self._journal, self._draw, self._fail = journal, draw, fail
         self._again = journal.open_trials
         self._new = iter(n for n in range(samples) if n not in journal.trials)
 
@@ -176,8 +193,12 @@ class JournalSearch(Searcher):
         number = next(self._new, None)
         if number is None:
             return Searcher.FINISHED
-        settings = self._draw(number)
-        self._journal.add(number, settings)
+        try:
+            settings = self._draw(number)
+            self._journal.add(number, settings)
+        except UserError as error:
+            self._fail(error)
+            return None
         return {"trial": number, **settings}
 
     def on_trial_complete(

@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -24,19 +25,26 @@ from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.run import RaySite
 from noprop_dist.engine.job import Splits
 from noprop_dist.errors import UserError
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 from noprop_dist.signals import kept
 from noprop_dist.site import LocalSite, Site
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, train_block
-from noprop_dist.sweep.journal import run_folders
+from noprop_dist.sweep.journal import TAKEN, run_folders
 from noprop_dist.sweep.on_ray.schedulers import Limits, SweepEndedError
 from noprop_dist.sweep.on_ray.search import JournalSearch
 from noprop_dist.sweep.space import Settings, settle
-from noprop_dist.sweep.trial import METRIC, Report, train_trial, trial_config
+from noprop_dist.sweep.trial import (
+    BLOCK,
+    GONE_S,
+    METRIC,
+    CannotTrainError,
+    Report,
+    train_trial,
+    trial_config,
+)
 
 RETRIES = 3  # of a trial whose process died
 TUNE_FOLDER = "tune"
-TAKEN = "taken.json"  # in a run folder that begins where another's run was
 POINTER = "pointer.json"  # the file of a Tune checkpoint: which run folder holds the real one
 # Tune's own files are thrown away; a trial's thread gets time to end at its next step.
 TUNE_ENVIRONMENT = {
@@ -56,7 +64,7 @@ class Plan:
 
     Attributes:
         base: the options that do not vary.
-        folder: the sweep's.
+        folder: the sweep's, an absolute path or a URI: trials run in other working directories.
         needs: what one worker asks of the cluster.
         device: of the workers.
         precision: that they compute in.
@@ -108,8 +116,10 @@ class Plan:
 
     def config(self, settings: Settings, path: str) -> TrainConfig:
         """The options of a trial whose run folder is ``path`` inside the sweep's."""
-        workers = {"workers": self.workers or self.threads_in_trial}
-        return trial_config(self.base, settle(settings, self.base) | workers, self.folder, path)
+        mine: dict[str, Any] = {"workers": self.workers or self.threads_in_trial}
+        if self.changes:  # another trial may go on from any of them
+            mine["keep_checkpoints"] = self.base.epochs + 1
+        return trial_config(self.base, settle(settings, self.base) | mine, self.folder, path)
 
 
 def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
@@ -123,31 +133,66 @@ def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
     number = int(tune.get_context().get_trial_name())
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = THREAD_S
     splits: Splits = ray.get(plan.splits_ref)
-    told = 0
+    last = 0
 
     def tell(report: Report) -> None:
-        nonlocal told
-        told = max(told, int(report["epoch"]))
+        nonlocal last
+        last = int(report["epoch"])
         with tempfile.TemporaryDirectory() as folder:
-            where = {"folder": path, "epoch": report["epoch"]}
+            where = {"folder": place.path, "epoch": report["epoch"]}
             (Path(folder) / POINTER).write_text(json.dumps(where))
-            tune.report(dict(report), checkpoint=tune.Checkpoint.from_directory(folder))
+            # After its last epoch no scheduler has a say: nothing could be trained in another's
+            # place.
+            done = {"done": True} if last >= place.options.epochs else {}
+            checkpoint = tune.Checkpoint.from_directory(folder)
+            tune.report({**report, **done}, checkpoint=checkpoint)
 
     try:
-        path, options = _place(plan, number, settings)
+        place = _place(plan, number, settings, len(splits.train))
         if plan.per_block:
-            t = settings["block"]
-            train_block(options, splits, t, plan.device, plan.precision, tell)
+            t = settings[BLOCK]
+            train_block(place.options, splits, t, plan.device, plan.precision, tell)
         else:
-            train_trial(options, splits, plan.site(), tell, save_on_leave=plan.changes)
-    except UserError as error:
-        tune.report({"failed": str(error), "epoch": told, "done": True})
+            site = plan.site()
+            train_trial(
+                place.options, splits, site, tell, told=place.told, save_on_leave=plan.changes
+            )
+    except CannotTrainError as error:
+        tune.report({"failed": str(error), "epoch": last, "done": True})
+    except UserError as error:  # no fault of the settings: the trial is still to be trained
+        tune.report({"broken": str(error), "epoch": last, "done": True})
     else:
-        tune.report({"ended": True, "epoch": told, "done": True})
+        tune.report({"ended": True, "epoch": last, "done": True})
 
 
-def _place(plan: Plan, number: int, settings: Settings) -> tuple[str, TrainConfig]:
-    """The run folder of a trial, inside the sweep's, and the options of the run there.
+@dataclass(frozen=True)
+class Place:
+    """Where a trial trains.
+
+    Attributes:
+        store: the sweep's folder.
+        path: of the run folder in it.
+        options: of the run there.
+        taken: None, or what is written in a folder that begins where another trial's was.
+    """
+
+    store: Store
+    path: str
+    options: TrainConfig
+    taken: dict[str, Any] | None
+
+    def told(self, epochs: int) -> int:
+        """How many of the epochs that the run begins with were trained by another trial."""
+        if self.taken is None:
+            return 0
+        if "epoch" not in self.taken:
+            self.taken["epoch"] = epochs
+            self.store.write(f"{self.path}/{TAKEN}", json.dumps(self.taken).encode())
+        return int(self.taken["epoch"])
+
+
+def _place(plan: Plan, number: int, settings: Settings, num_images: int) -> Place:
+    """Where a trial begins, or goes on.
 
     A trial that takes another's place, with settings of its own, gets a new folder, named by its
     number and how often that happened.
@@ -159,28 +204,64 @@ def _place(plan: Plan, number: int, settings: Settings) -> tuple[str, TrainConfi
             "node sees, a shared folder or a URI such as s3://bucket/sweep."
         )
     mine = run_folders(store, number)
-    donor = _pointer(tune.get_checkpoint())
-    if donor in (None, *mine):
+    pointer = _pointer(tune.get_checkpoint())
+    taken: dict[str, Any] | None = None
+    if pointer is not None and pointer["folder"] not in mine:
+        path = f"{mine[0]}-{len(mine)}"
+        epoch_steps = plan.base.num_blocks * (num_images // plan.base.batch_size)
+        steps, total = pointer["epoch"] * epoch_steps, plan.base.epochs * epoch_steps
+        where = _checkpoint_after(store, pointer["folder"], steps, total)
+        taken = {"settings": settings, "from": where}
+        store.write(f"{path}/{TAKEN}", json.dumps(taken).encode())
+    else:
         path = mine[-1]
         if len(mine) > 1:
             taken = json.loads(store.read(f"{path}/{TAKEN}"))
-            settings, donor = taken["settings"], taken["from"]
-    else:
-        path = f"{mine[0]}-{len(mine)}"
-        store.write(f"{path}/{TAKEN}", json.dumps({"settings": settings, "from": donor}).encode())
-    options = plan.config(settings, path)
-    if donor not in (None, *mine):
-        options = replace(options, checkpoint=f"{plan.folder}/{donor}")
-    return path, options
+    if taken is not None:
+        settings = taken["settings"]
+    try:
+        options = plan.config(settings, path)
+    except UserError as error:
+        raise CannotTrainError(str(error)) from error
+    if taken is not None:
+        options = replace(options, checkpoint=inside(plan.folder, taken["from"]))
+    return Place(store, path, options, taken)
 
 
-def _pointer(checkpoint: tune.Checkpoint | None) -> str | None:
-    """The run folder that a checkpoint of Tune points to."""
+def _checkpoint_after(store: Store, folder: str, steps: int, total: int) -> str:
+    """Another trial's first checkpoint after so many steps of all blocks; it may be under way.
+
+    The one before it where that is the last of ``total`` steps, which leaves nothing to train.
+
+    Raises:
+        UserError: the trial has none.
+    """
+    deadline = time.monotonic() + GONE_S
+    while True:
+        names = [
+            f"{folder}/checkpoints/{name}"
+            for name in store.list(f"{folder}/checkpoints")
+            if store.exists(f"{folder}/checkpoints/{name}/manifest.json")
+        ]
+        taken = [int(name.rpartition("-")[2].split(".")[0]) for name in names]
+        late = next((i for i, number in enumerate(taken) if number >= steps), None)
+        if late is not None:
+            return names[late - 1 if taken[late] >= total and late > 0 else late]
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{store.root}/{folder} has no checkpoint after {steps} steps to go on from: give "
+                "another --scheduler."
+            )
+        time.sleep(0.2)
+
+
+def _pointer(checkpoint: tune.Checkpoint | None) -> dict[str, Any] | None:
+    """The run folder and the epoch that a checkpoint of Tune points to."""
     if checkpoint is None:
         return None
     with checkpoint.as_directory() as folder:
         where: dict[str, Any] = json.loads((Path(folder) / POINTER).read_text())
-    return str(where["folder"])
+    return where
 
 
 def run_trials(
@@ -209,7 +290,6 @@ def run_trials(
         partial(run_tune_trial, plan=plan),
         tune.PlacementGroupFactory(plan.bundles(), strategy="PACK"),
     )
-    storage = plan.folder if "://" in plan.folder else str(Path(plan.folder).absolute())
     searcher, space = (trials, None) if isinstance(trials, JournalSearch) else (None, trials)
     with _environment(), kept(signal.SIGINT), kept(signal.SIGTERM):
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
@@ -226,7 +306,7 @@ def run_trials(
             ),
             run_config=tune.RunConfig(
                 name=TUNE_FOLDER,
-                storage_path=storage,
+                storage_path=plan.folder,
                 stop=limits,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 callbacks=[watch],

@@ -5,9 +5,11 @@ from typing import Any
 
 from ray.tune import Callback
 
+from noprop_dist.errors import UserError
 from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome
-from noprop_dist.sweep.report import show
 from noprop_dist.sweep.space import Settings
+from noprop_dist.sweep.trial import BLOCK
+from noprop_dist.sweep.view import SweepView
 
 Result = dict[str, Any]
 # What a trial reports of an epoch, of all that Tune puts beside it.
@@ -25,7 +27,8 @@ class Watch(Callback):
         settle: takes settings out that mean nothing beside the others.
         clear: delete checkpoints of trials that have ended.
         learn: told of a trial that has ended.
-        say: prints a line.
+        fail: told what ends the sweep: Tune would run a trial again whose end cannot be written.
+        view: shows it to whoever watches.
     """
 
     def __init__(
@@ -38,16 +41,18 @@ class Watch(Callback):
         settle: Callable[[Settings], Settings],
         clear: bool,
         learn: Callable[[int], None],
-        say: Callable[[str], None],
+        fail: Callable[[UserError], None],
+        view: SweepView,
     ) -> None:
         self._journal, self._metric = journal, metric
         self._sign = 1 if mode == "max" else -1
         self._epochs, self._settle = epochs, settle
-        self._learn, self._say = learn, say
+        self._learn, self._fail, self._view = learn, fail, view
         self._clear = clear
         self._ended: list[int] = []
         self._best: dict[int, Result] = {}
         self._last: dict[int, Result] = {}
+        self._now: dict[int, Settings] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune writes a pickle of everything that it is given, which nobody reads."""
@@ -63,15 +68,22 @@ class Watch(Callback):
             return
         report = {k: result[k] for k in REPORTED if k in result}
         self._last[number] = report
+        settings = self._settings(trial)
+        if self._now.setdefault(number, settings) != settings:  # what it reached with others
+            self._now[number] = settings
+            self._best.pop(number, None)
         best = self._best.get(number)
         if best is None or self._sign * report[self._metric] > self._sign * best[self._metric]:
             self._best[number] = report
+        self._view.told(number, self._settle(settings), report, self._best[number])
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """See ``Callback``: it ended by itself, or was stopped."""
         number = _number(trial)
         last = self._last.get(number, {})
-        if "failed" in last:
+        if "broken" in last:
+            self._fail(UserError(last["broken"]))
+        elif "failed" in last:
             self._end(trial, FAILED, last["failed"])
         elif "ended" in last or last.get("epoch", 0) >= self._epochs(trial.config):
             self._end(trial, FINISHED)
@@ -87,12 +99,12 @@ class Watch(Callback):
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """See ``Callback``: its process died."""
-        self._say(f"trial {_number(trial)}: its process died; it goes on in another")
+        self._view.message(f"trial {_number(trial)}: its process died; it goes on in another")
 
     def _end(self, trial: Any, status: str, reason: str = "") -> None:
         number = _number(trial)
         last, drawn = self._last.get(number, {}), self._journal.trials[number].settings
-        now = {k: v for k, v in trial.config.items() if k != "trial"}
+        now = self._settings(trial)
         outcome = Outcome(
             status=status,
             epochs=int(last.get("epoch", 0)),
@@ -101,35 +113,25 @@ class Watch(Callback):
             reason=reason,
             changed={k: v for k, v in now.items() if drawn.get(k) != v},
         )
-        self._journal.end(number, outcome)
+        try:
+            self._journal.end(number, outcome)
+        except UserError as error:
+            self._fail(error)
+            return
         if self._clear:  # those of this one, which may still be writing, when the next has ended
             for ended in self._ended:
                 self._journal.clear(ended)
             self._ended = [number]
         self._learn(number)
-        self._say(_line(number, self._settle(now), outcome, self._metric))
+        self._view.ended(number, self._settle(now), outcome)
+
+    @staticmethod
+    def _settings(trial: Any) -> Settings:
+        """As they are now, the block first."""
+        now = {k: v for k, v in trial.config.items() if k != "trial"}
+        return dict(sorted(now.items(), key=lambda item: item[0] != BLOCK))
 
 
 def _number(trial: Any) -> int:
     """Its name: what its config says may be another trial's, whose place it took."""
     return int(trial.custom_trial_name)
-
-
-def _line(number: int, settings: Settings, outcome: Outcome, metric: str) -> str:
-    shown = "  ".join(f"{k} {show(v)}" for k, v in sorted(settings.items(), key=_block_first))
-    best = outcome.best.get(metric)
-    value = "-" if best is None else show_metric(metric, best)
-    why = f"  ({outcome.reason})" if outcome.reason else ""
-    epochs = "epoch" if outcome.epochs == 1 else "epochs"
-    return (
-        f"trial {number:>3}  {outcome.status:<8}  {outcome.epochs} {epochs}  {value}  {shown}{why}"
-    )
-
-
-def _block_first(item: tuple[str, Any]) -> bool:
-    return item[0] != "block"
-
-
-def show_metric(metric: str, value: float) -> str:
-    """What trials are compared by, for people."""
-    return f"{100 * value:.2f} %" if metric == "val_accuracy" else f"{value:.4g}"

@@ -1,0 +1,12 @@
+"""Train the same network by NoProp and by back-propagation; the same as ``noprop compare``."""
+
+import sys
+from pathlib import Path
+
+# The working directory's code, also where another version is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from noprop_dist.cli import compare_main
+
+if __name__ == "__main__":
+    sys.exit(compare_main(sys.argv[1:], prog="python jobs/compare.py"))

@@ -1,0 +1,158 @@
+"""What is measured of one method with one seed, and how a comparison keeps it."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from noprop_dist.compare.options import METHODS
+from noprop_dist.config import TrainConfig
+from noprop_dist.engine.resume import check_same_options
+from noprop_dist.errors import UserError
+from noprop_dist.record.store import Store
+
+IDENTITY = "comparison-of.json"  # which comparison a folder holds
+RUN_FILES = ("result.json", "checkpoints")  # of a training run: not ours to write beside
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One method trained once.
+
+    Attributes:
+        method: of ``METHODS``.
+        seed: of every random number.
+        devices: that trained at once.
+        images: training images of an epoch; NoProp trains T blocks on each.
+        test_accuracy: fractions, by noise draw.
+        val_accuracy: fractions, by epoch; None without a validation split.
+        seconds: by epoch, from the first step to its end, validation included.
+        sent_bytes: between processes in an epoch, on average; None where it cannot be counted.
+        reduced_bytes: gradients given to the all-reduce in an epoch, by each worker; None: none.
+        peak_bytes: the most memory of each worker; see ``Memory``.
+        shared_bytes: of each worker, what of its memory is the object store's.
+    """
+
+    method: str
+    seed: int
+    devices: int
+    images: int
+    test_accuracy: list[float]
+    val_accuracy: list[float | None]
+    seconds: list[float]
+    sent_bytes: float | None
+    reduced_bytes: float | None
+    peak_bytes: list[int]
+    shared_bytes: list[int]
+
+    @property
+    def mean_test_accuracy(self) -> float:
+        """Over the noise draws."""
+        return sum(self.test_accuracy) / len(self.test_accuracy)
+
+    @property
+    def seconds_per_epoch(self) -> float:
+        """On average."""
+        return self.seconds[-1] / len(self.seconds)
+
+    @property
+    def images_per_s(self) -> float:
+        """Training images times epochs per second, of all devices together."""
+        return self.images / self.seconds_per_epoch
+
+    def epoch_of(self, target: float) -> int | None:
+        """The first epoch (from 1) whose validation accuracy is at least ``target``."""
+        for epoch, accuracy in enumerate(self.val_accuracy, start=1):
+            if accuracy is not None and accuracy >= target:
+                return epoch
+        return None
+
+
+class Results:
+    """The finished methods of a comparison's folder.
+
+    Args:
+        store: the folder.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def check(self, config: TrainConfig, settings: dict[str, Any]) -> bool:
+        """See that the folder is free, or this comparison's already.
+
+        Args:
+            config: the run's options.
+            settings: what else has to be the same for numbers to stand in one table.
+
+        Returns:
+            Whether it is this comparison's.
+
+        Raises:
+            UserError: the folder holds something else.
+        """
+        if not self._store.exists(IDENTITY):
+            taken = [name for name in RUN_FILES if self._store.exists(name)]
+            if taken:
+                raise UserError(
+                    f"{self._store.root} holds a training run ({taken[0]}): give the comparison "
+                    "another --name or --checkpoint-dir."
+                )
+            return False
+        there = self._read(IDENTITY)
+        another = "give the same options, or another --name or --checkpoint-dir."
+        check_same_options(config, there["config"], self._store.root, another)
+        differing = [
+            f"{name.replace('_', ' ')} {there['settings'].get(name)} there, {value} now"
+            for name, value in settings.items()
+            if there["settings"].get(name) != value
+        ]
+        if differing:
+            raise UserError(
+                f"{self._store.root} holds a comparison of another kind ({'; '.join(differing)}): "
+                f"{another}"
+            )
+        return True
+
+    def claim(self, config: TrainConfig, settings: dict[str, Any]) -> None:
+        """Make the folder this comparison's, where it is not yet; see ``check``."""
+        if not self.check(config, settings):
+            described = {"config": config.to_dict(), "settings": settings}
+            self._store.write(IDENTITY, json.dumps(described, indent=1).encode())
+
+    def settings(self) -> dict[str, Any]:
+        """What the folder was claimed with."""
+        settings: dict[str, Any] = self._read(IDENTITY)["settings"]
+        return settings
+
+    def get(self, method: str, seed: int, *, alone: bool = False) -> Measured | None:
+        """What was measured before, of a method on all devices or on one ``alone``."""
+        path = _path(method, seed, alone)
+        if not self._store.exists(path):
+            return None
+        try:
+            return Measured(**self._read(path))
+        except TypeError as error:
+            raise UserError(
+                f"{self._store.root}/{path} is not what a comparison writes: delete it, and the "
+                "same command measures it again."
+            ) from error
+
+    def put(self, measured: Measured, *, alone: bool = False) -> None:
+        """Keep it."""
+        path = _path(measured.method, measured.seed, alone)
+        self._store.write(path, json.dumps(asdict(measured), indent=1).encode())
+
+    def _read(self, path: str) -> dict[str, Any]:
+        try:
+            values: dict[str, Any] = json.loads(self._store.read(path))
+        except ValueError as error:
+            raise UserError(
+                f"{self._store.root}/{path} is not what a comparison writes: delete it, and the "
+                "same command measures it again."
+            ) from error
+        return values
+
+
+def _path(method: str, seed: int, alone: bool) -> str:
+    assert method in METHODS
+    return f"measured/{method}-{seed}{'-alone' if alone else ''}.json"

@@ -1,0 +1,134 @@
+"""How each method is trained and measured, on a cluster that is connected."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from noprop_dist.compare.measured import Measured
+from noprop_dist.compare.options import NOPROP, SEQUENTIAL, TWIN
+from noprop_dist.config import TrainConfig
+from noprop_dist.distributed.cluster import count_slots
+from noprop_dist.distributed.meter import Meter
+from noprop_dist.distributed.run import RaySite
+from noprop_dist.distributed.sequential import SequentialEpoch, train_sequential
+from noprop_dist.distributed.twin import check_share, train_twin
+from noprop_dist.distributed.twin_worker import TwinEpoch, TwinTask
+from noprop_dist.engine.finish import TEST_DRAWS
+from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.resume import first_class_embed
+from noprop_dist.errors import UserError
+from noprop_dist.record.events import read_events
+from noprop_dist.record.progress import percent
+from noprop_dist.record.store import Store, inside
+from noprop_dist.training import train
+
+Tell = Callable[[str], None]
+
+
+def measure(
+    method: str, site: RaySite, job: Job, splits: Splits, store: Store, folder: str, tell: Tell
+) -> Measured:
+    """Train one method with one seed on ``job.config.workers`` devices.
+
+    Args:
+        method: of ``METHODS``.
+        site: the cluster.
+        job: the run; what it is called and where it lives does not matter.
+        splits: its data.
+        store: the comparison's folder.
+        folder: inside it, where a run may put its files; what is there goes.
+        tell: told of every epoch.
+
+    Raises:
+        UserError: the method cannot be trained.
+        StoppedError: NoProp was asked to stop.
+    """
+    workers = job.config.workers
+    assert workers is not None
+    if method == NOPROP:
+        return _measure_noprop(site, job, store, folder, workers)
+    class_embed = first_class_embed(job, splits)
+    images = job.steps_per_epoch * job.config.batch_size
+    made = partial(Measured, method, job.config.seed, images=images)
+    if method == TWIN:
+        task = TwinTask(job, splits, class_embed.numpy(), TEST_DRAWS)
+        epochs, ends = train_twin(task, site.needs, workers, partial(_tell_epoch, tell, job))
+        count = len(epochs)
+        # NCCL keeps to the machine's own ways between GPUs, which TCP's counters do not see.
+        seen = not site.needs.gpus >= 1
+        return made(
+            workers,
+            test_accuracy=ends[0].test_accuracy,
+            val_accuracy=[epoch[0].val_accuracy for epoch in epochs],
+            seconds=[epoch[0].seconds for epoch in epochs],
+            sent_bytes=sum(w.sent_bytes for e in epochs for w in e) / count if seen else None,
+            reduced_bytes=sum(epoch[0].reduced_bytes for epoch in epochs) / count,
+            peak_bytes=[end.memory.peak_bytes for end in ends],
+            shared_bytes=[end.memory.shared_bytes for end in ends],
+        )
+    assert method == SEQUENTIAL
+    told, end = train_sequential(
+        job, splits, class_embed, site.needs, TEST_DRAWS, partial(_tell_epoch, tell, job)
+    )
+    return made(
+        1,
+        test_accuracy=end.test_accuracy,
+        val_accuracy=[epoch.val_accuracy for epoch in told],
+        seconds=[epoch.seconds for epoch in told],
+        sent_bytes=0.0,
+        reduced_bytes=None,
+        peak_bytes=[end.memory.peak_bytes],
+        shared_bytes=[end.memory.shared_bytes],
+    )
+
+
+def count_workers(config: TrainConfig, site: RaySite) -> int:
+    """The devices of every parallel method: as many as NoProp can use, which has T blocks."""
+    slots = config.workers or count_slots(site.needs)
+    return min(slots, -(-config.num_blocks // config.blocks_per_worker))
+
+
+def check_method(method: str, config: TrainConfig, workers: int) -> None:
+    """Refuse what a method cannot do before any of them is trained.
+
+    Raises:
+        UserError: in one sentence.
+    """
+    if method == TWIN:
+        check_share(config.batch_size, workers)
+
+
+def _measure_noprop(site: RaySite, job: Job, store: Store, folder: str, workers: int) -> Measured:
+    # A run that goes on would be measured in part.
+    store.delete_tree(folder)
+    own = inside(store.root, folder)
+    config = replace(job.config, checkpoint_dir=own, name=None, no_plots=True)
+    meter = Meter()
+    result = train(config, site=replace(site, meter=meter))
+    if result.set_aside:
+        reasons = "; ".join(f"block {t}: {why}" for t, why in result.set_aside.items())
+        raise UserError(f"not every block could be trained, which is no comparison ({reasons}).")
+    events = read_events(Store(own))
+    first = min(e["started"] for e in events if e["event"] == "unit")
+    closed = [e for e in events if e["event"] == "round_closed"]
+    return Measured(
+        NOPROP,
+        job.config.seed,
+        workers,
+        images=job.steps_per_epoch * config.batch_size,
+        test_accuracy=result.test_accuracy["z_T"].draws,
+        val_accuracy=[e["val_accuracy"] for e in closed],
+        seconds=[e["time"] - first for e in closed],
+        sent_bytes=meter.moved_bytes / len(closed),
+        reduced_bytes=None,
+        peak_bytes=[memory.peak_bytes for memory in meter.memory.values()],
+        shared_bytes=[memory.shared_bytes for memory in meter.memory.values()],
+    )
+
+
+def _tell_epoch(tell: Tell, job: Job, epoch: TwinEpoch | SequentialEpoch) -> None:
+    loss = f"  loss {epoch.loss:.4f}" if isinstance(epoch, TwinEpoch) else ""
+    tell(
+        f"epoch {epoch.epoch}/{job.config.epochs}{loss}  val z_T {percent(epoch.val_accuracy)}  "
+        f"{epoch.seconds:.0f} s"
+    )

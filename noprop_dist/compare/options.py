@@ -1,0 +1,130 @@
+"""What a comparison can be asked: flags of ``noprop compare``. Imports no PyTorch."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from noprop_dist.config import TrainConfig, flag, option
+from noprop_dist.errors import UserError
+from noprop_dist.options import parse_with
+
+NOPROP, TWIN, SEQUENTIAL = "noprop", "twin", "noprop-sequential"
+METHODS = {
+    NOPROP: "NoProp-DT, block-parallel",
+    TWIN: "back-propagated twin",
+    SEQUENTIAL: "Algorithm 1, sequential",
+}
+GROUP = "comparison"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions:
+    """The options of a comparison beside those of a run.
+
+    Raises:
+        UserError: an unknown method, or a number out of range.
+    """
+
+    methods: str = option(
+        f"{NOPROP},{TWIN}",
+        GROUP,
+        "what to compare: noprop, block-parallel; twin, the same blocks trained end to end by "
+        "back-propagation, data-parallel on Ray Train; noprop-sequential, Algorithm 1 as printed "
+        "on one device",
+    )
+    seeds: int = option(1, GROUP, "train with so many seeds, from --seed on")
+    target_accuracy: float = option(
+        0.98, GROUP, "time how long each method takes to this validation accuracy"
+    )
+    efficiency_epochs: int = option(
+        5, GROUP, "epochs of the short runs on one device that efficiency is held to; 0: none"
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if not self.names:
+            raise UserError(f"--methods needs at least one of {', '.join(METHODS)}.")
+        for name in self.names:
+            if name not in METHODS:
+                near = difflib.get_close_matches(name, METHODS, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(METHODS)}."
+                raise UserError(f"--methods {name!r} is unknown; {hint}")
+        if len(set(self.names)) < len(self.names):
+            raise UserError(f"--methods {self.methods} names a method twice: name each once.")
+        if self.seeds < 1:
+            raise UserError(f"--seeds must be at least 1, got {self.seeds}.")
+        if not 0 < self.target_accuracy <= 1:
+            raise UserError(
+                f"--target-accuracy must lie between 0 and 1, got {self.target_accuracy}: 0.98 is "
+                "98 %."
+            )
+        if self.efficiency_epochs < 0:
+            raise UserError(
+                f"--efficiency-epochs must be at least 0, got {self.efficiency_epochs}."
+            )
+
+    @property
+    def names(self) -> list[str]:
+        """The methods, in the order they were given."""
+        return [name for part in self.methods.split(",") if (name := part.strip())]
+
+
+# Options of a run that would not mean the same to every method, with their values when left out.
+_ONE_SIDED = (
+    ("checkpoint", None), ("history", None), ("dry_run", False), ("early_stopping_patience", None),
+    ("grad_clip", None), ("ema_decay", None), ("freeze_after", None),
+)  # fmt: skip
+
+
+def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
+    """Refuse options of a run that cannot be kept for every method alike.
+
+    Raises:
+        UserError: names the option and what to do.
+    """
+    if config.executor == "local":
+        raise UserError(
+            "--executor local cannot be compared, whose blocks and twin train on workers of Ray: "
+            "leave it out."
+        )
+    for name, default in _ONE_SIDED:
+        if getattr(config, name) != default:
+            raise UserError(
+                f"{flag(name)} does not mean the same to every method of a comparison: leave it "
+                "out."
+            )
+    if config.lr_schedule == "plateau":
+        raise UserError(
+            "--lr-schedule plateau would give every method a learning rate of its own: give "
+            "cosine or constant."
+        )
+    if SEQUENTIAL in options.names and config.readout != "softmax":
+        raise UserError(
+            f"--readout {config.readout} is not in Algorithm 1 as printed: leave it out, or "
+            f"{SEQUENTIAL} out of --methods."
+        )
+
+
+def parse_compare(
+    argv: Sequence[str], prog: str = "noprop compare"
+) -> tuple[TrainConfig, CompareOptions, bool]:
+    """The run's options with the comparison's folder, the comparison's, and whether JSON is wanted.
+
+    Raises:
+        UserError: flags that do not parse, or that cannot be compared.
+        SystemExit: ``--help`` (code 0).
+    """
+    description = (
+        "Train the same network by NoProp and by back-propagation, and say which is better where."
+    )
+    config, options, as_json = parse_with(argv, prog, description, CompareOptions)
+    check_comparable(config, options)
+    return replace(config, checkpoint_dir=comparison_folder(config)), options, as_json
+
+
+def comparison_folder(config: TrainConfig) -> str:
+    """Where the comparison lives: as a run, but not in the folder of the run of these options."""
+    if config.checkpoint_dir is not None or config.name is not None:
+        return config.folder
+    parent, _, name = config.folder.rpartition("/")
+    return f"{parent}/compare-{name}"

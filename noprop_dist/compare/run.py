@@ -1,0 +1,193 @@
+"""The comparison as a whole: every method with every seed, the table and the picture."""
+
+import json
+from dataclasses import replace
+
+import torch
+from rich.console import Console
+
+from noprop_dist.compare.measured import Measured, Results
+from noprop_dist.compare.options import METHODS, SEQUENTIAL, CompareOptions
+from noprop_dist.compare.picture import plot_comparison
+from noprop_dist.compare.summary import Comparison, Facts, summarise
+from noprop_dist.compare.table import markdown, terminal_table, title
+from noprop_dist.config import TrainConfig
+from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.errors import UserError
+from noprop_dist.record.plots import save_figure
+from noprop_dist.record.progress import say
+from noprop_dist.record.result import versions
+from noprop_dist.record.store import Store
+from noprop_dist.signals import StopSignals
+from noprop_dist.training import in_a_lasting_place, load
+
+WIDE = 110
+PICTURE = "comparison.png"
+Plan = list[tuple[str, int, bool]]  # method, seed, alone
+
+
+def compare(config: TrainConfig, options: CompareOptions) -> Comparison:
+    """Train every method with every seed, measure, and write the table and the picture.
+
+    What is finished is kept in the folder: the same command goes on after it, and one with more
+    methods or seeds adds to it.
+
+    Args:
+        config: the options of every run; ``checkpoint_dir`` is the comparison's folder.
+        options: the comparison's own.
+
+    Raises:
+        UserError: bad input, in one sentence.
+        StoppedError: Ctrl-C or a termination signal while NoProp trains.
+        KeyboardInterrupt: such a signal at another time.
+    """
+    config = in_a_lasting_place(config)
+    store = Store(config.folder)
+    store.check_writable()
+    results = Results(store)
+    asked = {"workers_asked_for": config.workers, "efficiency_epochs": options.efficiency_epochs}
+    with StopSignals():
+        known = results.check(config, asked)
+        job, splits = _prepare(config, config.seed)
+        with store.lock(tell=say):
+            plan = _plan(config, options, results.settings()["workers"] if known else None)
+            if not known or _missing(results, plan):
+                _measure(config, options, results, store, job, splits, asked)
+            settings = results.settings()
+            job = job.on(torch.device(settings["device"]), settings["precision"])
+            return _write(job, splits, options, results, store)
+
+
+def _prepare(config: TrainConfig, seed: int) -> tuple[Job, Splits]:
+    config = replace(config, seed=seed)
+    return make_job(config, load(config), torch.device("cpu"))
+
+
+def _plan(config: TrainConfig, options: CompareOptions, workers: int | None) -> Plan:
+    """What is to be measured, cheap things last: seed by seed, then on one device."""
+    seeds = range(config.seed, config.seed + options.seeds)
+    plan = [(method, seed, False) for seed in seeds for method in options.names]
+    if options.efficiency_epochs and workers != 1:
+        plan += [(name, config.seed, True) for name in options.names if name != SEQUENTIAL]
+    return plan
+
+
+def _missing(results: Results, plan: Plan) -> Plan:
+    return [
+        (method, seed, alone)
+        for method, seed, alone in plan
+        if results.get(method, seed, alone=alone) is None
+    ]
+
+
+def _measure(
+    config: TrainConfig,
+    options: CompareOptions,
+    results: Results,
+    store: Store,
+    job: Job,
+    splits: Splits,
+    asked: dict[str, int | None],
+) -> None:
+    """Train what is missing on the cluster.
+
+    Raises:
+        UserError: Ray is not installed, or lacks what the run needs.
+    """
+    try:
+        from noprop_dist.compare.methods import check_method, count_workers, measure
+        from noprop_dist.distributed.run import ray_site
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise UserError(
+            "Ray is not installed, and a comparison trains on its workers: install "
+            "ray[default,train]."
+        ) from error
+    tell = (lambda _: None) if config.quiet else say
+    with ray_site(config, splits.nbytes) as site:
+        workers = count_workers(config, site)
+        for method in options.names:
+            check_method(method, config, workers)
+        where = {"workers": workers, "device": site.device.type, "precision": site.precision}
+        results.claim(config, {**asked, **where})
+        for method, seed, alone in _missing(results, _plan(config, options, workers)):
+            if seed != job.config.seed:
+                job, splits = _prepare(config, seed)
+            count = 1 if alone or method == SEQUENTIAL else workers
+            epochs = min(options.efficiency_epochs, config.epochs) if alone else config.epochs
+            tell(_heading(method, seed, count, epochs))
+            here = replace(
+                job.config,
+                workers=count,
+                epochs=epochs,
+                warmup_epochs=min(config.warmup_epochs, epochs),
+            )
+            folder = f"runs/{method}-{seed}{'-alone' if alone else ''}"
+            run = replace(job, config=here).on(site.device, site.precision)
+            measured = measure(method, site, run, splits, store, folder, tell)
+            results.put(measured, alone=alone)
+
+
+def _heading(method: str, seed: int, workers: int, epochs: int) -> str:
+    devices = "one device" if workers == 1 else f"{workers} devices"
+    return f"{METHODS[method]}: seed {seed}, {epochs} epochs on {devices}"
+
+
+def _write(
+    job: Job, splits: Splits, options: CompareOptions, results: Results, store: Store
+) -> Comparison:
+    """``comparison.json``, ``comparison.md`` and ``comparison.png`` from what was measured."""
+    config, settings = job.config, results.settings()
+    seeds = range(config.seed, config.seed + options.seeds)
+    measured: dict[str, list[Measured]] = {name: [] for name in options.names}
+    alone: dict[str, Measured] = {}
+    for method, seed, is_alone in _plan(config, options, settings["workers"]):
+        found = results.get(method, seed, alone=is_alone)
+        assert found is not None
+        if is_alone:
+            alone[method] = found
+        else:
+            measured[method].append(found)
+    assert all(len(runs) == len(seeds) for runs in measured.values())
+    facts = Facts(
+        dataset=config.dataset.rstrip("/").rsplit("/", 1)[-1],
+        train_images=len(splits.train),
+        val_images=len(splits.val),
+        test_images=len(splits.test),
+        num_blocks=job.spec.num_blocks,
+        embedding=job.spec.embedding_type,
+        epochs=config.epochs,
+        steps_per_epoch=job.steps_per_epoch,
+        batch_size=config.batch_size,
+        workers=settings["workers"],
+        device=settings["device"],
+        precision=settings["precision"],
+        target_accuracy=options.target_accuracy,
+        efficiency_epochs=options.efficiency_epochs,
+    )
+    comparison = summarise(store.root, facts, measured, alone, versions())
+    picture = None if config.no_plots else PICTURE
+    if picture is not None:
+        save_figure(store, picture, plot_comparison(comparison))
+    store.write("comparison.md", markdown(comparison, picture).encode())
+    # Without the folder's name: it can be moved.
+    numbers = {k: v for k, v in comparison.to_dict().items() if k != "folder"}
+    store.write("comparison.json", json.dumps(numbers, indent=1).encode())
+    return comparison
+
+
+def show(comparison: Comparison) -> None:
+    """The table and the sentences on standard output."""
+    console = Console(highlight=False, markup=False)
+    folder = comparison.folder.rstrip("/")
+    # Written to a file it may be wider than the 80 columns that are assumed there.
+    width = console.width if console.is_terminal else max(console.width, WIDE)
+    console.print(title(comparison.facts), soft_wrap=True)
+    console.print(terminal_table(comparison), width=width)
+    for sentence in comparison.sentences:
+        console.print("- " + sentence, soft_wrap=not console.is_terminal)
+    console.print()
+    for name in ("comparison.md", "comparison.json", PICTURE):
+        if Store(comparison.folder).exists(name):
+            console.print(f"{folder}/{name}", soft_wrap=True)

@@ -1,0 +1,98 @@
+"""The comparison as one table, for a terminal and as Markdown."""
+
+from collections.abc import Callable
+
+from rich import box
+from rich.table import Table
+
+from noprop_dist.compare.options import METHODS, NOPROP, SEQUENTIAL, TWIN
+from noprop_dist.compare.summary import MIB, Comparison, Facts, Row
+
+Cell = Callable[[Row], str]
+
+HEADS = {  # METHODS in two lines, so that three of them fit a terminal
+    NOPROP: "NoProp-DT,\nblock-parallel",
+    TWIN: "back-propagated\ntwin",
+    SEQUENTIAL: "Algorithm 1,\nsequential",
+}
+
+
+def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
+    """What is shown of each method, line by line."""
+    target = f"{100 * facts.target_accuracy:g} %"
+    over = f"standard error, {seeds} seeds" if seeds > 1 else "standard error over seeds"
+    found: list[tuple[str, Cell]] = [
+        ("devices", lambda row: str(row.devices)),
+        ("test accuracy of z_T, %", lambda row: f"{100 * row.test_accuracy:.2f}"),
+        (over, lambda row: _or_dash(row.stderr, lambda v: f"{100 * v:.2f}")),
+        ("time per epoch, s", lambda row: f"{row.seconds_per_epoch:.2f}"),
+        (f"time to {target} validation, s", _time_to_target if facts.val_images else lambda _: "-"),
+        ("images/s per device", lambda row: f"{row.images_per_s:,.0f}"),
+        ("peak memory per device, MiB", lambda row: _or_dash(row.peak_bytes, _mib)),
+        ("of it shared, MiB", lambda row: _or_dash(row.shared_bytes, _mib)),
+        ("sent per epoch, MiB", lambda row: _or_dash(row.sent_bytes, _mib1)),
+        ("efficiency, % of one device", _efficiency),
+    ]
+    return found
+
+
+def terminal_table(comparison: Comparison) -> Table:
+    """A table for ``rich``; a column a method."""
+    rows = comparison.rows
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        table.add_column(HEADS[row.method], justify="right")
+    for name, cell in lines(comparison.facts, rows[0].seeds):
+        table.add_row(name, *(cell(row) for row in rows))
+    return table
+
+
+def markdown(comparison: Comparison, picture: str | None) -> str:
+    """``comparison.md``: the table, what it says, the picture beside it, and the versions."""
+    rows = comparison.rows
+    text = [
+        "# " + title(comparison.facts),
+        "",
+        "| | " + " | ".join(METHODS[row.method] for row in rows) + " |",
+        "|---|" + "---:|" * len(rows),
+    ]
+    for name, cell in lines(comparison.facts, rows[0].seeds):
+        text.append(f"| {name} | " + " | ".join(cell(row) for row in rows) + " |")
+    text += ["", *(f"- {sentence}" for sentence in comparison.sentences)]
+    made = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
+    if picture is not None:
+        text += ["", f"![Accuracy against time, and what it took]({picture})"]
+    text += ["", f"Made with {made}.", ""]
+    return "\n".join(text)
+
+
+def title(facts: Facts) -> str:
+    """What was compared, in a line."""
+    return (
+        f"{facts.dataset}: {facts.num_blocks} blocks, {facts.embedding} embeddings, "
+        f"{facts.epochs} epochs of {facts.train_images:,} images, batch {facts.batch_size}, "
+        f"{facts.device} in {facts.precision}"
+    )
+
+
+def _time_to_target(row: Row) -> str:
+    if row.seconds_to_target is None or row.epochs_to_target is None:
+        return "not reached"
+    return f"{row.seconds_to_target:.1f} (epoch {row.epochs_to_target:.3g})"
+
+
+def _efficiency(row: Row) -> str:
+    return _or_dash(row.efficiency, lambda v: f"{100 * v:.0f}")
+
+
+def _or_dash(value: float | None, show: Callable[[float], str]) -> str:
+    return "-" if value is None else show(value)
+
+
+def _mib(value: float) -> str:
+    return f"{value / MIB:,.0f}"
+
+
+def _mib1(value: float) -> str:
+    return f"{value / MIB:,.1f}"

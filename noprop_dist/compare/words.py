@@ -1,0 +1,162 @@
+"""What the numbers say, in sentences: which method is better where, without favour."""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+from noprop_dist.compare.options import METHODS, NOPROP, SEQUENTIAL, TWIN
+from noprop_dist.compare.summary import MIB, Facts, Row
+
+NAMES = {NOPROP: "NoProp", TWIN: "the twin", SEQUENTIAL: "Algorithm 1"}
+CLOSE = 1.05  # ratios below this are "as much": such measurements differ more between two runs
+
+
+def sentences(rows: Sequence[Row], facts: Facts) -> list[str]:
+    """One sentence for each thing that can be said of these rows."""
+    said = [_accuracy(a, b, facts) for a, b in combinations(rows, 2)]
+    said += [_speed(a, b) for a, b in combinations(rows, 2)]
+    said += _target(rows, facts)
+    said += _traffic(rows, facts)
+    said += _efficiency(rows)
+    said += _memory(rows)
+    return said
+
+
+def _accuracy(a: Row, b: Row, facts: Facts) -> str:
+    """Who is more accurate, or that so few seeds and images cannot tell."""
+    points = 100 * (a.test_accuracy - b.test_accuracy)
+    doubt = 200 * math.hypot(*(_doubt(row, facts.test_images) for row in (a, b)))
+    seeds = min(a.seeds, b.seeds)
+    many = f"{seeds} seeds" if seeds > 1 else "one seed"
+    if abs(points) < doubt:
+        return (
+            f"{_name(a)} and {NAMES[b.method]} are equally accurate as far as {many} and "
+            f"{facts.test_images:,} test images can tell: they differ by {abs(points):.2f} points, "
+            f"and less than {doubt:.2f} may be chance."
+        )
+    better, worse = (a, b) if points > 0 else (b, a)
+    return (
+        f"{_name(better)} is more accurate than {NAMES[worse.method]} by {abs(points):.2f} points "
+        f"({many}; less than {doubt:.2f} could be chance)."
+    )
+
+
+def _doubt(row: Row, test_images: int) -> float:
+    """Standard error of an accuracy: over seeds, and from one seed what the test set allows."""
+    sampling = math.sqrt(row.test_accuracy * (1 - row.test_accuracy) / test_images)
+    return max(row.stderr, 1e-9) if row.stderr is not None else sampling
+
+
+def _speed(a: Row, b: Row) -> str:
+    quick, slow = sorted((a, b), key=lambda row: row.seconds_per_epoch)
+    ratio = slow.seconds_per_epoch / quick.seconds_per_epoch
+    if ratio < CLOSE:
+        return (
+            f"An epoch takes {NAMES[a.method]} and {NAMES[b.method]} equally long "
+            f"({a.seconds_per_epoch:.2f} s and {b.seconds_per_epoch:.2f} s)."
+        )
+    return (
+        f"An epoch takes {NAMES[slow.method]}{_on(slow)} {ratio:.2f} times as long as "
+        f"{NAMES[quick.method]}{_on(quick)} ({slow.seconds_per_epoch:.2f} s against "
+        f"{quick.seconds_per_epoch:.2f} s)."
+    )
+
+
+def _target(rows: Sequence[Row], facts: Facts) -> list[str]:
+    """Who needs less time, and less computing, for the target accuracy."""
+    goal = f"{100 * facts.target_accuracy:g} % of the validation images"
+    said = [
+        f"{_name(row)} did not reach {goal} {'with every seed ' * (row.seeds > 1)}in "
+        f"{facts.epochs} epochs."
+        for row in rows
+        if row.seconds_to_target is None and facts.val_images
+    ]
+    reached = [
+        (row, row.seconds_to_target, row.epochs_to_target)
+        for row in rows
+        if row.seconds_to_target is not None and row.epochs_to_target is not None
+    ]
+    for (a, a_s, a_epochs), (b, b_s, b_epochs) in combinations(reached, 2):
+        ratio = (a_s * a.devices) / (b_s * b.devices)
+        if max(ratio, 1 / ratio) < CLOSE:
+            verdict = "as much device time"
+        else:
+            verdict = f"{ratio:.2f} times the device time"
+        said.append(
+            f"To {goal} {NAMES[a.method]} needs {a_s:.1f} s and {a_epochs:.3g} epochs, "
+            f"{NAMES[b.method]} {b_s:.1f} s and {b_epochs:.3g}: {NAMES[a.method]} takes {verdict} "
+            f"for that accuracy."
+        )
+    return said
+
+
+def _traffic(rows: Sequence[Row], facts: Facts) -> list[str]:
+    by_method = {row.method: row for row in rows}
+    noprop, twin = by_method.get(NOPROP), by_method.get(TWIN)
+    said = []
+    if noprop is not None and noprop.sent_bytes is not None:
+        turns = facts.workers < facts.num_blocks
+        said.append(
+            f"NoProp sends {noprop.sent_bytes / MIB:,.1f} MiB an epoch through the object store: "
+            "states of blocks, to validate and save them"
+            + f" and because {facts.num_blocks} take turns on {facts.workers} devices" * turns
+            + ", and no gradient."
+        )
+    if twin is not None and twin.sent_bytes and facts.workers > 1:
+        much = ""
+        if noprop is not None and noprop.sent_bytes:
+            ratio = twin.sent_bytes / noprop.sent_bytes
+            more = f"{ratio:,.1f} times as much" if ratio >= 1 else f"{1 / ratio:,.1f} times less"
+            much = f", {more} as NoProp" if ratio >= 1 else f", {more} than NoProp"
+        said.append(f"The twin sends {twin.sent_bytes / MIB:,.1f} MiB of gradients over TCP{much}.")
+    if twin is not None and twin.sent_bytes is None and twin.reduced_bytes:
+        said.append(
+            f"Each of the twin's workers gives {twin.reduced_bytes / MIB:,.1f} MiB an epoch to the "
+            "all-reduce; what NCCL makes of it between GPUs is not counted."
+        )
+    waits = "never wait for one another" if facts.embedding == "one-hot" else "meet once an epoch"
+    if twin is not None and facts.workers > 1:
+        said.append(
+            f"The twin's workers wait for one another at every step, {facts.steps_per_epoch} times "
+            "an epoch" + (f"; NoProp's blocks {waits}." if noprop is not None else ".")
+        )
+    return said
+
+
+def _efficiency(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"{row.devices} devices do {row.efficiency * row.devices:.2f} times the work of one for "
+        f"{NAMES[row.method]}, an efficiency of {100 * row.efficiency:.0f} %."
+        for row in rows
+        if row.efficiency is not None
+    ]
+
+
+def _memory(rows: Sequence[Row]) -> list[str]:
+    """What a worker needs beside what it maps of the object store, which a node has once."""
+    said = []
+    known = [
+        (row, row.peak_bytes - row.shared_bytes)
+        for row in rows
+        if row.peak_bytes is not None and row.shared_bytes is not None
+    ]
+    for pair in combinations(known, 2):
+        (less, less_bytes), (more, more_bytes) = sorted(pair, key=lambda known: known[1])
+        said.append(
+            f"A worker of {NAMES[more.method]} needs {more_bytes / max(less_bytes, 1):.2f} times "
+            f"the memory of one of {NAMES[less.method]}, beside what it maps of the object store "
+            f"({more_bytes / MIB:,.0f} MiB against {less_bytes / MIB:,.0f})."
+        )
+    return said
+
+
+def _name(row: Row) -> str:
+    name = NAMES[row.method]
+    return name[0].upper() + name[1:]
+
+
+def _on(row: Row) -> str:
+    return f" on {row.devices} devices" if row.devices > 1 else " on one device"
+
+
+assert NAMES.keys() == METHODS.keys()

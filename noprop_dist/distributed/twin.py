@@ -1,0 +1,144 @@
+"""The back-propagated twin on Ray Train: data parallel, all gradients all-reduced at every step."""
+
+import tempfile
+from collections.abc import Callable
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import ray
+import ray.train
+import ray.train.torch
+from ray.exceptions import RayError
+
+from noprop_dist.distributed.cluster import WorkerNeeds
+from noprop_dist.distributed.scribe import Teller, hear, start_scribe
+from noprop_dist.distributed.twin_worker import TwinEnd, TwinEpoch, TwinTask, run_worker
+from noprop_dist.engine.executor import explain
+from noprop_dist.errors import UserError
+
+POLL_S = 0.2
+LEAVE_S = 5.0  # for the trainer to end once its cluster has
+
+
+def check_share(batch_size: int, workers: int) -> None:
+    """Refuse a batch that the workers cannot share evenly: their mean would not be the batch's.
+
+    Raises:
+        UserError: says which sizes would do.
+    """
+    share = batch_size // workers
+    if share < 2:  # batch norm needs two samples
+        raise UserError(
+            f"--batch-size {batch_size} gives {workers} workers of the twin less than 2 images "
+            f"each: give at least {2 * workers}, or fewer --workers."
+        )
+    if batch_size % workers:
+        raise UserError(
+            f"--batch-size {batch_size} cannot be shared evenly by the twin's {workers} workers: "
+            f"give {share * workers} or {(share + 1) * workers}, or other --workers."
+        )
+
+
+def train_twin(
+    task: TwinTask,
+    needs: WorkerNeeds,
+    workers: int,
+    on_epoch: Callable[[TwinEpoch], None] = lambda _: None,
+) -> tuple[list[list[TwinEpoch]], list[TwinEnd]]:
+    """Train the twin with Ray Train's TorchTrainer on a cluster that is connected.
+
+    Args:
+        task: what to train; put into the object store once, for all workers.
+        needs: what each worker asks of the cluster.
+        workers: how many.
+        on_epoch: told of every epoch, as worker 0 saw it.
+
+    Returns:
+        By epoch and rank, the epochs; by rank, the ends.
+
+    Raises:
+        UserError: the twin cannot be trained.
+    """
+    check_share(task.job.config.batch_size, workers)
+    scribe = start_scribe()
+    said: list[TwinEpoch | TwinEnd] = []
+    with tempfile.TemporaryDirectory(prefix="noprop-twin-") as folder:
+        trainer = _trainer(ray.put(task), scribe, needs, workers, folder)
+        failed: list[BaseException] = []
+        # In a thread: Ray Train would take Ctrl-C for itself and leave with code 0.
+        thread = Thread(target=_fit, args=(trainer, failed), daemon=True)
+        thread.start()
+
+        def wait() -> bool:
+            thread.join(POLL_S)
+            return not thread.is_alive()
+
+        try:
+            for what in hear(scribe, wait):
+                said.append(what)
+                if isinstance(what, TwinEpoch) and what.rank == 0:
+                    on_epoch(what)
+        except BaseException:
+            ray.shutdown()  # ends the trainer, whose thread would wait for it
+            thread.join(LEAVE_S)
+            raise
+    if failed:
+        raise UserError(f"the twin cannot be trained: {_reason(failed[0])}.") from failed[0]
+    return _by_epoch(said, task.job.config.epochs, workers)
+
+
+def _trainer(
+    task: Any, scribe: Any, needs: WorkerNeeds, workers: int, folder: str
+) -> ray.train.torch.TorchTrainer:
+    def loop(config: dict[str, Any]) -> None:
+        teller = Teller(config["scribe"])
+        run_worker(ray.get(config["task"]), teller.tell)
+        teller.close()
+
+    return ray.train.torch.TorchTrainer(
+        loop,
+        train_loop_config={"task": task, "scribe": scribe},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers,
+            use_gpu=needs.gpus > 0,
+            resources_per_worker=needs.amounts,
+        ),
+        # NCCL refuses two workers on one GPU.
+        torch_config=ray.train.torch.TorchConfig(backend=None if needs.gpus >= 1 else "gloo"),
+        run_config=ray.train.RunConfig(
+            name="twin",
+            storage_path=folder,
+        ),
+    )
+
+
+def _fit(trainer: ray.train.torch.TorchTrainer, failed: list[BaseException]) -> None:
+    try:
+        trainer.fit()
+    except BaseException as error:  # handed on to the thread that waits
+        failed.append(error)
+
+
+def _reason(error: BaseException) -> str:
+    """Why, as a clause."""
+    failures = getattr(error, "worker_failures", None) or {0: error}
+    first = next(iter(failures.values()))
+    cause = getattr(first, "cause", None) or first
+    if isinstance(cause, RayError):
+        return "a worker died: " + str(cause).split("\n")[0].rstrip(".")
+    return explain(cause).split("\n")[0].rstrip(".")
+
+
+def _by_epoch(
+    said: list[TwinEpoch | TwinEnd], epochs: int, workers: int
+) -> tuple[list[list[TwinEpoch]], list[TwinEnd]]:
+    found = sorted((e for e in said if isinstance(e, TwinEpoch)), key=lambda e: (e.epoch, e.rank))
+    if found and not np.isfinite(found[-1].loss):
+        raise UserError(
+            f"the twin cannot be trained: its loss became NaN or infinite in epoch "
+            f"{found[-1].epoch}, most likely because the learning rate is too high: lower --lr."
+        )
+    ends = sorted((e for e in said if isinstance(e, TwinEnd)), key=lambda e: e.rank)
+    assert (len(found), len(ends)) == (epochs * workers, workers)
+    return [found[i : i + workers] for i in range(0, len(found), workers)], ends

@@ -1,0 +1,240 @@
+"""One worker of the back-propagated twin: its share of every batch, inside Ray Train.
+
+b samples of a share, D embedding width, S noise draws.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from noprop_dist.data import Split, augment, normalise
+from noprop_dist.distributed.look import Memory
+from noprop_dist.distributed.own import SentBytes, memory_of
+from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.unit import epoch_order
+from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.network import INFERENCE_BATCH
+from noprop_dist.model.twin import TwinNetwork
+
+
+@dataclass(frozen=True)
+class TwinEpoch:
+    """An epoch as one worker saw it.
+
+    Attributes:
+        rank: the worker, from 0.
+        epoch: from 1.
+        seconds: since the first step, validation included.
+        loss: mean cross-entropy of the epoch over all workers, nats.
+        val_accuracy: of z_T's readout, None without a validation split.
+        sent_bytes: that left this worker by TCP in the epoch.
+        reduced_bytes: gradients that this worker gave to the all-reduce in the epoch.
+    """
+
+    rank: int
+    epoch: int
+    seconds: float
+    loss: float
+    val_accuracy: float | None
+    sent_bytes: int
+    reduced_bytes: int
+
+
+@dataclass(frozen=True)
+class TwinEnd:
+    """What a worker says at the end.
+
+    Attributes:
+        rank: the worker, from 0.
+        test_accuracy: (S,) by noise draw.
+        memory: of the worker.
+        weights: of the network, by name, from worker 0 where they are wanted.
+    """
+
+    rank: int
+    test_accuracy: list[float]
+    memory: Memory
+    weights: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TwinTask:
+    """What every worker is told.
+
+    Attributes:
+        job: the run; its batch is shared evenly by all workers.
+        splits: its data; arrays of the object store, only read.
+        class_embed: W to start from, float32 (K, D).
+        num_draws: S, noise draws of the test.
+        keep_weights: send the network's weights too.
+    """
+
+    job: Job
+    splits: Splits
+    class_embed: Any
+    num_draws: int
+    keep_weights: bool = False
+
+
+class TwinWorker:
+    """One worker's part of data-parallel training; it works alone where ``world`` is 1.
+
+    Random numbers of a step (augmentation, z_0, dropout) come from the key (seed, "twin", step,
+    rank), the order of the training rows from (seed, "order", 0, epoch), z_0 of an evaluation from
+    the same keys as NoProp's.
+
+    Args:
+        task: what to train.
+        model: a ``TwinNetwork`` on the device, wrapped for data parallelism where there are others.
+        device: where to compute.
+        rank: 0..world - 1.
+        world: workers.
+    """
+
+    def __init__(
+        self, task: TwinTask, model: nn.Module, device: torch.device, rank: int, world: int
+    ) -> None:
+        self.job, self.splits = task.job, task.splits
+        self.model, self.device, self.rank, self.world = model, device, rank, world
+        inner = model.module if isinstance(model, DistributedDataParallel) else model
+        assert isinstance(inner, TwinNetwork)
+        self.network = inner
+        config = task.job.config
+        self.optimizer = torch.optim.AdamW(
+            [p for p in inner.parameters() if p.requires_grad],
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+
+    def train_epoch(self, epoch: int) -> float:
+        """Train ``epoch`` (0-based) on this worker's share of every batch; the mean loss of all."""
+        job, size = self.job, self.job.config.batch_size
+        share = size // self.world
+        order = epoch_order(job, 0, epoch, len(self.splits.train))
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.model.train()
+        for step in range(job.steps_per_epoch):
+            first = step * size + self.rank * share
+            x, y = self.splits.train.take(order[first : first + share])
+            number = epoch * job.steps_per_epoch + step
+            total += self.train_step(torch.from_numpy(x), torch.from_numpy(y), number)
+        self._sum_over_workers(total)
+        self._average_buffers()
+        return float(total) / (job.steps_per_epoch * self.world)
+
+    def train_step(self, x: Tensor, y: Tensor, step: int) -> Tensor:
+        """One step of AdamW on the cross-entropy at z_T; the loss of this share, a scalar.
+
+        Args:
+            x: raw samples of the share, uint8 (b, C, H, W) or float32 (b, F).
+            y: int64 (b,).
+            step: 0-based over the run.
+        """
+        job, config = self.job, self.job.config
+        x, y = x.to(self.device), y.to(self.device)
+        draw = torch_generator(config.seed, "twin", step, self.rank, device=self.device)
+        if config.augmentation != "none":
+            x = augment(x, config.augmentation, job.flip, draw)
+        x = normalise(x, job.normalisation)
+        z_0 = torch.randn(len(x), job.spec.embed_dim, generator=draw, device=self.device)
+        loss = nn.functional.cross_entropy(self.model(x, z_0, draw), y)
+        for group in self.optimizer.param_groups:
+            group["lr"] = job.lr(step)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return loss.detach()
+
+    @torch.inference_mode()
+    def accuracy(self, split: Split, num_draws: int) -> list[float]:
+        """(S,) accuracy on a split by noise draw; the workers share its batches."""
+        self.network.eval()
+        right = torch.zeros(num_draws, dtype=torch.int64, device=self.device)
+        starts = range(0, len(split), INFERENCE_BATCH)
+        for index in range(self.rank, len(starts), self.world):
+            rows = np.arange(starts[index], min(starts[index] + INFERENCE_BATCH, len(split)))
+            x, y = (torch.from_numpy(array).to(self.device) for array in split.take(rows))
+            x = normalise(x, self.job.normalisation)
+            for s in range(num_draws):
+                seed = self.job.config.seed
+                draw = torch_generator(seed, "inference", s, index, device=self.device)
+                z_0 = torch.randn(
+                    len(x), self.job.spec.embed_dim, generator=draw, device=self.device
+                )
+                right[s] += (self.network(x, z_0).argmax(dim=1) == y).sum()
+        self._sum_over_workers(right)
+        return [count / len(split) for count in right.tolist()]
+
+    @torch.no_grad()
+    def _average_buffers(self) -> None:
+        """One set of batch-norm statistics: the mean of what the workers' shares gave."""
+        buffers = [b for b in self.network.buffers() if b.is_floating_point()]
+        vector = parameters_to_vector(buffers)
+        self._sum_over_workers(vector)
+        vector_to_parameters(vector / self.world, buffers)
+
+    def _sum_over_workers(self, values: Tensor) -> None:
+        if self.world > 1:
+            dist.all_reduce(values)
+
+
+def run_worker(task: TwinTask, tell: Callable[[TwinEpoch | TwinEnd], None]) -> None:
+    """A worker's whole life, inside a worker of Ray Train.
+
+    Args:
+        task: what to train.
+        tell: takes what there is to say.
+    """
+    job, context = task.job, ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    torch.set_num_threads(job.config.cpus_per_worker)  # kept per calling thread
+    class_embed = torch.tensor(task.class_embed)
+    network = TwinNetwork(job.spec, job.config.seed, class_embed, job.precision)
+    # Batch-norm statistics are averaged once an epoch here, not sent before every step.
+    model = ray.train.torch.prepare_model(
+        network, parallel_strategy_kwargs={"broadcast_buffers": False}
+    )
+    reduced: Counter[str] = Counter()
+    if isinstance(model, DistributedDataParallel):
+        model.register_comm_hook(reduced, _count_and_reduce)
+        dist.barrier()
+    worker = TwinWorker(task, model, device, rank, world)
+    start, sent = time.perf_counter(), SentBytes()
+    for epoch in range(job.config.epochs):
+        loss = worker.train_epoch(epoch)
+        has_val = len(task.splits.val) > 0
+        val = worker.accuracy(task.splits.val, 1)[0] if has_val else None
+        seconds = time.perf_counter() - start
+        counted = sent.take(), reduced.pop("bytes", 0)
+        tell(TwinEpoch(rank, epoch + 1, seconds, loss, val, *counted))
+        if not np.isfinite(loss):  # the same number in every worker: all of them leave
+            return
+    draws = worker.accuracy(task.splits.test, task.num_draws)
+    state = network.state_dict() if task.keep_weights and rank == 0 else {}
+    weights = {k: v.detach().cpu().numpy() for k, v in state.items()}
+    tell(TwinEnd(rank, draws, memory_of(device), weights))
+
+
+def _count_and_reduce(
+    counted: Counter[str],
+    bucket: dist.GradBucket,  # type: ignore[name-defined]
+) -> torch.futures.Future[Tensor]:
+    """What PyTorch does without a hook, with a bucket of gradients, counted."""
+    counted["bytes"] += bucket.buffer().nbytes
+    world = dist.group.WORLD
+    assert world is not None
+    return allreduce_hook(world, bucket)

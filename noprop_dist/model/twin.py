@@ -1,0 +1,80 @@
+"""The twin that back-propagation trains: the same T blocks in one chain, end to end (eq. 17-19).
+
+B batch, K classes, D embedding width, T blocks. The label is never an input of anything here.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from noprop_dist.maths.keys import torch_generator
+from noprop_dist.maths.process import expected_embedding
+from noprop_dist.model.block import Block, init_block
+from noprop_dist.model.device import autocast
+from noprop_dist.model.readout import init_readout, readout_logits
+from noprop_dist.model.spec import ModelSpec
+
+
+class TwinNetwork(nn.Module):
+    """z_t = (1 - alpha_t) z_{t-1} + alpha_t u_hat_t(z_{t-1}, x) for t = 1..T, then the readout.
+
+    u_hat_t = softmax(logits of block t) W, alpha_t = tanh(w_t) with one learned number w_t a block,
+    and z_0 ~ N(0, I) anew for every batch, in training as in inference: the paper's equations begin
+    with z_0 and say nothing else of it, and NoProp's chain begins so (eq. 3).
+
+    Where the paper is silent: alpha_t starts at 1 / (t + 1), which makes z_T the plain mean of z_0
+    and the T expected embeddings, so that no block begins out of the loss's reach. Blocks, W and
+    readout start as those of a NoProp network of the same seed.
+
+    Args:
+        spec: what the network is made of; its noise schedule has no meaning here.
+        seed: of the run; block t starts from the key (seed, "init", t).
+        class_embed: W to start from, float32 (K, D).
+        precision: "fp32", or "bf16" for the blocks' matrix work.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, seed: int, class_embed: Tensor, precision: str = "fp32"
+    ) -> None:
+        super().__init__()
+        self.spec, self.precision = spec, precision
+        self.blocks = nn.ModuleList(
+            init_block(spec.make_block(), torch_generator(seed, "init", t))
+            for t in range(1, spec.num_blocks + 1)
+        )
+        shares = torch.arange(2, spec.num_blocks + 2, dtype=torch.float64).reciprocal()
+        self.w = nn.Parameter(shares.atanh().float())
+        weight, bias = init_readout(class_embed)
+        self.readout_weight, self.readout_bias = nn.Parameter(weight), nn.Parameter(bias)
+        learned = spec.embedding_type != "one-hot"
+        self.class_embed = nn.Parameter(class_embed.clone(), requires_grad=learned)
+
+    def alpha(self) -> Tensor:
+        """(T,) alpha_t = tanh(w_t), entry t - 1."""
+        return torch.tanh(self.w)
+
+    def chain(self, x: Tensor, z_0: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """z_T (B, D) float32, T steps of eq. 17-19 from ``z_0``.
+
+        Args:
+            x: normalised samples, float32 (B, C, H, W) in channels-last memory or (B, F).
+            z_0: float32 (B, D).
+            generator: draws the dropout masks in training mode, on the tensors' device.
+        """
+        z = z_0
+        for block, alpha in zip(self.blocks, self.alpha(), strict=True):
+            assert isinstance(block, Block)
+            with autocast(self.precision, x.device):
+                logits = block(z, x, generator)
+            u_hat = expected_embedding(logits.float(), self.class_embed)
+            z = (1 - alpha) * z + alpha * u_hat
+        return z
+
+    def forward(self, x: Tensor, z_0: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Readout logits (B, K) of z_T; arguments as for ``chain``."""
+        return readout_logits(
+            self.chain(x, z_0, generator),
+            self.readout_weight,
+            self.readout_bias,
+            self.class_embed,
+            kind=self.spec.readout,
+        )

@@ -1,0 +1,253 @@
+"""From measurements to the table, the picture and the sentences; and going on where it stopped."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from noprop_dist import TrainConfig, UserError
+from noprop_dist.compare.measured import IDENTITY, Measured, Results
+from noprop_dist.compare.options import CompareOptions
+from noprop_dist.compare.picture import plot_comparison
+from noprop_dist.compare.run import compare
+from noprop_dist.compare.summary import MIB, Comparison, Facts, make_row, summarise
+from noprop_dist.compare.table import markdown, terminal_table
+from noprop_dist.record.store import Store
+
+FACTS = Facts(
+    dataset="digits", train_images=1295, val_images=143, test_images=359, num_blocks=10,
+    embedding="one-hot", epochs=3, steps_per_epoch=10, batch_size=128, workers=2, device="cpu",
+    precision="bf16", target_accuracy=0.98, efficiency_epochs=5,
+)  # fmt: skip
+
+
+def run(method: str = "noprop", seed: int = 0, **changes: Any) -> Measured:
+    """A run of 1,280 images an epoch on two devices: 98 % after its second epoch, at 3 s."""
+    made = Measured(
+        method=method,
+        seed=seed,
+        devices=2,
+        images=1280,
+        test_accuracy=[0.98, 0.99],
+        val_accuracy=[0.5, 0.985, 0.97],
+        seconds=[2.0, 3.0, 6.0],
+        sent_bytes=100.0 * MIB,
+        reduced_bytes=None,
+        peak_bytes=[1000 * MIB, 900 * MIB],
+        shared_bytes=[400 * MIB, 300 * MIB],
+    )
+    return replace(made, **changes)
+
+
+def compared(
+    *runs: Measured, alone: dict[str, Measured] | None = None, facts: Facts = FACTS
+) -> Comparison:
+    measured: dict[str, list[Measured]] = {}
+    for one in runs:
+        measured.setdefault(one.method, []).append(one)
+    return summarise("folder", facts, measured, alone or {}, {"torch": "2"})
+
+
+def test_a_row_holds_means_over_seeds_and_their_standard_error() -> None:
+    other = run(seed=1, test_accuracy=[0.96], seconds=[1.0, 5.0, 12.0], peak_bytes=[1100 * MIB])
+    row = make_row([run(), other], run(devices=1, seconds=[3.0, 6.0, 12.0]), 0.98)
+    assert row.test_accuracy == pytest.approx(0.9725)
+    assert row.stderr == pytest.approx(math.sqrt(2 * 0.0125**2 / (2 - 1) / 2))
+    assert row.seconds_per_epoch == pytest.approx((2 + 4) / 2)
+    assert row.seconds_to_target == pytest.approx((3 + 5) / 2)
+    assert row.epochs_to_target == 2
+    assert row.images_per_s == pytest.approx((1280 / 2 + 1280 / 4) / 2 / 2)
+    assert row.efficiency == pytest.approx(240 / 320)
+    assert row.peak_bytes == 1100 * MIB
+
+
+def test_a_target_that_one_seed_misses_is_not_reached() -> None:
+    row = make_row([run(), run(seed=1, val_accuracy=[0.1, 0.2, 0.3])], None, 0.98)
+    assert (row.seconds_to_target, row.epochs_to_target, row.stderr) == (None, None, 0.0)
+    assert make_row([run(val_accuracy=[None] * 3)], None, 0.98).seconds_to_target is None
+    assert make_row([run()], None, 0.98).stderr is None
+
+
+def test_the_table_shows_every_measure_of_every_method() -> None:
+    comparison = compared(
+        run(),
+        run("twin", sent_bytes=None, val_accuracy=[0.1, 0.2, 0.3]),
+        alone={"noprop": run(devices=1, seconds=[3.0, 6.0, 10.0])},
+    )
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(terminal_table(comparison))
+    text = captured.get()
+    for page in (text, markdown(comparison, "a.png")):
+        found = {" ".join(line.replace("|", " ").split()) for line in page.splitlines()}
+        assert "test accuracy of z_T, % 98.50 98.50" in found
+        assert "standard error over seeds - -" in found
+        assert "time per epoch, s 2.00 2.00" in found
+        assert "time to 98 % validation, s 3.0 (epoch 2) not reached" in found
+        assert "images/s per device 320 320" in found
+        assert "peak memory per device, MiB 1,000 1,000" in found
+        assert "sent per epoch, MiB 100.0 -" in found
+        assert "efficiency, % of one device 83 -" in found
+
+
+def test_three_methods_fit_a_terminal_of_80_columns() -> None:
+    comparison = compared(run(), run("twin"), run("noprop-sequential", devices=1))
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(terminal_table(comparison))
+    assert "…" not in captured.get()
+    assert len(captured.get().splitlines()) < 20  # nothing is broken into several lines
+
+
+def said(*runs: Measured, **more: Any) -> str:
+    return "\n".join(compared(*runs, **more).sentences)
+
+
+def test_sentences_follow_the_numbers_in_either_direction() -> None:
+    good, bad = [0.99, 0.99], [0.90, 0.90]
+    noprop = run(test_accuracy=bad, seconds=[4.0, 8.0, 12.0])
+    twin = run("twin", test_accuracy=good, sent_bytes=400.0 * MIB)
+    text = said(noprop, twin)
+    assert "The twin is more accurate than NoProp by 9.00 points" in text
+    assert "An epoch takes NoProp on 2 devices 2.00 times as long as the twin" in text
+    assert "NoProp takes 2.67 times the device time for that accuracy" in text
+    assert "The twin sends 400.0 MiB of gradients over TCP, 4.0 times as much as NoProp." in text
+    assert "wait for one another at every step, 10 times an epoch" in text
+    turned = said(
+        run(test_accuracy=good, sent_bytes=400.0 * MIB),
+        run("twin", test_accuracy=bad, seconds=[4.0, 8.0, 12.0]),
+    )
+    assert "NoProp is more accurate than the twin by 9.00 points" in turned
+    assert "An epoch takes the twin on 2 devices 2.00 times as long as NoProp" in turned
+    assert "NoProp takes 0.38 times the device time" in turned
+    assert "The twin sends 100.0 MiB of gradients over TCP, 4.0 times less than NoProp." in turned
+
+
+def test_gradients_that_nccl_moves_are_told_as_what_was_given_to_it() -> None:
+    text = said(run(), run("twin", sent_bytes=None, reduced_bytes=50.0 * MIB))
+    assert "NoProp sends 100.0 MiB an epoch through the object store: states of blocks" in text
+    assert "Each of the twin's workers gives 50.0 MiB an epoch to the all-reduce" in text
+
+
+def test_differences_that_may_be_chance_are_called_so() -> None:
+    text = said(run(test_accuracy=[0.985]), run("twin", test_accuracy=[0.99]))
+    assert "NoProp and the twin are equally accurate as far as one seed and 359 test" in text
+    certain = [run(seed=s, test_accuracy=[0.985]) for s in (0, 1)]
+    certain += [run("twin", seed=s, test_accuracy=[0.99]) for s in (0, 1)]
+    assert "The twin is more accurate than NoProp by 0.50 points (2 seeds" in said(*certain)
+
+
+def test_one_device_compares_device_time_and_a_missed_target_is_said() -> None:
+    alone = run("noprop-sequential", devices=1, val_accuracy=[0.1, 0.1, 0.1])
+    text = said(run(), alone)
+    assert "Algorithm 1 did not reach 98 % of the validation images in 3 epochs." in text
+    half = said(run(), run("noprop-sequential", devices=1))
+    assert "NoProp takes 2.00 times the device time for that accuracy" in half
+
+
+def test_the_picture_has_a_curve_a_seed_and_a_bar_a_method() -> None:
+    twin = run("twin", sent_bytes=None, val_accuracy=[0.1, 0.2, 0.3])
+    comparison = compared(run(), run(seed=1), twin)
+    figure = plot_comparison(comparison)
+    curves, *panels = figure.axes
+    by_colour: dict[Any, int] = {}
+    for line in curves.get_lines():
+        if len(line.get_xdata()) == 3:
+            by_colour[line.get_color()] = by_colour.get(line.get_color(), 0) + 1
+    assert sorted(by_colour.values()) == [1, 2]
+    assert len(panels) == 6
+    texts = {text.get_text() for axes in panels for text in axes.texts}
+    assert {"1.50 +- 0.00", "1.50", "100.0", "-", "not reached", "1,000 (400 shared)"} <= texts
+    widths = [bar.get_width() for bar in panels[1].patches]
+    assert widths == pytest.approx([2.0, 2.0])
+
+
+def test_every_figure_can_be_drawn_without_validation(tmp_path: Path) -> None:
+    comparison = compared(run(val_accuracy=[None] * 3, peak_bytes=[], shared_bytes=[]))
+    plot_comparison(comparison).savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+    assert comparison.rows[0].peak_bytes is None
+    without = compared(run(val_accuracy=[None] * 3), facts=replace(FACTS, val_images=0))
+    assert "| time to 98 % validation, s | - |" in markdown(without, None)
+    assert "did not reach" not in "".join(without.sentences)
+
+
+SETTINGS = {
+    "workers_asked_for": None, "efficiency_epochs": 5, "workers": 2, "device": "cpu",
+    "precision": "fp32",
+}  # fmt: skip
+
+
+def finished(folder: Path, *, without: str = "") -> tuple[TrainConfig, CompareOptions]:
+    """A folder with all measurements of a comparison of two methods and two seeds."""
+    config = TrainConfig(checkpoint_dir=str(folder), quiet=True)
+    results = Results(Store(folder))
+    results.claim(config, SETTINGS)
+    for method in ("noprop", "twin"):
+        for seed in (0, 1):
+            if f"{method}-{seed}" != without:
+                results.put(run(method, seed))
+        results.put(run(method, devices=1), alone=True)
+    return config, CompareOptions(seeds=2)
+
+
+def test_what_is_finished_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, options = finished(tmp_path)
+    monkeypatch.setattr("noprop_dist.compare.run._measure", pytest.fail)
+    comparison = compare(config, options)
+    assert [row.method for row in comparison.rows] == ["noprop", "twin"]
+    assert [row.seeds for row in comparison.rows] == [2, 2]
+    kept = json.loads((tmp_path / "comparison.json").read_text())
+    assert kept["rows"][0]["test_accuracy"] == comparison.rows[0].test_accuracy
+    assert kept["sentences"] == comparison.sentences
+    assert (tmp_path / "comparison.md").read_text() == markdown(comparison, "comparison.png")
+    assert (tmp_path / "comparison.png").read_bytes()[:4] == b"\x89PNG"
+    (tmp_path / "comparison.png").unlink()
+    unpictured = replace(config, no_plots=True)
+    fewer = compare(unpictured, replace(options, methods="twin", seeds=1))
+    assert not (tmp_path / "comparison.png").exists()
+    assert [(row.method, row.seeds) for row in fewer.rows] == [("twin", 1)]
+
+
+def test_only_what_is_missing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, options = finished(tmp_path, without="twin-1")
+    called: list[int] = []
+
+    def measure(*args: Any) -> None:
+        called.append(1)
+        Results(Store(tmp_path)).put(run("twin", 1))
+
+    monkeypatch.setattr("noprop_dist.compare.run._measure", measure)
+    compare(config, options)
+    compare(config, options)
+    assert called == [1]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    config, options = finished(tmp_path / "a")
+    with pytest.raises(UserError, match=r"--lr 0\.001 there, 0\.1 now"):
+        compare(replace(config, lr=0.1), options)
+    with pytest.raises(UserError, match="workers asked for None there, 1 now"):
+        compare(replace(config, workers=1), options)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/result.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds a training run \(result.json\)"):
+        compare(replace(config, checkpoint_dir=str(tmp_path / "b")), options)
+    assert not (tmp_path / "b" / IDENTITY).exists()
+
+
+def test_damaged_measurements_are_told(tmp_path: Path) -> None:
+    config, options = finished(tmp_path)
+    (tmp_path / "measured/twin-0.json").write_text("{")
+    said = r"measured/twin-0\.json is not what a comparison writes"
+    with pytest.raises(UserError, match=said):
+        compare(config, options)
+    (tmp_path / "measured/twin-0.json").write_text('{"method": "twin"}')
+    with pytest.raises(UserError, match=said):
+        compare(config, options)

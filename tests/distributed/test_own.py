@@ -1,0 +1,80 @@
+"""What a process measures of itself."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from noprop_dist.distributed.own import SentBytes
+
+
+@contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a TCP connection on loopback."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with socket.create_connection(listener.getsockname()) as out:
+            inside, _ = listener.accept()
+            with inside:
+                yield out, inside
+
+
+def test_bytes_sent_by_tcp_are_counted_to_the_last_one() -> None:
+    with connected() as (out, inside):
+        send(out, inside, 1000)
+        sent = SentBytes()
+        assert sent.take() == 0
+        send(out, inside, 123_456)
+        send(inside, out, 44)
+        assert sent.take() == 123_500
+        assert sent.take() == 0
+        left, right = socket.socketpair()  # not TCP
+        with left, right:
+            send(left, right, 999)
+            assert sent.take() == 0
+
+
+def send(out: socket.socket, into: socket.socket, count: int) -> None:
+    """Send so many bytes and read them all: by then the kernel has seen them acknowledged."""
+    out.sendall(bytes(count))
+    while count:
+        count -= len(into.recv(65536))
+
+
+def test_counting_leaves_descriptors_open_and_none_behind() -> None:
+    with connected() as (out, inside):
+        before = out.fileno(), inside.fileno()
+        for _ in range(3):
+            SentBytes().take()
+        probe = socket.socket()
+        probe.close()
+        out.sendall(b"still open")
+        assert inside.recv(100) == b"still open"
+        assert (out.fileno(), inside.fileno()) == before
+
+
+HOLD = """
+import torch
+from noprop_dist.distributed.own import memory_of
+
+cpu = torch.device("cpu")
+before = memory_of(cpu).peak_bytes
+held = torch.ones(200 * 2**20, dtype=torch.uint8)
+held = None
+after = memory_of(cpu)
+print(before, after.peak_bytes, after.shared_bytes)
+"""
+
+
+def test_peak_memory_counts_what_was_held_for_a_moment() -> None:
+    """In a process of its own, which has not held more before."""
+    done = subprocess.run(
+        [sys.executable, "-c", HOLD], capture_output=True, text=True, check=True, timeout=100
+    )
+    before, after, shared = map(int, done.stdout.split())
+    assert after - before == pytest.approx(200 * 2**20, rel=0.05)
+    assert 0 <= shared < before

@@ -1,0 +1,174 @@
+"""The twin on Ray Train is what one process makes of the same shares; its traffic is counted."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import ray
+import ray.exceptions
+import ray.train
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from noprop_dist import UserError
+from noprop_dist.data import normalise
+from noprop_dist.distributed.run import ray_site
+from noprop_dist.distributed.twin import _by_epoch, _reason, check_share, train_twin
+from noprop_dist.distributed.twin_worker import TwinEnd, TwinEpoch, TwinTask, TwinWorker
+from noprop_dist.engine.resume import first_class_embed
+from noprop_dist.engine.unit import epoch_order
+from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.twin import TwinNetwork
+from runs import prepared
+
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
+
+EPOCHS, WORKERS, DRAWS = 2, 2, 3
+CPU = torch.device("cpu")
+Run = tuple[list[list[TwinEpoch]], list[TwinEnd], list[TwinEpoch]]
+
+
+def task_of(**changes: object) -> TwinTask:
+    job, splits, _ = prepared(
+        epochs=EPOCHS, executor="ray", precision="fp32", workers=WORKERS, **changes
+    )
+    class_embed = first_class_embed(job, splits).numpy()
+    return TwinTask(job, splits, class_embed, DRAWS, keep_weights=True)
+
+
+@pytest.fixture(scope="module")
+def task() -> TwinTask:
+    return task_of(embedding_type="learned", embedding_dim=12)
+
+
+@pytest.fixture(scope="module")
+def trained(cluster: object, task: TwinTask) -> Iterator[Run]:
+    """One run for all tests here: starting Ray Train takes most of their time."""
+    told: list[TwinEpoch] = []
+    with ray_site(task.job.config, task.splits.nbytes) as site:
+        epochs, ends = train_twin(task, site.needs, WORKERS, told.append)
+        yield epochs, ends, told
+
+
+def shared_by_hand(task: TwinTask) -> TwinNetwork:
+    """Both workers' shares in one process: the mean of their gradients moves one set of weights."""
+    job, seed = task.job, task.job.config.seed
+    net = TwinNetwork(job.spec, seed, torch.tensor(task.class_embed), job.precision).train()
+    nets = [net, copy.deepcopy(net)]
+    optimizers = [
+        torch.optim.AdamW(n.parameters(), lr=job.config.lr, weight_decay=1e-3, fused=True)
+        for n in nets
+    ]
+    size, share = job.config.batch_size, job.config.batch_size // 2
+    for step in range(job.total_steps):
+        epoch, offset = divmod(step, job.steps_per_epoch)
+        order = epoch_order(job, 0, epoch, len(task.splits.train))
+        for rank, n in enumerate(nets):
+            rows = order[offset * size :][:size][rank * share :][:share]
+            x, y = map(torch.from_numpy, task.splits.train.take(rows))
+            draw = torch_generator(seed, "twin", step, rank)
+            z_0 = torch.randn(share, job.spec.embed_dim, generator=draw)
+            n.zero_grad()
+            loss = F.cross_entropy(n(normalise(x, job.normalisation), z_0, draw), y)
+            loss.backward()
+        for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+            assert a.grad is not None
+            assert b.grad is not None
+            mean = a.grad / 2 + b.grad / 2
+            a.grad, b.grad = mean, mean.clone()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = job.lr(step)
+            optimizer.step()
+        if offset == job.steps_per_epoch - 1:
+            for a, b in zip(nets[0].buffers(), nets[1].buffers(), strict=True):
+                if a.is_floating_point():
+                    a.copy_((a + b) / 2)
+                    b.copy_(a)
+    return net
+
+
+@pytest.mark.ray
+def test_two_workers_train_what_one_process_makes_of_their_shares(
+    trained: Run, task: TwinTask
+) -> None:
+    _, ends, _ = trained
+    expected = shared_by_hand(task).state_dict()
+    assert ends[0].weights.keys() == expected.keys()
+    for name, value in ends[0].weights.items():
+        assert torch.equal(torch.tensor(value), expected[name]), name
+    start = TwinNetwork(task.job.spec, 0, torch.tensor(task.class_embed)).state_dict()
+    assert not torch.equal(start["class_embed"], expected["class_embed"])  # W is learned too
+
+
+@pytest.mark.ray
+def test_bytes_on_the_wire_are_those_given_to_the_all_reduce(trained: Run, task: TwinTask) -> None:
+    """Of two workers each sends as many bytes as it reduces: 2 (W - 1) / W of them."""
+    net = TwinNetwork(task.job.spec, 0, torch.tensor(task.class_embed))
+    gradients = sum(4 * p.numel() for p in net.parameters() if p.requires_grad)
+    for epoch in trained[0]:
+        for worker in epoch:
+            assert worker.reduced_bytes == gradients * task.job.steps_per_epoch
+            assert worker.reduced_bytes < worker.sent_bytes < 1.05 * worker.reduced_bytes
+
+
+@pytest.mark.ray
+def test_workers_agree_and_the_driver_hears_of_every_epoch(trained: Run) -> None:
+    epochs, ends, told = trained
+    assert told == [epoch[0] for epoch in epochs]
+    assert len(epochs) == EPOCHS
+    for epoch in epochs:
+        assert epoch[0].loss == epoch[1].loss
+        assert epoch[0].val_accuracy == epoch[1].val_accuracy
+    assert epochs[0][0].seconds < epochs[1][0].seconds
+    assert ends[0].test_accuracy == ends[1].test_accuracy
+    assert len(ends[0].test_accuracy) == DRAWS
+    assert all(end.memory.peak_bytes > 100 * 2**20 for end in ends)
+    assert ends[1].weights == {}
+
+
+@pytest.mark.ray
+def test_shared_test_split_is_evaluated_as_one_process_does(trained: Run, task: TwinTask) -> None:
+    net = TwinNetwork(task.job.spec, 0, torch.tensor(task.class_embed), task.job.precision)
+    net.load_state_dict({k: torch.tensor(v) for k, v in trained[1][0].weights.items()})
+    alone = TwinWorker(task, net, CPU, rank=0, world=1)
+    assert alone.accuracy(task.splits.test, DRAWS) == trained[1][0].test_accuracy
+    labels = task.splits.test.ys[0]
+    shuffled = replace(task.splits.test, ys=(labels[::-1].copy(),))
+    assert alone.accuracy(shuffled, 1)[0] < 0.5  # labels are compared with, never looked at
+
+
+def test_one_worker_alone_learns() -> None:
+    task = task_of()
+    net = TwinNetwork(task.job.spec, 0, torch.tensor(task.class_embed), task.job.precision)
+    worker = TwinWorker(task, net, CPU, rank=0, world=1)
+    losses = [worker.train_epoch(epoch) for epoch in range(EPOCHS)]
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "workers", "said"),
+    [
+        (128, 10, "--batch-size 128 .* evenly by the twin's 10 workers: give 120 or 130"),
+        (3, 2, "less than 2 images each: give at least 4"),
+    ],
+)
+def test_batches_that_cannot_be_shared_are_refused(size: int, workers: int, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_share(size, workers)
+    check_share(128, 2)
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_epoch() -> None:
+    epochs = [TwinEpoch(0, e, 1.0, loss, None, 0, 0) for e, loss in ((1, 2.0), (2, float("nan")))]
+    with pytest.raises(UserError, match=r"NaN or infinite in epoch 2, .* lower --lr"):
+        _by_epoch(list(epochs), 5, 1)
+
+
+def test_why_training_ended_is_told_in_a_clause() -> None:
+    failed = ray.train.WorkerGroupError("...", {1: torch.OutOfMemoryError("no more")})
+    assert _reason(failed).startswith("it ran out of memory (no more): give a smaller")
+    assert _reason(ValueError("odd\nmore")) == "ValueError: odd"
+    killed = ray.train.WorkerGroupError("...", {0: ray.exceptions.ActorDiedError()})
+    assert _reason(killed).startswith("a worker died: The actor died unexpectedly")
