@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from noprop_dist.compare.options import METHODS, NOPROP, SEQUENTIAL, TWIN
 from noprop_dist.compare.summary import MIB, Comparison, Row
 from noprop_dist.compare.table import title
-from noprop_dist.record.plots import BLUE, GREEN, GREY, GRID, INK, VERMILION
+from noprop_dist.record.plots import BLUE, GREEN, GREY, INK, VERMILION, frame, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,10 +26,8 @@ def plot_comparison(comparison: Comparison) -> "Figure":
     Args:
         comparison: with at least one row.
     """
-    from matplotlib.figure import Figure
-
     facts = comparison.facts
-    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    figure = new_figure(13, 5.6)
     halves: Any = figure.subfigures(1, 2, width_ratios=(6, 7))
     left, right = halves
     figure.suptitle(title(facts), x=0.01, ha="left", fontsize=12, weight="bold", color=INK)
@@ -79,11 +77,7 @@ def _curves(axes: "Axes", comparison: Comparison) -> None:
     )  # fmt: skip
     axes.set_ylim(bottom, 100.3)
     axes.set_xlim(left=0)
-    axes.set_title("validation accuracy of z_T (%)", loc="left", fontsize=11, color=INK)
-    axes.set_xlabel("seconds from the first step, validation included", color=INK)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    frame(axes, "validation accuracy of z_T (%)", "seconds from the first step, validation included")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=10, loc="lower right")
 

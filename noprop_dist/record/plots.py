@@ -220,17 +220,22 @@ def _log_scale(axes: "Axes", values: Sequence[float]) -> None:
 
 
 def style(axes: "Axes", title: str, x: str) -> None:
-    """What all of our curves look alike in: title, whole numbers on the x axis, grid and legend."""
+    """A frame for curves by epoch, block or step: whole numbers on the x axis, and a legend."""
     from matplotlib.ticker import MaxNLocator
 
+    frame(axes, title, x)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def frame(axes: "Axes", title: str, x: str) -> None:
+    """What all of our axes look alike in: title, name of the x axis, grid and open sides."""
     _title(axes, title)
     axes.set_xlabel(x, color=INK)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9)
 
 
 def _title(axes: "Axes", text: str) -> None:
@@ -239,8 +244,6 @@ def _title(axes: "Axes", text: str) -> None:
 
 def _scatter(axes: "Axes", u: npt.NDArray[np.float64], class_names: Sequence[str]) -> None:
     """The two principal components, each class at its name or, where there are many, number."""
-    from matplotlib.ticker import AutoLocator
-
     centred = u - u.mean(axis=0)
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
     x, y = np.pad(left * size, ((0, 0), (0, 2)))[:, :2].T
@@ -258,8 +261,7 @@ def _scatter(axes: "Axes", u: npt.NDArray[np.float64], class_names: Sequence[str
         )
     total = max(float((size**2).sum()), 1e-12)
     share = 100 * float((size[:2] ** 2).sum()) / total
-    style(axes, "two principal components", f"{share:.0f} % of the variance")
-    axes.xaxis.set_major_locator(AutoLocator())
+    frame(axes, "two principal components", f"{share:.0f} % of the variance")
     axes.margins(0.12)
     axes.set_aspect("equal", adjustable="datalim")
 

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.record.plots import BLUE, GREY, GRID, INK, ORANGE, VERMILION
+from noprop_dist.record.plots import (
+    BLUE,
+    GREY,
+    GRID,
+    INK,
+    ORANGE,
+    VERMILION,
+    frame,
+    new_figure,
+)
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.space import Dimension, Space
 from noprop_dist.sweep.trial import BLOCK, METRIC
@@ -27,7 +36,7 @@ def plot_curves(curves: Mapping[int, Sequence[float | None]], rows: Sequence[Row
         curves: by trial, a fraction per epoch.
         rows: of the table, best first.
     """
-    figure = _figure(9, 5)
+    figure = new_figure(9, 5)
     axes = figure.subplots()
     status = {row["trial"]: row["status"] for row in rows}
     best = rows[0]["trial"]
@@ -49,7 +58,7 @@ def plot_curves(curves: Mapping[int, Sequence[float | None]], rows: Sequence[Row
     ends = [100 * curve[-1] for curve in curves.values() if curve and curve[-1] is not None]
     low = _floor(np.array(ends))
     axes.set_ylim(low, 100 + 0.03 * (100 - low))
-    _style(axes, "validation accuracy of z_T (%)", "epoch")
+    frame(axes, "validation accuracy of z_T (%)", "epoch")
     if told:
         figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return figure
@@ -64,7 +73,7 @@ def plot_settings(rows: Sequence[Row], space: Space) -> "Figure":
     """
     columns = min(COLUMNS, len(space))
     lines = -(-len(space) // columns)
-    figure = _figure(3.1 * columns, 2.9 * lines)
+    figure = new_figure(3.1 * columns, 2.9 * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
     for panel in panels[len(space) :]:
         panel.axis("off")
@@ -79,7 +88,7 @@ def plot_settings(rows: Sequence[Row], space: Space) -> "Figure":
             panel.scatter(x[here & ~below], shown[here & ~below], s=26, color=COLOURS[kind])
             panel.scatter(x[below], shown[below], s=30, color=COLOURS[kind], marker="v")
         panel.scatter(x[:1], shown[:1], s=110, color=BLUE, marker="*", zorder=3)
-        _style(panel, name, "")
+        frame(panel, name, "")
         panel.set_ylim(low - 0.04 * (100 - low), 100 + 0.06 * (100 - low))
     for line in range(lines):
         panels[line * columns].set_ylabel("validation accuracy (%)", color=INK)
@@ -100,7 +109,7 @@ def plot_parallel(rows: Sequence[Row], space: Space) -> "Figure":
     accuracy = 100 * np.array([row[METRIC] for row in rows])
     norm = Normalize(_floor(accuracy), max(accuracy.max(), _floor(accuracy) + 1e-6))
     colours = ScalarMappable(norm, "viridis")
-    figure = _figure(max(8.0, 1.6 * len(space) + 2.5), 4.6)
+    figure = new_figure(max(8.0, 1.6 * len(space) + 2.5), 4.6)
     axes = figure.subplots()
     heights = []
     for place, (name, dimension) in enumerate(space.items()):
@@ -144,7 +153,7 @@ def plot_blocks(rows: Sequence[Row], space: Space) -> "Figure":
     colours = ScalarMappable(LogNorm(1, max(1.05, min(float(excess.max()), 2.0))), "Blues_r")
     columns = min(2, len(space))
     lines = -(-len(space) // columns)
-    figure = _figure(5.2 * columns, 3.2 * lines)
+    figure = new_figure(5.2 * columns, 3.2 * lines)
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for panel in panels[len(space) :]:
         panel.axis("off")
@@ -154,7 +163,7 @@ def plot_blocks(rows: Sequence[Row], space: Space) -> "Figure":
         y = _positions(panel, "y", dimension, [row.get(name) for row in rows])
         panel.scatter(x, y, c=colours.to_rgba(excess), s=34, edgecolors=GRID, linewidths=0.5)
         panel.scatter(x[best], y[best], s=120, color=ORANGE, marker="*", edgecolors=INK, zorder=3)
-        _style(panel, name, "block t")
+        frame(panel, name, "block t")
         panel.set_xticks(sorted(least))
     bar = figure.colorbar(colours, ax=list(panels), shrink=0.7, extend="max")
     bar.set_label("validation loss over the block's smallest", color=INK)
@@ -167,26 +176,12 @@ def plot_blocks(rows: Sequence[Row], space: Space) -> "Figure":
 COLOURS = {"finished": ORANGE, "stopped": GREY, "failed": VERMILION, "unfinished": GREY}
 
 
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
 def _floor(percent: npt.NDArray[np.float64]) -> float:
     """Where the axis begins: bad trials must not press the good ones together."""
     if not len(percent):
         return 0.0
     low = float(np.quantile(percent, FLOOR))
     return max(0.0, float(np.floor(low - 0.15 * (100 - low))))
-
-
-def _style(axes: "Axes", title: str, x: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    axes.set_xlabel(x, color=INK)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _names(dimension: Dimension, values: Sequence[Any]) -> list[str]:
