@@ -77,7 +77,9 @@ def _curves(axes: "Axes", comparison: Comparison) -> None:
     )  # fmt: skip
     axes.set_ylim(bottom, 100.3)
     axes.set_xlim(left=0)
-    frame(axes, "validation accuracy of z_T (%)", "seconds from the first step, validation included")
+    frame(
+        axes, "validation accuracy of z_T (%)", "seconds from the first step, validation included"
+    )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=10, loc="lower right")
 
