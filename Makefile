@@ -32,8 +32,8 @@ lint: $(STAMP)  ## ruff: rules and format
 types: $(STAMP)  ## mypy
 	$(PY) -m mypy
 
-unit: $(STAMP)  ## pytest, without the slow and the gpu tests; flags in ARGS="tests/maths -x"
-	$(PY) -m pytest $(ARGS)
+unit: $(STAMP)  ## pytest in two processes, without the slow and the gpu tests; flags in ARGS="tests/maths -x"
+	$(PY) -m pytest --numprocesses=2 --dist=loadgroup $(ARGS)
 
 gpu-test: $(STAMP)  ## the tests that need a GPU
 	$(PY) -m pytest -m gpu $(ARGS)

@@ -10,6 +10,13 @@ import pytest
 import torch
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of several test processes, one gets all tests on the one cluster that they share."""
+    for item in items:
+        if "distributed" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
 @pytest.fixture(scope="session")
 def repo(pytestconfig: pytest.Config) -> Path:
     """The root of the repository."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event, Thread
 from typing import Any
 
 import torch
@@ -47,7 +48,9 @@ def prepared(**changes: Any) -> tuple[Job, Splits, Rounds]:
 def local_model(epochs: int, embedding_type: str = "one-hot") -> TrainResult:
     """What one process makes of ``small``; trained once for all tests that compare with it."""
     with TemporaryDirectory() as folder:
-        return train(small(Path(folder), epochs=epochs, embedding_type=embedding_type))
+        return train(
+            small(Path(folder), epochs=epochs, save_every=epochs, embedding_type=embedding_type)
+        )
 
 
 def events(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -77,3 +80,38 @@ def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.1)
+
+
+class Meanwhile(Thread):
+    """Does things to a run from outside, each once ``every`` more events of one name are there."""
+
+    def __init__(
+        self, folder: Path, every: int, things: list[Callable[[], None]], event: str = "unit"
+    ) -> None:
+        super().__init__(daemon=True)
+        self.folder, self.every, self.things, self.event = folder, every, things, event
+        self.num_done = 0
+        self.over = Event()
+        self.start()
+
+    def run(self) -> None:
+        for number, thing in enumerate(self.things, start=1):
+            while not self.over.is_set() and self.count() < self.every * number:
+                self.over.wait(0.05)
+            if self.over.is_set():
+                return
+            thing()
+            self.num_done = number
+
+    def count(self) -> int:
+        return len(events(self.folder, self.event))
+
+    def pid_of_newest_worker(self) -> int:
+        return int(events(self.folder, "worker_started")[-1]["pid"])
+
+    def __enter__(self) -> "Meanwhile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.join(30)

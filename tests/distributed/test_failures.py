@@ -26,7 +26,17 @@ from noprop_dist.distributed.executor import RayExecutor
 from noprop_dist.engine.executor import Done, run_all
 from noprop_dist.engine.unit import Unit, UnitResult, run_unit
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from runs import events, local_model, prepared, result_of, same, small, steps_trained, wait_until
+from runs import (
+    Meanwhile,
+    events,
+    local_model,
+    prepared,
+    result_of,
+    same,
+    small,
+    steps_trained,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(120)]
 
@@ -53,9 +63,12 @@ def test_spare_stands_in_for_a_worker_that_died(
 ) -> None:
     """It has started before, so the unit is under way again at once, and then it waits again."""
     local = local_model(40)
-    fault = {"at": "unit", "block": 2, "step": 200, "do": "kill", "once": str(tmp_path / "once")}
+    holds_it_back = tmp_path / "once"
+    holds_it_back.touch()
+    fault = {"at": "unit", "block": 2, "do": "kill", "once": str(holds_it_back)}
     monkeypatch.setenv("NOPROP_FAULTS", json.dumps([fault]))
-    run = train(on_ray(tmp_path / "ray", epochs=40, spares=1))
+    with Meanwhile(tmp_path / "ray", 3, [holds_it_back.unlink], "worker_started"):
+        run = train(on_ray(tmp_path / "ray", epochs=40, save_every=20, spares=1))
     assert same(local, run)
     (lost,) = events(tmp_path / "ray", "worker_lost")
     assert lost["blocks"] == [2]
@@ -94,14 +107,14 @@ def test_block_that_always_fails_is_set_aside_and_the_rest_finishes(
 def test_killed_coordinator_costs_what_was_not_saved(
     cluster: object, tmp_path: Path, repo: Path
 ) -> None:
-    changes = {"epochs": 24, "embedding_type": "learned", "workers": 1}
-    local = local_model(24, "learned")
+    changes = {"epochs": 12, "embedding_type": "learned", "workers": 1}
+    local = local_model(12, "learned")
     folder = tmp_path / "run"
     with job(repo, on_ray(folder, **changes)) as run:
         wait_until(lambda: len(events(folder, "checkpoint")) >= 2)
         run.kill()
     trained = steps_trained(folder)
-    assert trained < 3 * 24 * 11
+    assert trained < 3 * 12 * 11
     with job(repo, on_ray(folder, **changes)) as run:
         assert run.wait(90) == 0
     (_, again) = events(folder, "run_started")
@@ -194,10 +207,10 @@ def test_snapshot_lost_with_its_node_is_trained_again(cluster: Cluster, tmp_path
 
 
 def test_as_many_workers_as_blocks_keep_their_blocks(cluster: Cluster, tmp_path: Path) -> None:
-    local = local_model(40)
+    local = local_model(20)
     node = cluster.add_node(num_cpus=1)
     try:
-        run = train(on_ray(tmp_path / "ray", epochs=40, workers=3, spares=0))
+        run = train(on_ray(tmp_path / "ray", epochs=20, save_every=20, workers=3, spares=0))
     finally:
         cluster.remove_node(node)
     assert same(local, run)

@@ -1,26 +1,27 @@
 """Training on Ray gives the model that one process gives, whoever dies on the way."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
 
 from noprop_dist import UserError, train
-from runs import events, local_model, result_of, same, small, steps_trained, wait_until
+from runs import Meanwhile, events, local_model, result_of, same, small, steps_trained, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
 
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and as an IPv6 address
 
 
+# Long enough for workers and nodes to come and go, and little to write.
+LONG: dict[str, Any] = {"epochs": 40, "save_every": 20}
 EMBEDDINGS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
 
 
@@ -36,45 +37,9 @@ def test_ray_and_one_process_give_the_same_model(
     assert steps_trained(tmp_path / "ray") == 3 * 3 * 11
 
 
-class Meanwhile(Thread):
-    """Does things to a run from outside, each once ``every`` more units have ended."""
-
-    def __init__(self, folder: Path, every: int, things: list[Callable[[], None]]) -> None:
-        super().__init__(daemon=True)
-        self.folder, self.every, self.things = folder, every, things
-        self.num_done = 0
-        self.over = Event()
-        self.start()
-
-    def run(self) -> None:
-        for number, thing in enumerate(self.things, start=1):
-            while not self.over.is_set() and self.num_units() < self.every * number:
-                self.over.wait(0.05)
-            if self.over.is_set():
-                return
-            thing()
-            self.num_done = number
-
-    def num_units(self) -> int:
-        return len(events(self.folder, "unit"))
-
-    def pid_of_newest_worker(self) -> int:
-        return int(events(self.folder, "worker_started")[-1]["pid"])
-
-    def __enter__(self) -> "Meanwhile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.join(30)
-
-
-@EMBEDDINGS
-def test_killed_workers_cost_their_units_and_nothing_else(
-    cluster: object, tmp_path: Path, embedding_type: str
-) -> None:
-    changes: dict[str, Any] = {"epochs": 40, "embedding_type": embedding_type}
-    local = local_model(**changes)
+def test_killed_workers_cost_their_units_and_nothing_else(cluster: object, tmp_path: Path) -> None:
+    """Killed from outside, whatever they are at."""
+    local = local_model(40)
     killed: list[int] = []
 
     def kill() -> None:
@@ -84,11 +49,30 @@ def test_killed_workers_cost_their_units_and_nothing_else(
         os.kill(pid, signal.SIGKILL)
 
     with Meanwhile(tmp_path / "ray", 8, [kill, kill, kill]) as meanwhile:
-        ray = train(small(tmp_path / "ray", executor="ray", **changes))
+        ray = train(small(tmp_path / "ray", executor="ray", **LONG))
     assert meanwhile.num_done == 3
     # The last may have been idle and no longer needed: then nobody notices.
     assert len(events(tmp_path / "ray", "worker_lost")) >= 2
     assert same(local, ray)
+    assert ray.set_aside == {}
+
+
+@EMBEDDINGS
+def test_workers_killed_within_a_step_cost_their_units_and_nothing_else(
+    cluster: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedding_type: str
+) -> None:
+    """A unit of every block dies once, at its start, in its middle or at its end."""
+    steps = {1: 12, 2: 28, 3: 44}
+    faults = [
+        {"at": "unit", "block": t, "step": step, "do": "kill", "once": str(tmp_path / f"{t}")}
+        for t, step in steps.items()
+    ]
+    monkeypatch.setenv("NOPROP_FAULTS", json.dumps(faults))
+    ray = train(small(tmp_path / "ray", executor="ray", epochs=5, embedding_type=embedding_type))
+    lost = [t for event in events(tmp_path / "ray", "worker_lost") for t in event["blocks"]]
+    assert sorted(lost) == [1, 2, 3]
+    monkeypatch.delenv("NOPROP_FAULTS")
+    assert same(local_model(5, embedding_type), ray)
     assert ray.set_aside == {}
 
 
@@ -101,14 +85,14 @@ def test_stopped_worker_holds_no_other_block_back(cluster: object, tmp_path: Pat
         pid = meanwhile.pid_of_newest_worker()
         os.kill(pid, signal.SIGSTOP)
         try:
-            before = meanwhile.num_units()
+            before = meanwhile.count()
             time.sleep(4)
-            seen.append(meanwhile.num_units() - before)
+            seen.append(meanwhile.count() - before)
         finally:
             os.kill(pid, signal.SIGCONT)
 
     with Meanwhile(tmp_path / "ray", 8, [stop_for_a_while]) as meanwhile:
-        ray = train(small(tmp_path / "ray", executor="ray", epochs=40))
+        ray = train(small(tmp_path / "ray", executor="ray", **LONG))
     assert seen[0] > 5  # a barrier would let through two units at most
     assert same(local, ray)
 
@@ -117,11 +101,11 @@ def test_run_goes_on_when_nodes_leave_and_join(
     cluster: Cluster, tmp_path: Path, repo: Path
 ) -> None:
     """In a process of its own: nodes can be made from a main thread alone."""
-    local = local_model(80)
+    local = local_model(40)
     folder = tmp_path / "ray"
     node = cluster.add_node(num_cpus=1)
     command = [sys.executable, str(repo / "jobs/train.py"), "--config", "c.yaml"]
-    options = small(folder, epochs=80, executor="ray")
+    options = small(folder, executor="ray", **LONG)
     (tmp_path / "c.yaml").write_text(options.to_yaml())
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as run:
         try:
