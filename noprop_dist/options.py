@@ -4,10 +4,12 @@ The parser and YAML are imported late, so that other uses of the package do with
 """
 
 import io
+import os
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
@@ -16,6 +18,8 @@ from noprop_dist.errors import UserError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+REHEARSE = "NOPROP_REHEARSE"  # the environment variable that makes a run a rehearsal
 
 Extra = TypeVar("Extra", bound="DataclassInstance")
 
@@ -71,7 +75,33 @@ def parse_with(
     as_json = flat.pop("json")
     del flat["config"]  # in the list for --help alone; it was read first
     own = {f.name: flat.pop(f.name) for f in fields(extra)}
-    return TrainConfig(**flat), extra(**own), as_json
+    return rehearsed(TrainConfig(**flat)), extra(**own), as_json
+
+
+def rehearsed(config: TrainConfig) -> TrainConfig:
+    """What a rehearsal makes of a run: ``NOPROP_REHEARSE`` images at most, and one epoch.
+
+    Args:
+        config: of the real thing.
+
+    Returns:
+        ``config`` as it is where the environment asks for no rehearsal.
+
+    Raises:
+        UserError: the variable holds no number of images.
+    """
+    asked = os.environ.get(REHEARSE, "")
+    if not asked:
+        return config
+    if not asked.isdecimal() or int(asked) < 1:
+        raise UserError(
+            f"{REHEARSE}={asked} is no rehearsal: give it the number of images to train on."
+        )
+    images = min(int(asked), config.max_train_images or int(asked))
+    sys.stderr.write(f"rehearsal: one epoch on at most {images} training images\n")
+    return replace(
+        config, max_train_images=images, epochs=1, warmup_epochs=min(1, config.warmup_epochs)
+    )
 
 
 def parse_own(argv: Sequence[str], prog: str, description: str, options: type[Extra]) -> Extra:

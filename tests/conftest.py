@@ -10,6 +10,7 @@ import pytest
 import torch
 
 
+@pytest.hookimpl(tryfirst=True)  # before the group is read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several test processes, one gets all tests on the one cluster that they share."""
     for item in items:

@@ -17,9 +17,8 @@ from noprop_dist.options import parse_command, parse_with
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import read_space
 from noprop_dist.use.commands import parse_evaluate, parse_export, parse_predict
+from repo.pages import SHELL, blocks
 
-FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
-SHELL = {"", "bash", "console", "sh", "shell"}
 PYTHON_JOB = re.compile(r"(?:\.venv/bin/)?python3?")
 PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "train": parse_command,
@@ -30,11 +29,6 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "export": parse_export,
 }
 ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
-
-
-def blocks(page: str, languages: set[str]) -> list[str]:
-    """The fenced blocks of a page in one of the languages."""
-    return [text for language, text in FENCE.findall(page) if language in languages]
 
 
 def commands(page: str) -> list[list[str]]:

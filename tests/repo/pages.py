@@ -1,0 +1,179 @@
+"""The shell commands that the pages show, and a newcomer's machine to run them on."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+SHELL = {"", "bash", "console", "sh", "shell"}
+MARK = "NOPROP_VISIT"  # in the environment of every process that a visit starts
+
+# What needs a second machine, Docker, Kubernetes or a cloud, and what runs the tests.
+ELSEWHERE = (
+    "ray start --address=",
+    "docker ", "kubectl ", "sed 's|noprop-dist:", "export RAY_AUTH_TOKEN=$(kubectl",
+    "export RAY_TOKEN_FILE=", "pip install boto3", "chmod 600 ~/.ray/auth_token", "ray up ",
+    "ray down ", "ray dashboard ", "cp cluster/onprem/", "cluster/onprem/", "make test",
+    "ray job submit --address http://127.0.0.1:8265 --working-dir . -- python jobs/train.py "
+    "--dataset mnist --checkpoint-dir s3://",
+)  # fmt: skip
+
+
+def blocks(page: str, languages: set[str]) -> list[str]:
+    """The fenced blocks of a page in one of the languages."""
+    return [text for language, text in FENCE.findall(page) if language in languages]
+
+
+def lines(page: str) -> list[str]:
+    """The shell commands of a page, in order, as they stand."""
+    found = []
+    for block in blocks(page, SHELL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if line.strip() and not line.lstrip().startswith("#"):
+                found.append(line.strip().removeprefix("$ "))
+    return found
+
+
+def runs_here(line: str) -> bool:
+    """Whether a command needs nothing but this machine."""
+    return not line.startswith(ELSEWHERE)
+
+
+@dataclass
+class Visit:
+    """A fresh checkout on a newcomer's machine, whose processes end with the visit.
+
+    Attributes:
+        folder: the checkout, in which commands run.
+        environment: of every command; ``export`` adds to it.
+    """
+
+    folder: Path
+    home: Path
+    environment: dict[str, str]
+    done: set[str] = field(default_factory=set)
+
+    def run(self, line: str, limit_s: float = 120) -> None:
+        """Run one line of a page in bash; what it exports stays.
+
+        Raises:
+            AssertionError: it failed; holds what it said.
+        """
+        known = line.replace("HEAD:", "127.0.0.1:").replace(" /shared/", f" {self.home}/shared/")
+        if known in self.done:
+            return
+        said = self.home / "said"
+        left = self.home / "environment"
+        script = f"set -eo pipefail\n{known}\nenv -0 > {left}\n"
+        with said.open("wb") as out:
+            ran = subprocess.run(
+                ["bash", "-c", script],
+                cwd=self.folder, env=self.environment, stdout=out, stderr=subprocess.STDOUT,
+                timeout=limit_s,
+            )  # fmt: skip
+        assert ran.returncode == 0, f"{line}\n{said.read_text(errors='replace')[-3000:]}"
+        pairs = (pair.split("=", 1) for pair in left.read_text().split("\0") if "=" in pair)
+        self.environment |= {k: v for k, v in pairs if k not in {"_", "SHLVL", "PWD"}}
+        self.done.add(known)
+
+
+@contextmanager
+def visiting(repo: Path) -> Iterator[Visit]:
+    """A checkout, a home with a small MNIST, and things to look at; all gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="np", ignore_cleanup_errors=True) as place:
+        folder, home = Path(place, "noprop-dist"), Path(place, "home")
+        copy_checkout(repo, folder)
+        furnish(folder, home)
+        mark = f"{os.getpid()}-{time.monotonic_ns()}"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTEST_"))}
+        environment = kept | {
+            "HOME": str(home),
+            "PATH": f"{folder / '.venv/bin'}:{os.environ['PATH']}",
+            "PYTHONPATH": str(folder),
+            "RAY_TMPDIR": place,
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "NOPROP_REHEARSE": "200",
+            MARK: mark,
+        }
+        try:
+            yield Visit(folder, home, environment)
+        finally:
+            end_processes(f"{MARK}={mark}".encode())
+
+
+def copy_checkout(repo: Path, folder: Path) -> None:
+    """The tracked files, and the environment that ``make env`` made."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=repo, capture_output=True, check=True, text=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(repo / name, folder / name)
+    made = folder / ".venv"
+    made.mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (made / name).symlink_to(Path(sys.prefix) / name)
+    (made / ".installed").touch()
+
+
+def furnish(folder: Path, home: Path) -> None:
+    """MNIST's files with 28 x 28 handwritten digits, a folder of class folders, and pictures."""
+    small = load_digits()
+    images = np.stack([Image.fromarray((x * 15.9).astype(np.uint8)).resize((28, 28)) for x in
+                       small.images[:400]])  # fmt: skip
+    labels = small.target[:400].astype(np.uint8)
+    raw = home / ".cache/noprop_dist/MNIST/raw"
+    raw.mkdir(parents=True)
+    for name, rows in (("train", slice(0, 300)), ("t10k", slice(300, 400))):
+        x, y = images[rows], labels[rows]
+        shape = b"".join(n.to_bytes(4, "big") for n in (2051, *x.shape))
+        (raw / f"{name}-images-idx3-ubyte").write_bytes(shape + x.tobytes())
+        shape = b"".join(n.to_bytes(4, "big") for n in (2049, len(y)))
+        (raw / f"{name}-labels-idx1-ubyte").write_bytes(shape + y.tobytes())
+    (folder / "photos").mkdir()
+    for i, (x, y) in enumerate(zip(images[:60], labels, strict=False)):
+        where = folder / "my-digits" / str(y)
+        where.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x).save(where / f"{i}.png")
+        if i < 3:
+            Image.fromarray(x).save(folder / "photos" / f"{i}.png")
+    Image.fromarray(images[0]).save(folder / "scan.png")
+
+
+def end_processes(mark: bytes, limit_s: float = 20) -> None:
+    """SIGKILL to every process that was started with ``mark`` in its environment."""
+    deadline = time.monotonic() + limit_s
+    while pids := [pid for pid in all_pids() if mark in environment_of(pid)]:
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        assert time.monotonic() < deadline, f"{pids} do not end"
+        time.sleep(0.2)
+
+
+def all_pids() -> list[int]:
+    """Of all processes of this machine."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """What a process was started with; nothing where it has ended or is another user's."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []

@@ -1,0 +1,49 @@
+"""The commands of the pages run, as they stand, on a newcomer's machine.
+
+Each page's run in order, in one checkout; data sets are small by the environment variable that the
+pages name, a data set that would be downloaded is there, and a command runs once however many pages
+show it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from repo.pages import ELSEWHERE, Visit, lines, runs_here, visiting
+
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("pages")]
+
+# In the order of reading: the cluster page starts the cluster that others submit jobs to.
+PAGES = ["docs/cluster.md", "README.md", *(
+    f"docs/{name}.md" for name in ("comparison", "sweeps", "use", "deploy")
+), "CONTRIBUTING.md"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def visit(repo: Path) -> Iterator[Visit]:
+    with visiting(repo) as newcomer:
+        yield newcomer
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_a_page_run(repo: Path, visit: Visit, page: str) -> None:
+    ran = [line for line in lines((repo / page).read_text()) if runs_here(line)]
+    assert ran or page == "docs/deploy.md"
+    for line in ran:
+        visit.run(line)
+
+
+def test_every_page_with_commands_is_visited(repo: Path) -> None:
+    shown = {
+        str(path.relative_to(repo))
+        for path in [*repo.glob("*.md"), *(repo / "docs").rglob("*.md")]
+        if any(map(runs_here, lines(path.read_text())))
+    }
+    assert shown <= set(PAGES)
+
+
+def test_what_is_left_out_is_on_a_page(repo: Path) -> None:
+    everything = [line for page in PAGES for line in lines((repo / page).read_text())]
+    for start in ELSEWHERE:
+        assert any(line.startswith(start) for line in everything), start
