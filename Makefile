@@ -33,7 +33,7 @@ types: $(STAMP)  ## mypy
 	$(PY) -m mypy
 
 unit: $(STAMP)  ## pytest in two processes, without the slow and the gpu tests; flags in ARGS="tests/maths -x"
-	$(PY) -m pytest --numprocesses=2 --dist=loadgroup $(ARGS)
+	$(PY) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 gpu-test: $(STAMP)  ## the tests that need a GPU
 	$(PY) -m pytest -m gpu $(ARGS)

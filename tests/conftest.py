@@ -5,17 +5,23 @@ after this file is read, and only into modules that are not imported yet.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 
-@pytest.hookimpl(tryfirst=True)  # before the group is read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several test processes, one gets all tests on the one cluster that they share."""
-    for item in items:
-        if "distributed" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("cluster"))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several test processes, one gets all tests on the one cluster; the others, whole files."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByCluster(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = Path(nodeid.partition("::")[0])
+            return str(path.parent if path.parent.name == "distributed" else path)
+
+    return ByCluster(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 
 from repo.pages import ELSEWHERE, Visit, lines, runs_here, visiting
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("pages")]
+pytestmark = pytest.mark.ray
 
 # In the order of reading: the cluster page starts the cluster that others submit jobs to.
 PAGES = ["docs/cluster.md", "README.md", *(
