@@ -47,6 +47,12 @@ def lines(page: str) -> list[str]:
     return found
 
 
+def files(page: str) -> dict[str, str]:
+    """The YAML blocks of a page whose first line, a comment, names them as files."""
+    named = ((re.match(r"# (\S+\.yaml)\n", block), block) for block in blocks(page, {"yaml"}))
+    return {name[1]: block for name, block in named if name}
+
+
 def runs_here(line: str) -> bool:
     """Whether a command needs nothing but this machine."""
     return not line.startswith(ELSEWHERE)
@@ -72,6 +78,7 @@ class Visit:
         Raises:
             AssertionError: it failed; holds what it said.
         """
+        began = time.monotonic()
         known = line.replace("HEAD:", "127.0.0.1:").replace(" /shared/", f" {self.home}/shared/")
         if known in self.done:
             return
@@ -88,6 +95,7 @@ class Visit:
         pairs = (pair.split("=", 1) for pair in left.read_text().split("\0") if "=" in pair)
         self.environment |= {k: v for k, v in pairs if k not in {"_", "SHLVL", "PWD"}}
         self.done.add(known)
+        sys.stdout.write(f"{time.monotonic() - began:5.1f} s  {line}\n")
 
 
 @contextmanager
