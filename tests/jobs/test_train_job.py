@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from noprop_dist import TrainConfig
+from noprop_dist import TrainConfig, UserError
 from noprop_dist.cli import main
 from noprop_dist.engine.unit import LiveBlock
 from noprop_dist.options import parse_command
@@ -38,6 +38,23 @@ def test_flags_lie_over_the_yaml_file(tmp_path: Path) -> None:
     config = parse_train(["--config", str(file), "--lr", "0.002", "--epochs", "100"])
     assert (config.lr, config.num_blocks) == (0.002, 4)
     assert (config.weight_decay, config.warmup_epochs) == (1e-4, 30.0)
+
+
+def test_rehearsal_trains_little_for_one_epoch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--epochs", "30", "--warmup-epochs", "2", "--seed", "3"]
+    monkeypatch.setenv("NOPROP_REHEARSE", "200")
+    config = parse_command(command).config
+    assert (config.epochs, config.max_train_images, config.warmup_epochs) == (1, 200, 1)
+    assert config.seed == 3
+    assert capsys.readouterr().err == "rehearsal: one epoch on at most 200 training images\n"
+    assert parse_command([*command, "--max-train-images", "50"]).config.max_train_images == 50
+    monkeypatch.setenv("NOPROP_REHEARSE", "0.5")
+    with pytest.raises(UserError, match=r"NOPROP_REHEARSE=0\.5 is no rehearsal"):
+        parse_command(command)
+    monkeypatch.delenv("NOPROP_REHEARSE")
+    assert parse_command(command).config.epochs == 30
 
 
 def test_one_run_has_one_folder_however_its_numbers_are_written(tmp_path: Path) -> None:
