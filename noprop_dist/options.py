@@ -13,7 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclas
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
-from noprop_dist.config import TrainConfig, check_types
+from noprop_dist.config import TrainConfig, check_types, flag
 from noprop_dist.errors import UserError
 
 if TYPE_CHECKING:
@@ -75,33 +75,39 @@ def parse_with(
     as_json = flat.pop("json")
     del flat["config"]  # in the list for --help alone; it was read first
     own = {f.name: flat.pop(f.name) for f in fields(extra)}
-    return rehearsed(TrainConfig(**flat)), extra(**own), as_json
+    return *rehearsed(TrainConfig(**flat), extra(**own)), as_json
 
 
-def rehearsed(config: TrainConfig) -> TrainConfig:
+def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
     """What a rehearsal makes of a run: ``NOPROP_REHEARSE`` images at most, and one epoch.
 
     Args:
         config: of the real thing.
+        own: the command's options; its class may hold, as ``REHEARSAL``, what a rehearsal gives
+            at most for some of them.
 
     Returns:
-        ``config`` as it is where the environment asks for no rehearsal.
+        Both as they are where the environment asks for no rehearsal.
 
     Raises:
         UserError: the variable holds no number of images.
     """
     asked = os.environ.get(REHEARSE, "")
     if not asked:
-        return config
+        return config, own
     if not asked.isdecimal() or int(asked) < 1:
         raise UserError(
             f"{REHEARSE}={asked} is no rehearsal: give it the number of images to train on."
         )
     images = min(int(asked), config.max_train_images or int(asked))
-    sys.stderr.write(f"rehearsal: one epoch on at most {images} training images\n")
-    return replace(
+    most: dict[str, int] = getattr(own, "REHEARSAL", {})
+    less = {name: min(limit, getattr(own, name)) for name, limit in most.items()}
+    told = "".join(f", {flag(name)} {value}" for name, value in less.items())
+    sys.stderr.write(f"rehearsal: one epoch on at most {images} training images{told}\n")
+    config = replace(
         config, max_train_images=images, epochs=1, warmup_epochs=min(1, config.warmup_epochs)
     )
+    return config, replace(own, **less)
 
 
 def parse_own(argv: Sequence[str], prog: str, description: str, options: type[Extra]) -> Extra:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from noprop_dist.config import TrainConfig, flag, option
 from noprop_dist.errors import UserError
@@ -24,6 +25,8 @@ class CompareOptions:
     Raises:
         UserError: an unknown method, or a number out of range.
     """
+
+    REHEARSAL: ClassVar[dict[str, int]] = {"seeds": 1, "efficiency_epochs": 1}
 
     methods: str = option(
         f"{NOPROP},{TWIN}",

@@ -1,7 +1,7 @@
 """The options of a sweep, beside those of the runs that it tries."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from noprop_dist.config import TrainConfig, flag, option
 from noprop_dist.errors import UserError
@@ -14,6 +14,8 @@ class SweepConfig:
     Raises:
         UserError: a value is out of range or two options contradict each other.
     """
+
+    REHEARSAL: ClassVar[dict[str, int]] = {"samples": 3}
 
     space: str = option(
         "default", "sweep", "YAML file of the settings to search and their ranges, or default"

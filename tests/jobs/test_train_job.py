@@ -10,6 +10,7 @@ from torch import Tensor
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.cli import main
+from noprop_dist.compare.options import parse_compare
 from noprop_dist.engine.unit import LiveBlock
 from noprop_dist.options import parse_command
 
@@ -50,6 +51,8 @@ def test_rehearsal_trains_little_for_one_epoch(
     assert config.seed == 3
     assert capsys.readouterr().err == "rehearsal: one epoch on at most 200 training images\n"
     assert parse_command([*command, "--max-train-images", "50"]).config.max_train_images == 50
+    _, options, _ = parse_compare(["--seeds", "5", "--efficiency-epochs", "0"])
+    assert (options.seeds, options.efficiency_epochs) == (1, 0)
     monkeypatch.setenv("NOPROP_REHEARSE", "0.5")
     with pytest.raises(UserError, match=r"NOPROP_REHEARSE=0\.5 is no rehearsal"):
         parse_command(command)
