@@ -72,14 +72,22 @@ class Visit:
     environment: dict[str, str]
     done: set[str] = field(default_factory=set)
 
+    @property
+    def places(self) -> dict[str, str]:
+        """What stands for the machines and shared folders of the pages."""
+        data = f" {self.home}/.cache/noprop_dist"
+        shared = {f" /{name}/": f" {self.home}/{name}/" for name in ("shared", "runs")}
+        return {"HEAD:": "127.0.0.1:", " /runs/data": data, **shared}
+
     def run(self, line: str, limit_s: float = 120) -> None:
         """Run one line of a page in bash; what it exports stays.
 
         Raises:
             AssertionError: it failed; holds what it said.
         """
-        began = time.monotonic()
-        known = line.replace("HEAD:", "127.0.0.1:").replace(" /shared/", f" {self.home}/shared/")
+        known = line
+        for name, here in self.places.items():
+            known = known.replace(name, here)
         if known in self.done:
             return
         said = self.home / "said"
@@ -95,7 +103,6 @@ class Visit:
         pairs = (pair.split("=", 1) for pair in left.read_text().split("\0") if "=" in pair)
         self.environment |= {k: v for k, v in pairs if k not in {"_", "SHLVL", "PWD"}}
         self.done.add(known)
-        sys.stdout.write(f"{time.monotonic() - began:5.1f} s  {line}\n")
 
 
 @contextmanager
