@@ -1,18 +1,29 @@
-"""Each room imports only its own floor and those below (docs/architecture.md)."""
+"""Each room imports only its own floor and those below, and the map of rooms is true."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-# By room; "noprop_dist" alone is the public door, which may import every room but not Ray.
-FLOORS = {
-    "errors": 0, "faults": 0, "signals": 0, "maths": 0, "model": 1, "config": 2, "data": 3,
-    "record": 3, "engine": 4, "distributed": 5, "ray": 5, "site": 6, "training": 6,
-    "benchmarks": 6, "compare": 6, "sweep": 6, "cli": 6, "visualize": 6, "use": 6, "options": 6,
-    "see": 6, "jobs": 6,
-    "__main__": 6, "noprop_dist": 6,
-}  # fmt: skip
+MAP = "docs/architecture.md"
+ROW = re.compile(r"^\| (\d) \| (.+?) \|", re.MULTILINE)  # floor, rooms
+ROOM = re.compile(r"`(?:noprop_dist/)?(\w+)(?:/|\.py)`")
 PUBLIC = {"noprop_dist", "jobs", "ray"}
+# "noprop_dist" is the public door, which may import every room but not Ray.
+DOORS = {"__main__": 6, "noprop_dist": 6, "ray": 5}
+
+
+def floors(page: str) -> dict[str, int]:
+    """The floor of every room that the page's table places."""
+    placed: dict[str, int] = {}
+    for floor, cell in ROW.findall(page):
+        for room in ROOM.findall(re.sub(r"\(.*?\)", "", cell)):
+            assert room not in placed, f"{MAP} places {room} twice"
+            placed[room] = int(floor)
+    return placed
+
+
+FLOORS = floors((Path(__file__).parents[2] / MAP).read_text()) | DOORS
 
 
 def imported_rooms(source: str) -> Iterator[str]:
@@ -42,12 +53,38 @@ def upward_imports(root: Path) -> list[str]:
         parts = path.relative_to(root).with_suffix("").parts
         is_door = parts == ("noprop_dist", "__init__")
         room = parts[0] if is_door or parts[0] == "jobs" else parts[1]
-        assert room in FLOORS, f"give {room} a floor in FLOORS"
+        assert room in FLOORS, f"give {room} a floor in {MAP}"
         for other in imported_rooms(path.read_text()):
             above = other == "ray" if is_door else FLOORS[other] > FLOORS[room]
             if above:
                 found.append(f"{'/'.join(parts)} -> {other}")
     return found
+
+
+def arrows(root: Path) -> str:
+    """The table of who imports whom, as the page shows it."""
+    found: dict[str, set[str]] = {}
+    for path in root.glob("noprop_dist/**/*.py"):
+        room = path.relative_to(root / "noprop_dist").with_suffix("").parts[0]
+        if room in DOORS or room == "__init__":
+            continue
+        found.setdefault(room, set()).update(imported_rooms(path.read_text()))
+    order = sorted(found, key=lambda room: (-FLOORS[room], room))
+    rows = ["| room | imports |", "|---|---|"]
+    for room in order:
+        others = sorted(found[room] - {room, "noprop_dist"}, key=lambda r: (-FLOORS[r], r))
+        rows.append(f"| `{room}` | {' '.join(f'`{other}`' for other in others)} |")
+    return "\n".join(rows)
+
+
+def test_the_map_shows_every_room_and_every_arrow(repo: Path) -> None:
+    page = (repo / MAP).read_text()
+    there = {path.stem for path in (repo / "noprop_dist").iterdir() if path.suffix in {"", ".py"}}
+    assert set(floors(page)) | {"__init__", "__main__", "__pycache__"} == there | {
+        "jobs", "__pycache__",
+    }  # fmt: skip
+    table = arrows(repo)
+    assert table in page, f"{MAP} should show\n{table}"
 
 
 def test_rooms_import_no_higher_floor(repo: Path) -> None:
