@@ -99,6 +99,7 @@ def test_commands_on_the_pages_parse(
         for words in commands(page):
             for flag, value in pairwise(words):
                 if flag == "--config":
+                    (tmp_path / value).parent.mkdir(parents=True, exist_ok=True)
                     (tmp_path / value).write_text(options)
             check_command(words, repo)
 
