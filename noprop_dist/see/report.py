@@ -1,0 +1,343 @@
+"""``report.html``: a run on one page, which opens from disk and needs no network."""
+
+import base64
+import hashlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from noprop_dist.config import flag
+from noprop_dist.record.progress import percent
+from noprop_dist.record.store import Store
+from noprop_dist.see import words
+from noprop_dist.see.colours import DARK_PAPER
+from noprop_dist.see.facts import RunFacts, read_run
+from noprop_dist.see.inline import Sheet, to_png, to_svg
+from noprop_dist.see.picture import Picture
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FILE = "report.html"
+KB = 1000
+MAX_SVG = 400 * KB  # a drawing of more is a picture of dots
+MAX_PICTURES = 4_400 * KB  # of all, so that the page stays below 5 MB
+DPIS = (144, 110, 80, 55)  # of pictures of dots, from the best
+MAX_EPOCHS = 1000  # rows of the table; of more, every second, third, ... is shown
+NARROW = 560  # a drawing of fewer pixels shares its row
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: what is shown.
+        value: what the column is sorted by; empty where it is not known.
+        kind: its class.
+        hint: what is told of it on a closer look.
+    """
+
+    text: str
+    value: str
+    kind: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table that can be sorted."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
+class Card:
+    """A headline number."""
+
+    name: str
+    value: str
+    more: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture as it stands in the page.
+
+    Attributes:
+        id: of its place.
+        title: a few words.
+        caption: a sentence or two.
+        markup: HTML.
+        width: in pixels, as drawn.
+        picture: what it shows, to be drawn again.
+    """
+
+    id: str
+    title: str
+    caption: str
+    markup: str
+    width: float
+    picture: Picture
+
+    @property
+    def wide(self) -> bool:
+        """Whether it needs the whole width of the page."""
+        return self.width > NARROW
+
+
+def write_report(folder: str, pictures: Sequence[Picture], notes: Sequence[str] = ()) -> None:
+    """Write ``report.html`` into a run folder.
+
+    Args:
+        folder: of a run, finished or not, or its URI.
+        pictures: what to show, in order; their figures are left as they were.
+        notes: what a reader should know besides, a sentence each.
+
+    Raises:
+        UserError: there is no run, a file of it is damaged, or the folder cannot be written to.
+    """
+    Store(folder, "RUN").write(FILE, render_report(read_run(folder), pictures, notes))
+
+
+def render_report(facts: RunFacts, pictures: Sequence[Picture], notes: Sequence[str] = ()) -> bytes:
+    """The page, as UTF-8.
+
+    Args:
+        facts: of the run.
+        pictures: what to show, in order.
+        notes: what a reader should know besides, a sentence each.
+    """
+    from markupsafe import Markup
+
+    sheet = Sheet()
+    drawings = _drawings(pictures, sheet)
+    red, green, blue = DARK_PAPER
+    pages = _pages()
+    style = pages.get_template("report.css").render(
+        drawn_on_white=sheet.variables(dark=False),
+        drawn_on_dark=sheet.variables(dark=True),
+        dark_paper=f"#{red:02x}{green:02x}{blue:02x}",
+        drawn="\n".join([sheet.rules(), *map(_size_rule, drawings)]),
+    )
+    script = pages.get_template("report.js").render()
+    commands = words.next_commands(facts)
+    tables = {"blocks": _blocks(facts), "epochs": _epochs(facts), "options": _options(facts)}
+    page = pages.get_template("report.html").render(
+        facts=facts,
+        state=words.state(facts),
+        about=_about(facts),
+        cards=_cards(facts),
+        said=[*notes, *words.happened(facts)],
+        told=words.told(facts),
+        commands=commands,
+        contents=_contents(drawings, tables, commands),
+        drawings=drawings,
+        policy=_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        made_by=f"noprop-dist {version('noprop-dist')}",
+        made_on=words.moment(time.time()),
+        **tables,
+    )
+    return page.encode()
+
+
+@cache
+def _pages() -> "Environment":
+    """The parts of the page; what is put into HTML is escaped, into CSS it is our own."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    return Environment(
+        loader=PackageLoader("noprop_dist.see", "page"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing is loaded, and nothing runs but the page's own script."""
+
+    def own(text: str) -> str:
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        return f"'sha256-{digest}'"
+
+    return (
+        f"default-src 'none'; script-src {own(script)}; style-src {own(style)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _drawings(pictures: Sequence[Picture], sheet: Sheet) -> list[Drawing]:
+    """All pictures: drawings where they are small enough, and all of them small enough together."""
+    found = [_drawing(picture, number, sheet) for number, picture in enumerate(pictures, start=1)]
+    for dpi in DPIS[1:]:
+        for drawing in sorted(found, key=lambda d: -len(d.markup)):
+            if sum(len(d.markup) for d in found) <= MAX_PICTURES:
+                return found
+            smaller = _as_dots(drawing, dpi)
+            if len(smaller.markup) < len(drawing.markup):
+                found[found.index(drawing)] = smaller
+    return found
+
+
+def _drawing(picture: Picture, number: int, sheet: Sheet) -> Drawing:
+    from markupsafe import Markup
+
+    name = re.sub(r"[^a-z0-9]+", "-", picture.name.lower()).strip("-")
+    place = f"picture-{number}-{name}"
+    width = 72 * picture.figure.get_figwidth()
+    tried = deepcopy(sheet)  # the styles of a drawing that is too large are not kept
+    markup = to_svg(picture.figure, f"p{number}", tried, f"{place}-title")
+    drawing = Drawing(place, picture.title, picture.caption, Markup(markup), width, picture)
+    if len(markup) <= MAX_SVG:
+        sheet.take(tried)
+        return drawing
+    for dpi in DPIS:
+        drawing = _as_dots(drawing, dpi)
+        if len(drawing.markup) <= MAX_SVG:
+            break
+    return drawing
+
+
+def _as_dots(drawing: Drawing, dpi: int) -> Drawing:
+    from markupsafe import Markup
+
+    figure = drawing.picture.figure
+    width, height = (round(72 * inches) for inches in figure.get_size_inches())
+    image = Markup('<img src="{}" alt="{}" width="{}" height="{}">').format(
+        to_png(figure, dpi), drawing.title, width, height
+    )
+    return replace(drawing, markup=image)
+
+
+def _size_rule(drawing: Drawing) -> str:
+    """No larger than letters need, and no smaller: on a phone a wide picture is scrolled."""
+    most, least = round(1.25 * drawing.width), round(0.68 * drawing.width)
+    return f"#{drawing.id} .plot>*{{max-width:{most}px;min-width:{least}px}}"
+
+
+def _contents(
+    drawings: Sequence[Drawing], tables: Mapping[str, Grid], commands: Sequence[object]
+) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """The table of contents: ids and titles, of the pictures too."""
+    found: list[tuple[str, str, list[tuple[str, str]]]] = [("numbers", "Numbers", [])]
+    if drawings:
+        found.append(("pictures", "Pictures", [(d.id, d.title) for d in drawings]))
+    found += [(name, name.capitalize(), []) for name, table in tables.items() if table.rows]
+    found.append(("run", "The run", []))
+    return [*found, ("next", "Next", [])] if commands else found
+
+
+def _about(facts: RunFacts) -> str:
+    config = facts.config
+    return f"{config.dataset}, {config.num_blocks} blocks, {config.embedding_type} embeddings"
+
+
+def _cards(facts: RunFacts) -> list[Card]:
+    """The numbers that everyone asks for."""
+    config, best = facts.config, facts.best
+    cards = []
+    if facts.result:
+        for readout, name in (("z_T", "Test accuracy, z_T"), ("mean_softmax", "Mean softmax")):
+            found = facts.result.test_accuracy[readout]
+            more = f"+- {100 * found.stderr:.2f}, {len(found.draws)} noise draws"
+            cards.append(Card(name, percent(found.mean), more))
+    if best:
+        cards.append(Card("Best validation", percent(best[1]), f"z_T, epoch {best[0]}"))
+    epochs = f"{facts.epochs} of {config.epochs} epochs"
+    cards.append(Card("Trained for", words.duration(facts.train_seconds), epochs))
+    aside = f", {len(facts.set_aside)} set aside" if facts.set_aside else ""
+    cards.append(Card("Blocks", str(config.num_blocks), f"{config.embedding_type}{aside}"))
+    lost = f"{len(facts.lost)} worker{'s' * (len(facts.lost) != 1)} lost"
+    cards.append(Card("Started", words.moment(facts.started), f"{words.workers(facts)}, {lost}"))
+    return cards
+
+
+def _blocks(facts: RunFacts) -> Grid:
+    heads = (
+        "block", "loss (nats)", "training (%)", "after t (%)", "alone (%)", "images/s", "sha256",
+    )  # fmt: skip
+    rows = []
+    for t, known in words.block_rows(facts):
+        numbers = [
+            _number(known["loss"], "{:.4f}"),
+            *(_share(known[name]) for name in ("accuracy", "after_t", "own_softmax")),
+            _number(known["images_per_s"], "{:,.0f}"),
+        ]
+        sha = str(known["sha256"] or "")
+        shown = "set aside" if t in facts.set_aside else sha[: words.SHA_CHARS] or "-"
+        why = facts.set_aside.get(t, sha)
+        rows.append([Cell(str(t), str(t)), *numbers, Cell(shown, sha, "name", why)])
+    title = (
+        "Loss and training accuracy (with dropout) are of the last epoch; after t is the readout "
+        "of z_t and alone the block's own softmax, both on the test images."
+    )
+    return Grid(title, heads, rows)
+
+
+def _epochs(facts: RunFacts) -> Grid:
+    heads = (
+        "epoch", "loss (nats)", "training (%)", "z_T, validation (%)",
+        "mean softmax, validation (%)", "learning rate",
+    )  # fmt: skip
+    history = facts.history
+    columns = zip(
+        history.train_loss_history,
+        history.train_accuracy_history,
+        history.val_accuracy_history,
+        history.val_accuracy_mean_softmax_history,
+        history.lr_history,
+        strict=True,
+    )
+    every = -(-len(history.lr_history) // MAX_EPOCHS) or 1
+    rows = [
+        [
+            Cell(str(epoch), str(epoch)),
+            _number(loss, "{:.4f}"),
+            _share(accuracy),
+            _share(z_T),
+            _share(mean),
+            _number(lr, "{:.2e}"),
+        ]
+        for epoch, (loss, accuracy, z_T, mean, lr) in enumerate(columns, start=1)
+        if epoch % every == 0 or epoch == len(history.lr_history)
+    ]
+    title = "Loss and training accuracy are means over the blocks."
+    return Grid(title + f" Every {every}th epoch is shown." * (every > 1), heads, rows)
+
+
+def _options(facts: RunFacts) -> Grid:
+    changed = words.changed_options(facts.config)
+    rows = []
+    for f in fields(facts.config):
+        value, kind = str(getattr(facts.config, f.name)), "changed" if f.name in changed else ""
+        default = str(f.default)
+        rows.append(
+            [
+                Cell(flag(f.name), flag(f.name), f"name {kind}".strip()),
+                Cell(value, value, kind),
+                Cell(default, default),
+                Cell(f.metadata["help"], f.metadata["help"]),
+            ]
+        )
+    rows.sort(key=lambda row: not row[1].kind)
+    title = f"{len(changed)} of {len(rows)} differ from their defaults, and come first."
+    return Grid(title, ("option", "value", "default", "what it is"), rows)
+
+
+def _share(value: Any) -> Cell:
+    return _number(None if value is None else 100 * value, "{:.2f}")
+
+
+def _number(value: Any, form: str) -> Cell:
+    return Cell("-", "") if value is None else Cell(form.format(value), repr(value))
