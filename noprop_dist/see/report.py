@@ -29,7 +29,6 @@ MAX_SVG = 400 * KB  # a drawing of more is a picture of dots
 MAX_PICTURES = 4_400 * KB  # of all, so that the page stays below 5 MB
 DPIS = (144, 110, 80, 55)  # of pictures of dots, from the best
 MAX_EPOCHS = 1000  # rows of the table; of more, every second, third, ... is shown
-NARROW = 560  # a drawing of fewer pixels shares its row
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table that can be sorted."""
+    """A table that can be sorted.
+
+    Attributes:
+        title: a sentence or two on what is in it.
+        heads: of the columns.
+        rows: cells.
+        in_order: whether the rows are sorted by their first column.
+    """
 
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    in_order: bool = True
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,6 @@ class Drawing:
     markup: str
     width: float
     picture: Picture
-
-    @property
-    def wide(self) -> bool:
-        """Whether it needs the whole width of the page."""
-        return self.width > NARROW
 
 
 def write_report(folder: str, pictures: Sequence[Picture], notes: Sequence[str] = ()) -> None:
@@ -136,7 +138,7 @@ def render_report(facts: RunFacts, pictures: Sequence[Picture], notes: Sequence[
         about=_about(facts),
         cards=_cards(facts),
         said=[*notes, *words.happened(facts)],
-        told=words.told(facts),
+        told=words.told(facts, ages=False),
         commands=commands,
         contents=_contents(drawings, tables, commands),
         drawings=drawings,
@@ -222,8 +224,11 @@ def _as_dots(drawing: Drawing, dpi: int) -> Drawing:
 
 def _size_rule(drawing: Drawing) -> str:
     """No larger than letters need, and no smaller: on a phone a wide picture is scrolled."""
-    most, least = round(1.25 * drawing.width), round(0.68 * drawing.width)
-    return f"#{drawing.id} .plot>*{{max-width:{most}px;min-width:{least}px}}"
+    most, wanted, least = (round(share * drawing.width) for share in (1.25, 0.85, 0.65))
+    return (
+        f"#{drawing.id}{{flex-basis:{wanted}px}}"
+        f"#{drawing.id} .plot>*{{max-width:{most}px;min-width:{least}px}}"
+    )
 
 
 def _contents(
@@ -240,7 +245,10 @@ def _contents(
 
 def _about(facts: RunFacts) -> str:
     config = facts.config
-    return f"{config.dataset}, {config.num_blocks} blocks, {config.embedding_type} embeddings"
+    begun = f", begun {words.moment(facts.started)}" if facts.started is not None else ""
+    return (
+        f"{config.dataset}, {config.num_blocks} blocks, {config.embedding_type} embeddings{begun}"
+    )
 
 
 def _cards(facts: RunFacts) -> list[Card]:
@@ -250,7 +258,7 @@ def _cards(facts: RunFacts) -> list[Card]:
     if facts.result:
         for readout, name in (("z_T", "Test accuracy, z_T"), ("mean_softmax", "Mean softmax")):
             found = facts.result.test_accuracy[readout]
-            more = f"+- {100 * found.stderr:.2f}, {len(found.draws)} noise draws"
+            more = f"\u00b1 {100 * found.stderr:.2f}, {len(found.draws)} noise draws"
             cards.append(Card(name, percent(found.mean), more))
     if best:
         cards.append(Card("Best validation", percent(best[1]), f"z_T, epoch {best[0]}"))
@@ -258,8 +266,9 @@ def _cards(facts: RunFacts) -> list[Card]:
     cards.append(Card("Trained for", words.duration(facts.train_seconds), epochs))
     aside = f", {len(facts.set_aside)} set aside" if facts.set_aside else ""
     cards.append(Card("Blocks", str(config.num_blocks), f"{config.embedding_type}{aside}"))
-    lost = f"{len(facts.lost)} worker{'s' * (len(facts.lost) != 1)} lost"
-    cards.append(Card("Started", words.moment(facts.started), f"{words.workers(facts)}, {lost}"))
+    if facts.num_workers is not None:
+        lost = f"Ray, {len(facts.lost) or 'none'} lost"
+        cards.append(Card("Workers", str(facts.num_workers), lost))
     return cards
 
 
@@ -320,8 +329,10 @@ def _options(facts: RunFacts) -> Grid:
     changed = words.changed_options(facts.config)
     rows = []
     for f in fields(facts.config):
-        value, kind = str(getattr(facts.config, f.name)), "changed" if f.name in changed else ""
-        default = str(f.default)
+        kind = "changed" if f.name in changed else ""
+        value, default = (
+            "-" if v is None else str(v) for v in (getattr(facts.config, f.name), f.default)
+        )
         rows.append(
             [
                 Cell(flag(f.name), flag(f.name), f"name {kind}".strip()),
@@ -332,7 +343,7 @@ def _options(facts: RunFacts) -> Grid:
         )
     rows.sort(key=lambda row: not row[1].kind)
     title = f"{len(changed)} of {len(rows)} differ from their defaults, and come first."
-    return Grid(title, ("option", "value", "default", "what it is"), rows)
+    return Grid(title, ("option", "value", "default", "what it is"), rows, in_order=False)
 
 
 def _share(value: Any) -> Cell:

@@ -81,8 +81,8 @@ def workers(facts: RunFacts) -> str:
     return f"Ray, {facts.num_workers} worker{'s' * (facts.num_workers > 1)}"
 
 
-def told(facts: RunFacts) -> list[tuple[str, str]]:
-    """The facts as names and values."""
+def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
+    """The facts as names and values; ``ages``: how long ago things were, too."""
     config, result, best = facts.config, facts.result, facts.best
     test = result.test_accuracy if result else {}
     draws = f", % ({len(test['z_T'].draws)} noise draws)" if test else ", %"
@@ -100,7 +100,7 @@ def told(facts: RunFacts) -> list[tuple[str, str]]:
         ("network", f"{config.num_blocks} blocks, {config.embedding_type} embeddings{size}"),
         ("epochs", f"{facts.epochs} of {config.epochs}"),
         ("trained for", duration(facts.train_seconds)),
-        ("started", f"{moment(facts.started)} ({age(facts.started)})"),
+        ("started", moment(facts.started) + f" ({age(facts.started)})" * ages),
         ("units ran", workers(facts)),
         ("gone on with", f"{facts.restarts} times" if facts.restarts != 1 else "once"),
         ("workers lost", str(len(facts.lost))),
