@@ -100,17 +100,15 @@ def folder_holder(folder: Path) -> str | None:
 def remote_holder(remote: "FileSystem", folder: Path, times: LockTimes) -> str | None:
     """The process that has renewed the lock of a folder in an object store lately, or None.
 
-    Nothing is written, so the store's clock is compared with this machine's: whoever is to decide
+    Nothing is written, so the holder's clock is compared with this machine's: whoever is to decide
     by the answer has to take the lock instead.
 
     Raises:
         OSError: the store cannot be reached.
     """
     found = _read(remote, folder / FILE)
-    if found is None:
-        return None
-    written_ns = remote.get_file_info(str(folder / FILE)).mtime_ns
-    if written_ns is None or time.time() - written_ns / 1e9 > times.stale:
+    renewed = _about(found).get("time")
+    if not isinstance(renewed, (int, float)) or time.time() - renewed > times.stale:
         return None
     return _holder(found)
 

@@ -6,7 +6,7 @@ Other imports come after parsing, as in ``noprop_dist.cli``.
 import json
 from collections.abc import Sequence
 
-from noprop_dist.see.options import parse_runs, parse_show
+from noprop_dist.see.runs_options import parse_runs, parse_show
 
 
 def run_runs(argv: Sequence[str], prog: str) -> int:
