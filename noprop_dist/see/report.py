@@ -6,17 +6,16 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from noprop_dist.config import flag
-from noprop_dist.record.progress import percent
 from noprop_dist.record.store import Store
 from noprop_dist.see import words
 from noprop_dist.see.colours import DARK_PAPER
 from noprop_dist.see.facts import RunFacts, read_run
+from noprop_dist.see.grids import Grid, blocks_of, cards_of, epochs_of, options_of
 from noprop_dist.see.inline import Sheet, to_png, to_svg
 from noprop_dist.see.picture import Picture
 
@@ -28,50 +27,6 @@ KB = 1000
 MAX_SVG = 400 * KB  # a drawing of more is a picture of dots
 MAX_PICTURES = 4_400 * KB  # of all, so that the page stays below 5 MB
 DPIS = (144, 110, 80, 55)  # of pictures of dots, from the best
-MAX_EPOCHS = 1000  # rows of the table; of more, every second, third, ... is shown
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell of a table.
-
-    Attributes:
-        text: what is shown.
-        value: what the column is sorted by; empty where it is not known.
-        kind: its class.
-        hint: what is told of it on a closer look.
-    """
-
-    text: str
-    value: str
-    kind: str = ""
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table that can be sorted.
-
-    Attributes:
-        title: a sentence or two on what is in it.
-        heads: of the columns.
-        rows: cells.
-        in_order: whether the rows are sorted by their first column.
-    """
-
-    title: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    in_order: bool = True
-
-
-@dataclass(frozen=True)
-class Card:
-    """A headline number."""
-
-    name: str
-    value: str
-    more: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,12 +86,12 @@ def render_report(facts: RunFacts, pictures: Sequence[Picture], notes: Sequence[
     )
     script = pages.get_template("report.js").render()
     commands = words.next_commands(facts)
-    tables = {"blocks": _blocks(facts), "epochs": _epochs(facts), "options": _options(facts)}
+    tables = {"blocks": blocks_of(facts), "epochs": epochs_of(facts), "options": options_of(facts)}
     page = pages.get_template("report.html").render(
         facts=facts,
         state=words.state(facts),
         about=_about(facts),
-        cards=_cards(facts),
+        cards=cards_of(facts),
         said=[*notes, *words.happened(facts)],
         told=words.told(facts, ages=False),
         commands=commands,
@@ -249,106 +204,3 @@ def _about(facts: RunFacts) -> str:
     return (
         f"{config.dataset}, {config.num_blocks} blocks, {config.embedding_type} embeddings{begun}"
     )
-
-
-def _cards(facts: RunFacts) -> list[Card]:
-    """The numbers that everyone asks for."""
-    config, best = facts.config, facts.best
-    cards = []
-    if facts.result:
-        for readout, name in (("z_T", "Test accuracy, z_T"), ("mean_softmax", "Mean softmax")):
-            found = facts.result.test_accuracy[readout]
-            more = f"\u00b1 {100 * found.stderr:.2f}, {len(found.draws)} noise draws"
-            cards.append(Card(name, percent(found.mean), more))
-    if best:
-        cards.append(Card("Best validation", percent(best[1]), f"z_T, epoch {best[0]}"))
-    epochs = f"{facts.epochs} of {config.epochs} epochs"
-    cards.append(Card("Trained for", words.duration(facts.train_seconds), epochs))
-    aside = f", {len(facts.set_aside)} set aside" if facts.set_aside else ""
-    cards.append(Card("Blocks", str(config.num_blocks), f"{config.embedding_type}{aside}"))
-    if facts.num_workers is not None:
-        lost = f"Ray, {len(facts.lost) or 'none'} lost"
-        cards.append(Card("Workers", str(facts.num_workers), lost))
-    return cards
-
-
-def _blocks(facts: RunFacts) -> Grid:
-    heads = (
-        "block", "loss (nats)", "training (%)", "after t (%)", "alone (%)", "images/s", "sha256",
-    )  # fmt: skip
-    rows = []
-    for t, known in words.block_rows(facts):
-        numbers = [
-            _number(known["loss"], "{:.4f}"),
-            *(_share(known[name]) for name in ("accuracy", "after_t", "own_softmax")),
-            _number(known["images_per_s"], "{:,.0f}"),
-        ]
-        sha = str(known["sha256"] or "")
-        shown = "set aside" if t in facts.set_aside else sha[: words.SHA_CHARS] or "-"
-        why = facts.set_aside.get(t, sha)
-        rows.append([Cell(str(t), str(t)), *numbers, Cell(shown, sha, "name", why)])
-    title = (
-        "Loss and training accuracy (with dropout) are of the last epoch; after t is the readout "
-        "of z_t and alone the block's own softmax, both on the test images."
-    )
-    return Grid(title, heads, rows)
-
-
-def _epochs(facts: RunFacts) -> Grid:
-    heads = (
-        "epoch", "loss (nats)", "training (%)", "z_T, validation (%)",
-        "mean softmax, validation (%)", "learning rate",
-    )  # fmt: skip
-    history = facts.history
-    columns = zip(
-        history.train_loss_history,
-        history.train_accuracy_history,
-        history.val_accuracy_history,
-        history.val_accuracy_mean_softmax_history,
-        history.lr_history,
-        strict=True,
-    )
-    every = -(-len(history.lr_history) // MAX_EPOCHS) or 1
-    rows = [
-        [
-            Cell(str(epoch), str(epoch)),
-            _number(loss, "{:.4f}"),
-            _share(accuracy),
-            _share(z_T),
-            _share(mean),
-            _number(lr, "{:.2e}"),
-        ]
-        for epoch, (loss, accuracy, z_T, mean, lr) in enumerate(columns, start=1)
-        if epoch % every == 0 or epoch == len(history.lr_history)
-    ]
-    title = "Loss and training accuracy are means over the blocks."
-    return Grid(title + f" Every {every}th epoch is shown." * (every > 1), heads, rows)
-
-
-def _options(facts: RunFacts) -> Grid:
-    changed = words.changed_options(facts.config)
-    rows = []
-    for f in fields(facts.config):
-        kind = "changed" if f.name in changed else ""
-        value, default = (
-            "-" if v is None else str(v) for v in (getattr(facts.config, f.name), f.default)
-        )
-        rows.append(
-            [
-                Cell(flag(f.name), flag(f.name), f"name {kind}".strip()),
-                Cell(value, value, kind),
-                Cell(default, default),
-                Cell(f.metadata["help"], f.metadata["help"]),
-            ]
-        )
-    rows.sort(key=lambda row: not row[1].kind)
-    title = f"{len(changed)} of {len(rows)} differ from their defaults, and come first."
-    return Grid(title, ("option", "value", "default", "what it is"), rows, in_order=False)
-
-
-def _share(value: Any) -> Cell:
-    return _number(None if value is None else 100 * value, "{:.2f}")
-
-
-def _number(value: Any, form: str) -> Cell:
-    return Cell("-", "") if value is None else Cell(form.format(value), repr(value))
