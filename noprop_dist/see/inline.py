@@ -9,7 +9,7 @@ import base64
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +137,7 @@ def _restyle(element: ET.Element, sheet: Sheet, *, keep: bool, text: bool) -> No
     """Classes in place of styles, from here down."""
     name = element.get("id", "")
     keep = keep or name.startswith(KEEP)
-    text = text or element.tag == "text" or name.startswith("text_")
+    text = text or name.startswith("text_")
     for child in list(element):
         if child.tag == "style":  # the page's sheet says the same of all drawings
             element.remove(child)
@@ -145,7 +145,8 @@ def _restyle(element: ET.Element, sheet: Sheet, *, keep: bool, text: bool) -> No
             _restyle(child, sheet, keep=keep, text=text)
     style = element.attrib.pop("style", None)
     if style is not None:
-        element.set("class", sheet.class_of(style, keep=keep, text=text))
+        letters = element.tag in ("text", "tspan") or (text and element.tag == "g")
+        element.set("class", sheet.class_of(style, keep=keep, text=letters))  # else: their ground
 
 
 def _rename(element: ET.Element, used: set[str], prefix: str) -> None:
@@ -192,12 +193,13 @@ def _marked(figure: "Figure") -> Iterator[None]:
 
 def _on_images(figure: "Figure") -> Iterator["Artist"]:
     """What would not be seen any more if its colours followed the paper."""
-    bars = {m.colorbar.ax: m for a in figure.axes for m in _mappables(a) if m.colorbar}
+    explained = {m.colorbar.ax: m for a in figure.axes for m in _mappables(a) if m.colorbar}
     for axes in figure.axes:
-        pictured = bars[axes] if axes in bars else next(iter(axes.images), None)
-        if axes not in bars and pictured is None:
-            pictured = next((c for c in axes.collections if _is_mesh(c)), None)
-        if pictured is not None and (axes in bars) <= (_is_mesh(pictured) or _is_image(pictured)):
+        if axes.get_label() == "<colorbar>" or axes in explained:
+            on_image = _is_pictured([explained[axes]] if axes in explained else [])
+        else:
+            on_image = _is_pictured(_mappables(axes))
+        if on_image:
             yield from (*axes.lines, *axes.patches, *axes.collections)
             yield from (t for t in axes.texts if axes.bbox.contains(*_centre(t)))
         else:
@@ -208,16 +210,12 @@ def _mappables(axes: "Axes") -> list[Any]:
     return [*axes.images, *axes.collections]
 
 
-def _is_mesh(artist: Any) -> bool:
+def _is_pictured(mappables: Sequence[Any]) -> bool:
+    """Whether one of them covers the paper in colours that mean numbers."""
     from matplotlib.collections import QuadMesh
-
-    return isinstance(artist, QuadMesh)
-
-
-def _is_image(artist: Any) -> bool:
     from matplotlib.image import AxesImage
 
-    return isinstance(artist, AxesImage)
+    return any(isinstance(m, QuadMesh | AxesImage) for m in mappables)
 
 
 def _is_on_patch(text: "Text", axes: "Axes") -> bool:

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from noprop_dist.record import plots
@@ -127,3 +128,20 @@ def test_colour_bar_looks_like_what_it_explains() -> None:
     to_svg(figure, "a", sheet, "t")
     assert "fill:#440154" in sheet.rules()  # of the mesh
     assert "fill:var(--c440154)" in sheet.rules()  # of the dots, and of their bar
+
+
+def test_colour_bar_of_lines_follows_the_paper_like_them() -> None:
+    figure = plots.new_figure(4, 3)
+    colours = colormaps["viridis"].resampled(3)
+    figure.colorbar(ScalarMappable(cmap=colours), ax=figure.subplots())
+    sheet = Sheet()
+    to_svg(figure, "a", sheet, "t")
+    assert "fill:var(--c440154)" in sheet.rules()
+
+
+def test_ground_of_a_label_stays_the_paper() -> None:
+    figure = plots.new_figure(4, 3)
+    figure.subplots().text(0.5, 0.5, "label", bbox={"facecolor": "white", "edgecolor": "none"})
+    sheet = Sheet()
+    to_svg(figure, "a", sheet, "t")
+    assert "--tffffff" not in sheet.variables(dark=False)
