@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evaluate": evaluate_main,
         "predict": predict_main,
         "export": export_main,
+        "runs": runs_main,
+        "show": show_main,
     }
     if args[:1] == ["--version"]:
         from importlib.metadata import version
@@ -183,9 +185,25 @@ def export_main(argv: Sequence[str], prog: str = "noprop export") -> int:
     return _stoppable(lambda: run_export(argv, prog))
 
 
+def runs_main(argv: Sequence[str], prog: str = "noprop runs") -> int:
+    """The runs of a folder. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
+    from noprop_dist.see.runs import run_runs
+
+    return _stoppable(lambda: run_runs(argv, prog))
+
+
+def show_main(argv: Sequence[str], prog: str = "noprop show") -> int:
+    """All about one run. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
+    from noprop_dist.see.runs import run_show
+
+    return _stoppable(lambda: run_show(argv, prog))
+
+
 def _stoppable(action: Callable[[], int]) -> int:
     try:
-        return exit_code(action)
+        code = exit_code(action)
+        sys.stdout.flush()  # here, where a closed pipe is no surprise
+        return code
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return INTERRUPTED

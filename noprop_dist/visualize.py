@@ -1,11 +1,10 @@
 """Pictures of a run folder, drawn again from what it has written."""
 
-import json
 from pathlib import Path
 
 from noprop_dist.errors import UserError
 from noprop_dist.record import plots
-from noprop_dist.record.history import History
+from noprop_dist.record.history import read_history
 from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import read_timeline
 from noprop_dist.record.timeline_plot import plot_timeline
@@ -28,7 +27,7 @@ def visualize(folder: str) -> list[str]:
     timeline = read_timeline(store)
     if timeline.num_units:
         figures["timeline"] = plot_timeline(timeline)
-    history = _read_history(store)
+    history = read_history(store)
     if history is not None and history.train_loss_history:
         figures["history"] = plots.plot_history(history)
     if not figures:
@@ -38,14 +37,3 @@ def visualize(folder: str) -> list[str]:
     for name, figure in figures.items():
         plots.save_figure(store, f"plots/{name}.png", figure)
     return [str(Path("plots") / f"{name}.png") for name in figures]
-
-
-def _read_history(store: Store) -> History | None:
-    try:
-        return History.from_dict(json.loads(store.read("training_history.json")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{store.root}/training_history.json is not what a run writes ({error})."
-        ) from error

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Collection
 from typing import Any
 
 from noprop_dist.record.store import Store
@@ -19,8 +20,12 @@ class EventLog:
         self._store.append_line("events.jsonl", line)
 
 
-def read_events(store: Store) -> list[dict[str, Any]]:
+def read_events(store: Store, without: Collection[str] = ()) -> list[dict[str, Any]]:
     """The lines of ``events.jsonl`` in order, without torn ones; none where there is no log.
+
+    Args:
+        store: the run folder.
+        without: events to leave out; most lines are units, and are passed over unparsed.
 
     Raises:
         OSError: the log is there and cannot be read.
@@ -31,7 +36,10 @@ def read_events(store: Store) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     events = []
+    left_out = [f'"event": "{name}"'.encode() for name in without]
     for line in lines:
+        if any(mark in line for mark in left_out):
+            continue
         try:
             event = json.loads(line)
         except ValueError:  # its writer died, or is still at it

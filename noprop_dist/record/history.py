@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from noprop_dist.record.checked import as_written, foreign, read_json
+from noprop_dist.record.store import Store
+
+FILE = "training_history.json"
+
 
 class BlockEpoch(NamedTuple):
     """One block's epoch: mean loss in nats, own accuracy as a fraction (with dropout on), speed."""
@@ -61,3 +66,22 @@ class History:
     def from_dict(cls, values: dict[str, Any]) -> "History":
         """The inverse of ``to_dict``."""
         return cls(**values)
+
+
+def read_history(store: Store) -> History | None:
+    """The history of a run folder, or None where it has none yet.
+
+    Raises:
+        UserError: the file is damaged, or of another version.
+    """
+    values = read_json(store, FILE)
+    if values is None:
+        return None
+    history = as_written(History, values, store, FILE)
+    lists = [found for name, found in vars(history).items() if name != "blocks"]
+    if len({len(found) for found in lists}) > 1:
+        raise foreign(store, FILE, "its lists are not equally long")
+    for t, block in history.blocks.items():
+        if not t.isdecimal() or not block.keys() >= set(BlockEpoch._fields):
+            raise foreign(store, FILE, f"blocks.{t} is no block's record")
+    return history

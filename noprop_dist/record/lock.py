@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 FILE = ".lock"
+LOOK_S = 0.05  # far longer than a look at who holds a lock takes
 
 Tell = Callable[[str], None]
 
@@ -59,7 +60,11 @@ def lock_folder(folder: Path, name: str) -> TextIO:
 
     file = (folder / FILE).open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # perhaps by ``folder_holder``, for an instant
+            time.sleep(LOOK_S)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         file.truncate(0)
         file.write(_process(os.getpid(), platform.node()))
         file.flush()
@@ -70,6 +75,42 @@ def lock_folder(folder: Path, name: str) -> TextIO:
             file.seek(0)
             raise _in_use(name, file.read().strip() or "another process") from error
     return file
+
+
+def folder_holder(folder: Path) -> str | None:
+    """The process that holds the lock of a local folder, or None where nobody does.
+
+    Raises:
+        OSError: the lock is there and cannot be read.
+    """
+    import fcntl
+
+    try:
+        file = (folder / FILE).open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().decode(errors="replace").strip() or "another process"
+    return None
+
+
+def remote_holder(remote: "FileSystem", folder: Path, times: LockTimes) -> str | None:
+    """The process that has renewed the lock of a folder in an object store lately, or None.
+
+    Nothing is written, so the holder's clock is compared with this machine's: whoever is to decide
+    by the answer has to take the lock instead.
+
+    Raises:
+        OSError: the store cannot be reached.
+    """
+    found = _read(remote, folder / FILE)
+    renewed = _about(found).get("time")
+    if not isinstance(renewed, (int, float)) or time.time() - renewed > times.stale:
+        return None
+    return _holder(found)
 
 
 class RemoteLock:
@@ -210,10 +251,14 @@ class RemoteLock:
         return started_at
 
     def _read(self) -> bytes | None:
-        with suppress(FileNotFoundError), self._remote.open_input_stream(str(self._path)) as source:
-            data: bytes = source.read()
-            return data
-        return None
+        return _read(self._remote, self._path)
+
+
+def _read(remote: "FileSystem", path: Path) -> bytes | None:
+    with suppress(FileNotFoundError), remote.open_input_stream(str(path)) as source:
+        data: bytes = source.read()
+        return data
+    return None
 
 
 def upload(remote: "FileSystem", path: str, data: bytes) -> None:

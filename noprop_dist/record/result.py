@@ -5,6 +5,11 @@ import platform
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from noprop_dist.record.checked import as_written, foreign, read_json
+from noprop_dist.record.store import Store
+
+FILE = "result.json"
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -58,6 +63,22 @@ class TrainResult:
         """The numbers of ``result.json``, found in ``folder``."""
         accuracy = {k: Accuracy(**values["test_accuracy"][k]) for k in ("z_T", "mean_softmax")}
         return cls(**(values | {"test_accuracy": accuracy, "folder": folder}))
+
+
+def read_result(store: Store) -> TrainResult | None:
+    """The numbers of a run folder, or None where the run has not finished.
+
+    Raises:
+        UserError: the file is damaged, or of another version.
+    """
+    values = read_json(store, FILE)
+    if values is None:
+        return None
+    result = as_written(TrainResult, values | {"folder": store.root}, store, FILE)
+    for readout in ("z_T", "mean_softmax"):
+        if readout not in result.test_accuracy:
+            raise foreign(store, FILE, f"it lacks test_accuracy.{readout}")
+    return result
 
 
 def accuracy_over(draws: list[float]) -> Accuracy:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 from weakref import finalize
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.lock import DEFAULT_TIMES, LockTimes, RemoteLock, Tell, lock_folder, upload
+from noprop_dist.record.lock import (
+    DEFAULT_TIMES,
+    LockTimes,
+    RemoteLock,
+    Tell,
+    folder_holder,
+    lock_folder,
+    remote_holder,
+    upload,
+)
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -183,6 +192,18 @@ class Store:
             finally:
                 held.release()
 
+    def holder(self) -> str | None:
+        """The process that holds the lock, in words; None where no live run does.
+
+        Raises:
+            OSError: a local lock cannot be read.
+            UserError: the object store cannot be reached.
+        """
+        if self._remote:
+            with self._reached():
+                return remote_holder(self._remote, self._base, DEFAULT_TIMES)
+        return folder_holder(self._base)
+
     def read(self, path: str) -> bytes:
         """A file's bytes.
 
@@ -205,6 +226,14 @@ class Store:
                 info = self._remote.get_file_info(str(self._base / path))
             return bool(info.type != fs.FileType.NotFound)
         return (self._base / path).exists()
+
+    def written(self, path: str) -> float | None:
+        """When a file was last written, in seconds since 1970; None where nothing tells."""
+        if self._remote:
+            with self._reached():
+                at_ns = self._remote.get_file_info(str(self._base / path)).mtime_ns
+            return None if at_ns is None else at_ns / 1e9
+        return (self._base / path).stat().st_mtime
 
     def list(self, path: str) -> list[str]:
         """Sorted names in a folder; empty where there is none."""

@@ -1,12 +1,12 @@
 """Opening a run: its trained network, or what its newest checkpoint holds, with its options."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
-from noprop_dist.config import TrainConfig, check_types
+from noprop_dist.config import TrainConfig
 from noprop_dist.engine.newest import newest_network
 from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import FOLDER as CHECKPOINTS
@@ -18,6 +18,7 @@ from noprop_dist.record.export import (
     load_network,
     rebuild,
 )
+from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store
 
 Precision = Literal["run", "auto", "fp32", "bf16"]
@@ -79,7 +80,7 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
         )
     where = f"{source.root}/checkpoints/{loaded.name}"
     newest = newest_network(loaded, where)
-    config = _config_of(newest.config, where)
+    config = config_of(newest.config, where)
     try:
         trained = rebuild(newest.described, newest.tensors, device, _asked(precision, config))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -99,33 +100,6 @@ def home_of(path: str) -> str:
         return above or "."
     run, _, folder = above.rpartition("/")
     return (run or ".") if folder == CHECKPOINTS else path
-
-
-def read_config(store: Store) -> TrainConfig | None:
-    """The options in a run folder, or None where there are none.
-
-    Raises:
-        UserError: they are not what a run writes.
-    """
-    import yaml
-
-    name = f"{store.root}/config.yaml"
-    try:
-        values = yaml.safe_load(store.read("config.yaml"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{name} cannot be read ({reason}).") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{name} is not what a run writes: it must hold lines option: value.")
-    return _config_of(values, name)
-
-
-def _config_of(values: dict[str, Any], where: str) -> TrainConfig:
-    check_types(values, where)
-    known = {f.name for f in fields(TrainConfig)}
-    return TrainConfig(**{k: v for k, v in values.items() if k in known})
 
 
 def _asked(precision: Precision, config: TrainConfig | None) -> Literal["auto", "fp32", "bf16"]:

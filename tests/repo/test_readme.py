@@ -14,6 +14,7 @@ import yaml
 import noprop_dist
 from noprop_dist.compare.options import parse_compare
 from noprop_dist.options import parse_command, parse_with
+from noprop_dist.see.runs_options import parse_runs, parse_show
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import read_space
 from noprop_dist.use.commands import parse_evaluate, parse_export, parse_predict
@@ -27,6 +28,8 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "evaluate": parse_evaluate,
     "predict": parse_predict,
     "export": parse_export,
+    "runs": parse_runs,
+    "show": parse_show,
 }
 ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 

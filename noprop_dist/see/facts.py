@@ -1,0 +1,231 @@
+"""What is known of a run, finished or not, from the files of its folder alone.
+
+Nothing here imports PyTorch or Ray, so that many runs are listed in little time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.errors import UserError
+from noprop_dist.record.events import read_events
+from noprop_dist.record.history import History, read_history
+from noprop_dist.record.result import FILE as RESULT
+from noprop_dist.record.result import TrainResult, read_result
+from noprop_dist.record.run_config import config_of, read_config
+from noprop_dist.record.store import Store
+
+State = Literal["finished", "running", "stopped"]
+WORK = ("unit", "evaluation")  # most lines of a log, and not needed here
+RUN_FILES = ("config.yaml", "result.json", "events.jsonl", "checkpoints", "model")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker that died or hung.
+
+    Attributes:
+        worker: its name.
+        time: when that was noticed, in seconds since 1970.
+        reason: why.
+        seconds: what it had spent on units that were lost.
+    """
+
+    worker: str
+    time: float
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """A run, as its folder tells.
+
+    Attributes:
+        folder: as the user names it.
+        state: "finished"; "running": a live process holds the folder; "stopped": neither.
+        holder: which process, where it runs.
+        config: the options.
+        result: the numbers of a finished run.
+        history: by epoch; empty before the first one has ended.
+        set_aside: by t, why a block was given up.
+        sessions: how often training was begun or gone on with.
+        lost: workers, in the order they were lost.
+        num_workers: the most there were at one time, spares not counted; None where the log names
+            none, as without Ray.
+        warnings: what sessions were warned of when they began.
+        started: when the first session began, in seconds since 1970; None where no log says.
+        last: when the run was last heard of.
+        logged_seconds: of all sessions, without the time between them.
+        checkpoint: the newest whole one.
+        files: names in the folder.
+    """
+
+    folder: str
+    state: State
+    holder: str | None
+    config: TrainConfig
+    result: TrainResult | None
+    history: History
+    set_aside: dict[int, str] = field(default_factory=dict)
+    sessions: int = 0
+    lost: tuple[Lost, ...] = ()
+    num_workers: int | None = None
+    warnings: tuple[str, ...] = ()
+    started: float | None = None
+    last: float | None = None
+    logged_seconds: float = 0.0
+    checkpoint: str | None = None
+    files: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that every block has ended."""
+        return self.result.epochs if self.result else len(self.history.train_loss_history)
+
+    @property
+    def train_seconds(self) -> float:
+        """Of training: what a finished run measured, else how long its sessions are logged."""
+        return self.result.train_seconds if self.result else self.logged_seconds
+
+    @property
+    def restarts(self) -> int:
+        """How often the run was gone on with."""
+        return max(self.sessions - 1, 0)
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """The epoch (from 1) of the best validation accuracy of z_T, and it as a fraction."""
+        found = self.history.val_accuracy_history
+        known = [(value, -epoch) for epoch, value in enumerate(found, start=1) if value is not None]
+        if not known:
+            return None
+        accuracy, epoch = max(known)
+        return -epoch, accuracy
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as plain values, for programs."""
+        best = self.best
+        result = self.result
+        accuracy = {k: vars(v) for k, v in result.test_accuracy.items()} if result else None
+        return {
+            "kind": "run",
+            "name": self.name,
+            "folder": self.folder,
+            "state": self.state,
+            "holder": self.holder,
+            "dataset": self.config.dataset,
+            "num_blocks": self.config.num_blocks,
+            "embedding_type": self.config.embedding_type,
+            "epochs": self.epochs,
+            "epochs_asked": self.config.epochs,
+            "seed": self.config.seed,
+            "test_accuracy": accuracy,
+            "best_val_accuracy": best[1] if best else None,
+            "best_epoch": best[0] if best else None,
+            "train_seconds": self.train_seconds,
+            "set_aside": {str(t): why for t, why in self.set_aside.items()},
+            "executor": self.config.executor,
+            "workers": self.num_workers,
+            "restarts": self.restarts,
+            "lost_workers": len(self.lost),
+            "precision": result.precision if result else None,
+            "versions": result.versions if result else None,
+            "started": self.started,
+            "last": self.last,
+            "checkpoint": self.checkpoint,
+        }
+
+
+def read_run(folder: str) -> RunFacts:
+    """What is known of a run.
+
+    Args:
+        folder: a run folder or its URI.
+
+    Raises:
+        UserError: there is no run there, or a file of it is damaged or of another version.
+    """
+    store = Store(folder, "RUN")
+    files = tuple(store.list(""))
+    if not any(name in files for name in RUN_FILES):
+        there = files or store.exists("")
+        raise UserError(
+            f"{folder} holds no run: give a folder that noprop train has written to."
+            if there
+            else f"{folder}: there is no such run folder; noprop runs lists those there are."
+        )
+    config, result = read_config(store), read_result(store)
+    if config is None and result is not None:
+        config = config_of(result.config, f"{folder}/{RESULT}")
+    if config is None:
+        raise UserError(f"{folder} has no config.yaml, which every run begins with: restore it.")
+    try:
+        events = read_events(store, without=WORK)
+        holder = store.holder()
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
+    state: State = "finished" if result else "running" if holder else "stopped"
+    return RunFacts(
+        folder=folder,
+        state=state,
+        holder=holder if state == "running" else None,
+        config=config,
+        result=result,
+        history=read_history(store) or History(),
+        checkpoint=_newest_checkpoint(store),
+        files=files,
+        **_from_log(events, {int(t): why for t, why in result.set_aside.items()} if result else {}),
+    )
+
+
+def _from_log(events: Sequence[dict[str, Any]], set_aside: dict[int, str]) -> dict[str, Any]:
+    """The facts that only the log tells; lines that lack what theirs must have are passed over."""
+    found: dict[str, Any] = {"sessions": 0, "logged_seconds": 0.0, "set_aside": set_aside}
+    lost: list[Lost] = []
+    warnings: dict[str, None] = {}
+    workers: set[str] = set()
+    most, begun = 0, None
+    times = [e["time"] for e in events if isinstance(e.get("time"), (int, float))]
+    for event in events:
+        time, worker = event.get("time"), event.get("worker")
+        if not isinstance(time, (int, float)):
+            continue
+        if event.get("event") == "run_started":
+            found["sessions"] += 1
+            workers, begun = set(), time
+            warnings |= dict.fromkeys(map(str, event.get("warnings") or ()))
+        elif event.get("event") == "worker_started" and not event.get("spare"):
+            workers.add(str(worker))
+            most = max(most, len(workers))
+        elif event.get("event") == "worker_lost":
+            workers.discard(str(worker))
+            seconds = event.get("seconds")
+            spent = float(seconds) if isinstance(seconds, (int, float)) else 0.0
+            lost.append(Lost(str(worker), time, str(event.get("reason", "unknown")), spent))
+        elif event.get("event") == "set_aside" and isinstance(event.get("block"), int):
+            set_aside.setdefault(event["block"], str(event.get("reason", "unknown")))
+        if begun is not None:
+            found["logged_seconds"] += max(0.0, time - begun)
+            begun = max(begun, time)
+    return found | {
+        "lost": tuple(lost),
+        "warnings": tuple(warnings),
+        "num_workers": most or None,
+        "started": min(times, default=None),
+        "last": max(times, default=None),
+    }
+
+
+def _newest_checkpoint(store: Store) -> str | None:
+    """The newest one that has a manifest; whether its files are good is not looked at."""
+    for name in reversed(store.list("checkpoints")):
+        if name.startswith("step-") and store.exists(f"checkpoints/{name}/manifest.json"):
+            return name
+    return None

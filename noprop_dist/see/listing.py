@@ -1,0 +1,135 @@
+"""What lies in a folder of runs: runs, sweeps, comparisons, and what of it cannot be read."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from noprop_dist.errors import UserError
+from noprop_dist.record.checked import read_json
+from noprop_dist.record.store import Store, inside
+from noprop_dist.see.facts import RUN_FILES, RunFacts, read_run
+
+SWEEP, COMPARISON = "sweep.json", "comparison-of.json"
+TRIAL = re.compile(r"\d{4,}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A folder in the list.
+
+    Attributes:
+        kind: what it holds.
+        name: of the folder.
+        folder: with the folder it lies in.
+        facts: of a run that can be read.
+        state: "finished", "running", "stopped" or "damaged".
+        about: of a sweep or a comparison, its size; of a damaged run, what is wrong.
+        config: some options of a sweep or a comparison, by name.
+        started: in seconds since 1970; None where nothing tells.
+    """
+
+    kind: Literal["run", "sweep", "comparison"]
+    name: str
+    folder: str
+    facts: RunFacts | None = None
+    state: str = "damaged"
+    about: str = ""
+    config: Mapping[str, Any] | None = None
+    started: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for programs."""
+        if self.facts:
+            return self.facts.to_dict()
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "folder": self.folder,
+            "state": self.state,
+            "about": self.about,
+            "started": self.started,
+        }
+
+
+def list_runs(folder: str) -> list[Entry]:
+    """What lies in a folder, newest first; a damaged run is an entry that says so.
+
+    Args:
+        folder: of run folders, or its URI.
+
+    Raises:
+        UserError: it is missing, holds nothing of ours, or is a run itself.
+    """
+    store = Store(folder, "FOLDER")
+    names = store.list("")
+    if any(name in names for name in (*RUN_FILES, SWEEP, COMPARISON)):
+        raise UserError(
+            f"{folder} is itself a run's folder: give the folder it lies in, or tell noprop show "
+            "of it."
+        )
+    entries = [e for name in names if not name.startswith(".") for e in _entry(store, name)]
+    if not entries:
+        there = names or store.exists("")
+        raise UserError(
+            f"{folder} holds no runs: give a folder of run folders, or train one with noprop train."
+            if there
+            else f"{folder}: there is no such folder; noprop train makes checkpoints_run."
+        )
+    return sorted(entries, key=lambda e: (e.started or 0.0, e.name), reverse=True)
+
+
+def _entry(store: Store, name: str) -> Iterator[Entry]:
+    """The entry of a folder; none where it holds nothing of ours."""
+    folder = inside(store.root, name)
+    try:
+        names = store.list(name)
+        if SWEEP in names:
+            yield _sweep(Store(folder, "FOLDER"), name)
+        elif COMPARISON in names:
+            yield _comparison(Store(folder, "FOLDER"), name)
+        elif any(file in names for file in RUN_FILES):
+            facts = read_run(folder)
+            yield Entry("run", name, folder, facts, facts.state, started=facts.started)
+    except UserError as error:
+        yield Entry("run", name, folder, about=str(error))
+    except OSError as error:
+        yield Entry("run", name, folder, about=f"it cannot be read ({error.strerror or error})")
+
+
+def _sweep(store: Store, name: str) -> Entry:
+    about = read_json(store, SWEEP) or {}
+    trials = [t for t in store.list("trials") if TRIAL.fullmatch(t)]
+    ended = sum(store.exists(f"trials/{t}/outcome.json") for t in trials)
+    done = ended == len(trials) and store.exists("best_config.yaml")
+    told = f"{ended} of {len(trials)} trials ended"
+    return _entry_of(store, "sweep", name, done, told, about)
+
+
+def _comparison(store: Store, name: str) -> Entry:
+    about = read_json(store, COMPARISON) or {}
+    measured = sum(n.endswith(".json") for n in store.list("measured"))
+    told = f"{measured} measurement{'s' * (measured != 1)}"
+    return _entry_of(store, "comparison", name, store.exists("comparison.json"), told, about)
+
+
+def _entry_of(
+    store: Store,
+    kind: Literal["sweep", "comparison"],
+    name: str,
+    done: bool,
+    told: str,
+    about: dict[str, Any],
+) -> Entry:
+    state = "running" if store.holder() else "finished" if done else "stopped"
+    config = about.get("config")
+    file = SWEEP if kind == "sweep" else COMPARISON
+    return Entry(
+        kind,
+        name,
+        store.root,
+        state=state,
+        about=told,
+        config=config if isinstance(config, dict) else {},
+        started=store.written(file),
+    )

@@ -1,0 +1,59 @@
+"""Run folders written in no time, with the numbers of nobody's training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from noprop_dist import TrainConfig
+from noprop_dist.record.events import EventLog
+from noprop_dist.record.history import BlockEpoch, History
+from noprop_dist.record.result import TrainResult, accuracy_over, versions
+from noprop_dist.record.store import Store
+
+T = 3
+SHA = "0123456789abcdef" * 4
+
+
+def make_run(
+    folder: Path,
+    *,
+    epochs: int = 2,
+    finished: bool = True,
+    set_aside: dict[str, str] | None = None,
+    **options: Any,
+) -> TrainConfig:
+    """A run of 3 blocks in a folder; validation accuracy peaks in its second epoch."""
+    config = TrainConfig(**({"num_blocks": T, "epochs": epochs, "executor": "local"} | options))
+    store = Store(folder)
+    store.write("config.yaml", config.to_yaml().encode())
+    log = EventLog(store)
+    log.write("run_started", checkpoint=None, warnings=[], steps={})
+    log.write("unit", block=1, step=0, num_steps=5, started=0.0, seconds=1.0, worker="slot_0")
+    history = History()
+    for epoch in range(epochs):
+        blocks = {t: BlockEpoch(1.5 / (epoch + t), 0.5 + 0.1 * t, 100.0 * t) for t in (1, 2, 3)}
+        history.record(blocks, 0.9 - 0.01 * abs(epoch - 1), None, 10.0**-epoch)
+    store.write("training_history.json", json.dumps(history.to_dict()).encode())
+    store.write(f"checkpoints/step-{epochs:08d}/manifest.json", b"{}")
+    if finished:
+        result = TrainResult(
+            folder="",
+            test_accuracy={
+                "z_T": accuracy_over([0.97, 0.99]),
+                "mean_softmax": accuracy_over([0.99, 1.0]),
+            },
+            accuracy_after_t=[0.5, 0.75, 0.98],
+            block_accuracy=[0.99, 0.9, 0.95],
+            block_sha256=dict.fromkeys(("1", "2", "3"), SHA),
+            confusion=[[1, 0], [0, 1]],
+            train_seconds=75.4,
+            epochs=epochs,
+            config=config.to_dict(),
+            versions=versions(),
+            precision="fp32",
+            num_skipped=0,
+            set_aside=set_aside or {},
+        )
+        values = {k: v for k, v in result.to_dict().items() if k != "folder"}
+        store.write("result.json", json.dumps(values).encode())
+    return config

@@ -1,0 +1,317 @@
+"""The page of a run, and how it looks and works in a browser."""
+
+import html
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from made_runs import make_run
+from noprop_dist import UserError
+from noprop_dist.record import plots
+from noprop_dist.see import report
+from noprop_dist.see.facts import read_run
+from noprop_dist.see.picture import Picture
+from noprop_dist.see.report import FILE, render_report, write_report
+
+MIB = 2**20
+HOSTILE = "</style></script><script>document.title = 'taken'</script>&\"'"
+NAMES = [HOSTILE, "zero & one", "<b>two</b>"]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--disable-dev-shm-usage",
+)  # fmt: skip
+CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+
+# Of every element with text of its own, outside drawings: its contrast with what lies behind it.
+FAINT = """
+const value = (c) => c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
+const light = (rgb) => 0.2126 * value(rgb[0]) + 0.7152 * value(rgb[1]) + 0.0722 * value(rgb[2]);
+const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+const behind = (element) => {
+  for (let e = element; e; e = e.parentElement) {
+    const found = numbers(getComputedStyle(e).backgroundColor);
+    if (found.length === 3 || found[3] > 0) return found;
+  }
+  return [255, 255, 255];
+};
+const found = [];
+for (const element of document.querySelectorAll("body *:not(svg):not(svg *):not(script)")) {
+  if (![...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+  const [a, b] = [light(numbers(getComputedStyle(element).color)), light(behind(element))];
+  const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  if (ratio < 4.5) found.push([element.textContent.trim().slice(0, 40), ratio]);
+}
+return found;
+"""
+
+
+def pictures() -> list[Picture]:
+    """Two drawings of different kinds."""
+    confusion = plots.plot_confusion([[30, 0, 1], [0, 31, 2], [4, 0, 29]], NAMES)
+    denoising = plots.plot_denoising([0.5, 0.75, 0.98], [0.99, 0.9, 0.95])
+    return [
+        Picture("denoising", "Along the chain", "What z_t knows.", denoising),
+        Picture("confusion", f"Confusion {HOSTILE}", f"Rows: {HOSTILE}", confusion),
+    ]
+
+
+def busy_picture(points: int) -> Picture:
+    """A drawing of so many points."""
+    figure = plots.new_figure(6, 4)
+    figure.subplots().scatter(*np.random.default_rng(0).normal(size=(2, points)), s=2)
+    return Picture("busy", "Many points", "All of them.", figure)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of twelve epochs with its report."""
+    folder = tmp_path_factory.mktemp("report") / "run"
+    aside = {"2": f"its loss {HOSTILE}"}
+    make_run(folder, epochs=12, dataset=HOSTILE, set_aside=aside)
+    write_report(str(folder), pictures(), [f"a note {HOSTILE}"])
+    return folder
+
+
+def test_report_is_one_file_that_loads_nothing(folder: Path) -> None:
+    page = (folder / FILE).read_text()
+    assert len(page) < MIB
+    sources = re.findall(r"""\b(?:src|href)\s*=\s*["']([^"']*)|url\(([^)]*)\)""", page)
+    assert {a[:5] if a.startswith("data:") else (a or b)[:1] for a, b in sources} == {"data:", "#"}
+    assert "http://" not in page.replace("http-equiv", "")
+    assert "@import" not in page
+    assert "default-src 'none'" in html.unescape(page)
+
+
+def test_report_of_an_unfinished_run_gives_what_is_there(tmp_path: Path) -> None:
+    make_run(tmp_path, finished=False)
+    page = render_report(read_run(str(tmp_path)), []).decode()
+    assert "Best validation" in page
+    assert "Test accuracy, z_T" not in page
+    assert "noprop train" in page
+    assert 'id="pictures"' not in page
+
+
+def test_report_of_a_damaged_run_is_refused(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    (tmp_path / "result.json").write_text("{")
+    with pytest.raises(UserError, match="is not what a run writes"):
+        write_report(str(tmp_path), [])
+    assert not (tmp_path / FILE).exists()
+
+
+def test_drawing_too_large_becomes_dots(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    facts = read_run(str(tmp_path))
+    drawn = render_report(facts, [busy_picture(100)]).decode()
+    dots = render_report(facts, [busy_picture(6000)]).decode()
+    assert "<use" in drawn
+    assert "data:image/png" not in drawn
+    assert 'src="data:image/png;base64,' in dots
+    assert 'alt="Many points"' in dots
+    assert "<use" not in dots
+    assert len(dots) < 600_000
+
+
+def test_pictures_share_what_room_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path)
+    monkeypatch.setattr(report, "MAX_PICTURES", 120_000)
+    page = render_report(read_run(str(tmp_path)), [busy_picture(900) for _ in range(3)])
+    figures = re.findall(rb"<figure.*?</figure>", page, re.DOTALL)
+    assert len(figures) == 3
+    assert sum(map(len, figures)) < 125_000
+
+
+def test_long_runs_show_some_epochs_of_all(tmp_path: Path) -> None:
+    make_run(tmp_path, epochs=2500)
+    page = render_report(read_run(str(tmp_path)), []).decode()
+    assert "One epoch of 3 is shown." in page
+    rows = re.findall(r'<th scope=row data-v="(\d+)"', page)
+    assert {"3", "2499", "2500"} <= set(rows)
+    assert len(page) < MIB
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Chromium without a window."""
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs Chromium: install chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    try:
+        driver.set_page_load_timeout(60)
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, folder: Path) -> webdriver.Chrome:
+    """The report, just opened from disk on a wide light screen."""
+    show(browser, 1280, dark=False)
+    browser.get((folder / FILE).as_uri())
+    browser.execute_script("localStorage.clear()")
+    browser.refresh()
+    return browser
+
+
+def show(browser: webdriver.Chrome, width: int, *, dark: bool) -> None:
+    """A screen of so many pixels, and what its owner prefers."""
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    wish = [
+        {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+        {"name": "prefers-reduced-motion", "value": "reduce"},  # clicks wait for no scrolling
+    ]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wish})
+
+
+def column(page: webdriver.Chrome, table: str, number: int) -> list[str]:
+    """The texts of a column, from above."""
+    cells = f"#{table} tbody tr > :nth-child({number})"
+    script = "return [...document.querySelectorAll(arguments[0])].map((c) => c.textContent)"
+    found: list[str] = page.execute_script(script, cells)
+    return found
+
+
+def sorts(page: webdriver.Chrome, table: str) -> list[str | None]:
+    """By column, what is said of its order."""
+    heads = page.find_elements(By.CSS_SELECTOR, f"#{table} thead th")
+    return [head.get_attribute("aria-sort") for head in heads]
+
+
+def colour(page: webdriver.Chrome, selector: str, name: str = "color") -> str:
+    """A computed colour of the first such element."""
+    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    found: str = page.execute_script(script, selector, name)
+    return found
+
+
+def test_page_opens_without_a_complaint(page: webdriver.Chrome) -> None:
+    assert page.get_log("browser") == []
+    assert page.title == "run - NoProp run"
+    requests = page.execute_script(
+        "return performance.getEntriesByType('resource').map(e => e.name)"
+    )
+    assert [name for name in requests if not name.startswith("data:")] == []
+    assert page.execute_script("return document.compatMode") == "CSS1Compat"
+
+
+def test_names_are_text_and_never_run(page: webdriver.Chrome) -> None:
+    assert len(page.find_elements(By.TAG_NAME, "script")) == 1
+    assert len(page.find_elements(By.TAG_NAME, "style")) == 1
+    assert not page.find_elements(By.CSS_SELECTOR, "main b")
+    for selector in (".about", "#pictures h3", "#pictures figcaption", ".notes"):
+        shown = [e.text for e in page.find_elements(By.CSS_SELECTOR, selector)]
+        assert any(HOSTILE in text for text in shown)
+    page.execute_script(
+        "const s = document.createElement('script'); s.textContent = 'window.ran = true';"
+        "document.body.append(s);"
+    )
+    assert page.execute_script("return window.ran") is None
+    assert "Content Security Policy" in json.dumps(page.get_log("browser"))
+
+
+def test_every_picture_has_its_place_in_the_contents(page: webdriver.Chrome) -> None:
+    links = page.find_elements(By.CSS_SELECTOR, "nav a")
+    targets = [str(link.get_attribute("href")).partition("#")[2] for link in links]
+    assert [t for t in targets if t.startswith("picture-")] == [
+        "picture-1-denoising",
+        "picture-2-confusion",
+    ]
+    for target in targets:
+        assert len(page.find_elements(By.ID, target)) == 1
+    ids = page.execute_script("return [...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+    box = page.find_element(By.CSS_SELECTOR, "#picture-1-denoising svg").rect
+    assert box["width"] > 300
+    assert box["height"] > 150
+
+
+def test_tables_sort_by_click_and_by_key(page: webdriver.Chrome) -> None:
+    assert column(page, "epoch-table", 1) == [str(n) for n in range(1, 13)]
+    loss, own = page.find_elements(By.CSS_SELECTOR, "#epoch-table thead button")[1:3]
+    loss.click()
+    assert column(page, "epoch-table", 1) == [str(n) for n in range(12, 0, -1)]
+    assert sorts(page, "epoch-table")[:3] == [None, "ascending", None]
+    loss.send_keys(Keys.ENTER)
+    assert column(page, "epoch-table", 1) == [str(n) for n in range(1, 13)]
+    assert sorts(page, "epoch-table")[:3] == [None, "descending", None]
+    own.send_keys(Keys.SPACE)
+    assert sorts(page, "epoch-table")[:3] == [None, None, "ascending"]
+
+
+def test_what_is_not_known_is_sorted_last_either_way(page: webdriver.Chrome) -> None:
+    page.execute_script(
+        "const cells = document.querySelectorAll('#block-table tbody tr > :nth-child(2)');"
+        "cells[1].dataset.v = '';"
+    )
+    head = page.find_elements(By.CSS_SELECTOR, "#block-table thead button")[1]
+    for first in ("3", "1"):  # the loss falls with t
+        head.click()
+        assert column(page, "block-table", 1)[::2] == [first, "2"]
+
+
+def test_dark_screens_get_dark_colours_and_the_button_changes_them(
+    page: webdriver.Chrome,
+) -> None:
+    def seen() -> list[str]:
+        drawn = "#picture-1-denoising text"
+        return [
+            colour(page, "body", "backgroundColor"),
+            colour(page, "body"),
+            colour(page, drawn, "fill"),
+        ]
+
+    light = seen()
+    show(page, 1280, dark=True)
+    dark = seen()
+    assert all(a != b for a, b in zip(light, dark, strict=True))
+    button = page.find_element(By.ID, "theme")
+    assert button.text == "Light"
+    button.click()
+    assert (seen(), button.text) == (light, "Dark")
+    page.refresh()  # it is remembered
+    assert seen() == light
+
+
+def test_paper_is_white_whatever_the_screen(page: webdriver.Chrome) -> None:
+    page.execute_script("document.documentElement.dataset.theme = 'dark'")
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
+    try:
+        assert colour(page, "body", "backgroundColor") == "rgb(255, 255, 255)"
+        assert colour(page, "nav", "display") == "none"
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_is_as_dark_on_light_as_wcag_asks(page: webdriver.Chrome, dark: bool) -> None:
+    show(page, 1280, dark=dark)
+    assert page.execute_script(FAINT) == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 820, 1280])
+def test_body_never_scrolls_sideways(page: webdriver.Chrome, width: int) -> None:
+    show(page, width, dark=False)
+    wide: dict[str, Any] = page.execute_script(
+        "return {page: document.documentElement.scrollWidth, view: innerWidth,"
+        " table: document.querySelector('#option-table').scrollWidth}"
+    )
+    assert wide["page"] <= width
+    if width < 600:
+        assert wide["table"] > width  # inside its own frame it does

@@ -1,0 +1,206 @@
+"""``noprop runs`` and ``noprop show`` as people and programs meet them."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from made_runs import SHA, make_run
+from noprop_dist import train
+from noprop_dist.cli import main
+from noprop_dist.record.store import Store
+from runs import small
+
+Capture = pytest.CaptureFixture[str]
+
+
+def begun(folder: Path, time: float) -> None:
+    """Say that a run began then."""
+    (folder / "events.jsonl").write_text(f'{{"time": {time}, "event": "run_started"}}\n')
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    """Runs of every state, a sweep, a comparison, and files that are none of these."""
+    home = tmp_path / "checkpoints_run"
+    make_run(home / "old", set_aside={"2": "its loss is not finite"})
+    make_run(home / "new", finished=False, embedding_type="learned", dataset="some/where/shapes")
+    begun(home / "old", 1000.0)
+    begun(home / "new", 2000.0)
+    make_run(home / "bad")
+    (home / "bad/result.json").write_text("{")
+    (home / "sweep/trials/0000").mkdir(parents=True)
+    (home / "sweep/trials/0001").mkdir()
+    (home / "sweep/sweep.json").write_text('{"config": {"dataset": "digits"}}')
+    (home / "sweep/trials/0000/outcome.json").write_text("{}")
+    (home / "both/measured").mkdir(parents=True)
+    (home / "both/comparison-of.json").write_text('{"config": {"dataset": "digits"}}')
+    (home / "both/measured/noprop-0.json").write_text("{}")
+    (home / "both/comparison.json").write_text("{}")
+    (home / "empty").mkdir()
+    (home / "notes.txt").write_text("mine")
+    return home
+
+
+def listed(capsys: Capture, *args: str) -> list[dict[str, Any]]:
+    """What ``noprop runs --json`` says."""
+    assert main(["runs", *args, "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_runs_are_listed_newest_first_with_what_they_reached(
+    several: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(several.parent)
+    found = listed(capsys)
+    names = [entry["name"] for entry in found]
+    assert names.index("new") < names.index("old") < names.index("bad")
+    assert set(names) == {"old", "new", "bad", "sweep", "both"}
+    by_name = {entry["name"]: entry for entry in found}
+    assert by_name["old"]["test_accuracy"]["z_T"]["mean"] == pytest.approx(0.98)
+    assert by_name["old"]["set_aside"] == {"2": "its loss is not finite"}
+    assert by_name["new"]["state"] == "stopped"
+    assert by_name["new"]["best_val_accuracy"] == 0.9
+    assert by_name["bad"]["state"] == "damaged"
+    assert "result.json is not what a run writes" in by_name["bad"]["about"]
+    assert (by_name["sweep"]["state"], by_name["sweep"]["about"]) == (
+        "stopped",
+        "1 of 2 trials ended",
+    )
+    assert (by_name["both"]["kind"], by_name["both"]["state"]) == ("comparison", "finished")
+
+
+def test_table_shows_a_row_per_run_and_says_what_is_damaged(several: Path, capsys: Capture) -> None:
+    assert main(["runs", str(several)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line for line in lines if line.split()}
+    assert "finished, 1 set aside" in rows["old"]
+    assert "98.00 +- 1.00" in rows["old"]
+    assert "99.50 +- 0.50" in rows["old"]
+    assert "shapes  T = 3, learned" in rows["new"]
+    assert "90.00 %" in rows["new"]
+    assert "sweep: 1 of 2 trials ended" in rows["sweep"]
+    assert "damaged" in rows["bad"]
+    assert lines[-1].startswith("bad: ")
+    assert "restore it" in lines[-1]
+
+
+def test_live_sweep_is_told_from_a_stopped_one(several: Path, capsys: Capture) -> None:
+    with Store(several / "sweep").lock():
+        states = {entry["name"]: entry["state"] for entry in listed(capsys, str(several))}
+    assert states["sweep"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (None, "there is no such folder"),
+        ("empty", "holds no runs"),
+        ("run", "is itself a run's folder"),
+    ],
+)
+def test_folder_without_runs_gets_one_sentence(
+    make: str | None, says: str, tmp_path: Path, capsys: Capture
+) -> None:
+    if make == "empty":
+        (tmp_path / "home").mkdir()
+    elif make == "run":
+        make_run(tmp_path / "home")
+    assert main(["runs", str(tmp_path / "home")]) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+def test_show_tells_all_about_a_finished_run(tmp_path: Path, capsys: Capture) -> None:
+    make_run(tmp_path / "run", lr=0.25, dataset="a\x1b[31m")
+    assert main(["show", str(tmp_path / "run")]) == 0
+    text = capsys.readouterr().out
+    for part in ("98.00 +- 1.00", "90.00 % (epoch 2)", "1 min 15 s", "--lr", "0.25", SHA[:12]):
+        assert part in text
+    assert "noprop export" in text
+    assert "noprop train" not in text
+    assert "\x1b" not in text
+    assert "a\\x1b[31m" in text
+
+
+def test_show_gives_programs_the_same(tmp_path: Path, capsys: Capture) -> None:
+    make_run(tmp_path / "run", lr=0.25)
+    assert main(["show", str(tmp_path / "run"), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["test_accuracy"]["mean_softmax"]["draws"] == [0.99, 1.0]
+    assert shown["blocks"]["3"]["after_t"] == 0.98
+    assert shown["blocks"]["3"]["sha256"] == SHA
+    assert shown["changed_options"]["lr"] == 0.25
+    assert "epochs" in shown["changed_options"]
+    assert "seed" not in shown["changed_options"]
+
+
+def test_what_happened_is_told(tmp_path: Path, capsys: Capture) -> None:
+    make_run(tmp_path / "run", set_aside={"2": "its loss is not finite"})
+    with (tmp_path / "run/events.jsonl").open("a") as log:
+        log.write('{"time": 5, "event": "run_started", "warnings": ["a file is gone"]}\n')
+        log.write('{"time": 6, "event": "worker_lost", "worker": "w1", "reason": "killed"}\n')
+    assert main(["show", str(tmp_path / "run")]) == 0
+    text = capsys.readouterr().out
+    assert "Training was stopped and gone on with once." in text
+    assert "Block 2 was set aside (its loss is not finite)" in text
+    assert "Worker w1 was lost" in text
+    assert "Warning: a file is gone." in text
+
+
+def test_command_of_a_stopped_run_goes_on_with_it_wherever_it_was_moved(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    first, moved = tmp_path / "first", tmp_path / "a place"
+    done = train(small(first, max_train_images=100, num_blocks=2, epochs=2, lr=0.002))
+    (first / "result.json").unlink()
+    shutil.rmtree(first / "model")
+    first.rename(moved)
+    assert main(["show", str(moved), "--json"]) == 0
+    command = shlex.split(json.loads(capsys.readouterr().out)["next"][0])
+    assert command[:2] == ["noprop", "train"]
+    assert main([*command[1:], "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["folder"] == str(moved)
+    assert again["block_sha256"] == done.block_sha256
+    assert not first.exists()
+
+
+@pytest.mark.parametrize("command", ["runs", "show"])
+def test_reader_that_has_seen_enough_causes_no_traceback(command: str, tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    reader, writer = os.pipe()
+    os.close(reader)
+    folder = tmp_path if command == "runs" else tmp_path / "run"
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "noprop_dist", command, str(folder)],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["show"], "RUN"),
+        (["show", ""], "must not be empty"),
+        (["runs", "a", "b"], "--help lists the options"),
+        (["runs", "--jsn"], "did you mean --json"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(argv: list[str], says: str, capsys: Capture) -> None:
+    assert main(argv) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
