@@ -180,11 +180,11 @@ def _write(
 def show(comparison: Comparison) -> None:
     """The table and the sentences on standard output."""
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal:  # in a file it may be wider than the 80 columns assumed there
+        console = Console(highlight=False, markup=False, width=max(console.width, WIDE))
     folder = comparison.folder.rstrip("/")
-    # Written to a file it may be wider than the 80 columns that are assumed there.
-    width = console.width if console.is_terminal else max(console.width, WIDE)
     console.print(title(comparison.facts), soft_wrap=True)
-    console.print(terminal_table(comparison), width=width)
+    console.print(terminal_table(comparison))
     for sentence in comparison.sentences:
         console.print("- " + sentence, soft_wrap=not console.is_terminal)
     console.print()
