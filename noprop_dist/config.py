@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from noprop_dist.errors import UserError
@@ -20,9 +20,9 @@ def option(default: Any, group: str, text: str) -> Any:
     return field(default=default, metadata={"group": group, "help": text})
 
 
-def argument(name: str, text: str) -> Any:
-    """A field that must be given and is told by its place: its name and its line in ``--help``."""
-    return field(metadata={"group": "arguments", "help": text, "name": name})
+def argument(name: str, text: str, default: Any = MISSING) -> Any:
+    """A field that is told by its place: its name, its line in ``--help``; a default: may lack."""
+    return field(default=default, metadata={"group": "arguments", "help": text, "name": name})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,15 @@
 """The numbers of a finished run, and how they are made from counts."""
 
+import json
 import math
 import platform
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from noprop_dist.errors import UserError
+from noprop_dist.record.store import Store
+
+FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,28 @@ class TrainResult:
         """The numbers of ``result.json``, found in ``folder``."""
         accuracy = {k: Accuracy(**values["test_accuracy"][k]) for k in ("z_T", "mean_softmax")}
         return cls(**(values | {"test_accuracy": accuracy, "folder": folder}))
+
+
+def read_result(store: Store) -> TrainResult | None:
+    """The numbers of ``result.json``, or None where the run has not finished.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        result = TrainResult.from_dict(json.loads(store.read(FILE)), store.root)
+        if not isinstance(result.config, dict):
+            raise TypeError("config is no object")
+        return result
+    except FileNotFoundError:
+        return None
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise UserError(
+            f"{store.root}/{FILE} is not what a run writes ({error}): delete it, and the same "
+            "command makes it again from the last checkpoint."
+        ) from error
 
 
 def accuracy_over(draws: list[float]) -> Accuracy:

@@ -8,7 +8,7 @@ from pathlib import Path
 FLOORS = {
     "errors": 0, "faults": 0, "signals": 0, "maths": 0, "model": 1, "config": 2, "data": 3,
     "record": 3, "engine": 4, "distributed": 5, "ray": 5, "site": 6, "training": 6,
-    "benchmarks": 6, "compare": 6, "sweep": 6, "cli": 6, "visualize": 6, "use": 6, "options": 6,
+    "benchmarks": 6, "compare": 6, "sweep": 6, "cli": 6, "use": 6, "options": 6,
     "see": 6, "jobs": 6,
     "__main__": 6, "noprop_dist": 6,
 }  # fmt: skip
