@@ -27,7 +27,7 @@ MAX_NAMES = 20  # more class names than this would lie over one another
 NAME_CHARS = 14
 
 # Matplotlib counts these afresh in every figure: two figures of one page would share them.
-COUNTED_ID = re.compile(rb' id="([A-Za-z]\w*_\d+)"')
+COUNTED_ID = re.compile(rb' id="([A-Za-z][\w.]*_\d+)"')
 
 
 def save_figure(store: Store, path: str, figure: "Figure") -> None:

@@ -51,7 +51,7 @@ def plot_confusion(confusion: npt.ArrayLike, class_names: Sequence[str]) -> "Fig
         axes = figure.subplots()
     # A power below one shows rare mistakes beside a full diagonal.
     norm = PowerNorm(0.4, vmin=0, vmax=100)
-    image = axes.imshow(share, cmap="Blues", norm=norm, interpolation="nearest")
+    image = axes.imshow(share, cmap="Blues", norm=norm, interpolation="none")
     if not many:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if norm(share[row, column]) > 0.55 else INK
@@ -149,7 +149,7 @@ def plot_predictions(
 
 
 def _image(axes: "Axes", image: npt.NDArray[np.uint8]) -> None:
-    axes.imshow(channels_last(image), cmap="gray", vmin=0, vmax=255)
+    axes.imshow(channels_last(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 

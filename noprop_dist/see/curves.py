@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+MOST_POINTS = 5000  # of vector graphics; more become an image in it
 SERIES = ("train_accuracy_history", "val_accuracy_history", "val_accuracy_mean_softmax_history")
 ACCURACIES = (
     (GREY, "blocks, training (with dropout)"),
@@ -128,16 +129,20 @@ def plot_blocks(history: History) -> "Figure | None":
             shown = percent(values) if name == "accuracy" else values
             line(axes, shown, shade(int(t) - 1, last), None, 1.6)
         style(axes, title, "epoch")
+        if len(blocks) * len(axes.lines[0].get_xdata()) > MOST_POINTS:
+            for drawn in axes.lines:
+                drawn.set_rasterized(True)
     if panels[0][0] == "loss":
         losses = [v for t in blocks for v in history.blocks[t]["loss"] if np.isfinite(v)]
         log_scale(all_axes[0], losses)
     steps = np.arange(last)
     colours = ListedColormap(colormaps["viridis"](0.9 * steps / max(last - 1, 1)))
     scale = ScalarMappable(BoundaryNorm(np.arange(last + 1) + 0.5, last), colours)
-    ticks = np.unique(np.linspace(1, last, min(last, 10)).round())
+    gap = -(-last // 10)
+    ticks = sorted({1, *range(gap, last + 1, gap)})
     bar = figure.colorbar(scale, ax=list(all_axes), ticks=ticks, pad=0.02, aspect=24)
     bar.ax.minorticks_off()
-    bar.ax.set_yticks(ticks, [f"{t:.0f}" for t in ticks])
+    bar.ax.set_yticks(ticks, list(map(str, ticks)))
     bar.set_label("block t", color=INK)
     bar.outline.set_visible(False)
     return figure

@@ -70,6 +70,7 @@ def draw_run(
         UserError: as ``pictures_of``; there is nothing to draw yet; or a file cannot be written.
     """
     place = output or inside(folder, FOLDER)
+    Store(place, "--output").check_writable()
     pictures, notes = pictures_of(folder, test=test, dataset=dataset, data_dir=data_dir)
     if not pictures:
         raise UserError(f"{folder} holds nothing to draw yet: wait until training has begun.")
@@ -98,7 +99,6 @@ def write_pictures(pictures: Sequence[Picture], folder: str, form: Format) -> tu
         UserError: it cannot be written to.
     """
     store = Store(folder, "--output")
-    store.check_writable()
     paths = []
     for picture in pictures:
         file = f"{picture.name}.{form}"

@@ -53,8 +53,9 @@ def plot_embedding(u: Floats, class_names: Sequence[str]) -> "Figure":
         axes.spines[:].set_visible(False)
         x, y = xy.T
         axes.scatter(x, y, s=34 if len(u) <= MAX_NAMES else 14, color=BLUE, zorder=3)
-        axes.margins(0.14)
-        axes.set_aspect("equal", adjustable="datalim")
+        middle, reach = (xy.max(axis=0) + xy.min(axis=0)) / 2, 0.62 * np.ptp(xy, axis=0).max()
+        low, high = middle - max(reach, 1e-9), middle + max(reach, 1e-9)
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     for axes, xy in zip(panels, points, strict=True):
         few = len(u) <= MAX_NAMES
         names = [short(name, 14 if few else 11) for name in class_names]
@@ -80,7 +81,7 @@ def _distances(axes: "Axes", u: Floats, class_names: Sequence[str]) -> None:
     squares = (u**2).sum(axis=1)
     apart = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * u @ u.T, 0))
     np.fill_diagonal(apart, 0)
-    image = axes.imshow(apart, cmap="viridis", vmin=0, interpolation="nearest")
+    image = axes.imshow(apart, cmap="viridis", vmin=0, interpolation="none")
     if len(u) <= CELLS_WITH_NUMBERS:
         middle = apart.max() / 2
         digits = max(0, 2 - max(0, math.floor(math.log10(max(float(apart.max()), 1e-9)))))
@@ -129,14 +130,14 @@ def _rows(
     for row, (title, sheet) in enumerate(images):
         for k in range(count):
             cells[row, k].imshow(
-                channels_last(sheet[k]), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+                channels_last(sheet[k]), cmap="gray", vmin=0, vmax=1, interpolation="none"
             )
         cells[row, 0].set_ylabel(title, color=INK, fontsize=9)
     if change is not None:
         most = max(float(np.abs(change).max()), 1e-9)
         for k in range(count):
             drawn = cells[-1, k].imshow(
-                change[k, 0], cmap="PuOr", vmin=-most, vmax=most, interpolation="nearest"
+                change[k, 0], cmap="PuOr", vmin=-most, vmax=most, interpolation="none"
             )
         cells[-1, 0].set_ylabel("change", color=INK, fontsize=9)
         bar = figure.colorbar(drawn, ax=cells[-1, :].tolist(), pad=0.01, aspect=8)
@@ -157,12 +158,12 @@ def _sheets(images: list[tuple[str, Floats]], change: Floats | None) -> "Figure"
     figure = new_figure(5.2 * count, 5.4)
     panels = figure.subplots(1, count, squeeze=False)[0]
     for axes, (title, sheet) in zip(panels, images, strict=False):
-        axes.imshow(mosaic(sheet, 1.0), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(mosaic(sheet, 1.0), cmap="gray", vmin=0, vmax=1, interpolation="none")
         head(axes, title)
     if change is not None:
         most = max(float(np.abs(change).max()), 1e-9)
         drawn = panels[-1].imshow(
-            mosaic(change, 0.0), cmap="PuOr", vmin=-most, vmax=most, interpolation="nearest"
+            mosaic(change, 0.0), cmap="PuOr", vmin=-most, vmax=most, interpolation="none"
         )
         head(panels[-1], "change")
         bar = figure.colorbar(drawn, ax=panels[-1], shrink=0.7)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import Split
+from noprop_dist.data import Dataset, Split
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.errors import UserError
 from noprop_dist.record.export import TrainedNetwork
@@ -19,7 +19,6 @@ from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import Timeline, read_timeline
 from noprop_dist.see.history import read_history
 from noprop_dist.training import load
-from noprop_dist.use.data import check_fit
 from noprop_dist.use.opening import OpenRun, open_run
 
 MOST_PREDICTED = 1000  # test images where a run has not left what it said of all of them
@@ -155,6 +154,10 @@ def _check_is_run(store: Store) -> None:
             f"folder in {store.root.rstrip('/')}/trials."
         )
     if not any(store.exists(name) for name in (*SIGNS, "model/network.json")):
+        if store.local is not None and store.local.is_file():
+            raise UserError(
+                f"{store.root} is a file: give a run folder, or --history for a history."
+            )
         what = "is no run folder" if store.local is None or store.local.is_dir() else "is not there"
         raise UserError(f"{store.root} {what}: give a folder that noprop train has made.")
 
@@ -187,13 +190,28 @@ def _find_test(
         config = replace(config, data_dir=data_dir)
     try:
         loaded = load(config)
-        check_fit(run, loaded, config.dataset, other_names=False)
+        _check_same(run, loaded)
     except UserError as error:
         if dataset is not None or data_dir is not None:
             raise
         found.lacks["test"] = str(error)
     else:
         found.test = loaded.test
+
+
+def _check_same(run: OpenRun, loaded: Dataset) -> None:
+    kinds = [
+        f"{'x'.join(map(str, shape))} of {len(names)} classes, {names[0]} to {names[-1]}"
+        for shape, names in (
+            (run.shape, run.trained.class_names),
+            (loaded.test.sample_shape, loaded.class_names),
+        )
+    ]
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            f"{loaded.name} is not what the run was trained on: its samples are {kinds[1]}, and "
+            f"the network takes {kinds[0]}."
+        )
 
 
 def _find_answers(found: Material, store: Store) -> None:

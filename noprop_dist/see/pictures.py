@@ -8,6 +8,7 @@ from torch import Tensor
 from noprop_dist.data import Normalisation, Split
 from noprop_dist.engine.evaluate import confusion_matrix
 from noprop_dist.record.history import History
+from noprop_dist.record.plots import MAX_NAMES
 from noprop_dist.record.timeline_plot import plot_timeline
 from noprop_dist.see.answers import (
     COLUMNS,
@@ -158,10 +159,11 @@ def _embedding_picture(found: Material) -> Picture:
     u = _embedding(trained.network.class_embed)
     kind = trained.network.spec.embedding_type
     plain = "" if len(u) >= LEAST_FOR_TSNE else " So few classes have no t-SNE."
+    names = " Names stand where there is room for them." if len(u) > MAX_NAMES else ""
     alike = " One-hot embeddings are all equally far apart." if kind == "one-hot" else ""
     caption = (
         f"The {len(u)} class embeddings ({kind}, D = {u.shape[1]}): their distances, their two "
-        f"principal components, and t-SNE, where only what is near counts.{alike}{plain}"
+        f"principal components, and t-SNE, where only what is near counts.{alike}{names}{plain}"
     )
     figure = plot_embedding(u, trained.class_names)
     return Picture("embedding", "Class embeddings", caption, figure)
@@ -181,8 +183,8 @@ def _prototypes(found: Material) -> Picture | None:
         found.notes.append("the prototypes before training were not kept: they are left out")
     caption = (
         "The class embeddings as images. Each began as the training image of its class that is "
-        "nearest to all others, and was trained from there; grey values and change share one scale "
-        "over all classes."
+        "nearest to all others, and was trained from there. All classes share one scale; change is "
+        "told on the 0..1 scale of pixels."
     )
     figure = plot_prototypes(first, now, shape, trained.class_names)
     return Picture("prototypes", "Prototype embeddings, before training and now", caption, figure)

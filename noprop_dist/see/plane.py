@@ -32,8 +32,8 @@ class Plane:
 def widest_plane(u: Floats) -> Plane:
     """The plane of the first two principal components.
 
-    Where more than two directions are widest, as with one-hot embeddings, any two of them are
-    principal components: those are taken that lay the classes around a circle, in their order.
+    Where several directions are widest, as with one-hot embeddings, any two of them are principal
+    components: those are taken that lay the classes around a circle, in their order.
 
     Args:
         u: (K, D), the class embeddings.
@@ -42,7 +42,7 @@ def widest_plane(u: Floats) -> Plane:
     left, size, right = np.linalg.svd(u - centre, full_matrices=False)
     total = float((size**2).sum())
     alike = int((size >= ALIKE * size[0]).sum()) if total else 0
-    if alike > 2:
+    if alike > 1:
         angle = 2 * np.pi * np.arange(len(u)) / len(u)
         circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         mixed, triangle = np.linalg.qr(left[:, :alike].T @ circle)

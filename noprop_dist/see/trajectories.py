@@ -102,7 +102,7 @@ def plot_trajectories(walks: Walks, u: Floats, class_names: Sequence[str]) -> "F
     )
     small[-1].set_xlabel("+  class embedding", color=INK)
     for axes, t in zip(small, shown, strict=True):
-        x, y = centres.T
+        x, y = centres[classes].T
         axes.scatter(x, y, s=50, marker="+", color=INK, linewidth=1, zorder=1)
         for k in classes:
             x, y = steps[t, walks.label == k].T
