@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LEAST_FOR_TSNE = 4  # classes: three points have but one arrangement
 FULL_TSNE = 500  # classes up to which distances are summed in full
 CELLS_WITH_NUMBERS = 12  # classes
+ACROSS = 10  # images beside each other
 
 
 def plot_embedding(u: Floats, class_names: Sequence[str]) -> "Figure":
@@ -122,33 +123,33 @@ def plot_prototypes(
 def _rows(
     images: list[tuple[str, Floats]], change: Floats | None, class_names: Sequence[str]
 ) -> "Figure":
-    """A column per class, a row per state; wide sets of classes in two columns of rows."""
+    """A column per class and a row per state, in bands of at most ACROSS classes."""
     count = len(class_names)
-    rows = len(images) + (change is not None)
-    figure = new_figure(0.9 + 1.05 * count + (change is not None) * 0.9, 0.5 + 1.12 * rows)
-    cells = figure.subplots(rows, count, squeeze=False)
-    for row, (title, sheet) in enumerate(images):
-        for k in range(count):
-            cells[row, k].imshow(
-                channels_last(sheet[k]), cmap="gray", vmin=0, vmax=1, interpolation="none"
-            )
-        cells[row, 0].set_ylabel(title, color=INK, fontsize=9)
+    states = len(images) + (change is not None)
+    bands, columns = -(-count // ACROSS), min(count, ACROSS)
+    figure = new_figure(1.4 + 1.05 * columns, bands * (0.4 + 1.1 * states))
+    grid = figure.add_gridspec(bands * states, columns + 1, width_ratios=[8] * columns + [1])
+    most = 1e-9 if change is None else max(float(np.abs(change).max()), 1e-9)
+    for k, row in np.ndindex(count, states):
+        line, column = (k // ACROSS) * states + row, k % ACROSS
+        cell = figure.add_subplot(grid[line, column])
+        cell.set(xticks=[], yticks=[])
+        cell.spines[:].set(color=GREY, linewidth=0.5)
+        if row < len(images):
+            title, sheet = images[row]
+            image = channels_last(sheet[k])
+            cell.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="none")
+        elif change is not None:
+            title, image = "change", change[k, 0]
+            drawn = cell.imshow(image, cmap="PuOr", vmin=-most, vmax=most, interpolation="none")
+        if row == 0:
+            cell.set_title(short(class_names[k]), fontsize=9, color=INK)
+        if column == 0:
+            cell.set_ylabel(title, color=INK, fontsize=9)
     if change is not None:
-        most = max(float(np.abs(change).max()), 1e-9)
-        for k in range(count):
-            drawn = cells[-1, k].imshow(
-                change[k, 0], cmap="PuOr", vmin=-most, vmax=most, interpolation="none"
-            )
-        cells[-1, 0].set_ylabel("change", color=INK, fontsize=9)
-        bar = figure.colorbar(drawn, ax=cells[-1, :].tolist(), pad=0.01, aspect=8)
+        bar = figure.colorbar(drawn, cax=figure.add_subplot(grid[-1, -1]))
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7)
-    for k, cell in enumerate(cells[0]):
-        cell.set_title(short(class_names[k]), fontsize=9, color=INK)
-    for cell in cells.ravel():
-        cell.set(xticks=[], yticks=[])
-        cell.spines[:].set_color(GREY)
-        cell.spines[:].set_linewidth(0.5)
     return figure
 
 

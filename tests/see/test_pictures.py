@@ -87,13 +87,13 @@ def test_trajectories_are_of_ten_test_images_in_three_steps(
 
 
 def test_prototypes_began_as_training_images(pictures: "dict[str, Picture]") -> None:
-    drawn = shown(pictures["prototypes"].figure)
+    drawn = shown(pictures["prototypes"].figure)  # of each class before, now, and the change
     assert len(drawn) == 30
     train = load_dataset("digits").train
-    for k, image in enumerate(drawn[:10]):
+    for k, image in enumerate(drawn[::3]):
         own = train.take(np.flatnonzero(train.labels == k))[0][:, 0] / 255
         assert np.abs(own - image).max(axis=(1, 2)).min() < 0.02
-    assert np.abs(drawn[20:]).max() > 0
+    assert np.abs(drawn[2::3]).max() > 0
 
 
 def test_predictions_show_the_images_that_were_asked_about(
