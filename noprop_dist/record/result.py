@@ -77,7 +77,7 @@ def read_result(store: Store) -> TrainResult | None:
         if not isinstance(result.config, dict):
             raise TypeError("config is no object")
         return result
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except UserError:
         raise

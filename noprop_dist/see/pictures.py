@@ -170,6 +170,8 @@ def _embedding_picture(found: Material) -> Picture:
 
 
 def _prototypes(found: Material) -> Picture | None:
+    if found.run is None and found.first_embed is None:
+        return None  # as far as is known
     trained = found.need_network()
     spec = trained.network.spec
     if spec.embedding_type != "prototype" or len(spec.sample_shape) != 3:
