@@ -146,22 +146,10 @@ def _run_tune(argv: Sequence[str], prog: str) -> int:
 
 
 def visualize_main(argv: Sequence[str], prog: str = "noprop visualize") -> int:
-    """The pictures of a run folder. Returns the exit code: 0, or 2 for bad input."""
-    usage = f"usage: {prog} RUN; draws the history and the timeline of a run folder into its plots/"
-    if list(argv) in (["-h"], ["--help"]):
-        print(usage)
-        return 0
+    """The pictures of a run. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
+    from noprop_dist.see.commands import run_visualize
 
-    def draw() -> int:
-        if len(argv) != 1 or argv[0].startswith("-"):
-            raise UserError(f"one run folder is needed; {usage}.")
-        from noprop_dist.visualize import visualize
-
-        for picture in visualize(argv[0]):
-            print(f"{argv[0].rstrip('/')}/{picture}")
-        return 0
-
-    return exit_code(draw)
+    return _stoppable(lambda: run_visualize(argv, prog))
 
 
 def evaluate_main(argv: Sequence[str], prog: str = "noprop evaluate") -> int:

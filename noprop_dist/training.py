@@ -1,6 +1,5 @@
 """From options to a trained network and its numbers: what the job and the Python door both call."""
 
-import json
 import random
 import time
 from collections.abc import Iterable
@@ -24,8 +23,9 @@ from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import EventLog
+from noprop_dist.record.first_embedding import write_first_embedding
 from noprop_dist.record.progress import Progress, make_progress, say
-from noprop_dist.record.result import TrainResult
+from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
 from noprop_dist.site import Site, count_cores, open_site
@@ -126,7 +126,12 @@ def _train(
                 raise StoppedError(store.root)
             rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
             test = evaluate_test(rounds, executor, len(splits.test))
-        return finish(rounds, test, splits, store, num_skipped)
+        result = finish(rounds, test, splits, store, num_skipped)
+        if not config.no_plots:
+            from noprop_dist.see.draw import draw_run
+
+            draw_run(store.root, test=splits.test)
+        return result
 
 
 def _by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:
@@ -161,6 +166,8 @@ def begin(start: Start, rounds: Rounds, record: Record) -> None:
     config = rounds.job.config
     record.store.write("config.yaml", config.to_yaml().encode())
     record.write_history(rounds.history)
+    if start.checkpoint is None and config.embedding_type == "prototype":
+        write_first_embedding(record.store, rounds.shared["class_embed"])
     for text in start.warnings:
         record.progress.warn(text)
     steps = {str(t): snapshot.step for t, snapshot in rounds.latest.items()}
@@ -202,18 +209,10 @@ def load(config: TrainConfig) -> Dataset:
 
 def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:
     """What an earlier call left, if it finished."""
-    if not store.exists("result.json"):
+    result = read_result(store)
+    if result is None:
         return None
-    try:
-        result = TrainResult.from_dict(json.loads(store.read("result.json")), store.root)
-        check_same_options(config, result.config, store.root)
-    except UserError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise UserError(
-            f"{store.root}/result.json is not what a run writes ({error}): delete it, and the same "
-            "command makes it again from the last checkpoint."
-        ) from error
+    check_same_options(config, result.config, store.root)
     if config.history is not None:
         path = Path(config.history)
         Store(path.parent, "--history").write(path.name, store.read("training_history.json"))

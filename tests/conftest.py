@@ -40,3 +40,14 @@ def one_thread() -> None:
 def generator() -> torch.Generator:
     """A CPU generator, seeded alike for every test."""
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def pictured_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on digits with prototype embeddings, without pictures; not to be changed."""
+    from noprop_dist import train
+    from runs import small
+
+    folder = tmp_path_factory.mktemp("pictured") / "run"
+    train(small(folder, epochs=2, embedding_type="prototype"))
+    return folder

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, inside
 from noprop_dist.see import words
 from noprop_dist.see.colours import DARK_PAPER
 from noprop_dist.see.facts import RunFacts, read_run
@@ -50,18 +50,24 @@ class Drawing:
     picture: Picture
 
 
-def write_report(folder: str, pictures: Sequence[Picture], notes: Sequence[str] = ()) -> None:
-    """Write ``report.html`` into a run folder.
+def write_report(
+    folder: str, pictures: Sequence[Picture], notes: Sequence[str] = (), output: str | None = None
+) -> str:
+    """Write ``report.html``; returns its path.
 
     Args:
         folder: of a run, finished or not, or its URI.
         pictures: what to show, in order; their figures are left as they were.
         notes: what a reader should know besides, a sentence each.
+        output: the folder to write into; None: the run's own.
 
     Raises:
         UserError: there is no run, a file of it is damaged, or the folder cannot be written to.
     """
-    Store(folder, "RUN").write(FILE, render_report(read_run(folder), pictures, notes))
+    page = render_report(read_run(folder), pictures, notes)
+    place = output or folder
+    Store(place, "--output").write(FILE, page)
+    return inside(place, FILE)
 
 
 def render_report(facts: RunFacts, pictures: Sequence[Picture], notes: Sequence[str] = ()) -> bytes:

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from noprop_dist import StoppedError, TrainConfig, UserError, load_network, train
 from noprop_dist.data import load_dataset
+from noprop_dist.engine.evaluate import confusion_matrix
 from noprop_dist.engine.executor import LocalExecutor
 from noprop_dist.engine.unit import LiveBlock
 from noprop_dist.record.checkpoint import load_newest
+from noprop_dist.record.predictions import read_predictions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
 from runs import small
@@ -92,8 +94,14 @@ def test_training_learns_and_says_so_in_the_run_folder(tmp_path: Path) -> None:
     assert len(history["train_loss_history"]) == 12
     assert history["train_loss_history"][-1] < history["train_loss_history"][0]
     assert {p.name for p in tmp_path.iterdir()} >= {"config.yaml", "events.jsonl", "model"}
-    names = {"history", "denoising", "confusion", "embedding", "predictions", "timeline"}
+    names = {"history", "blocks", "denoising", "trajectories", "embedding", "confusion"}
+    names |= {"predictions", "confidence", "timeline"}
     assert {p.stem for p in (tmp_path / "plots").glob("*.png")} == names
+    said = read_predictions(Store(tmp_path))
+    assert said is not None
+    right = result.test_accuracy["z_T"].draws[0]
+    assert said.right.mean() == pytest.approx(right)
+    assert confusion_matrix(said.label, said.answer, 10).tolist() == result.confusion
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert sum(e["event"] == "unit" for e in events) == 3 * 12
 

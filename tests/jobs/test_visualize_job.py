@@ -1,5 +1,7 @@
-"""Pictures of a run folder from the command line."""
+"""Pictures from the command line."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,41 +9,130 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from noprop_dist import train
 from noprop_dist.cli import main
-from runs import small
+
+HISTORY = {"train_loss_history": [3, 2, None, 1], "something_else": "x"}
+NAMES = [
+    "history", "blocks", "denoising", "trajectories", "embedding", "prototypes", "confusion",
+    "predictions", "confidence", "timeline",
+]  # fmt: skip
 
 
-def test_history_and_timeline_are_drawn_from_a_run_folder(repo: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    train(small(folder, max_train_images=100, num_blocks=2, epochs=2))
-    assert not (folder / "plots").exists()
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    """A training history that a hand has written."""
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(HISTORY))
+    return path
+
+
+def test_all_pictures_are_drawn_into_the_run_folder(
+    repo: Path, pictured_run: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(pictured_run, tmp_path / "run")
     job = [sys.executable, str(repo / "jobs/visualize.py"), str(folder)]
-    done = subprocess.run(job, capture_output=True, text=True, timeout=60, check=True)
-    drawn = done.stdout.split()
-    assert drawn == [f"{folder}/plots/timeline.png", f"{folder}/plots/history.png"]
+    done = subprocess.run(job, capture_output=True, text=True, timeout=120, check=True)
+    drawn = done.stdout.splitlines()
+    assert drawn == [f"{folder}/plots/{name}.png" for name in NAMES]
+    assert done.stderr == ""
     for path in drawn:
         with Image.open(path) as picture:
             assert min(picture.size) > 200
 
 
-@pytest.mark.parametrize(
-    ("history", "says"),
-    [(None, "holds nothing to draw"), ("[1]", "is not what a run writes"), ("{", "is not what")],
-)
-def test_folder_without_a_run_gets_one_sentence(
-    history: str | None, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_history_alone_is_drawn_beside_it(
+    repo: Path, history: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if history is not None:
-        (tmp_path / "training_history.json").write_text(history)
-    assert main(["visualize", str(tmp_path)]) == 2
+    job = [sys.executable, str(repo / "jobs/visualize.py"), "--history", str(history)]
+    done = subprocess.run(job, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == [f"{history.parent}/history.png"]
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("form", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89")])
+def test_pictures_come_in_the_format_and_folder_asked_for(
+    history: Path, form: str, start: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = history.parent / "new/folder"
+    argv = ["visualize", "--history", str(history), "--format", form, "--output", str(output)]
+    assert main(argv) == 0
+    assert capsys.readouterr().out.split() == [f"{output}/history.{form}"]
+    assert (output / f"history.{form}").read_bytes().startswith(start)
+    assert sorted(p.name for p in history.parent.iterdir()) == ["mine.json", "new"]
+
+
+def test_notes_go_to_standard_error(
+    pictured_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "live"
+    folder.mkdir()
+    for name in ("events.jsonl", "training_history.json"):
+        shutil.copy(pictured_run / name, folder)
+    assert main(["visualize", str(folder)]) == 0
+    out, err = capsys.readouterr()
+    drawn = ["history", "blocks", "timeline"]
+    assert out.split() == [f"{folder}/plots/{name}.png" for name in drawn]
+    assert err.startswith("left out denoising, trajectories")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot be read"),
+        ("{", "is not what a run writes"),
+        ("[1]", "is not what a run writes"),
+        ('{"lr_history": ["x"]}', "which is no number"),
+        ("{}", "holds no numbers to draw"),
+    ],
+)
+def test_history_of_no_use_gets_one_sentence(
+    history: Path, content: str | None, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history.unlink() if content is None else history.write_text(content)
+    assert main(["visualize", "--history", str(history)]) == 2
     err = capsys.readouterr().err
     assert says in err
     assert err.count("\n") == 1
-    assert not (tmp_path / "plots").exists()
+    assert not list(history.parent.glob("*.png"))
 
 
-def test_visualize_needs_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["visualize"]) == 2
-    assert main(["visualize", "--help"]) == 0
-    assert "usage: noprop visualize RUN" in "".join(capsys.readouterr())
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ([], "give either a run folder or --history FILE"),
+        (["run", "--history", "mine.json"], "give either a run folder or --history FILE"),
+        (["--history", "mine.json", "--dataset", "mnist"], "--dataset is for a run"),
+        (["run", "--format", "gif"], "invalid choice 'gif'"),
+        (["run", "--output", ""], "--output must not be empty"),
+        (["run", "--outpt", "x"], "did you mean --output"),
+        (["no/such/run"], "no/such/run is not there"),
+    ],
+)
+def test_bad_options_get_one_sentence(
+    argv: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["visualize", *argv]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_place_that_cannot_be_written_to_is_told(
+    history: Path, pictured_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for source in (["--history", str(history)], [str(pictured_run)]):
+        assert main(["visualize", *source, "--output", str(history / "below")]) == 2
+        assert "another --output" in capsys.readouterr().err
+
+
+def test_help_is_there_before_anything_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from noprop_dist.cli import main\n"
+        "try:\n    main(['visualize', '--help'])\n"
+        "finally:\n    assert not {'torch', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "--history" in done.stdout

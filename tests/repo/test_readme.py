@@ -14,6 +14,7 @@ import yaml
 import noprop_dist
 from noprop_dist.compare.options import parse_compare
 from noprop_dist.options import parse_command, parse_with
+from noprop_dist.see.commands import parse_visualize
 from noprop_dist.see.runs_options import parse_runs, parse_show
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import read_space
@@ -30,6 +31,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "export": parse_export,
     "runs": parse_runs,
     "show": parse_show,
+    "visualize": parse_visualize,
 }
 ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 
@@ -65,7 +67,7 @@ def check_command(words: Sequence[str], repo: Path) -> None:
             elif word.startswith("ARGS=") and "train" in words:
                 accepts(parse_command, shlex.split(word.removeprefix("ARGS=")))
     elif words[0].endswith("noprop"):
-        known = (*PARSERS, "visualize", "--help")
+        known = (*PARSERS, "--help")
         assert words[1] in known, f"noprop has no command {words[1]}"
         if words[1] in PARSERS:
             accepts(PARSERS[words[1]], words[2:])

@@ -1,0 +1,76 @@
+"""What a network said of the test split, row by row, as a file; N rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from noprop_dist.errors import UserError
+from noprop_dist.record.store import Store
+
+FILE = "test_predictions.parquet"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers to labelled rows of the test split.
+
+    Attributes:
+        row: int64 (N,), which rows of the split.
+        label: int64 (N,), their true classes.
+        answer: int64 (N,), z_T's in the first noise draw.
+        confidence: float32 (N,), the probability it gave that answer.
+    """
+
+    row: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    answer: npt.NDArray[np.int64]
+    confidence: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """Bool (N,), whether the answer is the label."""
+        return np.equal(self.answer, self.label)
+
+    def at(self, places: npt.NDArray[np.int64]) -> "Predictions":
+        """Those of some of the N rows, by their place here."""
+        return Predictions(*(column[places] for column in vars(self).values()))
+
+
+def write_predictions(store: Store, predictions: Predictions) -> None:
+    """Write ``test_predictions.parquet``, a column per attribute.
+
+    Raises:
+        UserError: the run folder cannot be written to.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    out = pa.BufferOutputStream()
+    pq.write_table(pa.table(dict(vars(predictions))), out)
+    store.write(FILE, out.getvalue().to_pybytes())
+
+
+def read_predictions(store: Store) -> Predictions | None:
+    """What ``write_predictions`` wrote, or None where there is no such file.
+
+    Raises:
+        UserError: the file is damaged, or not what a run writes.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(store.read(FILE)))
+        columns = [table[name].to_numpy() for name in ("row", "label", "answer")]
+        row, label, answer = (column.astype(np.int64, casting="safe") for column in columns)
+        confidence = table["confidence"].to_numpy().astype(np.float32, casting="same_kind")
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, KeyError, TypeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{store.root}/{FILE} is not what a run writes ({reason}).") from error
+    return Predictions(row, label, answer, confidence)

@@ -1,0 +1,206 @@
+"""Pictures of what a network says of the test split. K classes, N rows."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from noprop_dist.record.plots import (
+    BLUE,
+    GREY,
+    INK,
+    MAX_NAMES,
+    VERMILION,
+    frame,
+    head,
+    name_ticks,
+    new_figure,
+    short,
+)
+from noprop_dist.record.predictions import Predictions
+from noprop_dist.see.embeddings import channels_last
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS, SECTION_ROWS = 8, 2  # images on the picture of answers, of each of its two kinds
+PAIRS = 20  # of classes taken for each other, told where a matrix has no names
+BINS = 25  # of confidence
+
+
+def plot_confusion(confusion: npt.ArrayLike, class_names: Sequence[str]) -> "Figure":
+    """Which classes are taken for which; of many classes, the pairs most often confused beside it.
+
+    Args:
+        confusion: (K, K) counts by true class (row) and answer (column).
+        class_names: K names.
+    """
+    from matplotlib.colors import PowerNorm
+
+    counts = np.asarray(confusion, dtype=np.int64)
+    share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    many = len(counts) > MAX_NAMES
+    side = 6.6 if many else 3.2 + 0.42 * len(counts)
+    figure = new_figure(side + (6.4 if many else 1.0), side)
+    if many:
+        axes, beside = figure.subplots(1, 2, width_ratios=(7.4, 5))
+        _pairs(beside, counts, class_names)
+    else:
+        axes = figure.subplots()
+    # A power below one shows rare mistakes beside a full diagonal.
+    norm = PowerNorm(0.4, vmin=0, vmax=100)
+    image = axes.imshow(share, cmap="Blues", norm=norm, interpolation="none")
+    if not many:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if norm(share[row, column]) > 0.55 else INK
+            text = f"{counts[row, column]:,}"
+            axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=7)
+    name_ticks(axes, class_names)
+    right, total = int(counts.diagonal().sum()), int(counts.sum())
+    head(axes, f"{right:,} of {total:,} right: {100 * right / max(total, 1):.2f} %")
+    axes.set_xlabel("answer", color=INK)
+    axes.set_ylabel("true class", color=INK)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 1, 5, 20, 50, 100])
+    bar.ax.set_yticks([0, 1, 5, 20, 50, 100], ["0", "1", "5", "20", "50", "100"])
+    bar.set_label("share of the true class (%)", color=INK)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _pairs(axes: "Axes", counts: npt.NDArray[np.int64], class_names: Sequence[str]) -> None:
+    """The pairs most often confused, in one direction or the other."""
+    from matplotlib.ticker import MaxNLocator
+
+    wrong = np.triu(counts + counts.T, k=1)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    pairs = [np.unravel_index(i, wrong.shape) for i in order if wrong.flat[i]]
+    names = [f"{short(class_names[a])} - {short(class_names[b])}" for a, b in pairs]
+    axes.barh(range(len(pairs)), [wrong[pair] for pair in pairs], color=BLUE, height=0.62)
+    axes.set_yticks(range(len(pairs)), names, fontsize=8)
+    axes.invert_yaxis()
+    frame(axes, "most often confused, in both directions", "images")
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def telling_rows(predictions: Predictions, count: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Places worth looking at: the surest mistakes, then the least sure hits.
+
+    Args:
+        predictions: of N rows.
+        count: how many of each, at most.
+
+    Returns:
+        Places in ``predictions``, and how many of them, which come first, are mistakes.
+    """
+    order = np.argsort(predictions.confidence, kind="stable")
+    right = predictions.right[order]
+    mistakes = order[~right][::-1][:count]
+    return np.concatenate([mistakes, order[right][:count]]), len(mistakes)
+
+
+def plot_predictions(
+    images: npt.NDArray[np.uint8],
+    said: Predictions,
+    num_mistakes: int,
+    class_names: Sequence[str],
+) -> "Figure":
+    """Images with what the network says of them: surest mistakes above, least sure hits below.
+
+    Args:
+        images: uint8 (B, C, H, W), C = 1 or 3, on the 0..255 scale.
+        said: the answers to them.
+        num_mistakes: how many of them, which come first, are mistakes; the others are hits.
+        class_names: K names.
+    """
+    from matplotlib.figure import Figure
+
+    # Title, images, and the inches that the words under an image take
+    kinds = (
+        ("surest mistakes: answer, its probability, and what it is", range(num_mistakes), 0.40),
+        ("least sure hits: answer and its probability", range(num_mistakes, len(images)), 0.24),
+    )
+    sections = [kind for kind in kinds if kind[1]]
+    cell, heading = 1.36, 0.34
+    rows = [-(-len(places) // COLUMNS) for _, places, _ in sections]
+    height = 0.12 + sum(
+        heading + n * (cell + below) for n, (*_, below) in zip(rows, sections, strict=True)
+    )
+    width = COLUMNS * cell + 0.16
+    # Placed by hand: a layout engine takes seconds over so many axes, to the same end.
+    figure = Figure(figsize=(width, height))
+    top = 0.06
+    for (title, places, below), n in zip(sections, rows, strict=True):
+        figure.text(0.1 / width, 1 - (top + 0.22) / height, title, fontsize=11, color=INK)
+        top += heading
+        for i, place in enumerate(places):
+            left = 0.14 + (i % COLUMNS) * cell
+            bottom = height - (top + (i // COLUMNS) * (cell + below)) - cell + 0.06
+            side = cell - 0.12
+            box = (left / width, bottom / height, side / width, side / height)
+            axes = figure.add_axes(box)
+            _image(axes, images[place])
+            _words(axes, said, place, class_names)
+        top += n * (cell + below)
+    return figure
+
+
+def _image(axes: "Axes", image: npt.NDArray[np.uint8]) -> None:
+    axes.imshow(channels_last(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _words(axes: "Axes", said: Predictions, place: int, class_names: Sequence[str]) -> None:
+    answer, label = (class_names[k[place]] for k in (said.answer, said.label))
+    right = bool(said.right[place])
+    truth = "" if right else f"\nis {short(label)}"
+    axes.set_xlabel(
+        f"{short(answer, 12)}  {100 * said.confidence[place]:.0f} %{truth}",
+        fontsize=8.5,
+        color=BLUE if right else VERMILION,
+        labelpad=3,
+    )
+
+
+def plot_confidence(predictions: Predictions) -> "Figure":
+    """How sure the network is where it is right and where it is wrong, and what that is worth.
+
+    Args:
+        predictions: of at least one row.
+    """
+    figure = new_figure(12.5, 4.4)
+    shares, kept = figure.subplots(1, 2)
+    sure, right = 100 * predictions.confidence, predictions.right
+    # Whole percents, so that the last bin ends at 100 and every bar is as wide.
+    edges = np.linspace(0, 100, BINS + 1)
+    hits, wrong = int(right.sum()), int((~right).sum())
+    shares.hist(sure[right], edges, color=BLUE, alpha=0.85, label=f"{hits:,} hits")
+    shares.hist(
+        sure[~right], edges, histtype="step", color=VERMILION, linewidth=2.2, hatch="///",
+        label=f"{wrong:,} mistakes",
+    )  # fmt: skip
+    shares.set_yscale("symlog", linthresh=1)
+    shares.yaxis.set_major_formatter("{x:,.0f}")
+    frame(shares, "images by confidence, on a logarithmic scale", "probability of the answer (%)")
+    shares.set_xlim(0, 100)
+    shares.set_ylim(bottom=0)
+    shares.legend(frameon=False, fontsize=9)
+    order = np.argsort(-predictions.confidence, kind="stable")
+    answered = np.arange(1, len(order) + 1)
+    accuracy = 100 * right[order].cumsum() / answered
+    start = len(order) // 100  # of fewer, each would count for more than a per cent
+    kept.plot(100 * answered[start:] / len(order), accuracy[start:], color=BLUE, linewidth=2)
+    kept.axhline(accuracy[-1], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)))
+    kept.annotate(
+        f"all: {accuracy[-1]:.2f} %", (0, accuracy[-1]), xytext=(6, -5), va="top",
+        textcoords="offset points", fontsize=9, color=GREY,
+    )  # fmt: skip
+    frame(kept, "accuracy (%) if only the surest are answered", "images answered, surest first (%)")
+    kept.set_xlim(0, 100)
+    low = accuracy[start:].min()
+    kept.set_ylim(low - 0.12 * (100.5 - low), 100 + 0.04 * (100.5 - low))
+    return figure

@@ -1,0 +1,265 @@
+"""All of a run that pictures are made of, as far as it is there."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.data import Dataset, Split
+from noprop_dist.engine.evaluate import traces_of
+from noprop_dist.errors import UserError
+from noprop_dist.record.export import TrainedNetwork
+from noprop_dist.record.first_embedding import read_first_embedding
+from noprop_dist.record.history import History
+from noprop_dist.record.predictions import Predictions, read_predictions
+from noprop_dist.record.result import TrainResult, read_result
+from noprop_dist.record.store import Store
+from noprop_dist.record.timeline import Timeline, read_timeline
+from noprop_dist.see.history import read_history
+from noprop_dist.training import load
+from noprop_dist.use.opening import OpenRun, open_run
+
+MOST_PREDICTED = 1000  # test images where a run has not left what it said of all of them
+SIGNS = ("config.yaml", "events.jsonl", "result.json", "training_history.json", "checkpoints")
+
+
+class LeftOutError(Exception):
+    """A picture that cannot be drawn; the message says why."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the network says of the test split, or of a part of it; T blocks.
+
+    Attributes:
+        said: row by row.
+        total: rows of the split.
+        after_t: (T,) accuracy of the readout of z_t, of the whole split where the run ended.
+        block: (T,) accuracy of each block's own softmax.
+        redone: whether it was predicted for the pictures.
+    """
+
+    said: Predictions
+    total: int
+    after_t: list[float]
+    block: list[float]
+    redone: bool
+
+    @property
+    def about(self) -> str:
+        """Which images it is about, in words."""
+        images = f"{len(self.said):,} test images"
+        if not self.redone:
+            return f"all {images}"
+        return f"{len(self.said):,} of {self.total:,} test images, predicted for this picture"
+
+
+@dataclass
+class Material:
+    """A run as far as it is there; what is not is told in ``lacks``.
+
+    Attributes:
+        history: numbers by epoch, empty before the first has ended.
+        timeline: which worker trained which block when.
+        result: of a finished run.
+        run: its network, or that of its newest checkpoint.
+        first_embed: (K, D) class embeddings before training, where they were kept.
+        test: the test split.
+        answers: what the network says of it.
+        lacks: by attribute, why it is not there.
+        notes: what the user should know, a sentence each.
+    """
+
+    history: History
+    timeline: Timeline
+    result: TrainResult | None = None
+    run: OpenRun | None = None
+    first_embed: Tensor | None = None
+    test: Split | None = None
+    answers: Answers | None = None
+    lacks: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def need_network(self) -> TrainedNetwork:
+        """The network.
+
+        Raises:
+            LeftOutError: there is none.
+        """
+        if self.run is None:
+            raise LeftOutError(self.lacks["run"])
+        return self.run.trained
+
+    def need_test(self) -> Split:
+        """The test split.
+
+        Raises:
+            LeftOutError: it is not there.
+        """
+        if self.test is None:
+            raise LeftOutError(self.lacks["test"])
+        return self.test
+
+    def need_answers(self) -> Answers:
+        """What the network says of the test split.
+
+        Raises:
+            LeftOutError: the run has left no answers, and none can be predicted.
+        """
+        if self.answers is None:
+            raise LeftOutError(self.lacks["answers"])
+        return self.answers
+
+
+def gather(
+    folder: str,
+    *,
+    test: Split | None = None,
+    dataset: str | None = None,
+    data_dir: str | None = None,
+) -> Material:
+    """What there is of a run.
+
+    Args:
+        folder: of the run, or its URI.
+        test: the run's test split, where it is in memory.
+        dataset: where the run's data set is now; None: where the run found it.
+        data_dir: where named data sets are; None: where the run found them.
+
+    Raises:
+        UserError: ``folder`` is not a run's, or its history or result is damaged, or ``dataset`` is
+            not of the run's kind.
+    """
+    store = Store(folder)
+    _check_is_run(store)
+    found = Material(_history(store), read_timeline(store), read_result(store))
+    try:
+        found.run = open_run(folder, "cpu")
+    except UserError as error:
+        found.lacks["run"] = str(error)
+    else:
+        found.notes += found.run.notes
+    found.first_embed = read_first_embedding(store)
+    _find_test(found, test, dataset, data_dir)
+    _find_answers(found, store)
+    return found
+
+
+def _check_is_run(store: Store) -> None:
+    if store.exists("sweep.json"):
+        raise UserError(
+            f"{store.root} holds a sweep, which has pictures of its own: give one of its runs, a "
+            f"folder in {store.root.rstrip('/')}/trials."
+        )
+    if not any(store.exists(name) for name in (*SIGNS, "model/network.json")):
+        if store.local is not None and store.local.is_file():
+            raise UserError(
+                f"{store.root} is a file: give a run folder, or --history for a history."
+            )
+        what = "is no run folder" if store.local is None or store.local.is_dir() else "is not there"
+        raise UserError(f"{store.root} {what}: give a folder that noprop train has made.")
+
+
+def _history(store: Store) -> History:
+    name = "training_history.json"
+    try:
+        return read_history(store.read(name), f"{store.root}/{name}")
+    except FileNotFoundError:
+        return History()
+    except OSError as error:
+        raise UserError(f"{store.root}/{name} cannot be read ({error.strerror}).") from error
+
+
+def _find_test(
+    found: Material, test: Split | None, dataset: str | None, data_dir: str | None
+) -> None:
+    """The test split, from where it is now."""
+    run = found.run
+    if run is None or (test is None and dataset is None and run.config is None):
+        found.lacks["test"] = found.lacks.get("run", "the run does not say what its data set is")
+        return
+    if test is not None:
+        found.test = test
+        return
+    config = run.config or TrainConfig()
+    if dataset is not None:
+        config = replace(config, dataset=dataset)
+    if data_dir is not None:
+        config = replace(config, data_dir=data_dir)
+    try:
+        loaded = load(config)
+        _check_same(run, loaded)
+    except UserError as error:
+        if dataset is not None or data_dir is not None:
+            raise
+        found.lacks["test"] = str(error)
+    else:
+        found.test = loaded.test
+
+
+def _check_same(run: OpenRun, loaded: Dataset) -> None:
+    kinds = [
+        f"{'x'.join(map(str, shape))} of {len(names)} classes, {names[0]} to {names[-1]}"
+        for shape, names in (
+            (run.shape, run.trained.class_names),
+            (loaded.test.sample_shape, loaded.class_names),
+        )
+    ]
+    if kinds[0] != kinds[1]:
+        raise UserError(
+            f"{loaded.name} is not what the run was trained on: its samples are {kinds[1]}, and "
+            f"the network takes {kinds[0]}."
+        )
+
+
+def _find_answers(found: Material, store: Store) -> None:
+    """What the run has left, else what its network says of some test images."""
+    try:
+        said = read_predictions(store)
+    except UserError as error:
+        found.notes.append(str(error))
+        said = None
+    result = found.result
+    if said is not None and result is not None and len(said):
+        labels = found.test.labels if found.test else None
+        if labels is not None and not np.array_equal(labels, said.label):
+            found.test = None
+            found.lacks["test"] = (
+                "the test split that is there now is not the one that the run was tested on"
+            )
+        after, block = result.accuracy_after_t, result.block_accuracy
+        found.answers = Answers(said, len(said), after, block, redone=False)
+        return
+    if found.test is None or found.run is None:
+        found.lacks["answers"] = found.lacks["test"]
+        return
+    found.answers = predict_some(found.run, found.test)
+    about = f"{len(found.answers.said):,} of {len(found.test):,}"
+    found.notes.append(
+        f"{store.root} keeps no answers to its test images: {about} were predicted for the pictures"
+    )
+    if result is not None:
+        after, block = result.accuracy_after_t, result.block_accuracy
+        found.answers = replace(found.answers, after_t=after, block=block)
+
+
+def predict_some(run: OpenRun, test: Split) -> Answers:
+    """What a network says of at most MOST_PREDICTED test rows, spread over all of them."""
+    count = min(MOST_PREDICTED, len(test))
+    rows = np.linspace(0, len(test) - 1, count).round().astype(np.int64)
+    trained, some = run.trained, test.select(rows)
+    parts = []
+    after, block = np.zeros((2, trained.network.spec.num_blocks))
+    for y, (trace,) in traces_of(
+        trained.network, some, trained.normalisation, (0, count), run.seed, [0], trained.device
+    ):
+        surest = trace.z_T_logits.softmax(dim=1).max(dim=1)
+        truth = torch.from_numpy(y).to(trained.device)
+        after += (trace.readout_logits.argmax(dim=2) == truth).sum(dim=1).cpu().numpy()
+        block += (trace.block_logits.argmax(dim=2) == truth).sum(dim=1).cpu().numpy()
+        parts.append((surest.indices.cpu().numpy(), surest.values.float().cpu().numpy()))
+    answer, confidence = (np.concatenate(column) for column in zip(*parts, strict=True))
+    said = Predictions(rows, some.labels, answer, confidence)
+    return Answers(said, len(test), (after / count).tolist(), (block / count).tolist(), redone=True)

@@ -1,0 +1,151 @@
+"""The pictures of a real run."""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from noprop_dist.data import load_dataset
+from noprop_dist.record.events import read_events
+from noprop_dist.record.plots import figure_bytes
+from noprop_dist.record.store import Store
+
+if TYPE_CHECKING:
+    from noprop_dist.see.picture import Picture
+
+NAMES = [
+    "history", "blocks", "denoising", "trajectories", "embedding", "prototypes", "confusion",
+    "predictions", "confidence", "timeline",
+]  # fmt: skip
+NUM_TEST = 359
+
+
+@pytest.fixture(scope="module")
+def pictures(pictured_run: Path) -> "dict[str, Picture]":
+    from noprop_dist.see.pictures import pictures_of
+
+    found, notes = pictures_of(str(pictured_run))
+    assert notes == []
+    assert [picture.name for picture in found] == NAMES
+    return {picture.name: picture for picture in found}
+
+
+@pytest.fixture(scope="module")
+def result(pictured_run: Path) -> dict[str, list[float]]:
+    numbers: dict[str, list[float]] = json.loads((pictured_run / "result.json").read_text())
+    return numbers
+
+
+def shown(figure: Figure) -> list[np.ndarray]:
+    """The images of a figure, axes by axes."""
+    return [np.asarray(image.get_array()) for axes in figure.axes for image in axes.get_images()]
+
+
+def test_every_picture_is_told_in_words(pictures: "dict[str, Picture]") -> None:
+    for picture in pictures.values():
+        assert picture.title
+        assert picture.caption.endswith(".")
+
+
+def test_history_and_blocks_show_what_the_run_wrote(
+    pictures: "dict[str, Picture]", pictured_run: Path
+) -> None:
+    history = json.loads((pictured_run / "training_history.json").read_text())
+    losses, accuracies, rates = pictures["history"].figure.axes
+    assert list(losses.get_lines()[0].get_ydata()) == history["train_loss_history"]
+    validation = [100 * value for value in history["val_accuracy_history"]]
+    assert list(accuracies.get_lines()[1].get_ydata()) == validation
+    assert list(rates.get_lines()[0].get_ydata()) == history["lr_history"]
+    drawn = pictures["blocks"].figure.axes[0].get_lines()
+    assert [list(line.get_ydata()) for line in drawn] == [
+        history["blocks"][t]["loss"] for t in "123"
+    ]
+
+
+def test_denoising_and_confusion_show_the_numbers_of_the_result(
+    pictures: "dict[str, Picture]", result: dict[str, list[float]]
+) -> None:
+    _, own, chain = pictures["denoising"].figure.axes[0].get_lines()
+    assert list(chain.get_ydata()) == [100 * a for a in result["accuracy_after_t"]]
+    assert list(own.get_ydata()) == [100 * a for a in result["block_accuracy"]]
+    cells = pictures["confusion"].figure.axes[0].texts
+    assert sum(int(cell.get_text()) for cell in cells) == NUM_TEST
+
+
+def test_trajectories_are_of_ten_test_images_in_three_steps(
+    pictures: "dict[str, Picture]",
+) -> None:
+    paths, *steps = pictures["trajectories"].figure.axes
+    assert [text.get_text() for text in paths.texts] == list("0123456789")
+    assert [axes.get_title(loc="left") for axes in steps] == ["z_0: noise", "z_1", "z_2", "z_3"]
+    for axes in steps:  # the class embeddings, and 15 images of each class
+        assert [len(np.asarray(c.get_offsets())) for c in axes.collections] == [10] + [15] * 10
+
+
+def test_prototypes_began_as_training_images(pictures: "dict[str, Picture]") -> None:
+    drawn = shown(pictures["prototypes"].figure)  # of each class before, now, and the change
+    assert len(drawn) == 30
+    train = load_dataset("digits").train
+    for k, image in enumerate(drawn[::3]):
+        own = train.take(np.flatnonzero(train.labels == k))[0][:, 0] / 255
+        assert np.abs(own - image).max(axis=(1, 2)).min() < 0.02
+    assert np.abs(drawn[2::3]).max() > 0
+
+
+def test_predictions_show_the_images_that_were_asked_about(
+    pictures: "dict[str, Picture]", pictured_run: Path
+) -> None:
+    from noprop_dist.record.predictions import read_predictions
+
+    said = read_predictions(Store(pictured_run))
+    assert said is not None
+    figure = pictures["predictions"].figure
+    surest = int(np.argmax(np.where(said.right, -1, said.confidence)))
+    x, y = load_dataset("digits").test.take(np.array([surest]))
+    np.testing.assert_array_equal(shown(figure)[0], x[0, 0])
+    assert figure.axes[0].get_xlabel() == (
+        f"{said.answer[surest]}  {100 * said.confidence[surest]:.0f} %\nis {y[0]}"
+    )
+    assert len(figure.axes) == 16 + min(16, int((~said.right).sum()))
+
+
+def test_confidence_counts_every_test_image(pictures: "dict[str, Picture]") -> None:
+    legend = pictures["confidence"].figure.axes[0].get_legend()
+    assert legend is not None
+    counts = [int(text.get_text().split()[0]) for text in legend.get_texts()]
+    assert sum(counts) == NUM_TEST
+
+
+def test_timeline_has_a_bar_for_every_unit(
+    pictures: "dict[str, Picture]", pictured_run: Path
+) -> None:
+    units = sum(e["event"] == "unit" for e in read_events(Store(pictured_run)))
+    bars = [c for c in pictures["timeline"].figure.axes[0].collections if c.get_array() is not None]
+    assert len(bars[0].get_paths()) == units
+
+
+def test_svgs_can_stand_on_one_page(pictures: "dict[str, Picture]") -> None:
+    ids: list[str] = []
+    for picture in pictures.values():
+        svg = figure_bytes(picture.figure, "svg", picture.name)
+        assert len(svg) < 300 * 1024
+        ids += re.findall(r' id="([^"]+)"', svg.decode())
+    assert len(ids) == len(set(ids))
+
+
+def test_z_goes_from_noise_to_the_embedding_of_the_answer(pictured_run: Path) -> None:
+    from noprop_dist.record.export import load_network
+    from noprop_dist.see.trajectories import walk
+
+    trained = load_network(pictured_run)
+    walks = walk(trained, load_dataset("digits").test, seed=0)
+    assert walks.z.shape == (4, 150, 64)
+    assert walks.label.tolist() == np.repeat(np.arange(10), 15).tolist()
+    assert abs(walks.z[0].std() - 1) < 0.05
+    u = trained.network.class_embed.double().numpy()
+    nearest = np.linalg.norm(walks.z[-1][:, None] - u[None], axis=2).argmin(axis=1)
+    assert (nearest == walks.answer).mean() > 0.8
