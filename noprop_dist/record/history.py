@@ -79,7 +79,7 @@ def read_history(store: Store) -> History | None:
         return None
     history = as_written(History, values, store, FILE)
     lists = [found for name, found in vars(history).items() if name != "blocks"]
-    if len({len(found) for found in lists if found}) > 1:
+    if len({len(found) for found in lists}) > 1:
         raise foreign(store, FILE, "its lists are not equally long")
     for t, block in history.blocks.items():
         if not t.isdecimal() or not block.keys() >= set(BlockEpoch._fields):

@@ -7,10 +7,12 @@ from pathlib import Path
 from noprop_dist.data import Split
 from noprop_dist.errors import UserError
 from noprop_dist.record.plots import Format, figure_bytes
+from noprop_dist.record.run_config import FILE as CONFIG
 from noprop_dist.record.store import Store, inside
 from noprop_dist.see.options import VisualizeOptions
 from noprop_dist.see.picture import Picture
 from noprop_dist.see.pictures import pictures_of, pictures_of_history
+from noprop_dist.see.report import FILE as REPORT
 from noprop_dist.see.report import write_report
 
 FOLDER = "plots"
@@ -78,6 +80,9 @@ def draw_run(
     if not pictures:
         raise UserError(f"{folder} holds nothing to draw yet: wait until training has begun.")
     paths = write_pictures(pictures, place, form)
+    if not Store(folder).exists(CONFIG):
+        notes.append(f"{folder} has no {CONFIG}, so {REPORT} is left out.")
+        return Drawn(paths, tuple(notes))
     return Drawn((*paths, write_report(folder, pictures, notes, output)), tuple(notes))
 
 

@@ -33,9 +33,13 @@ def test_all_pictures_are_drawn_into_the_run_folder(
     job = [sys.executable, str(repo / "jobs/visualize.py"), str(folder)]
     done = subprocess.run(job, capture_output=True, text=True, timeout=120, check=True)
     drawn = done.stdout.splitlines()
-    assert drawn == [f"{folder}/plots/{name}.png" for name in NAMES]
+    *pictures, page = drawn
+    assert pictures == [f"{folder}/plots/{name}.png" for name in NAMES]
+    assert page == f"{folder}/report.html"
+    assert all(f"-{name}" in Path(page).read_text() for name in NAMES)
+    assert Path(page).stat().st_size < 5_000_000
     assert done.stderr == ""
-    for path in drawn:
+    for path in pictures:
         with Image.open(path) as picture:
             assert min(picture.size) > 200
 
@@ -72,8 +76,9 @@ def test_notes_go_to_standard_error(
     out, err = capsys.readouterr()
     drawn = ["history", "blocks", "timeline"]
     assert out.split() == [f"{folder}/plots/{name}.png" for name in drawn]
-    assert err.startswith("left out denoising, trajectories")
-    assert err.count("\n") == 1
+    left_out, no_report = err.splitlines()
+    assert left_out.startswith("left out denoising, trajectories")
+    assert "has no config.yaml" in no_report
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from noprop_dist.record import plots
+from noprop_dist.see.answers import plot_confusion
 from noprop_dist.see.colours import (
     BLACK,
     DARK_PAPER,
@@ -85,7 +86,7 @@ def test_drawing_has_no_style_of_its_own_and_its_text_is_text() -> None:
 
 
 def test_same_figure_is_drawn_the_same_and_left_as_it_was() -> None:
-    figure, again = (plots.plot_confusion([[3, 0], [1, 2]], ["a", "b"]) for _ in range(2))
+    figure, again = (plot_confusion([[3, 0], [1, 2]], ["a", "b"]) for _ in range(2))
     before = [artist.get_gid() for artist in figure.findobj()]
     first = to_svg(figure, "a", Sheet(), "t")
     assert [artist.get_gid() for artist in figure.findobj()] == before
@@ -94,9 +95,7 @@ def test_same_figure_is_drawn_the_same_and_left_as_it_was() -> None:
 
 def test_colours_follow_the_paper_but_for_those_on_an_image() -> None:
     sheet = Sheet()
-    svg = ET.fromstring(
-        to_svg(plots.plot_confusion([[30, 0], [7, 29]], ["a", "b"]), "a", sheet, "t")
-    )
+    svg = ET.fromstring(to_svg(plot_confusion([[30, 0], [7, 29]], ["a", "b"]), "a", sheet, "t"))
     rules = {e.text: rule_of(sheet, e) for e in svg.iter("text")}
     assert "fill:#ffffff" in rules["30"]  # white on dark blue
     assert "fill:#222222" in rules["7"]  # ink on light blue

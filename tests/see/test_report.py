@@ -19,6 +19,8 @@ from made_runs import make_run
 from noprop_dist import UserError
 from noprop_dist.record import plots
 from noprop_dist.see import report
+from noprop_dist.see.answers import plot_confusion
+from noprop_dist.see.curves import plot_denoising
 from noprop_dist.see.facts import read_run
 from noprop_dist.see.picture import Picture
 from noprop_dist.see.report import FILE, render_report, write_report
@@ -58,8 +60,8 @@ return found;
 
 def pictures() -> list[Picture]:
     """Two drawings of different kinds."""
-    confusion = plots.plot_confusion([[30, 0, 1], [0, 31, 2], [4, 0, 29]], NAMES)
-    denoising = plots.plot_denoising([0.5, 0.75, 0.98], [0.99, 0.9, 0.95])
+    confusion = plot_confusion([[30, 0, 1], [0, 31, 2], [4, 0, 29]], NAMES)
+    denoising = plot_denoising([0.5, 0.75, 0.98], [0.99, 0.9, 0.95], 3)
     return [
         Picture("denoising", "Along the chain", "What z_t knows.", denoising),
         Picture("confusion", f"Confusion {HOSTILE}", f"Rows: {HOSTILE}", confusion),
