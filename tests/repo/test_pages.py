@@ -16,7 +16,7 @@ pytestmark = pytest.mark.ray
 
 # In the order of reading: the cluster page starts the cluster that others submit jobs to.
 PAGES = ["docs/cluster.md", "README.md", *(
-    f"docs/{name}.md" for name in ("comparison", "sweeps", "use", "deploy")
+    f"docs/{name}.md" for name in ("comparison", "sweeps", "use", "pictures", "report", "deploy")
 ), "CONTRIBUTING.md"]  # fmt: skip
 
 
