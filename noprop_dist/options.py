@@ -79,7 +79,7 @@ def parse_with(
 
 
 def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
-    """What a rehearsal makes of a run: ``NOPROP_REHEARSE`` images at most, and one epoch.
+    """What a rehearsal makes of a run: ``NOPROP_REHEARSE`` images, one epoch, no pictures.
 
     Args:
         config: of the real thing.
@@ -103,9 +103,15 @@ def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
     most: dict[str, int] = getattr(own, "REHEARSAL", {})
     less = {name: min(limit, getattr(own, name)) for name, limit in most.items()}
     told = "".join(f", {flag(name)} {value}" for name, value in less.items())
-    sys.stderr.write(f"rehearsal: one epoch on at most {images} training images{told}\n")
+    sys.stderr.write(
+        f"rehearsal: one epoch on at most {images} training images, no pictures{told}\n"
+    )
     config = replace(
-        config, max_train_images=images, epochs=1, warmup_epochs=min(1, config.warmup_epochs)
+        config,
+        max_train_images=images,
+        epochs=1,
+        warmup_epochs=min(1, config.warmup_epochs),
+        no_plots=True,
     )
     return config, replace(own, **less)
 

@@ -49,7 +49,10 @@ def test_rehearsal_trains_little_for_one_epoch(
     config = parse_command(command).config
     assert (config.epochs, config.max_train_images, config.warmup_epochs) == (1, 200, 1)
     assert config.seed == 3
-    assert capsys.readouterr().err == "rehearsal: one epoch on at most 200 training images\n"
+    assert (
+        capsys.readouterr().err
+        == "rehearsal: one epoch on at most 200 training images, no pictures\n"
+    )
     assert parse_command([*command, "--max-train-images", "50"]).config.max_train_images == 50
     _, options, _ = parse_compare(["--seeds", "5", "--efficiency-epochs", "0"])
     assert (options.seeds, options.efficiency_epochs) == (1, 0)
