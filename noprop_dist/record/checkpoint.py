@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from noprop_dist import faults
 from noprop_dist.errors import UserError
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, above
 
 FOLDER = "checkpoints"
 FORMAT = 3
@@ -76,7 +77,8 @@ def save_checkpoint(
         manifest = json.dumps({"format": FORMAT, "files": files}, indent=1)
         store.write(f"{folder}/manifest.json", manifest.encode())
     except UserError:
-        store.delete_tree(folder)
+        with suppress(UserError):  # what went wrong first is what there is to say
+            store.delete_tree(folder)
         raise
     kept = [n for n in _names(store) if n <= name and _is_complete(store, n)][-keep:]
     for other in _names(store):
@@ -227,8 +229,8 @@ def find_checkpoint(path: str) -> tuple[Store, Loaded | None]:
     Raises:
         UserError: what is there is damaged.
     """
-    above, _, name = path.rstrip("/").rpartition("/")
-    run, _, folder = above.rpartition("/")
+    parent, name = above(path)
+    run, folder = above(parent)
     if folder != FOLDER:
         store = Store(path)
         return store, load_newest(store)

@@ -13,6 +13,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, TextIO
 
 from noprop_dist.errors import UserError
+from noprop_dist.record.remote import upload
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -214,18 +215,6 @@ class RemoteLock:
             data: bytes = source.read()
             return data
         return None
-
-
-def upload(remote: "FileSystem", path: str, data: bytes) -> None:
-    """Write a whole object: a store shows it only once its upload is complete.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    if remote.type_name not in ("s3", "gcs", "abfs"):  # these have no folders
-        remote.create_dir(str(Path(path).parent), recursive=True)
-    with remote.open_output_stream(path) as out:
-        out.write(data)
 
 
 def _in_use(name: str, holder: str) -> InUseError:
