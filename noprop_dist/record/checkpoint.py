@@ -111,10 +111,12 @@ def _is_complete(store: Store, name: str) -> bool:
 
 def _free_name(store: Store, name: str) -> str:
     """``name``, or it with the next number where finished checkpoints have it."""
-    taken = [n for n in _names(store) if n.split(".")[0] == name and _is_complete(store, n)]
+    there = _names(store)
+    taken = [n for n in there if n.split(".")[0] == name and _is_complete(store, n)]
     number = max((int(n.partition(".")[2] or 0) for n in taken), default=-1) + 1
     free = f"{name}.{number:03d}" if number else name
-    store.delete_tree(f"{FOLDER}/{free}")  # an unfinished one
+    if free in there:  # an unfinished one
+        store.delete_tree(f"{FOLDER}/{free}")
     return free
 
 

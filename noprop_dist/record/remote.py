@@ -73,6 +73,28 @@ def upload(remote: "FileSystem", path: str, data: bytes) -> None:
         out.write(data)
 
 
+def delete(remote: "FileSystem", path: str, *, folder: bool = False) -> None:
+    """Delete an object, or a folder with all that is in it.
+
+    Raises:
+        OSError: it is still there; FileNotFoundError where it never was.
+    """
+    from pyarrow import fs
+
+    try:
+        if folder:  # delete_dir_contents would leave an empty folder's marker behind on S3
+            remote.delete_dir(path)
+        else:
+            remote.delete_file(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # pyarrow also writes a marker of the folder above, an empty object whose name ends in a
+        # slash, and some stores take no such name.
+        if remote.get_file_info(path).type != fs.FileType.NotFound:
+            raise
+
+
 class Patience:
     """Does again what an object store refuses, for a while, between ``begin`` and ``end``.
 

@@ -12,7 +12,7 @@ from weakref import finalize
 
 from noprop_dist.errors import UserError
 from noprop_dist.record.lock import DEFAULT_TIMES, LockTimes, RemoteLock, Tell, lock_folder
-from noprop_dist.record.remote import Patience, open_remote, out_of_reach, reason, upload
+from noprop_dist.record.remote import Patience, delete, open_remote, out_of_reach, reason, upload
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -239,8 +239,7 @@ class Store:
 
             def once(remote: "FileSystem") -> None:
                 self._check_held()
-                # delete_dir_contents would leave an empty folder's marker behind on S3
-                remote.delete_dir(str(self._base / path))
+                delete(remote, str(self._base / path), folder=True)
 
             with suppress(FileNotFoundError):
                 self._ask(once)
