@@ -1,5 +1,6 @@
 """Object stores: opened with limits on time, written whole, asked again while they are out."""
 
+import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -34,6 +35,9 @@ def open_remote(uri: str) -> tuple["FileSystem | None", Path]:
     import pyarrow as pa
     from pyarrow import fs
 
+    # Else Amazon's library sends checksums in a framing that other makers' stores may not know, and
+    # keep as part of the file. pyarrow has no option for it; our own files have checksums.
+    os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     try:
         found, base = fs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, ValueError) as error:
