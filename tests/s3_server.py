@@ -110,6 +110,11 @@ def proxy(server: Server, breaker: Breaker) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
+        def handle_expect_100(self) -> bool:
+            super().handle_expect_100()
+            self.wfile.flush()
+            return True
+
         def handle_any(self) -> None:
             fault = breaker(self.command, self.path)
             length = int(self.headers.get("Content-Length") or 0)

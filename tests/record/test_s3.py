@@ -171,12 +171,13 @@ def test_run_outlives_a_store_that_is_out_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # More than are tried again by the library alone.
-    breaker = Breaker(Outage(server, "brief", cuts=4, refusals=4))
+    breaker = Breaker(Outage(server, "brief", cuts=2, refusals=4))
     with proxy(server, breaker) as endpoint, monkeypatch.context() as patch:
         use(patch, endpoint)
+        patch.setattr(remote, "ATTEMPTS", 1)  # those of the library, which waits for longer
+        patch.setattr(remote, "AGAIN_S", 0.2)
         result = train(remote_run("brief"))
-    assert (breaker.done.count("cut"), breaker.done.count("503")) == (4, 4)
+    assert (breaker.done.count("cut"), breaker.done.count("503")) == (2, 4)
     assert result.block_sha256 == here.block_sha256
     assert f"{uri_of('brief')} is out (" in capsys.readouterr().err
     newest = load_newest(Store(uri_of("brief")))
@@ -195,6 +196,7 @@ def test_run_ends_in_a_sentence_when_the_store_stays_out_and_goes_on_later(
     breaker = Breaker(Outage(server, name, cuts=1, refusals=float("inf")))
     with proxy(server, breaker) as endpoint, monkeypatch.context() as patch:
         use(patch, endpoint)
+        patch.setattr(remote, "ATTEMPTS", 1)
         patch.setattr(remote, "PATIENCE_S", 0.3)
         assert main(command(name)) == 2
     assert "cut" in breaker.done
