@@ -164,7 +164,7 @@ class Store:
                 raise PermissionError(errno.EACCES, "Permission denied")
 
     @contextmanager
-    def lock(self, tell: Tell = lambda _: None, times: LockTimes = DEFAULT_TIMES) -> Iterator[None]:
+    def lock(self, tell: Tell = lambda _: None, times: LockTimes | None = None) -> Iterator[None]:
         """Keep every other run out; what is still to be uploaded is, at the end.
 
         The lock of a local folder goes with its process, however that ends; that of an object store
@@ -172,7 +172,7 @@ class Store:
 
         Args:
             tell: is told what to wait for, and that a dead run's lock is taken over.
-            times: how long a lock of an object store lasts.
+            times: how long a lock of an object store lasts; None: ``DEFAULT_TIMES``.
 
         Raises:
             UserError: another process holds it, or has taken it over.
@@ -184,7 +184,7 @@ class Store:
             with file:
                 yield
             return
-        held = RemoteLock(self._remote, self._base, self.root, times)
+        held = RemoteLock(self._remote, self._base, self.root, times or DEFAULT_TIMES)
         with self._explained():
             held.acquire(tell)
         self._held = held

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 from noprop_dist import TrainConfig, TrainResult, train
 from noprop_dist.cli import main
 from noprop_dist.errors import UserError
-from noprop_dist.record import remote
+from noprop_dist.record import remote, store
 from noprop_dist.record.checkpoint import FOLDER, load_newest
 from noprop_dist.record.events import read_events
 from noprop_dist.record.lock import LockTimes
@@ -35,6 +36,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def use(patch: pytest.MonkeyPatch, endpoint: str, **changes: str) -> None:
+    """Let this process know the server; nobody else writes a lock at the same time as it."""
+    patch.setattr(store, "DEFAULT_TIMES", replace(store.DEFAULT_TIMES, settle=0.1))
     for name, value in environment(endpoint, **changes).items():
         patch.setenv(name, value)
 
