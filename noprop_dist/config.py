@@ -113,6 +113,10 @@ class TrainConfig:
         False, "run", "check everything, train two steps a block, estimate the time, leave nothing"
     )
     no_plots: bool = option(False, "run", "draw no pictures at the end")
+    tensorboard: bool = option(False, "run", "write TensorBoard's event files into the run folder")
+    tracker: Literal["none", "wandb", "mlflow"] = option(
+        "none", "run", "also log to Weights & Biases or MLflow, set up by their own variables"
+    )
     quiet: bool = option(False, "run", "print nothing but the result")
 
     device: str = option("auto", "machine", "auto, cpu, cuda or cuda:N")
@@ -329,7 +333,7 @@ FREE_FIELDS = frozenset(
     {
         "data_dir", "name", "checkpoint_dir", "checkpoint", "save_every", "keep_checkpoints",
         "history", "dry_run", "no_plots", "quiet", "executor", "workers", "gpus_per_worker",
-        "blocks_per_worker", "resources", "spares", "device", "no_cuda",
+        "blocks_per_worker", "resources", "spares", "device", "no_cuda", "tensorboard", "tracker",
     }
 )  # fmt: skip
 

@@ -27,6 +27,7 @@ from noprop_dist.record.first_embedding import write_first_embedding
 from noprop_dist.record.progress import Progress, make_progress, say
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
+from noprop_dist.record.trackers import check_trackers, open_trackers
 from noprop_dist.signals import StopSignals
 from noprop_dist.site import Site, count_cores, open_site
 
@@ -112,9 +113,10 @@ def _train(
         first_step={t: s.step for t, s in rounds.latest.items()},
     )
     events = EventLog(store)
-    record = Record(store, events, progress, config.history)
-    with site.executor(job, splits, progress, events.write) as executor:
-        with progress:
+    trackers = open_trackers(config, store, rounds.round, progress.warn)
+    record = Record(store, events, progress, config.history, trackers)
+    with trackers:
+        with site.executor(job, splits, progress, events.write) as executor, progress:
             if num_skipped:
                 progress.warn(f"left out {num_skipped} bad images of {config.dataset}")
             begin(start, rounds, record)
@@ -126,12 +128,13 @@ def _train(
                 raise StoppedError(store.root)
             rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
             test = evaluate_test(rounds, executor, len(splits.test))
-        result = finish(rounds, test, splits, store, num_skipped)
-        if not config.no_plots:
-            from noprop_dist.see.draw import draw_run
+        result = finish(rounds, test, splits, store, num_skipped)  # the workers are free by now
+        trackers.result(result)
+    if not config.no_plots:
+        from noprop_dist.see.draw import draw_run
 
-            draw_run(store.root, test=splits.test)
-        return result
+        draw_run(store.root, test=splits.test)
+    return result
 
 
 def _by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:
@@ -155,7 +158,8 @@ def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
 
 
 def _check_places(config: TrainConfig) -> None:
-    """Refuse places that cannot be written to before anything is read or trained."""
+    """Refuse what cannot be written to, before anything is read or trained."""
+    check_trackers(config)
     Store(config.folder).check_writable()
     if config.history is not None:
         Store(Path(config.history).parent, "--history").check_writable()

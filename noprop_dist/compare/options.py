@@ -76,6 +76,7 @@ class CompareOptions:
 _ONE_SIDED = (
     ("checkpoint", None), ("history", None), ("dry_run", False), ("early_stopping_patience", None),
     ("grad_clip", None), ("ema_decay", None), ("freeze_after", None),
+    ("tensorboard", False), ("tracker", "none"),
 )  # fmt: skip
 
 

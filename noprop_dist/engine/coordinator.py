@@ -23,6 +23,7 @@ from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.progress import Progress, RoundReport
 from noprop_dist.record.store import Store
+from noprop_dist.record.trackers import Trackers
 
 SAVE_EVERY_S = 300.0  # a long epoch is not lost for want of a checkpoint
 FIRST_STEPS = 50  # of a unit before any speed is known
@@ -41,21 +42,25 @@ class Record:
         events: its log.
         progress: the live view.
         history_file: where the history is also written, or None.
+        trackers: what else is told of every epoch, or None.
     """
 
     store: Store
     events: EventLog
     progress: Progress
     history_file: str | None = None
+    trackers: Trackers | None = None
 
     def write_history(self, history: History) -> None:
-        """The history so far, as a whole file each time."""
+        """The history so far, as a whole file each time; trackers get what is new in it."""
         # Not indented: with many blocks and epochs that would take seconds.
         data = json.dumps(history.to_dict()).encode()
         self.store.write("training_history.json", data)
         if self.history_file is not None:
             path = Path(self.history_file)
             Store(path.parent, "--history").write(path.name, data)
+        if self.trackers is not None:
+            self.trackers.take(history)
 
 
 Order = Callable[[Iterable[Snapshot]], list[Snapshot]]

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from noprop_dist import faults
 from noprop_dist.errors import UserError
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, above
 
 FOLDER = "checkpoints"
 FORMAT = 3
@@ -76,7 +77,8 @@ def save_checkpoint(
         manifest = json.dumps({"format": FORMAT, "files": files}, indent=1)
         store.write(f"{folder}/manifest.json", manifest.encode())
     except UserError:
-        store.delete_tree(folder)
+        with suppress(UserError):  # what went wrong first is what there is to say
+            store.delete_tree(folder)
         raise
     kept = [n for n in _names(store) if n <= name and _is_complete(store, n)][-keep:]
     for other in _names(store):
@@ -109,10 +111,12 @@ def _is_complete(store: Store, name: str) -> bool:
 
 def _free_name(store: Store, name: str) -> str:
     """``name``, or it with the next number where finished checkpoints have it."""
-    taken = [n for n in _names(store) if n.split(".")[0] == name and _is_complete(store, n)]
+    there = _names(store)
+    taken = [n for n in there if n.split(".")[0] == name and _is_complete(store, n)]
     number = max((int(n.partition(".")[2] or 0) for n in taken), default=-1) + 1
     free = f"{name}.{number:03d}" if number else name
-    store.delete_tree(f"{FOLDER}/{free}")  # an unfinished one
+    if free in there:  # an unfinished one
+        store.delete_tree(f"{FOLDER}/{free}")
     return free
 
 
@@ -227,8 +231,8 @@ def find_checkpoint(path: str) -> tuple[Store, Loaded | None]:
     Raises:
         UserError: what is there is damaged.
     """
-    above, _, name = path.rstrip("/").rpartition("/")
-    run, _, folder = above.rpartition("/")
+    parent, name = above(path)
+    run, folder = above(parent)
     if folder != FOLDER:
         store = Store(path)
         return store, load_newest(store)

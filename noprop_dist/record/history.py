@@ -56,6 +56,22 @@ class History:
         self.val_accuracy_mean_softmax_history.append(val_mean_softmax)
         self.lr_history.append(lr)
 
+    def numbers(self, epoch: int) -> dict[str, float]:
+        """What there is to say of an epoch, counted from 1, by a name such as "train/loss"."""
+        i = epoch - 1
+        found = {
+            "train/loss": self.train_loss_history[i],
+            "train/accuracy": self.train_accuracy_history[i],
+            "val/accuracy_z_T": self.val_accuracy_history[i],
+            "val/accuracy_mean_softmax": self.val_accuracy_mean_softmax_history[i],
+            "lr": self.lr_history[i],
+        }
+        for t, lists in self.blocks.items():
+            if i < len(lists["loss"]):  # else the block was set aside
+                found[f"block_loss/{int(t):03d}"] = lists["loss"][i]
+                found[f"block_accuracy/{int(t):03d}"] = lists["accuracy"][i]
+        return {name: value for name, value in found.items() if value is not None}
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; the content of ``training_history.json``."""
         values = {name: list(found) for name, found in vars(self).items() if name != "blocks"}

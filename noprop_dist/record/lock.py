@@ -13,6 +13,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, TextIO
 
 from noprop_dist.errors import UserError
+from noprop_dist.record.remote import delete, upload
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -190,7 +191,7 @@ class RemoteLock:
         self._released.set()
         with self._renewing, suppress(OSError):
             if not self._lost and _owner(self._read()) == self._id:
-                self._remote.delete_file(str(self._path))
+                delete(self._remote, str(self._path))
 
     def _outlast(self, found: bytes, tell: Tell) -> None:
         """Return once the holder is known to be gone.
@@ -217,7 +218,7 @@ class RemoteLock:
         try:
             infos = self._remote.get_file_info([probe, str(self._path)])
         finally:
-            self._remote.delete_file(probe)
+            delete(self._remote, probe)
         now, then = (info.mtime_ns for info in infos)
         return 0.0 if now is None or then is None else float(now - then) / 1e9
 
@@ -259,18 +260,6 @@ def _read(remote: "FileSystem", path: Path) -> bytes | None:
         data: bytes = source.read()
         return data
     return None
-
-
-def upload(remote: "FileSystem", path: str, data: bytes) -> None:
-    """Write a whole object: a store shows it only once its upload is complete.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    if remote.type_name not in ("s3", "gcs", "abfs"):  # these have no folders
-        remote.create_dir(str(Path(path).parent), recursive=True)
-    with remote.open_output_stream(path) as out:
-        out.write(data)
 
 
 def _in_use(name: str, holder: str) -> InUseError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import finalize
 
 from noprop_dist.errors import UserError
@@ -19,12 +19,14 @@ from noprop_dist.record.lock import (
     folder_holder,
     lock_folder,
     remote_holder,
-    upload,
 )
+from noprop_dist.record.remote import Patience, delete, open_remote, out_of_reach, reason, upload
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
+
+T = TypeVar("T")
 
 REWRITE_EVERY_S = 5.0  # how often at most a growing file is uploaded again
 
@@ -37,7 +39,7 @@ class Store:
         option: the option that named it, for error messages.
 
     Raises:
-        UserError: the URI's scheme is unknown.
+        UserError: the URI is of no use, or its store cannot be reached.
     """
 
     def __init__(self, root: str | Path, option: str = "--checkpoint-dir") -> None:
@@ -50,18 +52,10 @@ class Store:
         self._unsaved: set[str] = set()
         self._rewritten_at = 0.0
         self._held: RemoteLock | None = None
+        self._patience = Patience(self.root)
         self._base = Path(self.root).expanduser()
         if "://" in self.root:
-            import pyarrow as pa
-            from pyarrow import fs
-
-            try:
-                remote, base = fs.FileSystem.from_uri(self.root)
-            except (pa.ArrowInvalid, ValueError) as error:
-                raise UserError(f"{self.root} is no usable URI ({error}).") from error
-            self._base = Path(base)
-            if not isinstance(remote, fs.LocalFileSystem):
-                self._remote = remote
+            self._remote, self._base = open_remote(self.root)
 
     @property
     def local(self) -> Path | None:
@@ -135,14 +129,32 @@ class Store:
             self._rewritten_at = time.monotonic()
 
     def _upload(self, remote: "FileSystem", path: str, data: bytes) -> None:
-        self._check_held()
-        with self._explained():
+        def once() -> None:
+            self._check_held()
             upload(remote, str(self._base / path), data)
+
+        with self._explained():
+            self._patience(once)
 
     def _check_held(self) -> None:
         if self._held:
-            with self._explained():
-                self._held.check()
+            self._held.check()
+
+    def _ask(self, action: "Callable[[FileSystem], T]") -> T:
+        """What ``action`` makes of the object store.
+
+        Raises:
+            UserError: the store cannot be reached.
+            FileNotFoundError: it is not there.
+        """
+        remote = self._remote
+        assert remote is not None
+        try:
+            return self._patience(lambda: action(remote))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise UserError(out_of_reach(self.root, error)) from error
 
     def check_writable(self) -> None:
         """Look whether a local folder can be written to, or made, without doing it.
@@ -160,7 +172,7 @@ class Store:
                 raise PermissionError(errno.EACCES, "Permission denied")
 
     @contextmanager
-    def lock(self, tell: Tell = lambda _: None, times: LockTimes = DEFAULT_TIMES) -> Iterator[None]:
+    def lock(self, tell: Tell = lambda _: None, times: LockTimes | None = None) -> Iterator[None]:
         """Keep every other run out; what is still to be uploaded is, at the end.
 
         The lock of a local folder goes with its process, however that ends; that of an object store
@@ -168,7 +180,7 @@ class Store:
 
         Args:
             tell: is told what to wait for, and that a dead run's lock is taken over.
-            times: how long a lock of an object store lasts.
+            times: how long a lock of an object store lasts; None: ``DEFAULT_TIMES``.
 
         Raises:
             UserError: another process holds it, or has taken it over.
@@ -180,16 +192,18 @@ class Store:
             with file:
                 yield
             return
-        held = RemoteLock(self._remote, self._base, self.root, times)
+        held = RemoteLock(self._remote, self._base, self.root, times or DEFAULT_TIMES)
         with self._explained():
             held.acquire(tell)
         self._held = held
+        self._patience.begin(tell)
         try:
             yield
         finally:
             try:
                 self._save_appended()
             finally:
+                self._patience.end()
                 held.release()
 
     def holder(self) -> str | None:
@@ -200,8 +214,7 @@ class Store:
             UserError: the object store cannot be reached.
         """
         if self._remote:
-            with self._reached():
-                return remote_holder(self._remote, self._base, DEFAULT_TIMES)
+            return self._ask(lambda remote: remote_holder(remote, self._base, DEFAULT_TIMES))
         return folder_holder(self._base)
 
     def read(self, path: str) -> bytes:
@@ -212,9 +225,7 @@ class Store:
             UserError: the object store cannot be reached.
         """
         if self._remote:
-            with self._reached(), self._remote.open_input_stream(str(self._base / path)) as source:
-                data: bytes = source.read()
-                return data
+            return self._ask(lambda remote: _read(remote, str(self._base / path)))
         return (self._base / path).read_bytes()
 
     def exists(self, path: str) -> bool:
@@ -222,16 +233,14 @@ class Store:
         if self._remote:
             from pyarrow import fs
 
-            with self._reached():
-                info = self._remote.get_file_info(str(self._base / path))
+            info = self._ask(lambda remote: remote.get_file_info(str(self._base / path)))
             return bool(info.type != fs.FileType.NotFound)
         return (self._base / path).exists()
 
     def written(self, path: str) -> float | None:
         """When a file was last written, in seconds since 1970; None where nothing tells."""
         if self._remote:
-            with self._reached():
-                at_ns = self._remote.get_file_info(str(self._base / path)).mtime_ns
+            at_ns = self._ask(lambda remote: remote.get_file_info(str(self._base / path)).mtime_ns)
             return None if at_ns is None else at_ns / 1e9
         return (self._base / path).stat().st_mtime
 
@@ -241,8 +250,8 @@ class Store:
             from pyarrow import fs
 
             selector = fs.FileSelector(str(self._base / path), allow_not_found=True)
-            with self._reached():
-                return sorted(info.base_name for info in self._remote.get_file_info(selector))
+            found = self._ask(lambda remote: remote.get_file_info(selector))
+            return sorted(info.base_name for info in found)
         folder = self._base / path
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
@@ -253,10 +262,13 @@ class Store:
             UserError: another run has taken the store over, or it cannot be reached.
         """
         if self._remote:
-            self._check_held()
-            # delete_dir_contents would leave an empty folder's marker behind on S3
-            with suppress(FileNotFoundError), self._reached():
-                self._remote.delete_dir(str(self._base / path))
+
+            def once(remote: "FileSystem") -> None:
+                self._check_held()
+                delete(remote, str(self._base / path), folder=True)
+
+            with suppress(FileNotFoundError):
+                self._ask(once)
             return
         import shutil
 
@@ -271,20 +283,8 @@ class Store:
             mend |= {errno.EACCES: "permit writing", errno.EROFS: "permit writing"}
             advice = f"{mend[error.errno]}, or give" if error.errno in mend else "give"
             raise UserError(
-                f"{self.root} cannot be written to ({error.strerror or error}): "
+                f"{self.root} cannot be written to ({error.strerror or reason(error)}): "
                 f"{advice} another {self._option}."
-            ) from error
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise UserError(
-                f"{self.root} cannot be reached ({error}): check the URI, the network and the "
-                "credentials."
             ) from error
 
 
@@ -295,8 +295,26 @@ def inside(root: str, path: str) -> str:
         root: a folder or URI.
         path: relative, with forward slashes.
     """
+    base, query = _without_query(root)
+    return f"{base.rstrip('/')}/{path}{query}"
+
+
+def above(path: str) -> tuple[str, str]:
+    """What a folder or URI lies in, empty where it is a mere name, and its name there."""
+    base, query = _without_query(path)
+    parent, _, name = base.rstrip("/").rpartition("/")
+    return parent + query if parent else "", name
+
+
+def _without_query(root: str) -> tuple[str, str]:
     base, mark, query = root.partition("?") if "://" in root else (root, "", "")
-    return f"{base.rstrip('/')}/{path}{mark}{query}"
+    return base, mark + query
+
+
+def _read(remote: "FileSystem", path: str) -> bytes:
+    with remote.open_input_stream(path) as source:
+        data: bytes = source.read()
+        return data
 
 
 def _open_log(target: Path) -> int:

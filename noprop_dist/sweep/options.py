@@ -84,8 +84,8 @@ class SweepConfig:
                 "--executor local has no meaning for a sweep, which Ray runs: leave it out; "
                 "--workers-per-trial 0 trains each trial in one process."
             )
-        for name in ("checkpoint", "history", "spares"):
-            if getattr(config, name) is not None:
+        for name in ("checkpoint", "history", "spares", "tensorboard", "tracker"):
+            if getattr(config, name) not in (None, False, "none"):
                 raise UserError(f"{flag(name)} has no meaning for a sweep: leave it out.")
         if config.dry_run:
             raise UserError("--dry-run has no meaning for a sweep: try noprop train --dry-run.")

@@ -17,6 +17,7 @@ from noprop_dist.options import read_yaml
 FIXED = frozenset(
     {
         "name", "checkpoint_dir", "checkpoint", "history", "dry_run", "no_plots", "quiet",
+        "tensorboard", "tracker",
         "executor", "workers", "cpus_per_worker", "gpus_per_worker", "blocks_per_worker",
         "resources", "spares", "device", "no_cuda", "precision", "save_every",
         "keep_checkpoints", "dataset", "data_dir", "skip_bad_images", "image_size",

@@ -19,7 +19,7 @@ from noprop_dist.record.export import (
     rebuild,
 )
 from noprop_dist.record.run_config import config_of, read_config
-from noprop_dist.record.store import Store
+from noprop_dist.record.store import Store, above, inside
 
 Precision = Literal["run", "auto", "fp32", "bf16"]
 
@@ -78,7 +78,7 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
             if there
             else f"{path}: there is no such run folder."
         )
-    where = f"{source.root}/checkpoints/{loaded.name}"
+    where = inside(source.root, f"{CHECKPOINTS}/{loaded.name}")
     newest = newest_network(loaded, where)
     config = config_of(newest.config, where)
     try:
@@ -95,10 +95,10 @@ def home_of(path: str) -> str:
     """The run folder that ``path`` lies in, or the folder of an exported file."""
     if is_network_file(path):
         return str(Path(path).parent)
-    above, _, name = path.rstrip("/").rpartition("/")
+    parent, name = above(path)
     if name == FOLDER and not Store(path).exists("config.yaml"):
-        return above or "."
-    run, _, folder = above.rpartition("/")
+        return parent or "."
+    run, folder = above(parent)
     return (run or ".") if folder == CHECKPOINTS else path
 
 

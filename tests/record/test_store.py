@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.store import Store, inside
+from noprop_dist.record.store import Store, above, inside
 
 
 @contextmanager
@@ -131,8 +131,20 @@ def test_unknown_scheme_is_refused() -> None:
         Store("carrier://pigeon")
 
 
+def test_store_whose_library_is_not_there_is_told_in_a_line() -> None:
+    with pytest.raises(UserError, match=r"cannot be reached \(.*\): check the URI") as caught:
+        Store("hdfs://127.0.0.1:1/run")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_store_inside_another_keeps_what_a_uri_asks_for() -> None:
     assert inside("runs/a", "trials/0001") == "runs/a/trials/0001"
     assert inside("runs/a?b/", "trials/0001") == "runs/a?b/trials/0001"
     assert inside("s3://b/a", "x") == "s3://b/a/x"
     assert inside("s3://b/a?region=r", "x/y") == "s3://b/a/x/y?region=r"
+
+
+def test_what_a_folder_or_uri_lies_in_keeps_what_the_uri_asks_for() -> None:
+    assert above("runs/a/model/") == ("runs/a", "model")
+    assert above("a") == ("", "a")
+    assert above("s3://b/a/model?region=r") == ("s3://b/a?region=r", "model")

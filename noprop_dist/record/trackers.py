@@ -1,0 +1,319 @@
+"""Numbers of a run for TensorBoard, Weights & Biases and MLflow, epoch by epoch.
+
+Each is served by a thread of its own: training neither waits for a tracker nor ends with it. Steps
+are epochs, counted from 1.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import TemporaryDirectory, gettempdir
+from threading import Thread
+from typing import Any, Protocol, Self
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.errors import UserError
+from noprop_dist.record.history import History
+from noprop_dist.record.remote import reason
+from noprop_dist.record.result import TrainResult
+from noprop_dist.record.store import Store
+
+TENSORBOARD = "tensorboard"  # the folder in a run, too
+ID_FILE = "tracker.json"
+PROJECT = "noprop-dist"
+CLOSE_S = 20.0  # to send what is left, at the end of a run
+
+Numbers = Mapping[str, float]
+Tell = Callable[[str], None]
+
+
+class Tracker(Protocol):
+    """Where numbers go; what it raises is told once, and it gets no more.
+
+    Attributes:
+        last: the newest epoch that it has from an earlier session, 0 where it has none.
+    """
+
+    last: int
+
+    def log(self, epoch: int, numbers: Numbers) -> None:
+        """An epoch that every block has ended."""
+
+    def result(self, epoch: int, numbers: Numbers) -> None:
+        """The numbers of the finished run, of so many epochs."""
+
+    def close(self, finished: bool) -> None:
+        """Send what is left; ``finished``: the run has come to its end."""
+
+
+class Trackers:
+    """All trackers of a run.
+
+    Args:
+        makers: by name, what opens each; called in its thread, since that may ask a server.
+        warn: is told, from those threads, what fails.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], Tracker]], warn: Tell) -> None:
+        self._served = [_Served(name, make, warn) for name, make in makers.items()]
+        self._given = 0
+        self._finished = False
+
+    def take(self, history: History) -> None:
+        """Pass on the epochs that were not yet."""
+        if not self._served:
+            return
+        for epoch in range(self._given + 1, len(history.train_loss_history) + 1):
+            self._tell_all(partial(_log, epoch=epoch, numbers=history.numbers(epoch)))
+            self._given = epoch
+
+    def result(self, result: TrainResult) -> None:
+        """Pass on what the test split said."""
+        numbers = {f"test/accuracy_{k}": a.mean for k, a in result.test_accuracy.items()}
+        self._tell_all(lambda tracker: tracker.result(result.epochs, numbers))
+        self._finished = True
+
+    def _tell_all(self, action: Callable[[Tracker], None]) -> None:
+        for served in self._served:
+            served.queue.put(action)
+
+    def __enter__(self) -> Self:
+        """Nothing is left to do: the threads run."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let every tracker send what is left, and wait for it for a while."""
+        finished = self._finished
+        self._tell_all(lambda tracker: tracker.close(finished))
+        until = time.monotonic() + CLOSE_S
+        for served in self._served:
+            served.end(until)
+
+
+class _Served:
+    """A tracker and its thread, which dies with the process: a server that hangs keeps no run."""
+
+    def __init__(self, name: str, make: Callable[[], Tracker], warn: Tell) -> None:
+        self.queue: SimpleQueue[Callable[[Tracker], None] | None] = SimpleQueue()
+        self._name, self._make, self._warn = name, make, warn
+        self._thread = Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    def end(self, until: float) -> None:
+        self.queue.put(None)
+        self._thread.join(max(0.0, until - time.monotonic()))
+        if self._thread.is_alive():
+            self._warn(f"{self._name} does not answer: it may lack numbers, the run folder has all")
+
+    def _serve(self) -> None:
+        try:
+            tracker = self._make()
+            while (action := self.queue.get()) is not None:
+                action(tracker)
+        except Exception as error:
+            self._warn(
+                f"{self._name} gets no more numbers ({reason(error)}): the run goes on without it"
+            )
+
+
+def _log(tracker: Tracker, *, epoch: int, numbers: Numbers) -> None:
+    if epoch > tracker.last:
+        tracker.log(epoch, numbers)
+
+
+def check_trackers(config: TrainConfig) -> None:
+    """Look whether what the options ask for is installed, before anything is trained.
+
+    Raises:
+        UserError: a package is missing.
+    """
+    asked = [("--tensorboard", TENSORBOARD)] if config.tensorboard else []
+    if config.tracker != "none":
+        asked.append((f"--tracker {config.tracker}", config.tracker))
+    for option, package in asked:
+        if find_spec(package) is None:
+            raise UserError(f'{option} needs {package}: pip install "{PROJECT}[{package}]".')
+
+
+def open_trackers(config: TrainConfig, store: Store, num_epochs: int, warn: Tell) -> Trackers:
+    """The trackers that the options name.
+
+    Args:
+        config: the options.
+        store: the run folder, which keeps what identifies the run to a tracker.
+        num_epochs: how many the run goes on from.
+        warn: is told what fails.
+    """
+    kinds: dict[str, Callable[[TrainConfig, Store, int], Tracker]] = {}
+    if config.tensorboard:
+        kinds["TensorBoard"] = TensorBoard
+    if config.tracker == "wandb":
+        kinds["Weights & Biases"] = WeightsAndBiases
+    if config.tracker == "mlflow":
+        kinds["MLflow"] = MLflow
+    makers = {name: partial(kind, config, store, num_epochs) for name, kind in kinds.items()}
+    return Trackers(makers, warn)
+
+
+class TensorBoard:
+    """Event files in ``tensorboard/``, one a session; an object store gets them after every epoch.
+
+    Args:
+        config: the options.
+        store: the run folder.
+        num_epochs: how many the run goes on from.
+    """
+
+    def __init__(self, config: TrainConfig, store: Store, num_epochs: int) -> None:
+        self._config, self._store = config, store
+        earlier = store.list(TENSORBOARD)
+        self.last = num_epochs if earlier else 0
+        self._temporary: TemporaryDirectory[str] | None = None
+        if store.local is not None:
+            self._folder = store.local / TENSORBOARD
+        else:  # its library writes files only
+            self._temporary = TemporaryDirectory()
+            self._folder = Path(self._temporary.name)
+        library: Any = import_module("torch.utils.tensorboard")
+        # What an earlier session logged of epochs that are now trained again does not count.
+        purge = self.last + 1 if earlier else None
+        self._writer = library.SummaryWriter(str(self._folder), purge_step=purge)
+        self._writer.add_text("config", f"```\n{config.to_yaml()}```", self.last)
+
+    def log(self, epoch: int, numbers: Numbers) -> None:
+        """See ``Tracker``."""
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, epoch)
+        self._flush()
+
+    def result(self, epoch: int, numbers: Numbers) -> None:
+        """See ``Tracker``."""
+        hparams = import_module("torch.utils.tensorboard.summary").hparams
+        plain = {k: "" if v is None else v for k, v in self._config.to_dict().items()}
+        # SummaryWriter.add_hparams would put them into a run of their own.
+        for part in hparams(plain, dict(numbers)):
+            self._writer.file_writer.add_summary(part)
+        self.log(epoch, numbers)
+
+    def close(self, finished: bool) -> None:
+        """See ``Tracker``."""
+        self._writer.close()
+        self._upload()
+        if self._temporary:
+            self._temporary.cleanup()
+
+    def _flush(self) -> None:
+        self._writer.flush()
+        self._upload()
+
+    def _upload(self) -> None:
+        if self._temporary:
+            for path in self._folder.iterdir():
+                self._store.write(f"{TENSORBOARD}/{path.name}", path.read_bytes())
+
+
+class WeightsAndBiases:
+    """A run on Weights & Biases, told where to by the library's own variables.
+
+    Args:
+        config: the options.
+        store: the run folder.
+        num_epochs: how many the run goes on from.
+    """
+
+    def __init__(self, config: TrainConfig, store: Store, num_epochs: int) -> None:
+        wandb: Any = import_module("wandb")
+        known = _read_id(store, "wandb")
+        self.last = num_epochs if known else 0
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=_name(store),
+            id=known,
+            resume="allow",
+            config=config.to_dict(),
+            dir=os.environ.get("WANDB_DIR", str(store.local or gettempdir())),
+            settings=wandb.Settings(console="off"),
+        )
+        _write_id(store, "wandb", self._run.id)
+
+    def log(self, epoch: int, numbers: Numbers) -> None:
+        """See ``Tracker``; what the server has already of an epoch trained again it keeps."""
+        self._run.log(dict(numbers), step=epoch)
+
+    def result(self, epoch: int, numbers: Numbers) -> None:
+        """See ``Tracker``."""
+        self._run.summary.update(dict(numbers))
+
+    def close(self, finished: bool) -> None:
+        """See ``Tracker``."""
+        self._run.finish(exit_code=0 if finished else 1)
+
+
+class MLflow:
+    """A run on the MLflow server of ``MLFLOW_TRACKING_URI``.
+
+    Args:
+        config: the options.
+        store: the run folder.
+        num_epochs: how many the run goes on from.
+    """
+
+    def __init__(self, config: TrainConfig, store: Store, num_epochs: int) -> None:
+        mlflow: Any = import_module("mlflow")
+        self._client = mlflow.MlflowClient()
+        self._metric = import_module("mlflow.entities").Metric
+        known = _read_id(store, "mlflow")
+        self._id = known or self._create(config, _name(store))
+        self.last = 0
+        if known:
+            self._client.update_run(known, status="RUNNING")
+            # It would keep the numbers of an epoch twice.
+            logged = self._client.get_metric_history(known, "train/loss")
+            self.last = max((metric.step for metric in logged), default=0)
+        else:
+            _write_id(store, "mlflow", self._id)
+
+    def _create(self, config: TrainConfig, name: str) -> str:
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+        found = self._client.get_experiment_by_name(experiment)
+        where = found.experiment_id if found else self._client.create_experiment(experiment)
+        run_id: str = self._client.create_run(where, run_name=name).info.run_id
+        for key, value in config.to_dict().items():
+            self._client.log_param(run_id, key, value)
+        return run_id
+
+    def log(self, epoch: int, numbers: Numbers) -> None:
+        """See ``Tracker``."""
+        now = int(time.time() * 1000)
+        metrics = [self._metric(name, value, now, epoch) for name, value in numbers.items()]
+        self._client.log_batch(self._id, metrics=metrics)
+
+    def result(self, epoch: int, numbers: Numbers) -> None:
+        """See ``Tracker``."""
+        self.log(epoch, numbers)
+
+    def close(self, finished: bool) -> None:
+        """See ``Tracker``."""
+        self._client.set_terminated(self._id, "FINISHED" if finished else "KILLED")
+
+
+def _name(store: Store) -> str:
+    return store.root.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+def _read_id(store: Store, tracker: str) -> str | None:
+    """What an earlier session of the run is called by this tracker."""
+    if not store.exists(ID_FILE):
+        return None
+    known: str | None = json.loads(store.read(ID_FILE)).get(tracker)
+    return known
+
+
+def _write_id(store: Store, tracker: str, run_id: str) -> None:
+    store.write(ID_FILE, json.dumps({tracker: run_id}).encode())
