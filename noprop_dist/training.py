@@ -63,10 +63,11 @@ def train(
     """
     config = in_a_lasting_place(config)
     store = Store(config.folder)
-    if store.exists("sweep.json"):
-        raise UserError(
-            f"{store.root} holds a sweep: give another --name or --checkpoint-dir for the run."
-        )
+    for name, what in (("sweep.json", "a sweep"), ("trial.json", "a trial of a sweep")):
+        if store.exists(name):
+            raise UserError(
+                f"{store.root} holds {what}: give another --name or --checkpoint-dir for the run."
+            )
     finished = _finished_result(config, store)
     if finished is not None:
         return finished
@@ -91,7 +92,10 @@ def train(
                     if finished is not None:
                         return finished
                     begun = start_or_resume(job, splits, store)
-                return _train(begun, splits, num_skipped, store, site, signals, order)
+                result = _train(begun, splits, num_skipped, store, site, signals, order)
+    if not config.no_plots:
+        _draw(result, splits)
+    return result
 
 
 def _train(
@@ -130,11 +134,18 @@ def _train(
             test = evaluate_test(rounds, executor, len(splits.test))
         result = finish(rounds, test, splits, store, num_skipped)  # the workers are free by now
         trackers.result(result)
-    if not config.no_plots:
-        from noprop_dist.see.draw import draw_run
-
-        draw_run(store.root, test=splits.test)
     return result
+
+
+def _draw(result: TrainResult, splits: Splits) -> None:
+    """Pictures and report; a finished run stays one, whatever happens here."""
+    from noprop_dist.see.draw import draw_run
+
+    try:
+        draw_run(result.folder, test=splits.test)
+    except (Exception, KeyboardInterrupt) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        say(f"not all pictures are drawn ({why}); noprop visualize {result.folder} draws them")
 
 
 def _by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:

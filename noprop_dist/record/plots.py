@@ -152,5 +152,6 @@ def percent(values: Sequence[float | None]) -> list[float | None]:
 
 
 def short(name: str, most: int = NAME_CHARS) -> str:
-    """A name of at most so many letters."""
-    return name if len(name) <= most else name[: most - 2] + ".."
+    """A name of at most so many letters, none of which matplotlib takes for mathematics."""
+    kept = name if len(name) <= most else name[: most - 2] + ".."
+    return kept.replace("$", r"\$")

@@ -58,12 +58,6 @@ class TrainResult:
         """JSON-able fields."""
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any], folder: str) -> "TrainResult":
-        """The numbers of ``result.json``, found in ``folder``."""
-        accuracy = {k: Accuracy(**values["test_accuracy"][k]) for k in ("z_T", "mean_softmax")}
-        return cls(**(values | {"test_accuracy": accuracy, "folder": folder}))
-
 
 def read_result(store: Store) -> TrainResult | None:
     """The numbers of a run folder, or None where the run has not finished.

@@ -1,6 +1,5 @@
 """The options in a run folder, read back and checked; nothing here imports PyTorch."""
 
-from dataclasses import fields
 from typing import Any
 
 from noprop_dist.config import TrainConfig, check_types
@@ -42,5 +41,4 @@ def config_of(values: dict[str, Any], where: str) -> TrainConfig:
         UserError: an unknown option, or a value that cannot be.
     """
     check_types(values, where)
-    known = {f.name for f in fields(TrainConfig)}
-    return TrainConfig(**{k: v for k, v in values.items() if k in known})
+    return TrainConfig(**values)

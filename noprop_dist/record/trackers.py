@@ -27,7 +27,7 @@ from noprop_dist.record.store import Store
 TENSORBOARD = "tensorboard"  # the folder in a run, too
 ID_FILE = "tracker.json"
 PROJECT = "noprop-dist"
-CLOSE_S = 20.0  # to send what is left, at the end of a run
+CLOSE_S, STOPPED_S = 20.0, 2.0  # to send what is left, at the end of a run or where it is stopped
 
 Numbers = Mapping[str, float]
 Tell = Callable[[str], None]
@@ -91,7 +91,8 @@ class Trackers:
         """Let every tracker send what is left, and wait for it for a while."""
         finished = self._finished
         self._tell_all(lambda tracker: tracker.close(finished))
-        until = time.monotonic() + CLOSE_S
+        # Of a stopped run little is left to send, and who stopped it may not wait for long.
+        until = time.monotonic() + (CLOSE_S if finished else STOPPED_S)
         for served in self._served:
             served.end(until)
 
@@ -173,7 +174,7 @@ class TensorBoard:
     def __init__(self, config: TrainConfig, store: Store, num_epochs: int) -> None:
         self._config, self._store = config, store
         earlier = store.list(TENSORBOARD)
-        self.last = num_epochs if earlier else 0
+        self.last = min(num_epochs, _known(store, TENSORBOARD).get("epochs", 0)) if earlier else 0
         self._temporary: TemporaryDirectory[str] | None = None
         if store.local is not None:
             self._folder = store.local / TENSORBOARD
@@ -190,7 +191,9 @@ class TensorBoard:
         """See ``Tracker``."""
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, epoch)
-        self._flush()
+        self._writer.flush()
+        self._upload()
+        _note(self._store, TENSORBOARD, epochs=epoch)
 
     def result(self, epoch: int, numbers: Numbers) -> None:
         """See ``Tracker``."""
@@ -207,10 +210,6 @@ class TensorBoard:
         self._upload()
         if self._temporary:
             self._temporary.cleanup()
-
-    def _flush(self) -> None:
-        self._writer.flush()
-        self._upload()
 
     def _upload(self) -> None:
         if self._temporary:
@@ -229,22 +228,24 @@ class WeightsAndBiases:
 
     def __init__(self, config: TrainConfig, store: Store, num_epochs: int) -> None:
         wandb: Any = import_module("wandb")
-        known = _read_id(store, "wandb")
-        self.last = num_epochs if known else 0
+        known = _known(store, "wandb")
+        self._store = store
+        self.last = min(num_epochs, known.get("epochs", 0))
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=_name(store),
-            id=known,
+            id=known.get("id"),
             resume="allow",
             config=config.to_dict(),
             dir=os.environ.get("WANDB_DIR", str(store.local or gettempdir())),
             settings=wandb.Settings(console="off"),
         )
-        _write_id(store, "wandb", self._run.id)
+        _note(store, "wandb", id=self._run.id)
 
     def log(self, epoch: int, numbers: Numbers) -> None:
         """See ``Tracker``; what the server has already of an epoch trained again it keeps."""
         self._run.log(dict(numbers), step=epoch)
+        _note(self._store, "wandb", epochs=epoch)
 
     def result(self, epoch: int, numbers: Numbers) -> None:
         """See ``Tracker``."""
@@ -268,7 +269,7 @@ class MLflow:
         mlflow: Any = import_module("mlflow")
         self._client = mlflow.MlflowClient()
         self._metric = import_module("mlflow.entities").Metric
-        known = _read_id(store, "mlflow")
+        known: str | None = _known(store, "mlflow").get("id")
         self._id = known or self._create(config, _name(store))
         self.last = 0
         if known:
@@ -277,7 +278,7 @@ class MLflow:
             logged = self._client.get_metric_history(known, "train/loss")
             self.last = max((metric.step for metric in logged), default=0)
         else:
-            _write_id(store, "mlflow", self._id)
+            _note(store, "mlflow", id=self._id)
 
     def _create(self, config: TrainConfig, name: str) -> str:
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
@@ -307,13 +308,15 @@ def _name(store: Store) -> str:
     return store.root.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
-def _read_id(store: Store, tracker: str) -> str | None:
-    """What an earlier session of the run is called by this tracker."""
+def _known(store: Store, tracker: str) -> dict[str, Any]:
+    """What earlier sessions noted of a tracker: the run's ``id`` there, the ``epochs`` it has."""
     if not store.exists(ID_FILE):
-        return None
-    known: str | None = json.loads(store.read(ID_FILE)).get(tracker)
-    return known
+        return {}
+    noted: dict[str, dict[str, Any]] = json.loads(store.read(ID_FILE))
+    return noted.get(tracker, {})
 
 
-def _write_id(store: Store, tracker: str, run_id: str) -> None:
-    store.write(ID_FILE, json.dumps({tracker: run_id}).encode())
+def _note(store: Store, tracker: str, **values: Any) -> None:
+    noted = json.loads(store.read(ID_FILE)) if store.exists(ID_FILE) else {}
+    noted[tracker] = noted.get(tracker, {}) | values
+    store.write(ID_FILE, json.dumps(noted).encode())

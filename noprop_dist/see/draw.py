@@ -83,7 +83,11 @@ def draw_run(
     if not Store(folder).exists(CONFIG):
         notes.append(f"{folder} has no {CONFIG}, so {REPORT} is left out.")
         return Drawn(paths, tuple(notes))
-    return Drawn((*paths, write_report(folder, pictures, notes, output)), tuple(notes))
+    try:
+        report = write_report(folder, pictures, notes, output)
+    except UserError as error:  # it asks more of a run's files than pictures do
+        return Drawn(paths, (*notes, f"{REPORT} is left out: {error}"))
+    return Drawn((*paths, report), tuple(notes))
 
 
 def _draw_history(path: str, output: str | None, form: Format) -> Drawn:

@@ -153,7 +153,13 @@ def read_run(folder: str) -> RunFacts:
         UserError: there is no run there, or a file of it is damaged or of another version.
     """
     store = Store(folder, "RUN")
-    files = tuple(store.list(""))
+    try:
+        files = tuple(store.list(""))
+        # Before the result is looked for: a run may finish meanwhile.
+        holder = store.holder()
+        events = read_events(store, without=WORK)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
     if not any(name in files for name in RUN_FILES):
         there = files or store.exists("")
         raise UserError(
@@ -166,11 +172,6 @@ def read_run(folder: str) -> RunFacts:
         config = config_of(result.config, f"{folder}/{RESULT}")
     if config is None:
         raise UserError(f"{folder} has no config.yaml, which every run begins with: restore it.")
-    try:
-        events = read_events(store, without=WORK)
-        holder = store.holder()
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
     state: State = "finished" if result else "running" if holder else "stopped"
     return RunFacts(
         folder=folder,
@@ -181,12 +182,13 @@ def read_run(folder: str) -> RunFacts:
         history=read_history(store) or History(),
         checkpoint=_newest_checkpoint(store),
         files=files,
-        **_from_log(events, {int(t): why for t, why in result.set_aside.items()} if result else {}),
+        **_from_log(events, result),
     )
 
 
-def _from_log(events: Sequence[dict[str, Any]], set_aside: dict[int, str]) -> dict[str, Any]:
+def _from_log(events: Sequence[dict[str, Any]], result: TrainResult | None) -> dict[str, Any]:
     """The facts that only the log tells; lines that lack what theirs must have are passed over."""
+    set_aside = {int(t): why for t, why in result.set_aside.items()} if result else {}
     found: dict[str, Any] = {"sessions": 0, "logged_seconds": 0.0, "set_aside": set_aside}
     lost: list[Lost] = []
     warnings: dict[str, None] = {}
@@ -209,7 +211,11 @@ def _from_log(events: Sequence[dict[str, Any]], set_aside: dict[int, str]) -> di
             seconds = event.get("seconds")
             spent = float(seconds) if isinstance(seconds, (int, float)) else 0.0
             lost.append(Lost(str(worker), time, str(event.get("reason", "unknown")), spent))
-        elif event.get("event") == "set_aside" and isinstance(event.get("block"), int):
+        elif (
+            event.get("event") == "set_aside"
+            and isinstance(event.get("block"), int)
+            and result is None  # else it may have been trained on from a checkpoint before that
+        ):
             set_aside.setdefault(event["block"], str(event.get("reason", "unknown")))
         if begun is not None:
             found["logged_seconds"] += max(0.0, time - begun)

@@ -8,6 +8,7 @@ from typing import Any
 from noprop_dist.errors import UserError
 from noprop_dist.record.history import BlockEpoch, History
 
+MOST_BLOCKS = 10_000
 LISTS = [f.name for f in fields(History) if f.name != "blocks"]
 
 
@@ -40,6 +41,8 @@ def read_history(data: bytes, where: str) -> History:
         if not isinstance(lists, dict):
             raise _foreign(where, f"its block {t} must be an object of lists by epoch")
         if t.isdecimal():
+            if not 1 <= int(t) <= MOST_BLOCKS:
+                raise _foreign(where, f"its blocks are numbered 1 to {MOST_BLOCKS}, and one is {t}")
             history.blocks[str(int(t))] = {
                 name: _numbers(lists.get(name), name, where) for name in BlockEpoch._fields
             }

@@ -11,6 +11,8 @@ from noprop_dist.record.store import Store, inside
 from noprop_dist.see.facts import RUN_FILES, RunFacts, read_run
 
 SWEEP, COMPARISON = "sweep.json", "comparison-of.json"
+# Not the folders in a run: "model" may be the name of a run.
+ITSELF = ("config.yaml", "result.json", "events.jsonl", SWEEP, COMPARISON)
 TRIAL = re.compile(r"\d{4,}")
 
 
@@ -62,8 +64,11 @@ def list_runs(folder: str) -> list[Entry]:
         UserError: it is missing, holds nothing of ours, or is a run itself.
     """
     store = Store(folder, "FOLDER")
-    names = store.list("")
-    if any(name in names for name in (*RUN_FILES, SWEEP, COMPARISON)):
+    try:
+        names = store.list("")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
+    if any(name in names for name in ITSELF):
         raise UserError(
             f"{folder} is itself a run's folder: give the folder it lies in, or tell noprop show "
             "of it."

@@ -26,6 +26,7 @@ from noprop_dist.record.plots import (
     short,
 )
 from noprop_dist.see.labels import label_points
+from noprop_dist.see.material import LeftOutError
 from noprop_dist.see.plane import Floats, widest_plane
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ def walk(trained: TrainedNetwork, test: Split, seed: int) -> Walks:
         seed: of the noise.
     """
     labels = test.labels
-    classes = shown_classes(len(trained.class_names))
+    classes = np.intersect1d(shown_classes(len(trained.class_names)), labels)
+    if not len(classes):
+        raise LeftOutError("the test split has no image of the classes that it shows")
     rows = np.concatenate([np.flatnonzero(labels == k)[:PER_CLASS] for k in classes])
     x, y = test.take(rows)
     draw = torch_generator(seed, "trajectories", device=trained.device)

@@ -12,6 +12,7 @@ from noprop_dist.record.result import Accuracy
 from noprop_dist.see.facts import RunFacts
 
 SHA_CHARS = 12
+TRIAL = "trial.json"  # in the folder of a sweep's trial
 FILES = {  # of a run folder, by what they are
     "config.yaml": "every option",
     "result.json": "the numbers",
@@ -19,9 +20,13 @@ FILES = {  # of a run folder, by what they are
     "events.jsonl": "what happened, a line each",
     "checkpoints": "what training goes on from",
     "model": "the network",
+    "test_predictions.parquet": "its answer to every test image",
+    "first_embedding.safetensors": "prototypes before training",
     "plots": "pictures",
     "evaluation.json": "of the last evaluation",
     "report.html": "all of it on one page",
+    "tensorboard": "event files for TensorBoard",
+    "tracker.json": "what trackers call it, and what they have",
 }
 
 
@@ -178,7 +183,7 @@ def next_commands(facts: RunFacts) -> list[tuple[str, str]]:
     run = shlex.quote(facts.folder)
     usable = facts.result is not None or facts.checkpoint is not None
     found = []
-    if facts.state == "stopped":
+    if facts.state == "stopped" and TRIAL not in facts.files:  # a sweep goes on with its trials
         found.append((resume_command(facts), "go on where it stopped"))
     if usable:
         found += [
