@@ -175,14 +175,14 @@ def export_main(argv: Sequence[str], prog: str = "noprop export") -> int:
 
 def runs_main(argv: Sequence[str], prog: str = "noprop runs") -> int:
     """The runs of a folder. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
-    from noprop_dist.see.runs import run_runs
+    from noprop_dist.see.commands import run_runs
 
     return _stoppable(lambda: run_runs(argv, prog))
 
 
 def show_main(argv: Sequence[str], prog: str = "noprop show") -> int:
     """All about one run. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
-    from noprop_dist.see.runs import run_show
+    from noprop_dist.see.commands import run_show
 
     return _stoppable(lambda: run_show(argv, prog))
 

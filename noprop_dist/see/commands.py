@@ -1,13 +1,14 @@
-"""``noprop visualize``: argv -> options -> call -> say what was drawn.
+"""``noprop visualize``, ``runs`` and ``show``: argv -> options -> call -> print.
 
 Heavy imports come after parsing, as in ``noprop_dist.cli``.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 
 from noprop_dist.options import parse_own
-from noprop_dist.see.options import VisualizeOptions
+from noprop_dist.see.options import RunsOptions, ShowOptions, VisualizeOptions
 
 
 def parse_visualize(argv: Sequence[str], prog: str = "noprop visualize") -> VisualizeOptions:
@@ -26,4 +27,52 @@ def run_visualize(argv: Sequence[str], prog: str) -> int:
         print(note, file=sys.stderr)
     for path in drawn.paths:
         print(path)
+    return 0
+
+
+def parse_runs(argv: Sequence[str], prog: str = "noprop runs") -> RunsOptions:
+    """The options of ``noprop runs``; see ``parse_own``."""
+    text = "List the runs, sweeps and comparisons of a folder, newest first."
+    return parse_own(argv, prog, text, RunsOptions)
+
+
+def parse_show(argv: Sequence[str], prog: str = "noprop show") -> ShowOptions:
+    """The options of ``noprop show``; see ``parse_own``."""
+    text = "Tell all about one run: numbers, blocks, options, what happened, what to do next."
+    return parse_own(argv, prog, text, ShowOptions)
+
+
+def run_runs(argv: Sequence[str], prog: str) -> int:
+    """List what lies in a folder. Returns the exit code."""
+    options = parse_runs(argv, prog)
+    from noprop_dist.see.listing import list_runs
+    from noprop_dist.see.tables import render_runs
+
+    entries = list_runs(options.folder)
+    if options.json:
+        for entry in entries:
+            print(json.dumps(entry.to_dict()))
+    else:
+        print(render_runs(entries))
+    return 0
+
+
+def run_show(argv: Sequence[str], prog: str) -> int:
+    """Tell all about one run. Returns the exit code."""
+    options = parse_show(argv, prog)
+    from noprop_dist.see.facts import read_run
+    from noprop_dist.see.tables import render_run
+    from noprop_dist.see.words import block_rows, changed_options, next_commands
+
+    facts = read_run(options.run)
+    if options.json:
+        more = {
+            "blocks": {str(t): known for t, known in block_rows(facts)},
+            "changed_options": changed_options(facts.config),
+            "files": list(facts.files),
+            "next": [command for command, _ in next_commands(facts)],
+        }
+        print(json.dumps(facts.to_dict() | more))
+    else:
+        print(render_run(facts))
     return 0

@@ -1,10 +1,12 @@
-"""The options of ``noprop visualize``; nothing here imports PyTorch or matplotlib."""
+"""The options of ``noprop visualize``, ``runs`` and ``show``; imports no PyTorch or matplotlib."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from noprop_dist.config import argument, flag, option
 from noprop_dist.errors import UserError
+
+HOME = "checkpoints_run"  # where runs are that name no other place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,9 @@ class VisualizeOptions:
     )
     data_dir: str | None = option(None, "input", "where named data sets are kept or downloaded to")
     output: str | None = option(
-        None, "output", "folder of the pictures; default: the run's plots/, or beside the history"
+        None,
+        "output",
+        "folder of what is drawn; default: the run, pictures in plots/, or beside the history",
     )
     format: Literal["png", "svg", "pdf"] = option("png", "output", "of the pictures")
 
@@ -38,3 +42,29 @@ class VisualizeOptions:
         for name in ("dataset", "data_dir"):
             if self.run is None and getattr(self, name) is not None:
                 raise UserError(f"{flag(name)} is for a run, not for --history: leave it out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsOptions:
+    """Which runs to list."""
+
+    folder: str = argument("FOLDER", "folder of run folders, or its URI", HOME)
+    json: bool = option(False, "output", "print one JSON object a line, newest first")
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.folder == "":
+            raise UserError("FOLDER must not be empty: give a folder of runs, or leave it out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions:
+    """Which run to tell about."""
+
+    run: str = argument("RUN", "run folder or its URI")
+    json: bool = option(False, "output", "print one JSON object")
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        if self.run == "":
+            raise UserError("RUN must not be empty: give a run folder.")

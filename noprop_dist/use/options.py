@@ -2,7 +2,7 @@
 
 import difflib
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from noprop_dist.config import MAX_IMAGE_SIZE, argument, flag, option
 from noprop_dist.errors import UserError
@@ -18,7 +18,13 @@ DATA_DIR = "where named data sets are kept or downloaded to"
 
 
 class _Checked:
-    """Options with a least value each, and paths that must not be empty."""
+    """Options with a least value each, and paths that must not be empty.
+
+    Attributes:
+        LOCAL: the options that take no URI.
+    """
+
+    LOCAL: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -28,6 +34,8 @@ class _Checked:
                 raise UserError(f"{flag(name)} must be at least {least}, got {value}.")
             if value == "":
                 raise UserError(f"{flag(name)} must not be empty: give a value or leave it out.")
+            if name in self.LOCAL and "://" in str(value):
+                raise UserError(f"{flag(name)} {value} must be a file on this machine.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +80,8 @@ class PredictOptions(_Checked):
         UserError: a value is out of range, or options contradict each other.
     """
 
+    LOCAL: ClassVar[tuple[str, ...]] = ("output",)
+
     run: str = argument("RUN", RUN)
     images: tuple[str, ...] = argument("IMAGE_OR_FOLDER", "pictures, and folders of pictures")
     top_k: int = option(3, "prediction", "the likeliest K classes")
@@ -111,6 +121,8 @@ class ExportOptions(_Checked):
     Raises:
         UserError: an unknown target, or a value out of range.
     """
+
+    LOCAL: ClassVar[tuple[str, ...]] = ("output",)
 
     run: str = argument("RUN", RUN)
     to: str = option("safetensors", "export", f"what to write: {', '.join(TARGETS)}")
