@@ -26,7 +26,7 @@ class CompareOptions:
         UserError: an unknown method, or a number out of range.
     """
 
-    REHEARSAL: ClassVar[dict[str, int]] = {"seeds": 1, "efficiency_epochs": 1}
+    REHEARSAL: ClassVar[dict[str, int]] = {"seeds": 1, "efficiency_epochs": 0}
 
     methods: str = option(
         f"{NOPROP},{TWIN}",

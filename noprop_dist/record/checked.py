@@ -10,6 +10,9 @@ from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 
 T = TypeVar("T")
+REMEDIES = {
+    "result.json": "delete it, and the same command makes it again from the last checkpoint",
+}
 
 
 def read_json(store: Store, path: str) -> dict[str, Any] | None:
@@ -51,10 +54,8 @@ def as_written(kind: type[T], values: Mapping[str, Any], store: Store, path: str
 def foreign(store: Store, path: str, reason: object) -> UserError:
     """What is said of a file that no run of this version has written."""
     why = " ".join(str(reason).split())
-    return UserError(
-        f"{store.root}/{path} is not what a run writes ({why}): restore it, or use "
-        "the version that wrote it."
-    )
+    remedy = REMEDIES.get(path, "restore it, or use the version that wrote it")
+    return UserError(f"{store.root}/{path} is not what a run writes ({why}): {remedy}.")
 
 
 def _build(hint: Any, value: Any, where: str) -> Any:

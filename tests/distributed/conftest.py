@@ -2,8 +2,11 @@
 
 import os
 import secrets
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +22,9 @@ def cluster() -> Iterator[object]:
     """A head node of two CPUs with a dashboard; drivers find it by RAY_ADDRESS."""
     from ray.cluster_utils import Cluster
 
+    place = tempfile.mkdtemp(prefix="np")  # short, for sockets
     head = {
+        "temp_dir": place,
         "num_cpus": 2,
         "include_dashboard": True,
         "dashboard_host": "127.0.0.1",
@@ -29,8 +34,11 @@ def cluster() -> Iterator[object]:
     }
     made = Cluster(initialize_head=True, head_node_args=head)
     os.environ["RAY_ADDRESS"] = made.address
+    # Where Ray looks for a submitted job's cluster: with others on this machine it takes any.
+    Path(place, "ray_current_cluster").write_text(made.address)
     yield made
     made.shutdown()
+    shutil.rmtree(place, ignore_errors=True)
     del os.environ["RAY_ADDRESS"]
 
 

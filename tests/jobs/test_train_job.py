@@ -54,7 +54,7 @@ def test_rehearsal_trains_little_for_one_epoch(
         == "rehearsal: one epoch on at most 200 training images, no pictures\n"
     )
     assert parse_command([*command, "--max-train-images", "50"]).config.max_train_images == 50
-    _, options, _ = parse_compare(["--seeds", "5", "--efficiency-epochs", "0"])
+    _, options, _ = parse_compare(["--seeds", "5"])
     assert (options.seeds, options.efficiency_epochs) == (1, 0)
     monkeypatch.setenv("NOPROP_REHEARSE", "0.5")
     with pytest.raises(UserError, match=r"NOPROP_REHEARSE=0\.5 is no rehearsal"):

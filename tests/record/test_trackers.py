@@ -102,6 +102,16 @@ def test_tensorboard_has_the_options_as_text_and_as_hyperparameters(tracked: Tra
     assert started.hparams["embedding_type"].string_value == "one-hot"
 
 
+def test_epochs_of_a_session_without_the_tracker_are_passed_on_later(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    config = TrainConfig(tensorboard=True)
+    for num_epochs, until in ((0, 2), (4, 5)):  # another session trained 3 and 4
+        with open_trackers(config, store, num_epochs, pytest.fail) as some:
+            some.take(history_of(until))
+    steps = [step for step, _ in scalars(tmp_path / "tensorboard")["train/loss"]]
+    assert steps == [1, 2, 3, 4, 5]
+
+
 def test_trackers_change_no_weight_and_may_be_changed_between_sessions(
     tracked: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -250,3 +250,10 @@ def test_confidence_counts_hits_and_mistakes() -> None:
     accuracy = kept.get_lines()[0].get_ydata()
     assert accuracy[0] == 100  # the surest are right here
     assert accuracy[-1] == 75
+
+
+def test_dollars_in_a_class_name_are_not_mathematics() -> None:
+    figure = plot_confusion([[3, 1], [0, 2]], ["$x_1$ to $", "b$c$"])
+    figure.canvas.draw()
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert names == [r"\$x_1\$ to \$", r"b\$c\$"]

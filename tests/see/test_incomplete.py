@@ -208,3 +208,33 @@ def test_run_on_vectors_has_all_but_images(tmp_path: Path) -> None:
     assert notes == ["left out predictions: the data set holds vectors, not images"]
     embedding = next(p for p in pictures if p.name == "embedding")
     assert "So few classes have no t-SNE." in embedding.caption
+
+
+def test_run_is_finished_whatever_happens_to_its_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from noprop_dist import train
+    from noprop_dist.see import draw as drawing
+    from runs import small
+
+    def break_off(*_: object) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(drawing, "write_pictures", break_off)
+    result = train(small(tmp_path / "run", epochs=1, no_plots=False))
+    assert result.epochs == 1
+    said = capsys.readouterr().err
+    assert "not all pictures are drawn (no space)" in said
+    assert f"noprop visualize {tmp_path / 'run'}" in said
+
+
+def test_history_the_report_cannot_use_is_still_drawn(run: Path) -> None:
+    from noprop_dist.see.draw import draw_run
+
+    (run / "training_history.json").write_text(
+        '{"lr_history": [0.1], "train_loss_history": [2, 1]}'
+    )
+    drawn = draw_run(str(run))
+    assert f"{run}/plots/history.png" in drawn.paths
+    assert f"{run}/report.html" not in drawn.paths
+    assert "report.html is left out" in drawn.notes[-1]

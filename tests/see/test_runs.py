@@ -14,6 +14,7 @@ import pytest
 from made_runs import SHA, make_run
 from noprop_dist import train
 from noprop_dist.cli import main
+from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
 from runs import small
 
@@ -171,6 +172,30 @@ def test_command_of_a_stopped_run_goes_on_with_it_wherever_it_was_moved(
     assert again["folder"] == str(moved)
     assert again["block_sha256"] == done.block_sha256
     assert not first.exists()
+
+
+def test_run_may_be_named_as_a_folder_in_a_run(tmp_path: Path, capsys: Capture) -> None:
+    make_run(tmp_path / "model")
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "model" in capsys.readouterr().out
+
+
+def test_trial_of_a_sweep_is_not_trained_on(tmp_path: Path, capsys: Capture) -> None:
+    make_run(tmp_path / "0001", finished=False)
+    (tmp_path / "0001/trial.json").write_text("{}")
+    assert main(["show", str(tmp_path / "0001")]) == 0
+    assert "noprop train" not in capsys.readouterr().out
+    assert main(["train", "--checkpoint-dir", str(tmp_path / "0001")]) == 2
+    assert "holds a trial of a sweep" in capsys.readouterr().err
+
+
+def test_block_that_finished_after_all_is_not_told_of_as_set_aside(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    make_run(tmp_path)
+    EventLog(Store(tmp_path)).write("set_aside", block=2, step=5, reason="its loss is not finite")
+    assert main(["show", str(tmp_path)]) == 0
+    assert "set aside" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["runs", "show"])
