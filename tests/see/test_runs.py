@@ -89,7 +89,7 @@ def test_table_shows_a_row_per_run_and_says_what_is_damaged(several: Path, capsy
     assert "sweep: 1 of 2 trials ended" in rows["sweep"]
     assert "damaged" in rows["bad"]
     assert lines[-1].startswith("bad: ")
-    assert "restore it" in lines[-1]
+    assert "delete it" in lines[-1]
 
 
 def test_live_sweep_is_told_from_a_stopped_one(several: Path, capsys: Capture) -> None:
