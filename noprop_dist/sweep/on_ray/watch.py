@@ -68,7 +68,8 @@ class Watch(Callback):
             return
         report = {k: result[k] for k in REPORTED if k in result}
         self._last[number] = report
-        settings = self._settings(trial)
+        # Those it was trained with: the scheduler may have given the trial others by now.
+        settings = self._settings(result["config"])
         if self._now.setdefault(number, settings) != settings:  # what it reached with others
             self._now[number] = settings
             self._best.pop(number, None)
@@ -104,7 +105,7 @@ class Watch(Callback):
     def _end(self, trial: Any, status: str, reason: str = "") -> None:
         number = _number(trial)
         last, drawn = self._last.get(number, {}), self._journal.trials[number].settings
-        now = self._settings(trial)
+        now = self._settings(trial.config)
         outcome = Outcome(
             status=status,
             epochs=int(last.get("epoch", 0)),
@@ -126,9 +127,9 @@ class Watch(Callback):
         self._view.ended(number, self._settle(now), outcome)
 
     @staticmethod
-    def _settings(trial: Any) -> Settings:
-        """As they are now, the block first."""
-        now = {k: v for k, v in trial.config.items() if k != "trial"}
+    def _settings(config: dict[str, Any]) -> Settings:
+        """Without the number of the place, the block first."""
+        now = {k: v for k, v in config.items() if k != "trial"}
         return dict(sorted(now.items(), key=lambda item: item[0] != BLOCK))
 
 
