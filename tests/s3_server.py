@@ -98,6 +98,15 @@ class Breaker:
         return fault
 
 
+class Quiet(ThreadingHTTPServer):
+    """A server of HTTP that complains of nobody."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:  # whoever asked has gone
+        pass
+
+
 @contextmanager
 def proxy(server: Server, breaker: Breaker) -> Iterator[str]:
     """An endpoint before the server's; signatures hold, since no header is changed."""
@@ -146,12 +155,6 @@ def proxy(server: Server, breaker: Breaker) -> Iterator[str]:
             connection.close()
 
         do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815
-
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:  # whoever asked has gone
-            pass
 
     with Quiet(("127.0.0.1", 0), Handler) as listening:
         thread = Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.05})
