@@ -23,6 +23,7 @@ def cluster() -> Iterator[object]:
     from ray.cluster_utils import Cluster
 
     place = tempfile.mkdtemp(prefix="np")  # short, for sockets
+    Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)  # Ray writes there all the same
     head = {
         "temp_dir": place,
         "num_cpus": 2,

@@ -121,7 +121,7 @@ class FakeTrial(SimpleNamespace):
     """What ``Watch`` sees of one of Tune's trials."""
 
     def tell(self, watch: Watch, **result: Any) -> None:
-        watch.on_trial_result(0, [], self, result)
+        watch.on_trial_result(0, [], self, result | {"config": self.config})
 
 
 def watched(journal: Journal, failures: list[UserError]) -> Watch:
@@ -178,6 +178,19 @@ def test_a_trial_that_took_a_place_is_judged_by_its_new_settings(tmp_path: Path)
     assert outcome is not None
     assert outcome.changed == {"x": 0.2}
     assert outcome.best["val_accuracy"] == 0.7
+
+
+def test_settings_that_trained_nothing_are_nobody_s(tmp_path: Path) -> None:
+    journal = journal_of(tmp_path, TrainConfig(), SweepConfig(), WIDE)
+    journal.add(0, {"x": 0.1})
+    watch = watched(journal, [])
+    trial = FakeTrial(custom_trial_name="0", config={"trial": 0, "x": 0.1})
+    trial.tell(watch, epoch=4, val_accuracy=0.9)
+    trial.config = {"trial": 7, "x": 0.2}  # by the scheduler, after its last epoch
+    watch.on_trial_complete(0, [], trial)
+    outcome = journal.trials[0].outcome
+    assert outcome is not None
+    assert (outcome.best["val_accuracy"], outcome.changed) == (0.9, {})
 
 
 def test_population_based_training_goes_on_with_the_settings_taken(tmp_path: Path) -> None:

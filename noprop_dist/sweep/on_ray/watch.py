@@ -105,7 +105,8 @@ class Watch(Callback):
     def _end(self, trial: Any, status: str, reason: str = "") -> None:
         number = _number(trial)
         last, drawn = self._last.get(number, {}), self._journal.trials[number].settings
-        now = self._settings(trial.config)
+        # Those its best epoch was trained with: given others, it may not have trained since.
+        now = self._now.get(number) or self._settings(trial.config)
         outcome = Outcome(
             status=status,
             epochs=int(last.get("epoch", 0)),
