@@ -12,11 +12,10 @@ import torch
 
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import Dataset, load_dataset
 from noprop_dist.engine.coordinator import Coordinator, Order, Record
 from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
 from noprop_dist.engine.finish import evaluate_test, finish
-from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.engine.job import Job, Splits, load_data, make_job
 from noprop_dist.engine.resume import Start, check_same_options, start_afresh, start_or_resume
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
@@ -201,25 +200,9 @@ def _prepare(config: TrainConfig) -> tuple[Job, Splits, int]:
             f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's "
             f"{count_cores()} cores: give at most so many."
         )
-    dataset = load(config)
+    dataset = load_data(config)
     job, splits = make_job(config, dataset, torch.device("cpu"))
     return replace(job, faults=faults.from_environment()), splits, dataset.num_skipped
-
-
-def load(config: TrainConfig) -> Dataset:
-    """The data set that the options name.
-
-    Raises:
-        UserError: it is not there, or not readable.
-    """
-    return load_dataset(
-        config.dataset,
-        data_dir=config.data_dir,
-        image_size=config.image_size,
-        skip_bad_images=config.skip_bad_images,
-        max_train_images=config.max_train_images,
-        seed=config.seed,
-    )
 
 
 def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:

@@ -12,14 +12,14 @@ from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.summary import Comparison, Facts, summarise
 from noprop_dist.compare.table import markdown, terminal_table, title
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.engine.job import Job, Splits, load_data, make_job
 from noprop_dist.errors import UserError
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.training import in_a_lasting_place, load
+from noprop_dist.training import in_a_lasting_place
 
 WIDE = 110
 PICTURE = "comparison.png"
@@ -60,7 +60,7 @@ def compare(config: TrainConfig, options: CompareOptions) -> Comparison:
 
 def _prepare(config: TrainConfig, seed: int) -> tuple[Job, Splits]:
     config = replace(config, seed=seed)
-    return make_job(config, load(config), torch.device("cpu"))
+    return make_job(config, load_data(config), torch.device("cpu"))
 
 
 def _plan(config: TrainConfig, options: CompareOptions, workers: int | None) -> Plan:

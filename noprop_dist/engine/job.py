@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from noprop_dist.config import TrainConfig, flag
-from noprop_dist.data import Dataset, Normalisation, Split, fit_normalisation, split_validation
+from noprop_dist.data import (
+    Dataset,
+    Normalisation,
+    Split,
+    fit_normalisation,
+    load_dataset,
+    split_validation,
+)
 from noprop_dist.data.shards import sha256_of_rows
 from noprop_dist.errors import UserError
 from noprop_dist.faults import Fault
@@ -89,6 +96,22 @@ class Splits:
     def nbytes(self) -> int:
         """The memory of all of it."""
         return self.train.nbytes + self.val.nbytes + self.test.nbytes
+
+
+def load_data(config: TrainConfig) -> Dataset:
+    """The data set that the options name.
+
+    Raises:
+        UserError: it is not there, or not readable.
+    """
+    return load_dataset(
+        config.dataset,
+        data_dir=config.data_dir,
+        image_size=config.image_size,
+        skip_bad_images=config.skip_bad_images,
+        max_train_images=config.max_train_images,
+        seed=config.seed,
+    )
 
 
 def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:

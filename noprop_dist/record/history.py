@@ -1,13 +1,16 @@
 """What happened epoch by epoch, as lists that any plotting tool can read."""
 
+import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
-from noprop_dist.record.checked import as_written, foreign, read_json
+from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 
 FILE = "training_history.json"
+MOST_BLOCKS = 10_000
 
 
 class BlockEpoch(NamedTuple):
@@ -85,19 +88,77 @@ class History:
 
 
 def read_history(store: Store) -> History | None:
-    """The history of a run folder, or None where it has none yet.
+    """The history of a run folder, or None where it has none yet; see ``parse_history``.
 
     Raises:
-        UserError: the file is damaged, or of another version.
+        UserError: the file is damaged or cannot be read.
     """
-    values = read_json(store, FILE)
-    if values is None:
+    where = f"{store.root}/{FILE}"
+    try:
+        data = store.read(FILE)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    history = as_written(History, values, store, FILE)
-    lists = [found for name, found in vars(history).items() if name != "blocks"]
-    if len({len(found) for found in lists}) > 1:
-        raise foreign(store, FILE, "its lists are not equally long")
-    for t, block in history.blocks.items():
-        if not t.isdecimal() or not block.keys() >= set(BlockEpoch._fields):
-            raise foreign(store, FILE, f"blocks.{t} is no block's record")
+    except OSError as error:
+        raise UserError(f"{where} cannot be read ({error.strerror or error}).") from error
+    return parse_history(data, where)
+
+
+def parse_history(data: bytes, where: str) -> History:
+    """The lists that ``data`` holds; what is missing stays empty, what is unknown is passed over.
+
+    It may be written by hand or by another version.
+
+    Args:
+        data: JSON. Numbers are lists by epoch; null, and a number that is not finite, is a gap.
+        where: what to call it.
+
+    Returns:
+        Its lists, with NaN for gaps.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is not what a run writes: it is no JSON ({error}).") from error
+    if not isinstance(values, dict):
+        raise _foreign(where, "it must hold one object of lists by epoch, such as lr_history")
+    history = History()
+    for name in (f.name for f in fields(History) if f.name != "blocks"):
+        setattr(history, name, _numbers(values.get(name), name, where))
+    blocks = values.get("blocks") or {}
+    if not isinstance(blocks, dict):
+        raise _foreign(where, "its blocks must be an object of blocks by number")
+    for t, lists in blocks.items():
+        if not isinstance(lists, dict):
+            raise _foreign(where, f"its block {t} must be an object of lists by epoch")
+        if t.isdecimal():
+            if not 1 <= int(t) <= MOST_BLOCKS:
+                raise _foreign(where, f"its blocks are numbered 1 to {MOST_BLOCKS}, and one is {t}")
+            history.blocks[str(int(t))] = {
+                name: _numbers(lists.get(name), name, where) for name in BlockEpoch._fields
+            }
     return history
+
+
+def _numbers(values: Any, name: str, where: str) -> list[float]:
+    if values is None:
+        return []
+    if not isinstance(values, list):
+        raise _foreign(where, f"its {name} must be a list of numbers or null by epoch")
+    for value in values:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise _foreign(where, f"its {name} holds {str(value)[:40]!r}, which is no number")
+    return [_finite(value) for value in values]
+
+
+def _finite(value: float | None) -> float:
+    try:
+        return float(value) if value is not None and math.isfinite(value) else math.nan
+    except OverflowError:  # a whole number beyond any float
+        return math.nan
+
+
+def _foreign(where: str, what: str) -> UserError:
+    return UserError(f"{where} is not what a run writes: {what}.")

@@ -3,6 +3,7 @@
 Nothing here imports PyTorch or Ray, so that many runs are listed in little time.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -48,7 +49,7 @@ class RunFacts:
         holder: which process, where it runs.
         config: the options.
         result: the numbers of a finished run.
-        history: by epoch; empty before the first one has ended.
+        history: by epoch, with NaN for gaps; empty before the first one has ended.
         set_aside: by t, why a block was given up.
         sessions: how often training was begun or gone on with.
         lost: workers, in the order they were lost.
@@ -102,8 +103,11 @@ class RunFacts:
     @property
     def best(self) -> tuple[int, float] | None:
         """The epoch (from 1) of the best validation accuracy of z_T, and it as a fraction."""
-        found = self.history.val_accuracy_history
-        known = [(value, -epoch) for epoch, value in enumerate(found, start=1) if value is not None]
+        known = [
+            (value, -epoch)
+            for epoch, value in enumerate(self.history.val_accuracy_history, start=1)
+            if value is not None and math.isfinite(value)
+        ]
         if not known:
             return None
         accuracy, epoch = max(known)

@@ -1,7 +1,9 @@
 """What the page of a run says in numbers: headline numbers, and tables that can be sorted."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from typing import Any
 
 from noprop_dist.config import flag
@@ -106,15 +108,15 @@ def epochs_of(facts: RunFacts) -> Grid:
         "mean softmax, validation (%)", "learning rate",
     )  # fmt: skip
     history = facts.history
-    columns = zip(
+    columns = zip_longest(
         history.train_loss_history,
         history.train_accuracy_history,
         history.val_accuracy_history,
         history.val_accuracy_mean_softmax_history,
         history.lr_history,
-        strict=True,
     )
-    every = -(-len(history.lr_history) // MAX_EPOCHS) or 1
+    num_epochs = max(len(found) for name, found in vars(history).items() if name != "blocks")
+    every = -(-num_epochs // MAX_EPOCHS) or 1
     rows = [
         [
             Cell(str(epoch), str(epoch)),
@@ -125,7 +127,7 @@ def epochs_of(facts: RunFacts) -> Grid:
             _number(lr, "{:.2e}"),
         ]
         for epoch, (loss, accuracy, z_T, mean, lr) in enumerate(columns, start=1)
-        if epoch % every == 0 or epoch == len(history.lr_history)
+        if epoch % every == 0 or epoch == num_epochs
     ]
     title = "Loss and training accuracy are means over the blocks."
     return Grid(title + f" One epoch of {every} is shown." * (every > 1), heads, rows)
@@ -158,4 +160,8 @@ def _share(value: Any) -> Cell:
 
 
 def _number(value: Any, form: str) -> Cell:
-    return Cell("-", "") if value is None else Cell(form.format(value), repr(value))
+    return (
+        Cell("-", "")
+        if value is None or math.isnan(value)
+        else Cell(form.format(value), repr(value))
+    )

@@ -9,16 +9,15 @@ from torch import Tensor
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
 from noprop_dist.engine.evaluate import traces_of
+from noprop_dist.engine.job import load_data
 from noprop_dist.errors import UserError
 from noprop_dist.record.export import TrainedNetwork
 from noprop_dist.record.first_embedding import read_first_embedding
-from noprop_dist.record.history import History
+from noprop_dist.record.history import History, read_history
 from noprop_dist.record.predictions import Predictions, read_predictions
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import Timeline, read_timeline
-from noprop_dist.see.history import read_history
-from noprop_dist.training import load
 from noprop_dist.use.opening import OpenRun, open_run
 
 MOST_PREDICTED = 1000  # test images where a run has not left what it said of all of them
@@ -134,7 +133,8 @@ def gather(
     """
     store = Store(folder)
     _check_is_run(store)
-    found = Material(_history(store), read_timeline(store), read_result(store))
+    history = read_history(store) or History()
+    found = Material(history, read_timeline(store), read_result(store))
     try:
         found.run = open_run(folder, "cpu")
     except UserError as error:
@@ -162,16 +162,6 @@ def _check_is_run(store: Store) -> None:
         raise UserError(f"{store.root} {what}: give a folder that noprop train has made.")
 
 
-def _history(store: Store) -> History:
-    name = "training_history.json"
-    try:
-        return read_history(store.read(name), f"{store.root}/{name}")
-    except FileNotFoundError:
-        return History()
-    except OSError as error:
-        raise UserError(f"{store.root}/{name} cannot be read ({error.strerror}).") from error
-
-
 def _find_test(
     found: Material, test: Split | None, dataset: str | None, data_dir: str | None
 ) -> None:
@@ -189,7 +179,7 @@ def _find_test(
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)
     try:
-        loaded = load(config)
+        loaded = load_data(config)
         _check_same(run, loaded)
     except UserError as error:
         if dataset is not None or data_dir is not None:

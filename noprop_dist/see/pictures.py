@@ -7,7 +7,7 @@ from torch import Tensor
 
 from noprop_dist.data import Normalisation, Split
 from noprop_dist.engine.evaluate import confusion_matrix
-from noprop_dist.record.history import History
+from noprop_dist.record.history import History, parse_history
 from noprop_dist.record.plots import MAX_NAMES
 from noprop_dist.record.timeline_plot import plot_timeline
 from noprop_dist.see.answers import (
@@ -20,7 +20,6 @@ from noprop_dist.see.answers import (
 )
 from noprop_dist.see.curves import plot_blocks, plot_denoising, plot_history
 from noprop_dist.see.embeddings import LEAST_FOR_TSNE, plot_embedding, plot_prototypes
-from noprop_dist.see.history import read_history
 from noprop_dist.see.material import LeftOutError, Material, gather
 from noprop_dist.see.picture import Picture
 from noprop_dist.see.plane import Floats
@@ -77,7 +76,7 @@ def pictures_of_history(data: bytes, where: str) -> list[Picture]:
     Raises:
         UserError: it is damaged.
     """
-    history = read_history(data, where)
+    history = parse_history(data, where)
     made = [_history(history), _blocks(history)]
     return [picture for picture in made if picture]
 

@@ -1,5 +1,6 @@
 """Numbers, times and commands of runs, as people read them."""
 
+import math
 import shlex
 import time
 from collections.abc import Iterator
@@ -143,14 +144,17 @@ def block_rows(facts: RunFacts) -> Iterator[tuple[int, dict[str, float | str | N
     def at(values: list[float], t: int) -> float | None:
         return values[t - 1] if t <= len(values) else None
 
+    def last(values: list[float] | None) -> float | None:
+        return values[-1] if values and math.isfinite(values[-1]) else None
+
     for t in range(1, facts.config.num_blocks + 1):
         own = history.get(str(t), {})
         yield (
             t,
             {
-                "loss": own["loss"][-1] if own.get("loss") else None,
-                "accuracy": own["accuracy"][-1] if own.get("accuracy") else None,
-                "images_per_s": own["images_per_s"][-1] if own.get("images_per_s") else None,
+                "loss": last(own.get("loss")),
+                "accuracy": last(own.get("accuracy")),
+                "images_per_s": last(own.get("images_per_s")),
                 "after_t": at(result.accuracy_after_t, t) if result else None,
                 "own_softmax": at(result.block_accuracy, t) if result else None,
                 "sha256": result.block_sha256.get(str(t)) if result else None,

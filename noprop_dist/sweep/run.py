@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.shards import sha256_of_rows
-from noprop_dist.engine.job import Splits, check_fit, make_splits
+from noprop_dist.engine.job import Splits, check_fit, load_data, make_splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
@@ -22,7 +22,7 @@ from noprop_dist.sweep.space import (
     settle,
 )
 from noprop_dist.sweep.trial import trial_config
-from noprop_dist.training import in_a_lasting_place, load
+from noprop_dist.training import in_a_lasting_place
 
 
 class SweepStoppedError(Exception):
@@ -61,7 +61,7 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
     space = read_space(options.space, config, allowed, why)
     options.check_length(most_epochs(space, config))
     with StopSignals() as signals:
-        splits = make_splits(config, load(config))
+        splits = make_splits(config, load_data(config))
         if not len(splits.val):
             raise UserError(
                 f"--val-fraction {config.val_fraction} leaves no validation image of "

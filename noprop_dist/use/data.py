@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split, split_validation
+from noprop_dist.engine.job import load_data
 from noprop_dist.errors import UserError
-from noprop_dist.training import load
 from noprop_dist.use.opening import OpenRun
 
 
@@ -55,7 +55,7 @@ def rows_for(
         config = replace(config, dataset=dataset, image_size=image_size, max_train_images=None)
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)
-    loaded = load(config)
+    loaded = load_data(config)
     check_fit(run, loaded, config.dataset, other_names)
     if which == "test":
         split = loaded.test

@@ -1,5 +1,6 @@
 """Runs of which something is not there: what is left is drawn, and a sentence tells the rest."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -228,12 +229,27 @@ def test_run_is_finished_whatever_happens_to_its_pictures(
     assert f"noprop visualize {tmp_path / 'run'}" in said
 
 
-def test_history_the_report_cannot_use_is_still_drawn(run: Path) -> None:
+def test_history_with_gaps_is_drawn_and_told(run: Path) -> None:
     from noprop_dist.see.draw import draw_run
 
     (run / "training_history.json").write_text(
-        '{"lr_history": [0.1], "train_loss_history": [2, 1]}'
+        '{"lr_history": [0.1], "train_loss_history": [2, null, 1]}'
     )
+    drawn = draw_run(str(run))
+    assert {f"{run}/plots/history.png", f"{run}/report.html"} <= set(drawn.paths)
+    table = (run / "report.html").read_text().partition('id="epoch-table"')[2]
+    rows = [re.findall(r"<t[hd][^>]*>([^<]*)</t", row) for row in table.split("<tr")[2:5]]
+    assert [row[:3] + row[-1:] for row in rows] == [
+        ["1", "2.0000", "-", "1.00e-01"],
+        ["2", "-", "-", "-"],
+        ["3", "1.0000", "-", "-"],
+    ]
+
+
+def test_pictures_ask_less_of_a_run_than_the_report(run: Path) -> None:
+    from noprop_dist.see.draw import draw_run
+
+    (run / "config.yaml").write_text("from_the_future: 1\n")
     drawn = draw_run(str(run))
     assert f"{run}/plots/history.png" in drawn.paths
     assert f"{run}/report.html" not in drawn.paths

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from noprop_dist import TrainConfig, load_network, train
-from noprop_dist.engine.job import make_splits
+from noprop_dist.engine.job import load_data, make_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
 from noprop_dist.sweep.assemble import PerBlock
@@ -22,7 +22,6 @@ from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import Dimension, Settings
 from noprop_dist.sweep.trial import Report, trial_config
 from noprop_dist.sweep.words import render
-from noprop_dist.training import load
 from runs import small
 
 SPACE = {
@@ -151,7 +150,7 @@ def blocks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, SweepResul
     options = SweepConfig(samples=2, per_block=True, scheduler="none")
     journal = Journal(Store(folder))
     journal.open(config, options, LR)
-    splits = make_splits(config, load(config))
+    splits = make_splits(config, load_data(config))
     for number in range(6):
         settings = {"lr": LR["lr"].values[number // 3], "t": number % 3 + 1}
         journal.add(number, settings)

@@ -10,12 +10,11 @@ import torch
 
 from noprop_dist import TrainConfig, UserError, train
 from noprop_dist.engine.denoising import denoising_error
-from noprop_dist.engine.job import Splits, make_splits, resolve_job
+from noprop_dist.engine.job import Splits, load_data, make_splits, resolve_job
 from noprop_dist.record.store import Store
 from noprop_dist.site import LocalSite
 from noprop_dist.sweep.block_trial import BlockState, train_block
 from noprop_dist.sweep.trial import Report, train_trial, trial_config
-from noprop_dist.training import load
 from runs import prepared, small, steps_trained
 
 CPU = torch.device("cpu")
@@ -24,7 +23,7 @@ SITE = LocalSite(CPU, "fp32")
 
 def made(folder: Path, **changes: Any) -> tuple[TrainConfig, Splits]:
     config = small(folder, precision="fp32", **changes)
-    return config, make_splits(config, load(config))
+    return config, make_splits(config, load_data(config))
 
 
 def leaving_after(epochs: int, told: list[Report]) -> Callable[[Report], None]:
