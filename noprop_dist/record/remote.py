@@ -65,13 +65,18 @@ def _with_limits(remote: "FileSystem", uri: str) -> "FileSystem":
     return fs.S3FileSystem(**options | limits, retry_strategy=again)
 
 
+def has_no_folders(remote: "FileSystem") -> bool:
+    """Whether a store keeps objects by name, among which folders are an appearance."""
+    return remote.type_name in ("s3", "gcs", "abfs")
+
+
 def upload(remote: "FileSystem", path: str, data: bytes) -> None:
     """Write a whole object: a store shows it only once its upload is complete.
 
     Raises:
         OSError: it cannot be written.
     """
-    if remote.type_name not in ("s3", "gcs", "abfs"):  # these have no folders
+    if not has_no_folders(remote):
         remote.create_dir(str(Path(path).parent), recursive=True)
     with remote.open_output_stream(path) as out:
         out.write(data)

@@ -112,20 +112,20 @@ def test_bad_option_of_a_submitted_run_is_one_sentence_and_exit_code_2(
 def test_stopped_job_goes_on_when_it_is_submitted_again(
     client: JobSubmissionClient, working_dir: Path, tmp_path: Path
 ) -> None:
-    options = "--epochs 24 --embedding-type learned"
+    options = "--epochs 14 --embedding-type learned"
     folder = tmp_path / "run"
     job = submit(client, working_dir, f"{options} --checkpoint-dir {folder}", tmp_path)
-    wait_until(lambda: len(events(folder, "round_closed")) > 5)
+    wait_until(lambda: len(events(folder, "round_closed")) > 3)
     assert client.stop_job(job)
     assert ended(client, job).status == JobStatus.STOPPED
     assert "goes on from" in client.get_job_logs(job)
     trained = len(events(folder, "round_closed"))
-    assert trained < 24
+    assert trained < 14
 
     job = submit(client, working_dir, f"{options} --checkpoint-dir {folder}", tmp_path)
     info = ended(client, job)
     assert info.driver_exit_code == 0, client.get_job_logs(job)
     (_, again) = events(folder, "run_started")
     assert again["checkpoint"] is not None
-    assert steps_trained(folder) == 3 * 24 * 11
-    assert result_of(folder)["block_sha256"] == local_model(24, "learned").block_sha256
+    assert steps_trained(folder) == 3 * 14 * 11
+    assert result_of(folder)["block_sha256"] == local_model(14, "learned").block_sha256

@@ -117,11 +117,11 @@ def test_run_goes_on_when_nodes_leave_and_join(
     cluster: Cluster, tmp_path: Path, repo: Path
 ) -> None:
     """In a process of its own: nodes can be made from a main thread alone."""
-    local = local_model(80)
+    local = local_model(40)
     folder = tmp_path / "ray"
     node = cluster.add_node(num_cpus=1)
     command = [sys.executable, str(repo / "jobs/train.py"), "--config", "c.yaml"]
-    options = small(folder, executor="ray", **(LONG | {"epochs": 80}))
+    options = small(folder, executor="ray", **LONG)
     (tmp_path / "c.yaml").write_text(options.to_yaml())
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL) as run:
         try:

@@ -286,3 +286,24 @@ def test_network_of_the_store_is_used_and_what_comes_out_is_kept_there(
     for name in (there.folder, f"{there.folder}/model", f"{there.folder}/{FOLDER}/{newest}"):
         assert main(["predict", name + query, str(picture)]) == 0
         assert str(picture) in capsys.readouterr().out
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(240)
+def test_sweep_is_searched_and_kept_in_the_store(
+    server: Server, repo: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "space.yaml").write_text("lr: {loguniform: [1e-3, 1e-2]}\n")
+    uri = "s3://bucket/sweep"
+    options = "--max-train-images 400 --num-blocks 2 --batch-size 32 --epochs 2 --no-cuda"
+    search = f"--space {tmp_path}/space.yaml --samples 3 --max-concurrent 2 --checkpoint-dir {uri}"
+    done = subprocess.run(
+        [sys.executable, str(repo / "jobs/tune.py"), *options.split(), *search.split()],
+        env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
+        cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = server.files(uri)
+    assert {"best_config.yaml", "results.csv", "results.parquet", "sweep.json"} <= set(files)
+    assert [f"trials/{n:04d}/outcome.json" in files for n in range(3)] == [True] * 3
+    assert not [name for name in files if name.startswith("tune/") or name.endswith(".pkl")]

@@ -32,6 +32,7 @@ from noprop_dist.sweep.block_trial import BLOCK_METRIC, train_block
 from noprop_dist.sweep.journal import TAKEN, run_folders
 from noprop_dist.sweep.on_ray.schedulers import Limits, SweepEndedError
 from noprop_dist.sweep.on_ray.search import JournalSearch
+from noprop_dist.sweep.on_ray.storage import storage_of
 from noprop_dist.sweep.space import Settings, settle
 from noprop_dist.sweep.trial import (
     BLOCK,
@@ -306,7 +307,7 @@ def run_trials(
             ),
             run_config=tune.RunConfig(
                 name=TUNE_FOLDER,
-                storage_path=plan.folder,
+                **storage_of(plan.folder),
                 stop=limits,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 callbacks=[watch],
