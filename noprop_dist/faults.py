@@ -35,7 +35,7 @@ _armed: tuple[Fault, ...] = ()
 
 def from_environment() -> tuple[Fault, ...]:
     """What ``NOPROP_FAULTS`` holds; nothing in every ordinary run."""
-    return tuple(Fault(**fields) for fields in json.loads(os.environ.get("NOPROP_FAULTS", "[]")))
+    return tuple(Fault(**fields) for fields in json.loads(os.environ.get("NOPROP_FAULTS") or "[]"))
 
 
 def arm(faults: tuple[Fault, ...]) -> None:

@@ -1,6 +1,5 @@
 """How fast the engine is, against the plain loop that anyone would write first."""
 
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from noprop_dist.benchmarks.options import EngineBenchmark
+from noprop_dist.benchmarks.pairs import in_pairs
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
 from noprop_dist.engine.executor import LocalExecutor, run_all
@@ -65,18 +65,17 @@ def benchmark_engine(options: EngineBenchmark) -> dict[str, Any]:
     job, splits = random_job(options, device)
     rounds = start_afresh(job, splits)
     plain = plain_loop(splits.train, options)
-    engine_speeds, plain_speeds = [], []
-    for repeat in range(options.repeats + 1):
-        pair = _time_engine(rounds, splits, device, options), time_plain(plain, options)
-        if repeat:  # the first pair warms up
-            engine_speeds.append(pair[0])
-            plain_speeds.append(pair[1])
-    ratios = [e / p for e, p in zip(engine_speeds, plain_speeds, strict=True)]
+    pairs = in_pairs(
+        lambda: _time_engine(rounds, splits, device, options),
+        lambda: time_plain(plain, options),
+        options.repeats,
+    )
+    engine_speed, plain_speed, ratio = pairs.medians
     return {
-        "engine": statistics.median(engine_speeds),
-        "plain": statistics.median(plain_speeds),
-        "ratio": statistics.median(ratios),
-        "ratios": ratios,
+        "engine": engine_speed,
+        "plain": plain_speed,
+        "ratio": ratio,
+        "ratios": pairs.ratios,
         "matrix_share": _matrix_share(rounds, splits, device, options),
         "precision": job.precision,
         "threads": options.threads,

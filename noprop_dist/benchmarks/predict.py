@@ -4,7 +4,6 @@ B pictures of a batch, T blocks.
 """
 
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import torch
 from PIL import Image
 
 from noprop_dist.benchmarks.options import PredictBenchmark
+from noprop_dist.benchmarks.pairs import in_pairs
 from noprop_dist.data import fit_normalisation, normalise
 from noprop_dist.data.sources import load_digits
 from noprop_dist.engine.snapshot import first_shared
@@ -49,21 +49,17 @@ def benchmark_predict(options: PredictBenchmark) -> dict[str, Any]:
         images = _pictures(folder / "pictures", options.images)
         trained = _network(options.num_blocks)
         predictor = Predictor(trained, Question("z_T", 3, 1, 0, LIMITS))
-        bare, whole = [], []
-        for repeat in range(options.repeats + 1):
-            pair = (
-                _time_bare(trained, images, options.batch),
-                _time_predict(predictor, folder, options),
-            )
-            if repeat:  # the first pair warms up
-                bare.append(pair[0])
-                whole.append(pair[1])
-    ratios = [w / b for w, b in zip(whole, bare, strict=True)]
+        pairs = in_pairs(
+            lambda: _time_predict(predictor, folder, options),
+            lambda: _time_bare(trained, images, options.batch),
+            options.repeats,
+        )
+    whole, bare, ratio = pairs.medians
     return {
-        "bare": statistics.median(bare),
-        "predict": statistics.median(whole),
-        "ratio": statistics.median(ratios),
-        "ratios": ratios,
+        "bare": bare,
+        "predict": whole,
+        "ratio": ratio,
+        "ratios": pairs.ratios,
         "images": options.images,
         "num_blocks": options.num_blocks,
         "precision": trained.network.precision,
