@@ -103,6 +103,7 @@ class Roster:
         self._crew, self._needs, self._own = crew, needs, own
         self._limit, self._spares, self._lanes = limit, spares, lanes
         self._seats: Counter[str] = Counter()
+        self._keepers: dict[int, Member] = {}  # by t, who had the block last
         self._num_started = self.failed_starts = 0
         self._not_before = 0.0
         self.members: list[Member] = []
@@ -179,10 +180,28 @@ class Roster:
         def cost(member: Member) -> tuple[bool, bool, int, int]:
             return member.is_spare, not has_block(member), len(member.tasks), len(member.held)
 
-        asked = self.members
-        if self.is_settled:
-            asked = [m for m in asked if has_block(m) and not m.is_spare] or asked
-        return min((m for m in asked if is_free(m)), key=cost, default=None)
+        if not isinstance(work, Unit):
+            return min(filter(is_free, self.members), key=cost, default=None)
+        t = work.snapshot.t
+        asked = self._asked(t) if self.is_settled else self.members
+        chosen = min(filter(is_free, asked), key=cost, default=None)
+        if chosen is not None:
+            self._keepers[t] = chosen
+        return chosen
+
+    def _asked(self, t: int) -> list[Member]:
+        """Where every block stays with a worker of its own: who may have block t.
+
+        Whoever had it last, and while that one has more blocks than it trains at once, those that
+        have fewer: it took over some when there were fewer workers.
+        """
+        keeper = self._keepers.get(t)
+        if keeper not in self.members or keeper.is_spare:
+            return self.members
+        kept = Counter(self._keepers.values())
+        if kept[keeper] <= self._lanes:
+            return [keeper]
+        return [keeper, *(m for m in self.ready(spare=False) if kept[m] < self._lanes)]
 
     def start_failed(self) -> None:
         """A worker died before it was ready: the next one waits a little, and longer each time."""

@@ -32,6 +32,7 @@ def cluster() -> Iterator[object]:
         "dashboard_port": free_port(),
         "dashboard_agent_listen_port": free_port(),  # jobs go there; the default may be taken
         "object_store_memory": 300 * 2**20,
+        "_system_config": {"metrics_report_interval_ms": 1000},
     }
     made = Cluster(initialize_head=True, head_node_args=head)
     os.environ["RAY_ADDRESS"] = made.address

@@ -124,7 +124,7 @@ def test_metrics_by_block_are_there_for_prometheus(cluster: Cluster, tmp_path: P
     with connected(on_ray(tmp_path), 0):
         reader = Thread(target=read)
         reader.start()
-        train(on_ray(tmp_path / "run", epochs=40))
+        train(on_ray(tmp_path / "run", epochs=20))
         over.append(True)
         reader.join(30)
     lines = [line for line in pages[-1].splitlines() if "noprop_block" in line]

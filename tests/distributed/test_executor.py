@@ -297,6 +297,38 @@ def test_what_a_worker_has_is_known_here_as_there(monkeypatch: pytest.MonkeyPatc
     assert [held for _, held in rig.crew.sent[5:]] == [True, False]
 
 
+def test_worker_that_comes_late_gets_the_block_that_another_took_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Blocks stay with their workers once each can have its own, and not before."""
+    rig = Rig(monkeypatch, 3, own=True)
+    for t in (1, 2, 3):
+        rig.executor.submit(unit(t))
+    for actor in rig.crew.actors[:2]:
+        actor.start()
+
+    def train_on(rounds: int) -> dict[int, set[int]]:
+        """By t, who trained the block."""
+        who: dict[int, set[int]] = {}
+        for _ in range(rounds):
+            for call in rig.running():
+                trained(call)
+            for done in rig.wait():
+                assert isinstance(done.result, UnitResult)
+                after = done.result.snapshot
+                rig.executor.submit(unit(after.t, after.step))
+            for call in rig.running():
+                who.setdefault(call.work.snapshot.t, set()).add(call.actor.number)
+        return who
+
+    assert train_on(6).keys() == {1, 2, 3}  # by two
+    rig.crew.actors[2].start()
+    train_on(3)
+    settled = train_on(10)
+    assert all(len(workers) == 1 for workers in settled.values())
+    assert set.union(*settled.values()) == {0, 1, 2}
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_spare_works_from_a_death_until_the_replacement_is_there(
     monkeypatch: pytest.MonkeyPatch, lanes: int
