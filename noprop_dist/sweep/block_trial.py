@@ -18,7 +18,7 @@ from noprop_dist.engine.unit import NonFiniteLossError, Unit, run_unit
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.trial import REPORTS, CannotTrainError, Report, Tell, job_of, locked
+from noprop_dist.sweep.trial import AGAIN, REPORTS, CannotTrainError, Report, Tell, job_of, locked
 
 BLOCK_METRIC = "val_loss"  # by which trials of a block are compared: smaller is better
 
@@ -99,7 +99,7 @@ def train_block(
             first = first_snapshot(job, t, first_shared(first_class_embed(job, splits)))
             state = BlockState(first, first)
         for report in state.reports:
-            tell(report)
+            tell(report | {AGAIN: True})
         events = EventLog(store)
         while len(state.reports) < config.epochs:
             tell(_train_epoch(state, job, splits, device, store, events))

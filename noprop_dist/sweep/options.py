@@ -97,6 +97,16 @@ class SweepConfig:
                 f"--save-every {config.save_every} has no meaning with --scheduler pbt, whose "
                 "trials go on from one another's checkpoints: leave it out."
             )
+        if self.per_block and config.lr_schedule == "plateau":
+            raise UserError(
+                "--lr-schedule plateau has no meaning with --per-block: it looks at the accuracy "
+                "of all blocks together; give cosine or constant."
+            )
+        if self.per_block and config.early_stopping_patience is not None:
+            raise UserError(
+                "--early-stopping-patience has no meaning with --per-block, which finds every "
+                "block's best epoch: leave it out."
+            )
         if self.per_block and config.embedding_type != "one-hot":
             raise UserError(
                 f"--per-block needs blocks that share nothing: --embedding-type "

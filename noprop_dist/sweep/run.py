@@ -60,6 +60,8 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
         allowed, why = CHANGEABLE, "--scheduler pbt"
     space = read_space(options.space, config, allowed, why)
     options.check_length(most_epochs(space, config))
+    for schedule in space["lr_schedule"].values if "lr_schedule" in space else ():
+        options.check_with(replace(config, lr_schedule=schedule))
     with StopSignals() as signals:
         splits = make_splits(config, load_data(config))
         if not len(splits.val):
@@ -71,6 +73,7 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
         search = Search(config, options, space, splits, journal, _checker(config, splits))
         with store.lock():
             journal.open(config, options, space, sha256_of_rows(splits.train, splits.val))
+            _check_count(search)
             left = len(journal.ended) < search.count
             spent = _run_on_ray(search, signals) if left else Spent()
             result = write_report(search, spent)
@@ -86,6 +89,28 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
     if spent.asked and not result.complete:
         raise SweepStoppedError(result)
     return result
+
+
+def _check_count(search: Search) -> None:
+    """Compare the trials that are asked for with those there are.
+
+    Raises:
+        UserError: they are fewer, or more of a population that has been trained.
+    """
+    journal, options = search.journal, search.options
+    begun = max(journal.trials, default=-1) + 1
+    samples = -(-begun // (search.count // options.samples))
+    if search.count < begun:
+        raise UserError(
+            f"--samples {options.samples} is less than {journal.store.root} has begun: give "
+            f"--samples {samples} or more."
+        )
+    if options.scheduler == "pbt" and journal.ended and search.count > begun:
+        raise UserError(
+            f"{journal.store.root} holds a population of {begun}, of which some are trained: "
+            f"--samples {options.samples} would add others that have nobody to learn from; give "
+            f"--samples {samples}, or another --name."
+        )
 
 
 def _run_on_ray(search: Search, signals: StopSignals) -> Spent:

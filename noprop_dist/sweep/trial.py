@@ -27,6 +27,7 @@ from noprop_dist.training import begin
 REPORTS = "reports.json"  # of a trial that is no run, its epochs
 METRIC = "val_accuracy"  # by which trials are compared, of z_T
 GONE_S = 60.0
+AGAIN = "again"  # in a report of an epoch that was told before, of which nothing is to be decided
 BLOCK = "t"  # among the settings of a trial of a single block, which one
 
 Report = dict[str, float]
@@ -85,8 +86,8 @@ def train_trial(
         config: the options; ``checkpoint`` names a run to go on from with other settings.
         splits: the data.
         site: where units run.
-        tell: called after every epoch, also those of an earlier call; it may raise SystemExit to
-            end the trial.
+        tell: called after every epoch, also those of an earlier call, marked by ``AGAIN``; it may
+            raise SystemExit to end the trial.
         told: of the epochs that the run begins with, given their number, how many are not to be
             told of: they have been already, or another trial trained them.
         save_on_leave: write a checkpoint of where the blocks stand when ``tell`` ends the trial.
@@ -115,7 +116,7 @@ def train_trial(
         known = told(rounds.round)
         for report in told_before(rounds.history, rounds.round):
             if report["epoch"] > known:
-                tell_now(report)
+                tell_now(report | {AGAIN: True})
         with site.executor(job, splits, listener, events.write) as executor:
             coordinator = Coordinator(rounds, executor, record, num_val=len(splits.val))
             if save_on_leave:

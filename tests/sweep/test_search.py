@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.record.store import Store
@@ -28,6 +28,7 @@ from noprop_dist.sweep.on_ray.watch import Watch
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.search import Search
 from noprop_dist.sweep.space import Dimension, Settings
+from noprop_dist.sweep.trial import AGAIN
 from noprop_dist.sweep.view import SweepView
 
 SPACE = {"lr": Dimension("loguniform", (1e-4, 1e-1)), "block": Dimension("choice", ("conv", "mlp"))}
@@ -238,10 +239,12 @@ def asha(config: TrainConfig) -> AshaByBlock:
     return made
 
 
-def told(scheduler: AshaByBlock, name: str, value: float, **settings: Any) -> str:
+def told(
+    scheduler: TrialScheduler, name: str, value: float, *, again: bool = False, **settings: Any
+) -> str:
     trial: Any = SimpleNamespace(trial_id=name, config=settings)
     scheduler.on_trial_add(CONTROLLER, trial)
-    report = {"epoch": 1, "val_accuracy": value}
+    report = {"epoch": 1, "val_accuracy": value} | ({AGAIN: True} if again else {})
     return scheduler.on_trial_result(CONTROLLER, trial, report)
 
 
@@ -263,3 +266,16 @@ def test_successive_halving_remembers_trials_of_an_earlier_call(tmp_path: Path) 
     scheduler = asha(config)
     remember(scheduler, journal)
     assert told(scheduler, "new", 0.5) == "STOP"
+
+
+def test_what_was_decided_before_a_sweep_was_killed_is_not_decided_again() -> None:
+    scheduler = asha(TrainConfig(epochs=4))
+    assert told(scheduler, "ended", 0.9) == "CONTINUE"
+    assert told(scheduler, "begun", 0.5, again=True) == "CONTINUE"
+    assert (
+        told(scheduler, "new", 0.6) == "STOP"
+    )  # less than the better half
+    pbt = scheduler_of(SweepConfig(scheduler="pbt"), TrainConfig(), WIDE, "val_accuracy", "max")
+    trial: Any = SimpleNamespace(trial_id="a", config={"trial": 0, "x": 0.1})
+    late = {"epoch": 25, "val_accuracy": 0.5, AGAIN: True}  # else it would look for a better one
+    assert pbt.on_trial_result(CONTROLLER, trial, late) == "CONTINUE"

@@ -160,6 +160,8 @@ def test_settings_without_meaning_get_their_defaults() -> None:
         ({}, {"dry_run": True}, "--dry-run has no meaning for a sweep"),
         ({"grace_epochs": 30}, {}, "--grace-epochs 30 is longer than a trial"),
         ({"per_block": True}, {"embedding_type": "learned"}, "give one-hot"),
+        ({"per_block": True}, {"lr_schedule": "plateau"}, "give cosine or constant"),
+        ({"per_block": True}, {"early_stopping_patience": 2}, "finds every block's best epoch"),
     ],
 )
 def test_contradicting_options_of_a_sweep(

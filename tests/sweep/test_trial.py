@@ -14,7 +14,7 @@ from noprop_dist.engine.job import Splits, load_data, make_splits, resolve_job
 from noprop_dist.record.store import Store
 from noprop_dist.site import LocalSite
 from noprop_dist.sweep.block_trial import BlockState, train_block
-from noprop_dist.sweep.trial import Report, train_trial, trial_config
+from noprop_dist.sweep.trial import AGAIN, Report, train_trial, trial_config
 from runs import prepared, small, steps_trained
 
 CPU = torch.device("cpu")
@@ -60,8 +60,10 @@ def test_a_trial_that_was_left_goes_on_and_tells_again(tmp_path: Path) -> None:
     train_trial(small(tmp_path / "whole", precision="fp32"), splits, SITE, whole.append)
 
     def bare(reports: list[Report]) -> list[Report]:
-        return [{k: v for k, v in report.items() if k != "seconds"} for report in reports]
+        unlike = {"seconds", AGAIN}
+        return [{k: v for k, v in report.items() if k not in unlike} for report in reports]
 
+    assert [AGAIN in report for report in second] == [True, True, False]
     assert bare(second) == bare(whole)
     assert bare(first) == bare(whole)[:2]
     assert steps_trained(tmp_path / "trial") == 3 * 3 * 11
@@ -119,6 +121,7 @@ def test_a_block_that_was_left_goes_on(tmp_path: Path) -> None:
     whole: list[Report] = []
     train_block(small(tmp_path / "whole", precision="fp32"), splits, 1, CPU, "fp32", whole.append)
     assert [r["val_loss"] for r in again] == [r["val_loss"] for r in whole]
+    assert [AGAIN in report for report in again] == [True, False, False]
     assert steps_trained(tmp_path / "left") == 3 * 11
 
 

@@ -20,7 +20,7 @@ from noprop_dist.errors import UserError
 from noprop_dist.sweep.journal import Journal
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import Dimension, Space, most_epochs
-from noprop_dist.sweep.trial import BLOCK
+from noprop_dist.sweep.trial import AGAIN, BLOCK
 
 PERTURBATIONS = 4  # chances of a trial to take another's place
 
@@ -50,7 +50,7 @@ def scheduler_of(
 
         return AshaByBlock(asha)
     if options.scheduler == "pbt":
-        return PopulationBasedTraining(
+        return Population(
             **compared,
             perturbation_interval=max(1, config.epochs // PERTURBATIONS),
             hyperparam_mutations={name: _mutation(d) for name, d in space.items()},
@@ -88,8 +88,9 @@ class AshaByBlock(FIFOScheduler):
         self._of(trial).on_trial_error(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """See ``TrialScheduler``."""
-        return self._of(trial).on_trial_result(tune_controller, trial, result)
+        """See ``TrialScheduler``: of an epoch told again it was decided when others had less."""
+        decision = self._of(trial).on_trial_result(tune_controller, trial, result)
+        return TrialScheduler.CONTINUE if result.get(AGAIN) else decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """See ``TrialScheduler``."""
@@ -102,6 +103,16 @@ class AshaByBlock(FIFOScheduler):
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune writes a pickle of everything that it is given, which nobody reads."""
         return {}
+
+
+class Population(PopulationBasedTraining):
+    """Population based training in which no trial changes at an epoch that it has left behind."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """See ``TrialScheduler``."""
+        if result.get(AGAIN):
+            return TrialScheduler.CONTINUE
+        return super().on_trial_result(tune_controller, trial, result)
 
 
 def _within(settings: dict[str, Any], *, space: Space) -> dict[str, Any]:
