@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import TYPE_CHECKING, TypeVar
 from weakref import finalize
 
@@ -76,7 +76,7 @@ class Store:
         with self._explained():
             target = self._base / path
             _make_folder(target.parent)
-            temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            temporary = target.with_name(f".{target.name}.{os.getpid()}-{get_ident()}.tmp")
             try:
                 with temporary.open("wb") as out:
                     out.write(data)

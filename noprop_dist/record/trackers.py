@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory, gettempdir
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Protocol, Self
 
 from noprop_dist.config import TrainConfig
@@ -28,6 +28,8 @@ TENSORBOARD = "tensorboard"  # the folder in a run, too
 ID_FILE = "tracker.json"
 PROJECT = "noprop-dist"
 CLOSE_S, STOPPED_S = 20.0, 2.0  # to send what is left, at the end of a run or where it is stopped
+
+_noting = Lock()  # every tracker has a thread, and the file is all trackers'
 
 Numbers = Mapping[str, float]
 Tell = Callable[[str], None]
@@ -317,6 +319,11 @@ def _known(store: Store, tracker: str) -> dict[str, Any]:
 
 
 def _note(store: Store, tracker: str, **values: Any) -> None:
+    with _noting:
+        _add_note(store, tracker, values)
+
+
+def _add_note(store: Store, tracker: str, values: dict[str, Any]) -> None:
     noted = json.loads(store.read(ID_FILE)) if store.exists(ID_FILE) else {}
     noted[tracker] = noted.get(tracker, {}) | values
     store.write(ID_FILE, json.dumps(noted).encode())

@@ -19,6 +19,7 @@ from noprop_dist.record.trackers import open_trackers
 from runs import small
 
 EPOCHS = 3
+RESULT: Any = SimpleNamespace(test_accuracy={}, epochs=100)
 VALUE = {"loss": 0.5, "accuracy": 0.25}
 
 
@@ -192,6 +193,15 @@ def test_wandb_goes_on_with_its_run(wandb: Wandb, tmp_path: Path) -> None:
     assert {step: row["train/loss"] for step, row in wandb.rows.items()} == {1: 1, 2: 2, 3: 3, 4: 4}
 
 
+def test_two_trackers_note_what_they_have_in_one_file(wandb: Wandb, tmp_path: Path) -> None:
+    config, store = TrainConfig(tracker="wandb", tensorboard=True), Store(tmp_path / "run")
+    with open_trackers(config, store, 0, pytest.fail) as both:
+        both.take(history_of(100))
+        both.result(RESULT)  # they get time to end
+    noted = json.loads((tmp_path / "run/tracker.json").read_text())
+    assert noted == {"wandb": {"id": "made", "epochs": 100}, "tensorboard": {"epochs": 100}}
+
+
 def test_wandb_gets_the_end_of_a_run(wandb: Wandb, tmp_path: Path) -> None:
     result = train(small(tmp_path / "run", epochs=1, tracker="wandb"))
     assert sorted(wandb.rows) == [1]
@@ -205,7 +215,7 @@ def test_wandb_itself_takes_it_offline(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.delenv("WANDB_DIR", raising=False)
     assert two_sessions(TrainConfig(tracker="wandb"), Store(tmp_path / "run")) == []
-    known = json.loads((tmp_path / "run/tracker.json").read_text())["wandb"]
+    known = json.loads((tmp_path / "run/tracker.json").read_text())["wandb"]["id"]
     assert len(list((tmp_path / "run/wandb").glob(f"offline-run-*/run-{known}.wandb"))) == 2
 
 
