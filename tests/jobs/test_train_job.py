@@ -90,6 +90,7 @@ def test_job_trains_and_prints_json_last(repo: Path, tmp_path: Path) -> None:
     assert result == written | {"folder": str(folder)}
     assert set(result["block_sha256"]) == {"1", "2"}
     assert "epoch 1/1" in done.stderr
+    assert "evaluating 359 test images" in done.stderr.splitlines()
 
 
 def test_summary_names_the_numbers_and_the_folder(
@@ -109,7 +110,7 @@ def test_dry_run_leaves_nothing(
     assert main(["train", *SMALL, "--dry-run", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["steps"] == 2 * (report["training_images"] // 32)
-    assert report["estimated_seconds"] > 0
+    assert report["estimated_seconds"] > report["evaluation_seconds"] > 0
     assert main(["train", *SMALL, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert f"steps              {report['steps']}\n" in out
