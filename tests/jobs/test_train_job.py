@@ -233,6 +233,20 @@ def test_commands_are_listed(
     assert "train" in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [("shwo", "unknown command shwo; did you mean show?"), ("zzz", "unknown command zzz\n")],
+)
+def test_unknown_command_is_named(
+    command: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "X"]) == 2
+    out = capsys.readouterr()
+    assert out.err.startswith(f"error: {says}")
+    assert "commands: train, compare" in out.err
+    assert out.out == ""
+
+
 @pytest.mark.parametrize("text", ["{}", "null", "[", '{"test_accuracy": 5}'])
 def test_broken_result_says_how_to_mend_it(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -144,6 +144,7 @@ def test_a_nan_is_infinitely_far(opened: OpenRun, images: Array) -> None:
     [
         (["--to", "onx"], "--to onx is unknown; did you mean onnx?"),
         (["--to", "torchexport"], "did you mean torch-export?"),
+        (["--to", "tflite"], "--to tflite is unknown; known are safetensors, torch-export, onnx."),
         (["--to", "zzz"], "--to zzz is unknown; known are safetensors, torch-export, onnx."),
         (["--draws", "2"], "--draws has no meaning for safetensors"),
         (["--output", "/dev/null/x"], "cannot be written"),
