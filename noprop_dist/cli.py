@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from noprop_dist.errors import UserError
@@ -43,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args or args[0] not in commands:
         known = ", ".join(commands)
         asked = args[:1] in (["-h"], ["--help"])
+        if args and not asked:
+            near = get_close_matches(args[0], commands, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            print(f"error: unknown command {args[0]}{hint}", file=sys.stderr)
         print(
             f"usage: noprop COMMAND ...; commands: {known}",
             file=sys.stdout if asked else sys.stderr,

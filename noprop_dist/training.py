@@ -14,7 +14,7 @@ from noprop_dist import faults
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.coordinator import Coordinator, Order, Record
 from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
-from noprop_dist.engine.finish import evaluate_test, finish
+from noprop_dist.engine.finish import TEST_DRAWS, evaluate_test, finish, seconds_a_row
 from noprop_dist.engine.job import Job, Splits, load_data, make_job
 from noprop_dist.engine.resume import Start, check_same_options, start_afresh, start_or_resume
 from noprop_dist.engine.rounds import Rounds
@@ -130,6 +130,7 @@ def _train(
             if not trained:
                 raise StoppedError(store.root)
             rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
+            progress.message(f"evaluating {len(splits.test):,} test images")
             test = evaluate_test(rounds, executor, len(splits.test))
         result = finish(rounds, test, splits, store, num_skipped)  # the workers are free by now
         trackers.result(result)
@@ -222,6 +223,8 @@ def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:
 def dry_run(config: TrainConfig) -> dict[str, Any]:
     """Check everything, train two steps of every block, and estimate the run; leave nothing behind.
 
+    The estimate holds training, evaluation after each epoch, and that of the test split at the end.
+
     Raises:
         UserError: what a real run would refuse.
     """
@@ -233,9 +236,12 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         job = job.on(site.device, site.precision)
         rounds, start = start_or_resume(job, splits, store)
         with site.executor(job, splits, Progress(), lambda *_, **__: None) as executor:
-            seconds = _two_steps(start_afresh(job, splits), executor)
+            fresh = start_afresh(job, splits)
+            seconds = _two_steps(fresh, executor)
+            row_seconds = seconds_a_row(fresh, executor, len(splits.test))
     trained = sum(snapshot.step for snapshot in rounds.latest.values())
     steps = job.total_steps * job.spec.num_blocks - trained
+    looks = TEST_DRAWS * len(splits.test) + (config.epochs - rounds.round) * len(splits.val)
     return {
         "training_images": len(splits.train),
         "validation_images": len(splits.val),
@@ -251,7 +257,8 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         "device": str(site.device),
         "precision": job.precision,
         "units_at_once": executor.capacity,
-        "estimated_seconds": round(seconds * steps, 1),
+        "evaluation_seconds": round(row_seconds * looks, 3),
+        "estimated_seconds": round(seconds * steps + row_seconds * looks, 3),
     }
 
 

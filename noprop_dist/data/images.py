@@ -4,17 +4,27 @@ import io
 import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from os import cpu_count
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from noprop_dist.data.shards import SHARD_ROWS, Array, Rows, Split
 from noprop_dist.errors import UserError
 
 MAX_PIXELS = 64 * 2**20
 GREY_MODES = ("1", "L", "LA")
+UPRIGHT = {  # what shows an image as it was seen, by its EXIF orientation; 1 is upright already
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 MAX_THREADS = 8  # more would only wait for the interpreter lock
 
 Encoded = tuple[str, Callable[[], bytes], int]  # what to call it, how to read it, its label
@@ -33,6 +43,8 @@ def decode(
     formats: tuple[str, ...] | None = None,
 ) -> Array:
     """One image as uint8 (C, H, W), C = 1 for grey and 3 for anything else.
+
+    It is turned and mirrored as its EXIF orientation says, as viewers do.
 
     Args:
         data: the encoded file.
@@ -54,7 +66,7 @@ def decode(
             width, height = image.size
             if width * height > max_pixels:
                 raise BadImageError(f"is absurdly large, {width}x{height} pixels")
-            plain = _plain(image, channels)
+            plain = _upright(image, _plain(image, channels))
     except BadImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -78,6 +90,18 @@ def _plain(image: Image.Image, channels: int | None) -> Image.Image:
         raise BadImageError("has 32 bits a pixel; images need 8 or 16 bits a channel")
     grey = image.mode in GREY_MODES if channels is None else channels == 1
     return image.convert("L" if grey else "RGB")
+
+
+def _upright(image: Image.Image, plain: Image.Image) -> Image.Image:
+    """``plain`` turned as ``image``, which has been decoded, says.
+
+    Not by ImageOps.exif_transpose, which writes all of EXIF anew and so fails on what is odd in it.
+    """
+    orientation = None
+    with suppress(Exception):  # EXIF that cannot be read turns nothing, and the pixels are good
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    how = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return plain if how is None else plain.transpose(how)
 
 
 def resize_batch(x: Array, size: int) -> Array:

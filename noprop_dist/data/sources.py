@@ -47,6 +47,11 @@ def load_dataset(
     return dataset
 
 
+def is_known(name: str) -> bool:
+    """Whether it is the name of a data set, and no path."""
+    return name == "digits" or name in TORCHVISION_SETS
+
+
 def _source(name: str, data_dir: str | None) -> Callable[[int | None, bool], Dataset]:
     if name == "digits":
         return lambda size, skip: load_digits(size)

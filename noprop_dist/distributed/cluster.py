@@ -142,15 +142,8 @@ def check_cluster(config: TrainConfig, data_bytes: int) -> WorkerNeeds:
             "a dead worker's replacement: leave it out."
         )
     slots = sum(slots_of(node, needs) for node in nodes)
-    wanted = config.workers or 1
-    if slots < wanted:
-        have = (f"{sum(node.get(k, 0) for node in nodes):g} {k}" for k in needs.amounts)
-        raise UserError(
-            f"{wanted} {'worker' if wanted == 1 else 'workers'} of {needs} each do not fit the "
-            f"cluster, whose {len(nodes)} nodes have {' and '.join(have)} and hold {slots}: ask "
-            "for less with --workers, --cpus-per-worker, --gpus-per-worker or --resources, or add "
-            "nodes."
-        )
+    if slots < (config.workers or 1):
+        raise _does_not_fit(config, needs, nodes, slots)
     smallest = min(node.get("object_store_memory", 0) for node in nodes)
     if smallest < data_bytes:
         raise UserError(
@@ -160,6 +153,27 @@ def check_cluster(config: TrainConfig, data_bytes: int) -> WorkerNeeds:
         )
     _check_free(needs)
     return needs
+
+
+def _does_not_fit(
+    config: TrainConfig, needs: WorkerNeeds, nodes: list[dict[str, float]], slots: int
+) -> UserError:
+    one = len(nodes) == 1
+    count = f"{len(nodes)} node{'' if one else 's'}"
+    have_gpus = any(node.get("GPU", 0) > 0 for node in nodes)
+    if config.device.startswith("cuda") and not have_gpus:
+        return UserError(
+            f"--device {config.device} needs a GPU, and Ray finds none on its {count}: give "
+            "--device cpu or auto."
+        )
+    wanted = config.workers or 1
+    have = (f"{sum(node.get(k, 0) for node in nodes):g} {k}" for k in needs.amounts)
+    return UserError(
+        f"{wanted} {'worker' if wanted == 1 else 'workers'} of {needs} each do not fit the "
+        f"cluster, whose {count} {'has' if one else 'have'} {' and '.join(have)} and "
+        f"{'holds' if one else 'hold'} {slots}: ask for less with --workers, "
+        "--cpus-per-worker, --gpus-per-worker or --resources, or add nodes."
+    )
 
 
 def _check_free(needs: WorkerNeeds) -> None:

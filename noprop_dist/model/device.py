@@ -25,8 +25,8 @@ def resolve_device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise UserError(
-                f"--device {name} is not on this machine, which has {count} usable GPUs: "
-                "give --device cpu or auto."
+                f"--device {name} is not on this machine, which has {count or 'no'} usable "
+                f"GPU{'s' * (count > 1)}: give --device cpu or auto."
             )
     return device
 

@@ -25,7 +25,8 @@ def read_events(store: Store, without: Collection[str] = ()) -> list[dict[str, A
 
     Args:
         store: the run folder.
-        without: events to leave out; most lines are units, and are passed over unparsed.
+        without: events to leave out, unparsed: most lines are units. The last whole one before
+            another event, and the log's last, stay: they tell how long there was work.
 
     Raises:
         OSError: the log is there and cannot be read.
@@ -37,13 +38,17 @@ def read_events(store: Store, without: Collection[str] = ()) -> list[dict[str, A
         return []
     events = []
     left_out = [f'"event": "{name}"'.encode() for name in without]
-    for line in lines:
+    passed = b""
+    for line in (*lines, b""):
         if any(mark in line for mark in left_out):
+            passed = line if line.endswith(b"}") else passed
             continue
-        try:
-            event = json.loads(line)
-        except ValueError:  # its writer died, or is still at it
-            continue
-        if isinstance(event, dict):
-            events.append(event)
+        for text in (passed, line):
+            try:
+                event = json.loads(text) if text else None
+            except ValueError:  # its writer died, or is still at it
+                continue
+            if isinstance(event, dict):
+                events.append(event)
+        passed = b""
     return events

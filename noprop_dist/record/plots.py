@@ -5,7 +5,9 @@ Figures share no global state.
 
 import io
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -44,6 +46,18 @@ def save_figure(store: Store, path: str, figure: "Figure") -> None:
     store.write(path, figure_bytes(figure))
 
 
+@contextmanager
+def missing_letters_silenced() -> Iterator[None]:
+    """No word of letters that the font lacks: boxes stand for them, which says it once and for all.
+
+    Matplotlib warns of each letter, whenever something is measured or drawn.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
+
+
+@missing_letters_silenced()
 def figure_bytes(figure: "Figure", form: Format = "png", name: str = "") -> bytes:
     """A figure as a file; one figure gives the same bytes each time.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from noprop_dist.data import Split
 from noprop_dist.errors import UserError
-from noprop_dist.record.plots import Format, figure_bytes
+from noprop_dist.record.plots import Format, figure_bytes, missing_letters_silenced
 from noprop_dist.record.run_config import FILE as CONFIG
 from noprop_dist.record.store import Store, inside
 from noprop_dist.see.options import VisualizeOptions
@@ -50,6 +50,7 @@ def visualize(options: VisualizeOptions) -> Drawn:
     )
 
 
+@missing_letters_silenced()
 def draw_run(
     folder: str,
     *,

@@ -18,7 +18,7 @@ from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store
 
 State = Literal["finished", "running", "stopped"]
-WORK = ("unit", "evaluation")  # most lines of a log, and not needed here
+WORK = ("unit", "evaluation")  # most lines of a log, and only needed here for their last times
 RUN_FILES = ("config.yaml", "result.json", "events.jsonl", "checkpoints", "model")
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.engine.job import load_data
@@ -18,6 +17,7 @@ from noprop_dist.record.predictions import Predictions, read_predictions
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import Timeline, read_timeline
+from noprop_dist.use.data import config_here, load_own
 from noprop_dist.use.opening import OpenRun, open_run
 
 MOST_PREDICTED = 1000  # test images where a run has not left what it said of all of them
@@ -173,13 +173,13 @@ def _find_test(
     if test is not None:
         found.test = test
         return
-    config = run.config or TrainConfig()
+    config = config_here(run)
     if dataset is not None:
         config = replace(config, dataset=dataset)
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)
     try:
-        loaded = load_data(config)
+        loaded = load_own(config) if dataset is None else load_data(config)
         _check_same(run, loaded)
     except UserError as error:
         if dataset is not None or data_dir is not None:

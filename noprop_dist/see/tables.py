@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -15,54 +16,82 @@ from noprop_dist.see.listing import Entry
 
 WIDE = 160  # columns written where no terminal says how many there are
 COLOURS = {"finished": "green", "running": "cyan", "stopped": "yellow", "damaged": "red"}
-ROOM = 100  # columns of a terminal below which the less important cells are left out
 
-Column = tuple[str, Callable[[RunFacts], str]]
-RESULTS: tuple[Column, ...] = (
-    ("epochs", lambda f: f"{f.epochs}/{f.config.epochs}"),
-    ("z_T, %", lambda f: _accuracy(f, "z_T")),
+Column = tuple[str, Callable[[Entry], str]]
+
+
+def _of_run(cell: Callable[[RunFacts], str]) -> Callable[[Entry], str]:
+    return lambda entry: cell(entry.facts) if entry.facts else "-"
+
+
+COLUMNS: tuple[Column, ...] = (
+    ("data", lambda e: _last(e.facts.config.dataset if e.facts else _about(e))),
+    ("network", lambda e: _network(e)),
+    ("epochs", _of_run(lambda f: f"{f.epochs}/{f.config.epochs}")),
+    ("z_T, %", _of_run(lambda f: _accuracy(f, "z_T"))),
+    ("softmax, %", _of_run(lambda f: _accuracy(f, "mean_softmax"))),
+    ("best val.", _of_run(lambda f: percent(f.best[1] if f.best else None))),
+    ("seed", _of_run(lambda f: str(f.config.seed))),
+    ("trained", _of_run(lambda f: words.duration(f.train_seconds))),
+    ("started", lambda e: words.age(e.started)),
 )
-MORE: tuple[Column, ...] = (
-    ("softmax, %", lambda f: _accuracy(f, "mean_softmax")),
-    ("best val.", lambda f: percent(f.best[1] if f.best else None)),
-    ("seed", lambda f: str(f.config.seed)),
-    ("trained", lambda f: words.duration(f.train_seconds)),
-)
+TEXT = ("data", "network")  # columns of words, which may be broken; the others are numbers
+# What a narrow terminal does without, first to last.
+LEFT_OUT = ("seed", "trained", "best val.", "softmax, %", "started", "network", "data")
 
 
 def _accuracy(facts: RunFacts, readout: str) -> str:
     return words.accuracy(facts.result.test_accuracy[readout] if facts.result else None)
 
 
+def _about(entry: Entry) -> str:
+    return str((entry.config or {}).get("dataset", "-"))
+
+
+def _network(entry: Entry) -> str:
+    if entry.facts:
+        config = entry.facts.config
+        return f"T = {config.num_blocks}, {config.embedding_type}"
+    return f"{entry.kind}: {entry.about}" if entry.state != "damaged" else "-"
+
+
 def render_runs(entries: Sequence[Entry]) -> str:
-    """The list as a table, and below it what is wrong with damaged runs."""
+    """The list as a table as wide as fits, and below it what is wrong with damaged runs."""
     console = _console()
-    columns = RESULTS + (MORE if console.width >= ROOM else ())
-    table = _table("run", "state", "data", "network")
-    for name, _ in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("started", justify="right", no_wrap=True)
-    for entry in entries:
-        table.add_row(*_cells(entry, columns), words.age(entry.started))
+    table = _list(entries, ())
+    for count in range(1, len(LEFT_OUT) + 1):
+        if _width(console, table) <= console.width:
+            break
+        table = _list(entries, LEFT_OUT[:count])
     damaged = [e for e in entries if e.state == "damaged"]
     notes = [Text(f"{_plain(e.name)}: {_plain(e.about)}") for e in damaged]
     return _text(console, [table, *notes])
 
 
-def _cells(entry: Entry, columns: Sequence[Column]) -> list[Text]:
+def _list(entries: Sequence[Entry], left_out: Sequence[str]) -> Table:
+    columns = [column for column in COLUMNS if column[0] not in left_out]
+    table = _table("run", "state")
+    for name, _ in columns:
+        if name in TEXT:
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
+    for entry in entries:
+        cells = [Text(_plain(cell(entry))) for _, cell in columns]
+        table.add_row(Text(_plain(entry.name)), _state(entry), *cells)
+    return table
+
+
+def _state(entry: Entry) -> Text:
     state = Text(entry.state, style=COLOURS[entry.state])
-    if facts := entry.facts:
-        if facts.set_aside:
-            state.append(f", {len(facts.set_aside)} set aside", style="red")
-        config = facts.config
-        network = f"T = {config.num_blocks}, {config.embedding_type}"
-        shown = [_last(config.dataset), network, *(cell(facts) for _, cell in columns)]
-    else:
-        about = entry.config or {}
-        data = _last(str(about.get("dataset", "-")))
-        what = f"{entry.kind}: {entry.about}" if entry.state != "damaged" else "-"
-        shown = [data, what, *("-" for _ in columns)]
-    return [Text(_plain(entry.name)), state, *(Text(_plain(text)) for text in shown)]
+    if entry.facts and entry.facts.set_aside:
+        state.append(f", {len(entry.facts.set_aside)} set aside", style="red")
+    return state
+
+
+def _width(console: Console, table: Table) -> int:
+    """Columns that a table takes where no word is broken."""
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
 
 def render_run(facts: RunFacts) -> str:

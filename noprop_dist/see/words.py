@@ -87,6 +87,12 @@ def workers(facts: RunFacts) -> str:
     return f"Ray, {facts.num_workers} worker{'s' * (facts.num_workers > 1)}"
 
 
+def epochs(facts: RunFacts) -> str:
+    """How many of how many have ended."""
+    ended = f"{facts.epochs} of {facts.config.epochs}"
+    return f"{ended}, in its first" if facts.state == "running" and not facts.epochs else ended
+
+
 def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
     """The facts as names and values; ``ages``: how long ago things were, too."""
     config, result, best = facts.config, facts.result, facts.best
@@ -104,7 +110,7 @@ def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
     rows += [
         ("data set", config.dataset),
         ("network", f"{config.num_blocks} blocks, {config.embedding_type} embeddings{size}"),
-        ("epochs", f"{facts.epochs} of {config.epochs}"),
+        ("epochs", epochs(facts)),
         ("trained for", duration(facts.train_seconds)),
         ("started", moment(facts.started) + f" ({age(facts.started)})" * ages),
         ("units ran", workers(facts)),

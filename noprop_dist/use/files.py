@@ -76,10 +76,10 @@ def _below(folder: str) -> Iterator[str | BadPicture]:
 def read_picture(path: str, shape: tuple[int, ...], limits: Limits) -> Array | BadPicture:
     """One picture as a network of images takes it, uint8 (C, H, W) = ``shape``.
 
-    Colour becomes grey by its luma (ITU-R 601-2) and grey becomes colour by repeating it, an alpha
-    channel is dropped, and of several frames the first is taken. A picture of another size is
-    scaled to cover height and width, bilinearly, and its middle cut out, as ``--image-size`` does
-    in training.
+    It is turned as its EXIF orientation says. Colour becomes grey by its luma (ITU-R 601-2) and
+    grey becomes colour by repeating it, an alpha channel is dropped, and of several frames the
+    first is taken. A picture of another size is scaled to cover height and width, bilinearly, and
+    its middle cut out, as ``--image-size`` does in training.
 
     Args:
         path: the file.

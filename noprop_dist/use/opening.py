@@ -13,6 +13,7 @@ from noprop_dist.record.checkpoint import FOLDER as CHECKPOINTS
 from noprop_dist.record.checkpoint import find_checkpoint
 from noprop_dist.record.export import (
     FOLDER,
+    SUFFIX,
     TrainedNetwork,
     is_network_file,
     load_network,
@@ -65,6 +66,8 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
     """
     if is_network_file(path):
         return OpenRun(path, load_network(path, device, _asked(precision, None)), None)
+    if path.endswith(SUFFIX) and "://" not in path and not Path(path).exists():
+        raise UserError(f"{path}: there is no such file.")
     store = Store(path)
     if store.exists(f"{FOLDER}/network.json") or store.exists("network.json"):
         config = read_config(Store(home_of(path)))

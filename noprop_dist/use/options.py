@@ -140,7 +140,7 @@ class ExportOptions(_Checked):
         """Check every value."""
         super().__post_init__()
         if self.to not in TARGETS:
-            near = difflib.get_close_matches(self.to, TARGETS, n=1, cutoff=0.3)
+            near = difflib.get_close_matches(self.to.lower(), TARGETS, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]}? " if near else ""
             raise UserError(f"--to {self.to} is unknown; {hint}known are {', '.join(TARGETS)}.")
         if self.to == "safetensors" and self.draws > 1:

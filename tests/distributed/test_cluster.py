@@ -83,7 +83,7 @@ def test_data_larger_than_the_object_store(cluster: Cluster, tmp_path: Path) -> 
 
 def test_resources_that_no_node_has(cluster: Cluster, tmp_path: Path) -> None:
     said = refused(on_ray(tmp_path / "run", resources="a100=0.5"))
-    assert "1 worker of 1 CPU and 0.5 a100 each do not fit the cluster" in said
+    assert "1 worker of 1 CPU and 0.5 a100 each do not fit the cluster, whose 1 node has" in said
     node = cluster.add_node(num_cpus=1, resources={"a100": 1})
     try:
         with connected(on_ray(tmp_path), 0):
@@ -92,6 +92,13 @@ def test_resources_that_no_node_has(cluster: Cluster, tmp_path: Path) -> None:
     finally:
         cluster.remove_node(node)
     assert {e["node_id"] for e in events(tmp_path / "run", "worker_started")} == {right}
+
+
+def test_gpu_that_no_node_has_is_asked_for_by_device(cluster: Cluster, tmp_path: Path) -> None:
+    said = refused(on_ray(tmp_path / "run", no_cuda=False, device="cuda"))
+    assert said.startswith(
+        "--device cuda needs a GPU, and Ray finds none on its 1 node: give --device cpu"
+    )
 
 
 def test_spares_and_gpus_do_not_go_together(cluster: Cluster, tmp_path: Path) -> None:

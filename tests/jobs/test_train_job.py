@@ -90,6 +90,7 @@ def test_job_trains_and_prints_json_last(repo: Path, tmp_path: Path) -> None:
     assert result == written | {"folder": str(folder)}
     assert set(result["block_sha256"]) == {"1", "2"}
     assert "epoch 1/1" in done.stderr
+    assert "evaluating 359 test images" in done.stderr.splitlines()
 
 
 def test_summary_names_the_numbers_and_the_folder(
@@ -109,7 +110,7 @@ def test_dry_run_leaves_nothing(
     assert main(["train", *SMALL, "--dry-run", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["steps"] == 2 * (report["training_images"] // 32)
-    assert report["estimated_seconds"] > 0
+    assert report["estimated_seconds"] > report["evaluation_seconds"] > 0
     assert main(["train", *SMALL, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert f"steps              {report['steps']}\n" in out
@@ -230,6 +231,20 @@ def test_commands_are_listed(
 ) -> None:
     assert main(args) == code
     assert "train" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [("shwo", "unknown command shwo; did you mean show?"), ("zzz", "unknown command zzz\n")],
+)
+def test_unknown_command_is_named(
+    command: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "X"]) == 2
+    out = capsys.readouterr()
+    assert out.err.startswith(f"error: {says}")
+    assert "commands: train, compare" in out.err
+    assert out.out == ""
 
 
 @pytest.mark.parametrize("text", ["{}", "null", "[", '{"test_accuracy": 5}'])

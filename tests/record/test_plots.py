@@ -2,6 +2,7 @@ import io
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.plots import figure_bytes, line, new_figure, save_figure, style
+from noprop_dist.record.plots import Format, figure_bytes, line, new_figure, save_figure, style
 from noprop_dist.record.store import Store
 
 
@@ -46,6 +47,19 @@ def test_pdf_is_the_same_each_time() -> None:
     first = figure_bytes(curve(), "pdf", "curve")
     assert first.startswith(b"%PDF")
     assert first == figure_bytes(curve(), "pdf", "curve")
+
+
+@pytest.mark.parametrize("form", ["png", "svg", "pdf"])
+def test_letters_that_the_font_lacks_warn_of_nothing_and_others_do(form: Format) -> None:
+    figure = curve()
+    figure.axes[0].set_title("\u732b and \u72ac")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure_bytes(figure, form)
+        assert caught == []
+        figure.savefig = lambda *_, **__: warnings.warn("another", stacklevel=1)  # type: ignore[method-assign]
+        figure_bytes(figure, "png")
+    assert [str(w.message) for w in caught] == ["another"]
 
 
 def test_picture_that_cannot_be_written_is_explained(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from noprop_dist.record.events import EventLog
 from noprop_dist.record.lock import LockTimes
 from noprop_dist.record.store import Store
 from noprop_dist.see.facts import read_run
-from noprop_dist.see.words import block_rows
+from noprop_dist.see.words import block_rows, told
 from runs import small
 
 
@@ -78,6 +78,27 @@ def test_time_between_sessions_is_not_training(tmp_path: Path) -> None:
     (tmp_path / "events.jsonl").write_text("\n".join(map(json.dumps, lines)))
     facts = read_run(str(tmp_path))
     assert (facts.started, facts.last, facts.train_seconds) == (100.0, 905.0, 8.0)
+
+
+def test_training_within_an_epoch_counts(tmp_path: Path) -> None:
+    make_run(tmp_path, finished=False)
+    (tmp_path / "training_history.json").unlink()
+    lines: list[dict[str, Any]] = [
+        {"time": 100.0, "event": "run_started"},
+        {"time": 103.0, "event": "unit"},
+        {"time": 110.0, "event": "unit"},
+        {"time": 900.0, "event": "run_started"},
+        {"time": 905.0, "event": "unit"},
+        {"time": 906.0, "event": "evaluation"},
+    ]
+    (tmp_path / "events.jsonl").write_text(
+        "\n".join(map(json.dumps, lines)) + '\n{"time": 907.0, "event": "unit", "blo'
+    )
+    with Store(tmp_path).lock():
+        facts = read_run(str(tmp_path))
+    assert (facts.last, facts.train_seconds) == (906.0, 16.0)
+    assert ("epochs", f"0 of {facts.config.epochs}, in its first") in told(facts)
+    assert ("trained for", "16 s") in told(facts)
 
 
 def test_live_run_is_known_by_its_lock(tmp_path: Path) -> None:

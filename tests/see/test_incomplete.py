@@ -109,8 +109,8 @@ def test_data_set_that_is_gone_leaves_out_what_needs_images(run: Path) -> None:
     drawn, notes = draw(run)
     assert drawn == ALL - {"trajectories", "predictions"}
     assert notes == [
-        "left out trajectories and predictions: --dataset /gone/data: there is no such file or "
-        "folder."
+        "left out trajectories and predictions: the run's data set /gone/data is not there: say "
+        "with --dataset where it is now."
     ]
     assert draw(run, dataset="digits") == (ALL, [])
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -90,6 +91,24 @@ def test_table_shows_a_row_per_run_and_says_what_is_damaged(several: Path, capsy
     assert "damaged" in rows["bad"]
     assert lines[-1].startswith("bad: ")
     assert "delete it" in lines[-1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 110, 140, 160])
+def test_table_has_the_columns_that_fit_on_the_terminal(
+    width: int, several: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(several / "bad")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert main(["runs", str(several)]) == 0
+    head, _, *rows = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert {row.split()[0] for row in rows} == {"old", "new", "sweep", "both"}
+    assert len(rows) == 4  # and none is broken into several lines
+    assert max(map(len, [head, *rows])) <= width
+    assert "z_T, %" in head
+    assert ("seed" in head) == (width == 160)
+    assert ("started" in head) == (width >= 110)
 
 
 def test_live_sweep_is_told_from_a_stopped_one(several: Path, capsys: Capture) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from noprop_dist import UserError, load_network
 from noprop_dist.cli import main
@@ -69,6 +70,30 @@ def test_torch_export_file_answers_as_the_original(
         assert_same((found[0], found[1]), original.classify(images, seed))
 
 
+def test_predict_in_fp32_gives_the_answers_of_the_file(
+    run_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = run_folder / "config.yaml"
+    config.write_text(config.read_text().replace("precision: fp32", "precision: bf16"))
+    output = tmp_path / "x.pt2"
+    assert main(["export", str(run_folder), "--to", "torch-export", "--output", str(output)]) == 0
+    module = torch.export.load(output).module()
+    files = sorted(pictures.rglob("*.png"))
+    samples = np.stack([np.asarray(Image.open(file))[None] for file in files])
+    p = module(torch.from_numpy(samples), torch.from_numpy(seeds_of(samples, 5)))[0].detach()
+    args = [*map(str, files), "--seed", "5", "--top-k", "10", "--format", "jsonl"]
+    differences = []
+    for more in (["--precision", "fp32"], []):  # by default what the run was asked for, bf16
+        capsys.readouterr()
+        assert main(["predict", str(run_folder), *args, *more]) == 0
+        told = [json.loads(line)["top"] for line in capsys.readouterr().out.splitlines()]
+        said = [{int(top["class"]): top["probability"] for top in tops} for tops in told]
+        rows = zip(p.numpy(), said, strict=True)
+        differences.append(max(abs(row[k] - s[k]) for row, s in rows for k in range(10)))
+    assert differences[0] < 2e-5  # 1e-5, and what a line of JSON rounds off
+    assert differences[1] > 2e-5
+
+
 def test_onnx_file_answers_as_the_original(
     trained_folder: Path, opened: OpenRun, images: Array, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -119,6 +144,7 @@ def test_a_nan_is_infinitely_far(opened: OpenRun, images: Array) -> None:
     [
         (["--to", "onx"], "--to onx is unknown; did you mean onnx?"),
         (["--to", "torchexport"], "did you mean torch-export?"),
+        (["--to", "tflite"], "--to tflite is unknown; known are safetensors, torch-export, onnx."),
         (["--to", "zzz"], "--to zzz is unknown; known are safetensors, torch-export, onnx."),
         (["--draws", "2"], "--draws has no meaning for safetensors"),
         (["--output", "/dev/null/x"], "cannot be written"),

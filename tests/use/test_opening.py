@@ -61,6 +61,7 @@ def test_folder_that_is_no_run_gets_one_sentence(
     for folder, says in (
         (pictures, "holds no trained network and no checkpoint"),
         (tmp_path / "nowhere", "there is no such run folder"),
+        (tmp_path / "nowhere.safetensors", "nowhere.safetensors: there is no such file"),
     ):
         assert main([command, str(folder), *more]) == 2
         err = capsys.readouterr().err

@@ -160,6 +160,25 @@ def test_pictures_take_the_channels_and_the_size_of_the_network(tmp_path: Path) 
     assert np.asarray(read_picture(path, (1, 4, 6), LIMITS)).shape == (1, 4, 6)
 
 
+def test_photo_stored_on_its_side_gets_the_answer_of_the_upright_one(
+    trained_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Image.open(pictures / "a/00.png") as upright:
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned by a quarter, clockwise
+        upright.save(tmp_path / "a.png")
+        sideways = upright.transpose(Image.Transpose.ROTATE_90)
+        sideways.save(tmp_path / "b.png", exif=exif)
+        sideways.save(tmp_path / "c.png", exif=b"Exif\0\0no EXIF at all")  # hence as it lies
+        sideways.save(tmp_path / "d.png")
+    args = ["--format", "jsonl", "--readout", "mean_softmax", "--top-k", "10"]
+    assert main(["predict", str(trained_folder), str(tmp_path), *args]) == 0
+    a, b, c, d = (told["top"] for told in lines(capsys.readouterr().out))
+    assert a == b
+    assert c == d
+    assert a != d
+
+
 def test_folders_are_walked_by_name_and_hidden_ones_passed_over(tmp_path: Path) -> None:
     names = ["b/2.png", "b/10.jpg", "a.png", "b.png", ".hidden/1.png", "b/.x.png", "c/notes.txt"]
     for name in names:
