@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,9 +138,37 @@ def test_gradients_that_nccl_moves_are_told_as_what_was_given_to_it() -> None:
 def test_differences_that_may_be_chance_are_called_so() -> None:
     text = said(run(test_accuracy=[0.985]), run("twin", test_accuracy=[0.99]))
     assert "NoProp and the twin are equally accurate as far as one seed and 359 test" in text
-    certain = [run(seed=s, test_accuracy=[0.985]) for s in (0, 1)]
-    certain += [run("twin", seed=s, test_accuracy=[0.99]) for s in (0, 1)]
-    assert "The twin is more accurate than NoProp by 0.50 points (2 seeds" in said(*certain)
+    assert "may be chance of the images; what another seed would give, one seed does not" in text
+    perfect = said(run(test_accuracy=[1.0]), run("twin", test_accuracy=[1.0]))
+    assert "they differ by 0.00 points, and less than 0.77 may be chance" in perfect
+
+
+def seeds(method: str, *accuracies: float) -> list[Measured]:
+    return [run(method, seed, test_accuracy=[value]) for seed, value in enumerate(accuracies)]
+
+
+def test_seeds_that_agree_do_not_make_few_test_images_many() -> None:
+    agreeing = seeds("noprop", 0.985, 0.985), seeds("twin", 0.99, 0.99)
+    text = said(*agreeing[0], *agreeing[1])
+    assert "NoProp and the twin are equally accurate as far as 2 seeds and 359 test" in text
+    many = said(*agreeing[0], *agreeing[1], facts=replace(FACTS, test_images=100_000))
+    assert "The twin is more accurate than NoProp by 0.50 points" in many
+    # 1.96 x the root of the variances of both, 0.985 x 0.015 and 0.99 x 0.01 by 100,000.
+    assert "(less than 0.10 could be chance of 2 seeds and 100,000 test images)" in many
+
+
+@pytest.mark.parametrize(("count", "quantile"), [(2, 12.706), (3, 4.303), (6, 2.571), (12, 2.201)])
+def test_few_seeds_leave_more_doubt_and_are_paired(count: int, quantile: float) -> None:
+    """On so many images that they leave none."""
+    facts = replace(FACTS, test_images=10**12)
+    gaps = [0.02 if seed % 2 else 0.04 for seed in range(count)]
+    common = [0.90 + 0.01 * seed / count for seed in range(count)]  # of both: says nothing
+    worse = seeds("noprop", *common)
+    better = seeds("twin", *(c + gap for c, gap in zip(common, gaps, strict=True)))
+    spread = statistics.stdev(gaps) / math.sqrt(count)
+    text = said(*worse, *better, facts=facts)
+    (told,) = re.findall(rf"less than (\S+) \w+ be chance of (?:both|{count} seeds)", text)
+    assert float(told) == pytest.approx(100 * quantile * spread, rel=0.003, abs=0.006)
 
 
 def test_one_device_compares_device_time_and_a_missed_target_is_said() -> None:
