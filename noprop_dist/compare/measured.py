@@ -29,7 +29,7 @@ class Measured:
         sent_bytes: between processes in an epoch, on average; None where it cannot be counted.
         reduced_bytes: gradients given to the all-reduce in an epoch, by each worker; None: none.
         peak_bytes: the most memory of each worker; see ``Memory``.
-        shared_bytes: of each worker, what of its memory is the object store's.
+        own_bytes: the most memory of each worker without the object store's.
     """
 
     method: str
@@ -42,7 +42,7 @@ class Measured:
     sent_bytes: float | None
     reduced_bytes: float | None
     peak_bytes: list[int]
-    shared_bytes: list[int]
+    own_bytes: list[int]
 
     @property
     def mean_test_accuracy(self) -> float:

@@ -27,7 +27,7 @@ class Row:
         epochs_to_target: the same in epochs.
         images_per_s: training images times epochs per second and device.
         peak_bytes: the most memory of any worker, None where none was seen.
-        shared_bytes: the most of any worker that was the object store's.
+        own_bytes: the most of any worker without what it maps of the object store.
         sent_bytes: between processes in an epoch, None where it cannot be counted.
         reduced_bytes: gradients that each worker gave to the all-reduce in an epoch, or None.
         efficiency: images/s against devices times the images/s of one device, None where not
@@ -45,7 +45,7 @@ class Row:
     epochs_to_target: float | None
     images_per_s: float
     peak_bytes: int | None
-    shared_bytes: int | None
+    own_bytes: int | None
     sent_bytes: float | None
     reduced_bytes: float | None
     efficiency: float | None
@@ -143,7 +143,7 @@ def make_row(runs: Sequence[Measured], alone: Measured | None, target: float) ->
         epochs_to_target=mean(epochs) if reached else None,
         images_per_s=rate,
         peak_bytes=max((peak for run in runs for peak in run.peak_bytes), default=None),
-        shared_bytes=max((shared for run in runs for shared in run.shared_bytes), default=None),
+        own_bytes=max((own for run in runs for own in run.own_bytes), default=None),
         sent_bytes=mean(sent) if sent else None,
         reduced_bytes=mean(reduced) if reduced else None,
         efficiency=rate / alone.images_per_s if alone is not None else None,

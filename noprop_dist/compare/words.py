@@ -137,11 +137,7 @@ def _efficiency(rows: Sequence[Row]) -> list[str]:
 def _memory(rows: Sequence[Row]) -> list[str]:
     """What a worker needs beside what it maps of the object store, which a node has once."""
     said = []
-    known = [
-        (row, row.peak_bytes - row.shared_bytes)
-        for row in rows
-        if row.peak_bytes is not None and row.shared_bytes is not None
-    ]
+    known = [(row, row.own_bytes) for row in rows if row.own_bytes is not None]
     for pair in combinations(known, 2):
         (less, less_bytes), (more, more_bytes) = sorted(pair, key=lambda known: known[1])
         said.append(

@@ -40,7 +40,7 @@ def run(method: str = "noprop", seed: int = 0, **changes: Any) -> Measured:
         sent_bytes=100.0 * MIB,
         reduced_bytes=None,
         peak_bytes=[1000 * MIB, 900 * MIB],
-        shared_bytes=[400 * MIB, 300 * MIB],
+        own_bytes=[600 * MIB, 650 * MIB],
     )
     return replace(made, **changes)
 
@@ -92,6 +92,7 @@ def test_the_table_shows_every_measure_of_every_method() -> None:
         assert "time to 98 % validation, s 3.0 (epoch 2) not reached" in found
         assert "images/s per device 320 320" in found
         assert "peak memory per device, MiB 1,000 1,000" in found
+        assert "without the object store's, MiB 650 650" in found
         assert "sent per epoch, MiB 100.0 -" in found
         assert "efficiency, % of one device 83 -" in found
 
@@ -147,6 +148,16 @@ def seeds(method: str, *accuracies: float) -> list[Measured]:
     return [run(method, seed, test_accuracy=[value]) for seed, value in enumerate(accuracies)]
 
 
+def test_a_worker_s_own_memory_is_of_one_worker_and_moment() -> None:
+    """Not the most of one worker less what another one shares."""
+    noprop = run(peak_bytes=[1000 * MIB, 900 * MIB], own_bytes=[500 * MIB, 800 * MIB])
+    other = run(seed=1, peak_bytes=[1100 * MIB], own_bytes=[700 * MIB])
+    twins = [run("twin", s, peak_bytes=[400 * MIB], own_bytes=[400 * MIB]) for s in (0, 1)]
+    text = said(noprop, other, *twins)
+    assert "A worker of NoProp needs 2.00 times the memory of one of the twin" in text
+    assert "(800 MiB against 400)" in text
+
+
 def test_seeds_that_agree_do_not_make_few_test_images_many() -> None:
     agreeing = seeds("noprop", 0.985, 0.985), seeds("twin", 0.99, 0.99)
     text = said(*agreeing[0], *agreeing[1])
@@ -191,13 +202,13 @@ def test_the_picture_has_a_curve_a_seed_and_a_bar_a_method() -> None:
     assert sorted(by_colour.values()) == [1, 2]
     assert len(panels) == 6
     texts = {text.get_text() for axes in panels for text in axes.texts}
-    assert {"1.50 +- 0.00", "1.50", "100.0", "-", "not reached", "1,000 (400 shared)"} <= texts
+    assert {"1.50 +- 0.00", "1.50", "100.0", "-", "not reached", "1,000 (650 its own)"} <= texts
     widths = [bar.get_width() for bar in panels[1].patches]
     assert widths == pytest.approx([2.0, 2.0])
 
 
 def test_every_figure_can_be_drawn_without_validation(tmp_path: Path) -> None:
-    comparison = compared(run(val_accuracy=[None] * 3, peak_bytes=[], shared_bytes=[]))
+    comparison = compared(run(val_accuracy=[None] * 3, peak_bytes=[], own_bytes=[]))
     plot_comparison(comparison).savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
     assert comparison.rows[0].peak_bytes is None
