@@ -22,7 +22,7 @@ class Measured:
         method: of ``METHODS``.
         seed: of every random number.
         devices: that trained at once.
-        images: training images of an epoch; NoProp trains T blocks on each.
+        images: that an epoch trains on, in whole batches; NoProp trains T blocks on each.
         test_accuracy: fractions, by noise draw.
         val_accuracy: fractions, by epoch; None without a validation split.
         seconds: by epoch, from the first step to its end, validation included.
@@ -56,7 +56,7 @@ class Measured:
 
     @property
     def images_per_s(self) -> float:
-        """Training images times epochs per second, of all devices together."""
+        """Trained on per second of an epoch, of all devices together."""
         return self.images / self.seconds_per_epoch
 
     def epoch_of(self, target: float) -> int | None:

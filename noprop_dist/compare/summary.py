@@ -25,7 +25,7 @@ class Row:
         seconds_to_target: until the validation accuracy first reached the target, None where it did
             not with every seed.
         epochs_to_target: the same in epochs.
-        images_per_s: training images times epochs per second and device.
+        images_per_s: trained on per second of an epoch, and device.
         peak_bytes: the most memory of any worker, None where none was seen.
         own_bytes: the most of any worker without what it maps of the object store.
         sent_bytes: between processes in an epoch, None where it cannot be counted.
