@@ -22,14 +22,14 @@ class Measured:
         method: of ``METHODS``.
         seed: of every random number.
         devices: that trained at once.
-        images: training images of an epoch; NoProp trains T blocks on each.
+        images: that an epoch trains on, in whole batches; NoProp trains T blocks on each.
         test_accuracy: fractions, by noise draw.
         val_accuracy: fractions, by epoch; None without a validation split.
         seconds: by epoch, from the first step to its end, validation included.
         sent_bytes: between processes in an epoch, on average; None where it cannot be counted.
         reduced_bytes: gradients given to the all-reduce in an epoch, by each worker; None: none.
         peak_bytes: the most memory of each worker; see ``Memory``.
-        shared_bytes: of each worker, what of its memory is the object store's.
+        own_bytes: the most memory of each worker without the object store's.
     """
 
     method: str
@@ -42,7 +42,7 @@ class Measured:
     sent_bytes: float | None
     reduced_bytes: float | None
     peak_bytes: list[int]
-    shared_bytes: list[int]
+    own_bytes: list[int]
 
     @property
     def mean_test_accuracy(self) -> float:
@@ -56,7 +56,7 @@ class Measured:
 
     @property
     def images_per_s(self) -> float:
-        """Training images times epochs per second, of all devices together."""
+        """Trained on per second of an epoch, of all devices together."""
         return self.images / self.seconds_per_epoch
 
     def epoch_of(self, target: float) -> int | None:

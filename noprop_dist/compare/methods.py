@@ -64,7 +64,7 @@ def measure(
             sent_bytes=sum(w.sent_bytes for e in epochs for w in e) / count if seen else None,
             reduced_bytes=sum(epoch[0].reduced_bytes for epoch in epochs) / count,
             peak_bytes=[end.memory.peak_bytes for end in ends],
-            shared_bytes=[end.memory.shared_bytes for end in ends],
+            own_bytes=[end.memory.own_bytes for end in ends],
         )
     assert method == SEQUENTIAL
     told, end = train_sequential(
@@ -78,7 +78,7 @@ def measure(
         sent_bytes=0.0,
         reduced_bytes=None,
         peak_bytes=[end.memory.peak_bytes],
-        shared_bytes=[end.memory.shared_bytes],
+        own_bytes=[end.memory.own_bytes],
     )
 
 
@@ -122,7 +122,7 @@ def _measure_noprop(site: RaySite, job: Job, store: Store, folder: str, workers:
         sent_bytes=meter.moved_bytes / len(closed),
         reduced_bytes=None,
         peak_bytes=[memory.peak_bytes for memory in meter.memory.values()],
-        shared_bytes=[memory.shared_bytes for memory in meter.memory.values()],
+        own_bytes=[memory.own_bytes for memory in meter.memory.values()],
     )
 
 

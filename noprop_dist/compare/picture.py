@@ -99,10 +99,10 @@ def _bars(
             error = 100 * row.stderr
             axes.plot([end - error, end + error], [place, place], color=INK, linewidth=1.4)
             end += error
-        if name == MEMORY and (row.shared_bytes or 0) > MIB:
-            shared = (row.shared_bytes or 0) / MIB
-            axes.barh(place, shared, left=end - shared, height=0.62, color="white", alpha=0.45)
-            text += f" ({shared:,.0f} shared)"
+        if name == MEMORY and row.own_bytes is not None and end - row.own_bytes / MIB > 1:
+            own = row.own_bytes / MIB
+            axes.barh(place, end - own, left=own, height=0.62, color="white", alpha=0.45)
+            text += f" ({own:,.0f} its own)"
         axes.text(end + 0.02 * longest, place, text, va="center", fontsize=10, color=INK)
     axes.set_xlim(0, 1.45 * longest)
     axes.set_ylim(len(rows) - 0.4, -0.6)

@@ -1,10 +1,10 @@
 """From measurements to one row a method, and to what can be said of them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from noprop_dist.compare.chance import mean, stderr
 from noprop_dist.compare.measured import Measured
 
 MIB = 2**20
@@ -20,13 +20,14 @@ class Row:
         devices: that trained at once.
         test_accuracy: fraction, mean over seeds of the mean over noise draws.
         stderr: standard error of that mean over seeds, None with one seed.
+        by_seed: the mean over noise draws by seed.
         seconds_per_epoch: validation included.
         seconds_to_target: until the validation accuracy first reached the target, None where it did
             not with every seed.
         epochs_to_target: the same in epochs.
-        images_per_s: training images times epochs per second and device.
+        images_per_s: trained on per second of an epoch, and device.
         peak_bytes: the most memory of any worker, None where none was seen.
-        shared_bytes: the most of any worker that was the object store's.
+        own_bytes: the most of any worker without what it maps of the object store.
         sent_bytes: between processes in an epoch, None where it cannot be counted.
         reduced_bytes: gradients that each worker gave to the all-reduce in an epoch, or None.
         efficiency: images/s against devices times the images/s of one device, None where not
@@ -38,12 +39,13 @@ class Row:
     devices: int
     test_accuracy: float
     stderr: float | None
+    by_seed: dict[int, float]
     seconds_per_epoch: float
     seconds_to_target: float | None
     epochs_to_target: float | None
     images_per_s: float
     peak_bytes: int | None
-    shared_bytes: int | None
+    own_bytes: int | None
     sent_bytes: float | None
     reduced_bytes: float | None
     efficiency: float | None
@@ -122,27 +124,28 @@ def make_row(runs: Sequence[Measured], alone: Measured | None, target: float) ->
     accuracies = [run.mean_test_accuracy for run in runs]
     epochs = [epoch for run in runs if (epoch := run.epoch_of(target)) is not None]
     reached = len(epochs) == len(runs)
-    rate = _mean([run.images_per_s for run in runs]) / runs[0].devices
+    rate = mean([run.images_per_s for run in runs]) / runs[0].devices
     sent = [run.sent_bytes for run in runs if run.sent_bytes is not None]
     reduced = [run.reduced_bytes for run in runs if run.reduced_bytes is not None]
     return Row(
         method=runs[0].method,
         seeds=len(runs),
         devices=runs[0].devices,
-        test_accuracy=_mean(accuracies),
-        stderr=_stderr(accuracies),
-        seconds_per_epoch=_mean([run.seconds_per_epoch for run in runs]),
-        seconds_to_target=_mean(
+        test_accuracy=mean(accuracies),
+        stderr=stderr(accuracies),
+        by_seed={run.seed: run.mean_test_accuracy for run in runs},
+        seconds_per_epoch=mean([run.seconds_per_epoch for run in runs]),
+        seconds_to_target=mean(
             [run.seconds[epoch - 1] for run, epoch in zip(runs, epochs, strict=True)]
         )
         if reached
         else None,
-        epochs_to_target=_mean(epochs) if reached else None,
+        epochs_to_target=mean(epochs) if reached else None,
         images_per_s=rate,
         peak_bytes=max((peak for run in runs for peak in run.peak_bytes), default=None),
-        shared_bytes=max((shared for run in runs for shared in run.shared_bytes), default=None),
-        sent_bytes=_mean(sent) if sent else None,
-        reduced_bytes=_mean(reduced) if reduced else None,
+        own_bytes=max((own for run in runs for own in run.own_bytes), default=None),
+        sent_bytes=mean(sent) if sent else None,
+        reduced_bytes=mean(reduced) if reduced else None,
         efficiency=rate / alone.images_per_s if alone is not None else None,
     )
 
@@ -170,16 +173,3 @@ def summarise(
         for method, runs in measured.items()
     ]
     return Comparison(folder, facts, rows, dict(measured), sentences(rows, facts), versions)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _stderr(values: Sequence[float]) -> float | None:
-    """Standard error of the mean; None of one value."""
-    if len(values) < 2:
-        return None
-    mean = _mean(values)
-    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return math.sqrt(variance / len(values))

@@ -29,7 +29,7 @@ def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
         (f"time to {target} validation, s", _time_to_target if facts.val_images else lambda _: "-"),
         ("images/s per device", lambda row: f"{row.images_per_s:,.0f}"),
         ("peak memory per device, MiB", lambda row: _or_dash(row.peak_bytes, _mib)),
-        ("of it shared, MiB", lambda row: _or_dash(row.shared_bytes, _mib)),
+        ("without the object store's, MiB", lambda row: _or_dash(row.own_bytes, _mib)),
         ("sent per epoch, MiB", lambda row: _or_dash(row.sent_bytes, _mib1)),
         ("efficiency, % of one device", _efficiency),
     ]

@@ -1,14 +1,15 @@
 """What the numbers say, in sentences: which method is better where, without favour."""
 
-import math
 from collections.abc import Sequence
 from itertools import combinations
 
+from noprop_dist.compare.chance import doubt, mean
 from noprop_dist.compare.options import METHODS, NOPROP, SEQUENTIAL, TWIN
 from noprop_dist.compare.summary import MIB, Facts, Row
 
 NAMES = {NOPROP: "NoProp", TWIN: "the twin", SEQUENTIAL: "Algorithm 1"}
 CLOSE = 1.05  # ratios below this are "as much": such measurements differ more between two runs
+_ALONE = "; what another seed would give, one seed does not tell"
 
 
 def sentences(rows: Sequence[Row], facts: Facts) -> list[str]:
@@ -24,27 +25,28 @@ def sentences(rows: Sequence[Row], facts: Facts) -> list[str]:
 
 def _accuracy(a: Row, b: Row, facts: Facts) -> str:
     """Who is more accurate, or that so few seeds and images cannot tell."""
-    points = 100 * (a.test_accuracy - b.test_accuracy)
-    doubt = 200 * math.hypot(*(_doubt(row, facts.test_images) for row in (a, b)))
-    seeds = min(a.seeds, b.seeds)
-    many = f"{seeds} seeds" if seeds > 1 else "one seed"
-    if abs(points) < doubt:
+    seeds = sorted(a.by_seed.keys() & b.by_seed.keys())
+    ours, theirs = ([row.by_seed[seed] for seed in seeds] for row in (a, b))
+    points = 100 * (mean(ours) - mean(theirs))
+    least = 100 * doubt(ours, theirs, facts.test_images)
+    images = f"{facts.test_images:,} test images"
+    if abs(points) < least:
+        many, of = f"{len(seeds)} seeds and {images}", "of both"
+        if len(seeds) == 1:
+            many, of = f"one seed and {images}", f"of the images{_ALONE}"
         return (
-            f"{_name(a)} and {NAMES[b.method]} are equally accurate as far as {many} and "
-            f"{facts.test_images:,} test images can tell: they differ by {abs(points):.2f} points, "
-            f"and less than {doubt:.2f} may be chance."
+            f"{_name(a)} and {NAMES[b.method]} are equally accurate as far as {many} can tell: "
+            f"they differ by {abs(points):.2f} points, and less than {least:.2f} may be chance "
+            f"{of}."
         )
     better, worse = (a, b) if points > 0 else (b, a)
+    of = f"of {len(seeds)} seeds and {images}"
+    if len(seeds) == 1:
+        of = f"of {images}{_ALONE}"
     return (
         f"{_name(better)} is more accurate than {NAMES[worse.method]} by {abs(points):.2f} points "
-        f"({many}; less than {doubt:.2f} could be chance)."
+        f"(less than {least:.2f} could be chance {of})."
     )
-
-
-def _doubt(row: Row, test_images: int) -> float:
-    """Standard error of an accuracy: over seeds, and from one seed what the test set allows."""
-    sampling = math.sqrt(row.test_accuracy * (1 - row.test_accuracy) / test_images)
-    return max(row.stderr, 1e-9) if row.stderr is not None else sampling
 
 
 def _speed(a: Row, b: Row) -> str:
@@ -135,11 +137,7 @@ def _efficiency(rows: Sequence[Row]) -> list[str]:
 def _memory(rows: Sequence[Row]) -> list[str]:
     """What a worker needs beside what it maps of the object store, which a node has once."""
     said = []
-    known = [
-        (row, row.peak_bytes - row.shared_bytes)
-        for row in rows
-        if row.peak_bytes is not None and row.shared_bytes is not None
-    ]
+    known = [(row, row.own_bytes) for row in rows if row.own_bytes is not None]
     for pair in combinations(known, 2):
         (less, less_bytes), (more, more_bytes) = sorted(pair, key=lambda known: known[1])
         said.append(

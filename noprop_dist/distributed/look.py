@@ -32,11 +32,12 @@ class Memory:
     Attributes:
         peak_bytes: on a GPU the most that PyTorch had allocated there; else the most that was
             resident (VmHWM), what it maps of the object store with it.
-        shared_bytes: resident now of memory that others map too, the object store's; on a GPU 0.
+        own_bytes: the most that was resident at once without the object store's, of what was looked
+            at now and then; on a GPU ``peak_bytes``.
     """
 
     peak_bytes: int
-    shared_bytes: int
+    own_bytes: int
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,10 @@ import re
 import socket
 import stat
 import struct
+import time
+from functools import cache
 from pathlib import Path
+from threading import Thread
 
 import torch
 
@@ -13,15 +16,59 @@ from noprop_dist.distributed.look import Memory
 
 _BYTES_ACKED = 120  # where tcpi_bytes_acked, 8 bytes, lies in Linux's struct tcp_info
 _TCP_INFO_BYTES = 256
+LOOK_S = 0.05  # between looks at memory: each takes some 50 us, a step of training no less than ms
 
 
 def memory_of(device: torch.device) -> Memory:
-    """What this process has needed so far, computing on ``device``."""
+    """What this process has needed so far, computing on ``device``.
+
+    On a CPU the first call begins to watch what the process has for itself: to be called where
+    training begins.
+    """
     if device.type == "cuda":
-        return Memory(torch.cuda.max_memory_allocated(device), 0)
+        peak = torch.cuda.max_memory_allocated(device)
+        return Memory(peak, peak)
+    watched = watch_memory()
+    watched.look()
+    return Memory(_status("VmHWM"), watched.most_bytes)
+
+
+class OwnMemory:
+    """Looks now and then, in a thread, at what is resident of this process's own memory.
+
+    The kernel keeps the peak of all that is resident (VmHWM) and none of the part that is not
+    shared. That peak less what is shared at another moment would be neither.
+
+    Attributes:
+        most_bytes: the most that was seen: private memory and mapped files (RssAnon + RssFile).
+    """
+
+    def __init__(self) -> None:
+        self.most_bytes = 0
+        self.look()
+        Thread(target=self._watch, name="own-memory", daemon=True).start()
+
+    def look(self) -> None:
+        """Look now."""
+        self.most_bytes = max(self.most_bytes, _status("RssAnon", "RssFile"))
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(LOOK_S)
+            self.look()
+
+
+@cache
+def watch_memory() -> OwnMemory:
+    """This process's, which looks from the first call on."""
+    return OwnMemory()
+
+
+def _status(*names: str) -> int:
+    """Bytes, summed over lines of the process's status."""
     status = Path("/proc/self/status").read_text()
-    found = dict(re.findall(r"^(VmHWM|RssShmem):\s+(\d+) kB$", status, re.MULTILINE))
-    return Memory(1024 * int(found["VmHWM"]), 1024 * int(found["RssShmem"]))
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB$", status, re.MULTILINE))
+    return 1024 * sum(int(found[name]) for name in names)
 
 
 class SentBytes:

@@ -98,6 +98,7 @@ def _run(
     job: Job, splits: Splits, class_embed: Any, device_name: str, num_draws: int, scribe: Any
 ) -> SequentialEnd:
     device = resolve_device(device_name)
+    memory_of(device)  # watched from here on
     torch.set_num_threads(job.config.cpus_per_worker)
     algorithm = make_algorithm(job, torch.tensor(class_embed), device)
     optimizers = algorithm.optimizers(job.config.lr, job.config.weight_decay)

@@ -201,6 +201,7 @@ def run_worker(task: TwinTask, tell: Callable[[TwinEpoch | TwinEnd], None]) -> N
     job, context = task.job, ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
+    memory_of(device)  # watched from here on
     torch.set_num_threads(job.config.cpus_per_worker)  # kept per calling thread
     class_embed = torch.tensor(task.class_embed)
     network = TwinNetwork(job.spec, job.config.seed, class_embed, job.precision)

@@ -28,6 +28,11 @@ LEFT_OUT = FIXED - {
     "dataset", "data_dir", "skip_bad_images", "image_size", "max_train_images", "val_fraction",
     "seed",
 } | {"epochs"}  # fmt: skip
+# A line of best_config.yaml, under population based training.
+TOOK_A_PLACE = (
+    "# It went on from another trial's weights, trained under other settings: training with these "
+    "alone need not reach that."
+)
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ def write_report(search: Search, spent: Spent) -> SweepResult:
         best, settings = trained[0]["trial"], settings_of(ranked[0], config)
         reached = f"{100 * trained[0][METRIC]:.2f} % after epoch {trained[0]['best_epoch']}"
         head = f"# Trial {best} of {len(rows)}: validation accuracy {reached}."
+        if len(run_folders(store, ranked[0].number)) > 1:
+            head += f"\n{TOOK_A_PLACE}"
         _write_best(store, head, settings, config)
     if trained and not config.no_plots:
         _draw(search, rows, trained, metric)

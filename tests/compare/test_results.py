@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ def run(method: str = "noprop", seed: int = 0, **changes: Any) -> Measured:
         sent_bytes=100.0 * MIB,
         reduced_bytes=None,
         peak_bytes=[1000 * MIB, 900 * MIB],
-        shared_bytes=[400 * MIB, 300 * MIB],
+        own_bytes=[600 * MIB, 650 * MIB],
     )
     return replace(made, **changes)
 
@@ -90,6 +92,7 @@ def test_the_table_shows_every_measure_of_every_method() -> None:
         assert "time to 98 % validation, s 3.0 (epoch 2) not reached" in found
         assert "images/s per device 320 320" in found
         assert "peak memory per device, MiB 1,000 1,000" in found
+        assert "without the object store's, MiB 650 650" in found
         assert "sent per epoch, MiB 100.0 -" in found
         assert "efficiency, % of one device 83 -" in found
 
@@ -136,9 +139,47 @@ def test_gradients_that_nccl_moves_are_told_as_what_was_given_to_it() -> None:
 def test_differences_that_may_be_chance_are_called_so() -> None:
     text = said(run(test_accuracy=[0.985]), run("twin", test_accuracy=[0.99]))
     assert "NoProp and the twin are equally accurate as far as one seed and 359 test" in text
-    certain = [run(seed=s, test_accuracy=[0.985]) for s in (0, 1)]
-    certain += [run("twin", seed=s, test_accuracy=[0.99]) for s in (0, 1)]
-    assert "The twin is more accurate than NoProp by 0.50 points (2 seeds" in said(*certain)
+    assert "may be chance of the images; what another seed would give, one seed does not" in text
+    perfect = said(run(test_accuracy=[1.0]), run("twin", test_accuracy=[1.0]))
+    assert "they differ by 0.00 points, and less than 0.77 may be chance" in perfect
+
+
+def seeds(method: str, *accuracies: float) -> list[Measured]:
+    return [run(method, seed, test_accuracy=[value]) for seed, value in enumerate(accuracies)]
+
+
+def test_a_worker_s_own_memory_is_of_one_worker_and_moment() -> None:
+    """Not the most of one worker less what another one shares."""
+    noprop = run(peak_bytes=[1000 * MIB, 900 * MIB], own_bytes=[500 * MIB, 800 * MIB])
+    other = run(seed=1, peak_bytes=[1100 * MIB], own_bytes=[700 * MIB])
+    twins = [run("twin", s, peak_bytes=[400 * MIB], own_bytes=[400 * MIB]) for s in (0, 1)]
+    text = said(noprop, other, *twins)
+    assert "A worker of NoProp needs 2.00 times the memory of one of the twin" in text
+    assert "(800 MiB against 400)" in text
+
+
+def test_seeds_that_agree_do_not_make_few_test_images_many() -> None:
+    agreeing = seeds("noprop", 0.985, 0.985), seeds("twin", 0.99, 0.99)
+    text = said(*agreeing[0], *agreeing[1])
+    assert "NoProp and the twin are equally accurate as far as 2 seeds and 359 test" in text
+    many = said(*agreeing[0], *agreeing[1], facts=replace(FACTS, test_images=100_000))
+    assert "The twin is more accurate than NoProp by 0.50 points" in many
+    # 1.96 x the root of the variances of both, 0.985 x 0.015 and 0.99 x 0.01 by 100,000.
+    assert "(less than 0.10 could be chance of 2 seeds and 100,000 test images)" in many
+
+
+@pytest.mark.parametrize(("count", "quantile"), [(2, 12.706), (3, 4.303), (6, 2.571), (12, 2.201)])
+def test_few_seeds_leave_more_doubt_and_are_paired(count: int, quantile: float) -> None:
+    """On so many images that they leave none."""
+    facts = replace(FACTS, test_images=10**12)
+    gaps = [0.02 if seed % 2 else 0.04 for seed in range(count)]
+    common = [0.90 + 0.01 * seed / count for seed in range(count)]  # of both: says nothing
+    worse = seeds("noprop", *common)
+    better = seeds("twin", *(c + gap for c, gap in zip(common, gaps, strict=True)))
+    spread = statistics.stdev(gaps) / math.sqrt(count)
+    text = said(*worse, *better, facts=facts)
+    (told,) = re.findall(rf"less than (\S+) \w+ be chance of (?:both|{count} seeds)", text)
+    assert float(told) == pytest.approx(100 * quantile * spread, rel=0.003, abs=0.006)
 
 
 def test_one_device_compares_device_time_and_a_missed_target_is_said() -> None:
@@ -161,13 +202,13 @@ def test_the_picture_has_a_curve_a_seed_and_a_bar_a_method() -> None:
     assert sorted(by_colour.values()) == [1, 2]
     assert len(panels) == 6
     texts = {text.get_text() for axes in panels for text in axes.texts}
-    assert {"1.50 +- 0.00", "1.50", "100.0", "-", "not reached", "1,000 (400 shared)"} <= texts
+    assert {"1.50 +- 0.00", "1.50", "100.0", "-", "not reached", "1,000 (650 its own)"} <= texts
     widths = [bar.get_width() for bar in panels[1].patches]
     assert widths == pytest.approx([2.0, 2.0])
 
 
 def test_every_figure_can_be_drawn_without_validation(tmp_path: Path) -> None:
-    comparison = compared(run(val_accuracy=[None] * 3, peak_bytes=[], shared_bytes=[]))
+    comparison = compared(run(val_accuracy=[None] * 3, peak_bytes=[], own_bytes=[]))
     plot_comparison(comparison).savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
     assert comparison.rows[0].peak_bytes is None

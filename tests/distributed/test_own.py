@@ -58,23 +58,38 @@ def test_counting_leaves_descriptors_open_and_none_behind() -> None:
 
 
 HOLD = """
+import mmap, time
 import torch
-from noprop_dist.distributed.own import memory_of
+from noprop_dist.distributed.own import memory_of, watch_memory
 
-cpu = torch.device("cpu")
-before = memory_of(cpu).peak_bytes
-held = torch.ones(200 * 2**20, dtype=torch.uint8)
+cpu, size = torch.device("cpu"), 200 * 2**20
+before = memory_of(cpu)
+shared = mmap.mmap(-1, size)  # as the object store's is: others could map it too
+for place in range(0, size, mmap.PAGESIZE):
+    shared[place] = 1
+mapped = memory_of(cpu)
+shared.close()
+held = torch.ones(size // 2, dtype=torch.uint8)
+while watch_memory().most_bytes < mapped.own_bytes + 0.9 * size / 2:  # its thread has seen it
+    time.sleep(0.01)
 held = None
 after = memory_of(cpu)
-print(before, after.peak_bytes, after.shared_bytes)
+for memory in (before, mapped, after):
+    print(memory.peak_bytes, memory.own_bytes)
 """
 
 
-def test_peak_memory_counts_what_was_held_for_a_moment() -> None:
+def test_memory_counts_what_was_held_for_a_moment_and_tells_apart_what_is_shared() -> None:
     """In a process of its own, which has not held more before."""
     done = subprocess.run(
         [sys.executable, "-c", HOLD], capture_output=True, text=True, check=True, timeout=100
     )
-    before, after, shared = map(int, done.stdout.split())
-    assert after - before == pytest.approx(200 * 2**20, rel=0.05)
-    assert 0 <= shared < before
+    mib = 2**20
+    before, mapped, after = (
+        [int(word) / mib for word in line.split()] for line in done.stdout.splitlines()
+    )
+    assert mapped[0] - before[0] == pytest.approx(200, rel=0.05)
+    assert mapped[1] - before[1] == pytest.approx(0, abs=10)
+    assert after[0] - mapped[0] == pytest.approx(0, abs=10)  # less than was shared
+    assert after[1] - mapped[1] == pytest.approx(100, rel=0.1)
+    assert before[1] <= before[0]

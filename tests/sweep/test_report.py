@@ -1,5 +1,6 @@
 """What a sweep leaves: tables, the best settings and pictures."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,29 @@ def test_best_config_is_what_the_trainer_takes(found: SweepResult) -> None:
     assert config.checkpoint_dir is None
     head = Path(found.folder, "best_config.yaml").read_text().splitlines()[0]
     assert head == "# Trial 2 of 5: validation accuracy 90.00 % after epoch 2."
+
+
+def test_best_config_tells_that_its_trial_went_on_from_another_s_weights(tmp_path: Path) -> None:
+    """So it is with population based training."""
+    outcomes: dict[int, Outcome | None] = {n: reached(FINISHED, 0.8 + n / 10) for n in (0, 1)}
+    search = searched(tmp_path, outcomes, scheduler="pbt")
+    head = "# Trial 1 of 2: validation accuracy 90.00 % after epoch 2."
+    said = "# It went on from another trial's weights, trained under other settings: training with"
+
+    def lines() -> list[str]:
+        write_report(search, Spent())
+        return (tmp_path / "best_config.yaml").read_text().splitlines()
+
+    taken = json.dumps({"settings": {}, "from": "trials/0001"}).encode()
+    search.journal.store.write("trials/0000-1/taken.json", taken)
+    assert lines()[0] == head
+    assert not lines()[1].startswith("# It went on")  # the other trial did
+    search.journal.store.write("trials/0001-1/taken.json", taken)
+    assert lines()[0] == head
+    assert lines()[1].startswith(said)
+    assert lines()[2] == "# How long to train is left to --epochs."
+    path = str(tmp_path / "best_config.yaml")
+    assert parse_command(["--config", path]).config.lr == pytest.approx(2e-3)
 
 
 def test_people_are_told_the_best_the_failed_and_what_is_left(found: SweepResult) -> None:
