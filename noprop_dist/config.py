@@ -106,7 +106,7 @@ class TrainConfig:
     )
     checkpoint: str | None = option(None, "run", "run folder or checkpoint to go on from")
     save_every: int = option(1, "run", "epochs between checkpoints")
-    keep_checkpoints: int = option(2, "run", "newest checkpoints to keep; each holds the best epoch too")
+    keep_checkpoints: int = option(2, "run", "newest checkpoints to keep; each has the best epoch")
     history: str | None = option(None, "run", "also write the training history to this file")
     seed: int = option(0, "run", "seed of every random number")
     dry_run: bool = option(

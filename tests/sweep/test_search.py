@@ -272,9 +272,7 @@ def test_what_was_decided_before_a_sweep_was_killed_is_not_decided_again() -> No
     scheduler = asha(TrainConfig(epochs=4))
     assert told(scheduler, "ended", 0.9) == "CONTINUE"
     assert told(scheduler, "begun", 0.5, again=True) == "CONTINUE"
-    assert (
-        told(scheduler, "new", 0.6) == "STOP"
-    )  # less than the better half
+    assert told(scheduler, "new", 0.6) == "STOP"  # less than the better half
     pbt = scheduler_of(SweepConfig(scheduler="pbt"), TrainConfig(), WIDE, "val_accuracy", "max")
     trial: Any = SimpleNamespace(trial_id="a", config={"trial": 0, "x": 0.1})
     late = {"epoch": 25, "val_accuracy": 0.5, AGAIN: True}  # else it would look for a better one
