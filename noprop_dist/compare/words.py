@@ -31,7 +31,7 @@ def _accuracy(a: Row, b: Row, facts: Facts) -> str:
     least = 100 * doubt(ours, theirs, facts.test_images)
     images = f"{facts.test_images:,} test images"
     if abs(points) < least:
-        many, of = f"{len(seeds)} seeds and {images}", "of both"
+        many, of = f"{len(seeds)} seeds and {images}", "of the seeds and of the images"
         if len(seeds) == 1:
             many, of = f"one seed and {images}", f"of the images{_ALONE}"
         return (

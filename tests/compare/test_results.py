@@ -178,7 +178,7 @@ def test_few_seeds_leave_more_doubt_and_are_paired(count: int, quantile: float) 
     better = seeds("twin", *(c + gap for c, gap in zip(common, gaps, strict=True)))
     spread = statistics.stdev(gaps) / math.sqrt(count)
     text = said(*worse, *better, facts=facts)
-    (told,) = re.findall(rf"less than (\S+) \w+ be chance of (?:both|{count} seeds)", text)
+    (told,) = re.findall(rf"less than (\S+) \w+ be chance of (?:the seeds and|{count} seeds)", text)
     assert float(told) == pytest.approx(100 * quantile * spread, rel=0.003, abs=0.006)
 
 
