@@ -9,10 +9,12 @@ from noprop_dist.data import Normalisation, Split
 from noprop_dist.engine.evaluate import confusion_matrix
 from noprop_dist.record.history import History, parse_history
 from noprop_dist.record.plots import MAX_NAMES
+from noprop_dist.record.predictions import Predictions
 from noprop_dist.record.timeline_plot import plot_timeline
 from noprop_dist.see.answers import (
     COLUMNS,
     SECTION_ROWS,
+    as_sure,
     plot_confidence,
     plot_confusion,
     plot_predictions,
@@ -237,6 +239,8 @@ def _predictions(found: Material) -> Picture | None:
     caption = (
         "The mistakes that the network was surest of, and the hits that it was least sure of: "
         f"answer, its probability and, of mistakes, the true class; of {answers.about}."
+        + as_sure(answers.said, places[:mistakes])
+        + as_sure(answers.said, places[mistakes:])
     )
     figure = plot_predictions(images, said, mistakes, names)
     return Picture("predictions", "Surest mistakes and least sure hits", caption, figure)
@@ -246,10 +250,19 @@ def _confidence(found: Material) -> Picture:
     answers = found.need_answers()
     caption = (
         "Left: how sure the network is of its hits and of its mistakes. Right: the accuracy that "
-        f"is left if only the surest answers are taken; {answers.about}."
+        f"is left if only the surest answers are taken; {answers.about}. Answers of one "
+        f"confidence are one point{_tied(answers.said)}."
     )
     figure = plot_confidence(answers.said)
     return Picture("confidence", "Confidence of hits and mistakes", caption, figure)
+
+
+def _tied(said: Predictions) -> str:
+    """What is told of many answers that are surest."""
+    surest = int((said.confidence == said.confidence.max()).sum())
+    if surest <= len(said) // 100:
+        return ""
+    return f": {surest:,} of {len(said):,} are surest, and the curve begins with all of them"
 
 
 def _timeline(found: Material) -> Picture:

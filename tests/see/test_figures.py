@@ -9,9 +9,11 @@ from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.plots import figure_bytes
 from noprop_dist.record.predictions import Predictions
 from noprop_dist.see.answers import (
+    as_sure,
     plot_confidence,
     plot_confusion,
     plot_predictions,
+    surest_first,
     telling_rows,
 )
 from noprop_dist.see.curves import plot_blocks, plot_denoising, plot_history
@@ -224,6 +226,56 @@ def test_telling_rows_are_sure_mistakes_and_unsure_hits() -> None:
     places, mistakes = telling_rows(said(10, 3), 2)
     assert (places.tolist(), mistakes) == ([2, 1, 3, 4], 2)
     assert telling_rows(said(4, 0), 8) == (pytest.approx([0, 1, 2, 3]), 0)
+
+
+def tied() -> Predictions:
+    """300 mistakes of three classes and 60 hits, all but the first 30 mistakes equally sure."""
+    label = np.repeat([0, 1, 2, 3], [200, 70, 30, 60])
+    confidence = np.ones(360, np.float32)
+    confidence[:30] = 0.5
+    return Predictions(np.arange(360), label, np.full(360, 3), confidence)
+
+
+def test_of_equally_sure_answers_classes_take_turns_whatever_the_order() -> None:
+    made = tied()
+    places, mistakes = telling_rows(made, 6)
+    assert mistakes == 6
+    assert np.bincount(made.label[places[:6]]).tolist() == [2, 2, 2]
+    assert np.any(np.diff(places[6:]) < 0)  # not the first of the file
+    shuffled = made.at(np.random.default_rng(0).permutation(360))
+    again, _ = telling_rows(shuffled, 6)
+    assert shuffled.row[again].tolist() == made.row[places].tolist()
+    assert as_sure(made, places[:6]).startswith(" 270 of 300 mistakes are as sure as the last one")
+    assert as_sure(made, places[6:]).startswith(" 60 of 60 hits are")
+    alone = said(10, 3)
+    assert as_sure(alone, np.array([2, 1])) == as_sure(alone, np.array([], int)) == ""
+
+
+def test_equally_sure_answers_are_one_point_of_the_curve() -> None:
+    made = tied()
+    for order in (np.arange(360), np.arange(360)[::-1]):
+        answered, accuracy = surest_first(made.at(order))
+        assert answered == pytest.approx([100 * 330 / 360, 100])
+        assert accuracy == pytest.approx([100 * 60 / 330, 100 * 60 / 360])
+
+
+@pytest.mark.parametrize("made", [said(200, 50), said(200, 0), said(200, 200), tied()])
+def test_accuracy_of_all_is_told_beside_the_curve(made: Predictions) -> None:
+    figure = plot_confidence(made)
+    figure.draw_without_rendering()
+    kept = figure.axes[1]
+    (label,) = kept.texts
+    assert label.get_window_extent().x0 >= kept.get_window_extent().x1
+    assert f"{100 * made.right.mean():.2f} %" in label.get_text()
+
+
+def test_what_rounds_to_certainty_is_told_as_less() -> None:
+    confidence = np.array([1, 0.9994, 0.996, 0.994, 0.001], np.float32)
+    rows = np.arange(5)
+    made = Predictions(rows, rows * 0, rows * 0, confidence)
+    figure = plot_predictions(np.zeros((5, 1, 8, 8), np.uint8), made, 0, ["a"])
+    told = [axes.get_xlabel().split("  ")[1] for axes in figure.axes]
+    assert told == [">99.9 %", ">99.9 %", "99.6 %", "99 %", "0.1 %"]
 
 
 @pytest.mark.parametrize(("channels", "wrong"), [(1, 10), (3, 0), (1, 11)])
