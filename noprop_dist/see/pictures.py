@@ -268,9 +268,14 @@ def _tied(said: Predictions) -> str:
 def _timeline(found: Material) -> Picture:
     if not found.timeline.num_units:
         raise LeftOutError("its log has no unit yet")
+    going = any(lane.known < lane.end for lane in found.timeline.lanes)
+    cut = (
+        " Of a session that has not ended or was broken off, a row ends with its worker's last "
+        "finished unit: what came then is not in the log."
+    )
     caption = (
         "Which worker trained which block when, a row per worker and a bar per unit; where workers "
-        "were lost, came back or waited is marked."
+        f"were lost, came back or waited is marked.{cut * going}"
     )
     return Picture("timeline", "Units on workers", caption, plot_timeline(found.timeline))
 
