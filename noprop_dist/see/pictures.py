@@ -20,7 +20,7 @@ from noprop_dist.see.answers import (
     plot_predictions,
     telling_rows,
 )
-from noprop_dist.see.curves import plot_blocks, plot_denoising, plot_history
+from noprop_dist.see.curves import has_numbers, plot_blocks, plot_denoising, plot_history
 from noprop_dist.see.embeddings import LEAST_FOR_TSNE, plot_embedding, plot_prototypes
 from noprop_dist.see.material import LeftOutError, Material, gather
 from noprop_dist.see.picture import Picture
@@ -28,6 +28,10 @@ from noprop_dist.see.plane import Floats
 from noprop_dist.see.trajectories import plot_trajectories, shown_classes, walk
 
 Make = Callable[[Material], Picture | None]  # None: such a run has no such picture
+OWN_ACCURACY = (
+    "A block sees the noised true label while it trains, so its training accuracy cannot be "
+    "compared with validation, where the chain begins with noise alone."
+)
 NO_EPOCH = "no epoch has ended yet"
 
 
@@ -94,8 +98,14 @@ def _history(history: History) -> Picture | None:
     caption = (
         "Loss, accuracy and learning rate by epoch. The loss is a mean over blocks, whose terms "
         "weigh differently: compare it along an epoch axis, not between blocks. Training accuracy "
-        "is the blocks' own, with dropout; validation accuracy is that of the whole chain (z_T)."
+        f"is the blocks' own, with dropout. {OWN_ACCURACY}"
     )
+    readouts = {
+        "val_accuracy_history": "z_T, the label at the end of the whole chain",
+        "val_accuracy_mean_softmax_history": "the mean softmax of all blocks along it",
+    }
+    if told := [text for name, text in readouts.items() if has_numbers(getattr(history, name))]:
+        caption += f" Validation accuracy is that of {' and of '.join(told)}."
     return Picture("history", "Training history", caption, figure)
 
 
@@ -105,7 +115,8 @@ def _blocks(history: History) -> Picture | None:
         return None
     caption = (
         "Loss and training accuracy of every block alone, dark for block 1 to light for block T. "
-        "Early blocks see a label that is almost noise, late ones a label that is almost clean."
+        "Early blocks see a label that is almost noise, late ones a label that is almost clean. "
+        f"{OWN_ACCURACY}"
     )
     return Picture("blocks", "Loss and accuracy of each block", caption, figure)
 

@@ -66,6 +66,24 @@ def test_history_and_blocks_show_what_the_run_wrote(
     ]
 
 
+def test_history_tells_each_validation_curve_that_is_drawn(
+    pictures: "dict[str, Picture]",
+) -> None:
+    from noprop_dist.see.pictures import pictures_of_history
+
+    def caption(**lists: list[float]) -> str:
+        made, *_ = pictures_of_history(json.dumps(lists).encode(), "made up")
+        return made.caption
+
+    told = pictures["history"].caption
+    assert "z_T" in told
+    assert "mean softmax" in told
+    for name in ("history", "blocks"):
+        assert "cannot be compared with validation" in pictures[name].caption
+    assert "z_T" not in caption(train_loss_history=[1.0])
+    assert "mean softmax" not in caption(train_loss_history=[1.0], val_accuracy_history=[0.5])
+
+
 def test_denoising_and_confusion_show_the_numbers_of_the_result(
     pictures: "dict[str, Picture]", result: dict[str, list[float]]
 ) -> None:
