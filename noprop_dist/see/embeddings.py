@@ -44,10 +44,13 @@ def plot_embedding(u: Floats, class_names: Sequence[str]) -> "Figure":
     _distances(matrix, u, class_names)
     plane = widest_plane(u)
     points = [plane.project(u)]
-    titles = [f"principal components: {100 * plane.share:.0f} % of the variance"]
+    of = "principal components"
+    if plane.alike > 2:
+        of = f"two of {plane.alike} directions about as wide"
+    titles = [f"{of}: {100 * plane.share:.0f} % of the variance"]
     if maps == 2:
         points.append(tsne(u))
-        titles.append("t-SNE: neighbours stay neighbours")
+        titles.append("t-SNE")
     for axes, xy, title in zip(panels, points, titles, strict=True):
         frame(axes, title, "")
         axes.tick_params(labelbottom=False, labelleft=False, length=0)

@@ -24,7 +24,7 @@ from noprop_dist.see.curves import has_numbers, plot_blocks, plot_denoising, plo
 from noprop_dist.see.embeddings import LEAST_FOR_TSNE, plot_embedding, plot_prototypes
 from noprop_dist.see.material import LeftOutError, Material, gather
 from noprop_dist.see.picture import Picture
-from noprop_dist.see.plane import Floats
+from noprop_dist.see.plane import Floats, widest_plane
 from noprop_dist.see.trajectories import plot_trajectories, shown_classes, walk
 
 Make = Callable[[Material], Picture | None]  # None: such a run has no such picture
@@ -154,11 +154,12 @@ def _trajectories(found: Material) -> Picture:
     test = found.need_test()
     assert found.run is not None
     walks = walk(trained, test, found.run.seed)
-    figure = plot_trajectories(walks, _embedding(trained.network.class_embed), trained.class_names)
+    u = _embedding(trained.network.class_embed)
+    figure = plot_trajectories(walks, u, trained.class_names)
     total, shown = len(trained.class_names), len(shown_classes(len(trained.class_names)))
     some = f" {shown} of the {total} classes are drawn." if shown < total else ""
     caption = (
-        "z_t of test images in the plane in which the class embeddings lie widest apart. Left: a "
+        f"z_t of test images in a plane of the class embeddings, {widest_plane(u).about}. Left: a "
         "few images on their way from z_0 (open circle) to z_T (filled), coloured by true class; "
         "large marks are the class embeddings, a ring marks a wrong answer. Right: more images, by "
         f"step.{some}"
@@ -172,10 +173,13 @@ def _embedding_picture(found: Material) -> Picture:
     kind = trained.network.spec.embedding_type
     plain = "" if len(u) >= LEAST_FOR_TSNE else " So few classes have no t-SNE."
     names = " Names stand where there is room for them." if len(u) > MAX_NAMES else ""
+    plane = widest_plane(u)
+    flat = " Of such embeddings t-SNE says little too." if plane.alike > 2 else ""
     alike = " One-hot embeddings are all equally far apart." if kind == "one-hot" else ""
     caption = (
-        f"The {len(u)} class embeddings ({kind}, D = {u.shape[1]}): their distances, their two "
-        f"principal components, and t-SNE, where only what is near counts.{alike}{names}{plain}"
+        f"The {len(u)} class embeddings ({kind}, D = {u.shape[1]}): their distances; a plane of "
+        f"them, {plane.about}; and t-SNE, where only what is near counts."
+        f"{flat}{alike}{names}{plain}"
     )
     figure = plot_embedding(u, trained.class_names)
     return Picture("embedding", "Class embeddings", caption, figure)

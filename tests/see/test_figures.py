@@ -154,6 +154,29 @@ def test_one_hot_classes_lie_around_a_circle(num_classes: int) -> None:
     assert np.diff(turns) == pytest.approx(np.full(num_classes - 1, 2 * np.pi / num_classes))
 
 
+def test_nearly_equal_directions_count_as_equal_and_clear_ones_do_not() -> None:
+    rng = np.random.default_rng(0)
+    almost = np.eye(10, 32) + 0.02 * rng.normal(size=(10, 32))
+    plane = widest_plane(almost)
+    assert plane.alike == 9
+    assert 0.2 < plane.share < 0.3
+    xy = plane.project(almost)
+    turns = np.unwrap(np.arctan2(xy[:, 1], xy[:, 0]))
+    assert np.diff(turns) == pytest.approx(np.full(9, 2 * np.pi / 10), abs=0.2)
+    assert "around a circle" in plane.about
+    assert plane.about.endswith("distances in it say little")
+    wide = almost * np.array([3.0, 2.0] + [1.0] * 30)
+    assert widest_plane(wide).alike == 2
+    assert widest_plane(np.eye(3)).alike == 2  # the plane holds all of it
+    assert widest_plane(np.eye(3)).about.endswith("holds 100 % of their variance")
+    titles = [
+        [axes.get_title(loc="left") for axes in plot_embedding(u, list("abcdefghij")).axes]
+        for u in (almost, wide)
+    ]
+    assert titles[0][1].startswith("two of 9 directions about as wide: ")
+    assert titles[1][1].startswith("principal components: ")
+
+
 def test_plane_of_equal_embeddings_is_a_point() -> None:
     plane = widest_plane(np.ones((4, 3)))
     assert plane.project(np.ones((4, 3))).tolist() == [[0, 0]] * 4
