@@ -20,6 +20,7 @@ from noprop_dist.record.plots import (
 )
 from noprop_dist.record.predictions import Predictions
 from noprop_dist.see.embeddings import channels_last
+from noprop_dist.see.matrix import write_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,10 +54,8 @@ def plot_confusion(confusion: npt.ArrayLike, class_names: Sequence[str]) -> "Fig
     norm = PowerNorm(0.4, vmin=0, vmax=100)
     image = axes.imshow(share, cmap="Blues", norm=norm, interpolation="none")
     if not many:
-        for row, column in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if norm(share[row, column]) > 0.55 else INK
-            text = f"{counts[row, column]:,}"
-            axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=7)
+        cells = zip(*np.nonzero(counts), strict=True)
+        write_cells(image, {(i, j): f"{counts[i, j]:,}" for i, j in cells})
     name_ticks(axes, class_names)
     right, total = int(counts.diagonal().sum()), int(counts.sum())
     head(axes, f"{right:,} of {total:,} right: {100 * right / max(total, 1):.2f} %")

@@ -19,6 +19,7 @@ from noprop_dist.record.plots import (
     short,
 )
 from noprop_dist.see.labels import label_points
+from noprop_dist.see.matrix import write_cells
 from noprop_dist.see.plane import Floats, widest_plane
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 LEAST_FOR_TSNE = 4  # classes: three points have but one arrangement
 FULL_TSNE = 500  # classes up to which distances are summed in full
 CELLS_WITH_NUMBERS = 12  # classes
+LEAST_SPAN = 0.99  # of the largest distance: below it the colours begin, so as to show no rounding
 ACROSS = 10  # images beside each other
 
 
@@ -84,19 +86,18 @@ def tsne(u: Floats) -> Floats:
 def _distances(axes: "Axes", u: Floats, class_names: Sequence[str]) -> None:
     squares = (u**2).sum(axis=1)
     apart = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * u @ u.T, 0))
-    np.fill_diagonal(apart, 0)
-    image = axes.imshow(apart, cmap="viridis", vmin=0, interpolation="none")
+    np.fill_diagonal(apart, np.nan)  # blank: 0 would take most of the colours
+    high = float(np.nanmax(apart))
+    low = min(float(np.nanmin(apart)), LEAST_SPAN * high)
+    image = axes.imshow(apart, cmap="viridis", vmin=low, vmax=high, interpolation="none")
     if len(u) <= CELLS_WITH_NUMBERS:
-        middle = apart.max() / 2
-        digits = max(0, 2 - max(0, math.floor(math.log10(max(float(apart.max()), 1e-9)))))
-        for i, j in np.ndindex(apart.shape):
-            if i != j:
-                colour = INK if apart[i, j] > 1.3 * middle else "white"
-                text = f"{apart[i, j]:.{min(digits, 2)}f}"
-                axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+        digits = min(2, max(0, 2 - math.floor(math.log10(max(high, 1e-9)))))
+        pairs = (pair for pair in np.ndindex(apart.shape) if pair[0] != pair[1])
+        write_cells(image, {(i, j): f"{apart[i, j]:.{digits}f}" for i, j in pairs})
     name_ticks(axes, class_names)
     head(axes, "distance between class embeddings")
     colours: Any = axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    colours.set_label("distance", color=INK)
     colours.outline.set_visible(False)
 
 

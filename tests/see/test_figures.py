@@ -3,19 +3,15 @@
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.plots import figure_bytes
-from noprop_dist.record.predictions import Predictions
 from noprop_dist.see.answers import (
-    as_sure,
-    plot_confidence,
     plot_confusion,
-    plot_predictions,
-    surest_first,
-    telling_rows,
 )
+from noprop_dist.see.colours import TEXT_CONTRAST, contrast
 from noprop_dist.see.curves import plot_blocks, plot_denoising, plot_history
 from noprop_dist.see.embeddings import plot_embedding, plot_prototypes, tsne
 from noprop_dist.see.plane import widest_plane
@@ -122,13 +118,52 @@ def test_embedding_shows_distances_and_two_maps(num_classes: int, dim: int) -> N
     matrix, *maps, _ = figure.axes
     apart = matrix.get_images()[0].get_array()
     assert apart is not None
-    np.testing.assert_allclose(apart, np.linalg.norm(u[:, None] - u[None], axis=2), atol=1e-6)
+    expected = np.linalg.norm(u[:, None] - u[None], axis=2)
+    np.fill_diagonal(expected, np.nan)
+    np.testing.assert_allclose(np.ma.filled(apart, np.nan), expected, atol=1e-6)
+    assert matrix.get_images()[0].get_clim()[1] == pytest.approx(np.nanmax(expected))
+    assert matrix.get_images()[0].get_clim()[0] == pytest.approx(
+        min(np.nanmin(expected), 0.99 * np.nanmax(expected))
+    )
+    assert figure.axes[-1].get_ylabel() == "distance"
     assert len(maps) == (1 if num_classes < 4 else 2)
     for axes in maps:
         assert len(np.asarray(axes.collections[0].get_offsets())) == num_classes
         told = [text.get_text() for text in axes.texts]
         assert told == names if num_classes <= 10 else set(told) < set(names)
     assert overlapping(figure) == []
+
+
+def readable(figure: Figure) -> list[float]:
+    """The contrast of every number in a cell of the first panel with the colour of its cell."""
+    axes = figure.axes[0]
+    (image,) = axes.get_images()
+    values = np.ma.asarray(image.get_array())
+    found = []
+    for text in axes.texts:
+        column, row = map(int, text.get_position())
+        cell, ink = to_rgb(image.cmap(image.norm(values[row, column]))), to_rgb(text.get_color())
+        a, b = ((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in (cell, ink))
+        found.append(contrast(a, b))
+    return found
+
+
+def test_numbers_in_cells_are_read_on_any_colour() -> None:
+    counts = np.diag(np.arange(1, 21) * 50)
+    counts[:, 0] += 1000 - counts.sum(axis=1)  # shares of 5 to 100 %
+    shares = readable(plot_confusion(counts, [str(k) for k in range(20)]))
+    assert len(shares) == 38
+    line = np.cumsum(np.arange(12.0))[:, None]
+    distances = readable(plot_embedding(line, list("abcdefghijkl")))
+    assert len(distances) == 12 * 11
+    assert min(shares + distances) >= TEXT_CONTRAST
+
+
+def test_equal_distances_have_one_colour() -> None:
+    u = np.eye(4) + 1e-9 * embeddings(4, 4)
+    (image,) = plot_embedding(u, list("abcd")).axes[0].get_images()
+    shades = np.ma.compressed(image.norm(np.ma.masked_invalid(image.get_array())))
+    assert np.ptp(shades) < 0.01
 
 
 def test_tsne_is_the_same_each_time() -> None:
@@ -236,99 +271,3 @@ def test_trajectories_end_at_the_class_embeddings(num_classes: int) -> None:
 def test_shown_classes_are_spread_over_all() -> None:
     assert shown_classes(4).tolist() == [0, 1, 2, 3]
     assert shown_classes(100).tolist() == [0, 11, 22, 33, 44, 55, 66, 77, 88, 99]
-
-
-def said(num_rows: int, wrong: int) -> Predictions:
-    rows = np.arange(num_rows)
-    answer = np.ones(num_rows, np.int64)
-    label = np.where(rows < wrong, 2, 1)
-    return Predictions(rows, label, answer, np.linspace(0.3, 0.9, num_rows).astype(np.float32))
-
-
-def test_telling_rows_are_sure_mistakes_and_unsure_hits() -> None:
-    places, mistakes = telling_rows(said(10, 3), 2)
-    assert (places.tolist(), mistakes) == ([2, 1, 3, 4], 2)
-    assert telling_rows(said(4, 0), 8) == (pytest.approx([0, 1, 2, 3]), 0)
-
-
-def tied() -> Predictions:
-    """300 mistakes of three classes and 60 hits, all but the first 30 mistakes equally sure."""
-    label = np.repeat([0, 1, 2, 3], [200, 70, 30, 60])
-    confidence = np.ones(360, np.float32)
-    confidence[:30] = 0.5
-    return Predictions(np.arange(360), label, np.full(360, 3), confidence)
-
-
-def test_of_equally_sure_answers_classes_take_turns_whatever_the_order() -> None:
-    made = tied()
-    places, mistakes = telling_rows(made, 6)
-    assert mistakes == 6
-    assert np.bincount(made.label[places[:6]]).tolist() == [2, 2, 2]
-    assert np.any(np.diff(places[6:]) < 0)  # not the first of the file
-    shuffled = made.at(np.random.default_rng(0).permutation(360))
-    again, _ = telling_rows(shuffled, 6)
-    assert shuffled.row[again].tolist() == made.row[places].tolist()
-    assert as_sure(made, places[:6]).startswith(" 270 of 300 mistakes are as sure as the last one")
-    assert as_sure(made, places[6:]).startswith(" 60 of 60 hits are")
-    alone = said(10, 3)
-    assert as_sure(alone, np.array([2, 1])) == as_sure(alone, np.array([], int)) == ""
-
-
-def test_equally_sure_answers_are_one_point_of_the_curve() -> None:
-    made = tied()
-    for order in (np.arange(360), np.arange(360)[::-1]):
-        answered, accuracy = surest_first(made.at(order))
-        assert answered == pytest.approx([100 * 330 / 360, 100])
-        assert accuracy == pytest.approx([100 * 60 / 330, 100 * 60 / 360])
-
-
-@pytest.mark.parametrize("made", [said(200, 50), said(200, 0), said(200, 200), tied()])
-def test_accuracy_of_all_is_told_beside_the_curve(made: Predictions) -> None:
-    figure = plot_confidence(made)
-    figure.draw_without_rendering()
-    kept = figure.axes[1]
-    (label,) = kept.texts
-    assert label.get_window_extent().x0 >= kept.get_window_extent().x1
-    assert f"{100 * made.right.mean():.2f} %" in label.get_text()
-
-
-def test_what_rounds_to_certainty_is_told_as_less() -> None:
-    confidence = np.array([1, 0.9994, 0.996, 0.994, 0.001], np.float32)
-    rows = np.arange(5)
-    made = Predictions(rows, rows * 0, rows * 0, confidence)
-    figure = plot_predictions(np.zeros((5, 1, 8, 8), np.uint8), made, 0, ["a"])
-    told = [axes.get_xlabel().split("  ")[1] for axes in figure.axes]
-    assert told == [">99.9 %", ">99.9 %", "99.6 %", "99 %", "0.1 %"]
-
-
-@pytest.mark.parametrize(("channels", "wrong"), [(1, 10), (3, 0), (1, 11)])
-def test_predictions_tell_right_from_wrong(channels: int, wrong: int) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (11, channels, 8, 8), dtype=np.uint8)
-    figure = plot_predictions(images, said(11, wrong), wrong, ["a", "b", "c"])
-    words = [axes.get_xlabel() for axes in figure.axes]
-    assert len(words) == 11
-    assert [("is c" in text) for text in words] == [True] * wrong + [False] * (11 - wrong)
-    assert words[-1].startswith("b  90 %")
-    assert len(figure.texts) == 1 + (wrong == 10)
-    colours = {axes.xaxis.label.get_color() for axes in figure.axes}
-    assert len(colours) == 1 + (wrong == 10)
-    assert overlapping(figure) == []
-
-
-def test_confidence_counts_hits_and_mistakes() -> None:
-    made = said(200, 50)
-    shares, kept = plot_confidence(made).axes
-    legend = shares.get_legend()
-    assert legend is not None
-    assert [t.get_text() for t in legend.get_texts()] == ["150 hits", "50 mistakes"]
-    assert sum(bar.get_height() for bar in shares.patches[:25]) == 150
-    accuracy = kept.get_lines()[0].get_ydata()
-    assert accuracy[0] == 100  # the surest are right here
-    assert accuracy[-1] == 75
-
-
-def test_dollars_in_a_class_name_are_not_mathematics() -> None:
-    figure = plot_confusion([[3, 1], [0, 2]], ["$x_1$ to $", "b$c$"])
-    figure.canvas.draw()
-    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert names == [r"\$x_1\$ to \$", r"b\$c\$"]
