@@ -31,12 +31,15 @@ PAIRS = 20  # of classes taken for each other, told where a matrix has no names
 BINS = 25  # of confidence
 
 
-def plot_confusion(confusion: npt.ArrayLike, class_names: Sequence[str]) -> "Figure":
+def plot_confusion(
+    confusion: npt.ArrayLike, class_names: Sequence[str], about: str = ""
+) -> "Figure":
     """Which classes are taken for which; of many classes, the pairs most often confused beside it.
 
     Args:
         confusion: (K, K) counts by true class (row) and answer (column).
         class_names: K names.
+        about: what the counts are of, in a few words for the title.
     """
     from matplotlib.colors import PowerNorm
 
@@ -58,7 +61,8 @@ def plot_confusion(confusion: npt.ArrayLike, class_names: Sequence[str]) -> "Fig
         write_cells(image, {(i, j): f"{counts[i, j]:,}" for i, j in cells})
     name_ticks(axes, class_names)
     right, total = int(counts.diagonal().sum()), int(counts.sum())
-    head(axes, f"{right:,} of {total:,} right: {100 * right / max(total, 1):.2f} %")
+    of = f" ({about})" if about else ""
+    head(axes, f"{right:,} of {total:,} right: {100 * right / max(total, 1):.2f} %{of}")
     axes.set_xlabel("answer", color=INK)
     axes.set_ylabel("true class", color=INK)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 1, 5, 20, 50, 100])

@@ -118,10 +118,25 @@ def plot_prototypes(
     # What training pushed out of the range of pixels is still told apart, the odd pixel apart.
     low, high = np.percentile(values, [0.2, 99.8])
     scaled = [(title, np.clip((x - low) / max(high - low, 1e-9), 0, 1)) for title, x in images]
-    change = None if first is None else (images[1][1] - images[0][1]).mean(axis=1, keepdims=True)
+    change = None if first is None else change_of(first, now, shape)
     if len(now) > MAX_NAMES:
         return _sheets(scaled, change)
     return _rows(scaled, change, class_names)
+
+
+def change_of(first: Floats, now: Floats, shape: tuple[int, ...]) -> Floats:
+    """(K, 1, H, W), from ``first`` to ``now``, the mean over the channels of ``shape``."""
+    change: Floats = (now - first).reshape(-1, *shape).mean(axis=1, keepdims=True)
+    return change
+
+
+def largest(change: Floats) -> float:
+    """The end of the colours of a change, on the scale of pixels."""
+    return max(float(np.abs(change).max()), 1e-9)
+
+
+def _change_title(change: Floats) -> str:
+    return f"change\nat most {100 * largest(change):.2g} %"
 
 
 def _rows(
@@ -133,7 +148,7 @@ def _rows(
     bands, columns = -(-count // ACROSS), min(count, ACROSS)
     figure = new_figure(1.4 + 1.05 * columns, bands * (0.4 + 1.1 * states))
     grid = figure.add_gridspec(bands * states, columns + 1, width_ratios=[8] * columns + [1])
-    most = 1e-9 if change is None else max(float(np.abs(change).max()), 1e-9)
+    most = 1e-9 if change is None else largest(change)
     for k, row in np.ndindex(count, states):
         line, column = (k // ACROSS) * states + row, k % ACROSS
         cell = figure.add_subplot(grid[line, column])
@@ -144,7 +159,7 @@ def _rows(
             image = channels_last(sheet[k])
             cell.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="none")
         elif change is not None:
-            title, image = "change", change[k, 0]
+            title, image = _change_title(change), change[k, 0]
             drawn = cell.imshow(image, cmap="PuOr", vmin=-most, vmax=most, interpolation="none")
         if row == 0:
             cell.set_title(short(class_names[k]), fontsize=9, color=INK)
@@ -166,11 +181,11 @@ def _sheets(images: list[tuple[str, Floats]], change: Floats | None) -> "Figure"
         axes.imshow(mosaic(sheet, 1.0), cmap="gray", vmin=0, vmax=1, interpolation="none")
         head(axes, title)
     if change is not None:
-        most = max(float(np.abs(change).max()), 1e-9)
+        most = largest(change)
         drawn = panels[-1].imshow(
             mosaic(change, 0.0), cmap="PuOr", vmin=-most, vmax=most, interpolation="none"
         )
-        head(panels[-1], "change")
+        head(panels[-1], _change_title(change).replace("\n", ", "))
         bar = figure.colorbar(drawn, ax=panels[-1], shrink=0.7)
         bar.outline.set_visible(False)
     for axes in panels:

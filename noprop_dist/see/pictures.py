@@ -21,7 +21,13 @@ from noprop_dist.see.answers import (
     telling_rows,
 )
 from noprop_dist.see.curves import has_numbers, plot_blocks, plot_denoising, plot_history
-from noprop_dist.see.embeddings import LEAST_FOR_TSNE, plot_embedding, plot_prototypes
+from noprop_dist.see.embeddings import (
+    LEAST_FOR_TSNE,
+    change_of,
+    largest,
+    plot_embedding,
+    plot_prototypes,
+)
 from noprop_dist.see.material import LeftOutError, Material, gather
 from noprop_dist.see.picture import Picture
 from noprop_dist.see.plane import Floats, widest_plane
@@ -32,6 +38,7 @@ OWN_ACCURACY = (
     "A block sees the noised true label while it trains, so its training accuracy cannot be "
     "compared with validation, where the chain begins with noise alone."
 )
+FIRST_DRAW = "first noise draw"  # others answer a few images otherwise
 NO_EPOCH = "no epoch has ended yet"
 
 
@@ -201,9 +208,14 @@ def _prototypes(found: Material) -> Picture | None:
         found.notes.append("the prototypes before training were not kept: they are left out")
     caption = (
         "The class embeddings as images. Each began as the training image of its class that is "
-        "nearest to all others, and was trained from there. All classes share one scale; change is "
-        "told on the 0..1 scale of pixels."
+        "nearest to all others, and was trained from there. All classes share one scale."
     )
+    if first is not None:
+        most = largest(change_of(first, now, shape))
+        caption += (
+            f" Change is the mean over colour channels; the largest is {100 * most:.2g} % of the "
+            "range of pixels, 0..1, and has the strongest colour, however little it is."
+        )
     figure = plot_prototypes(first, now, shape, trained.class_names)
     return Picture("prototypes", "Prototype embeddings, before training and now", caption, figure)
 
@@ -223,7 +235,7 @@ def _pixels(class_embed: Tensor, shape: tuple[int, ...], scale: Normalisation) -
 
 def _confusion(found: Material) -> Picture:
     if found.result is not None:
-        counts, about = np.array(found.result.confusion), "all test images, first noise draw"
+        counts, about = np.array(found.result.confusion), f"all test images, {FIRST_DRAW}"
         names = _names(found, len(counts))
     else:
         answers = found.need_answers()
@@ -234,7 +246,8 @@ def _confusion(found: Material) -> Picture:
         f"How often each class (row) got each answer (column): {about}. Shades are shares of the "
         "row, on a scale that shows rare mistakes."
     )
-    return Picture("confusion", "Confusion matrix", caption, plot_confusion(counts, names))
+    figure = plot_confusion(counts, names, FIRST_DRAW)
+    return Picture("confusion", "Confusion matrix", caption, figure)
 
 
 def _names(found: Material, count: int) -> tuple[str, ...]:

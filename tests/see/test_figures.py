@@ -234,6 +234,9 @@ def test_prototypes_are_drawn_before_and_now(
     assert len(drawn) == states * (num_classes if num_classes <= 20 else 1)
     if known:
         np.testing.assert_allclose(np.asarray(drawn[-1]).max(), 0.1, atol=1e-6)
+        told = [axes.get_ylabel() + axes.get_title(loc="left") for axes in figure.axes]
+        (change,) = {text for text in told if text.startswith("change")}
+        assert change.endswith("at most 10 %")
     if num_classes <= 20:
         assert [axes.get_title() for axes in figure.axes if axes.get_title()] == names
     assert figure_bytes(figure)

@@ -90,6 +90,8 @@ def test_denoising_and_confusion_show_the_numbers_of_the_result(
     _, own, chain = pictures["denoising"].figure.axes[0].get_lines()
     assert list(chain.get_ydata()) == [100 * a for a in result["accuracy_after_t"]]
     assert list(own.get_ydata()) == [100 * a for a in result["block_accuracy"]]
+    title = pictures["confusion"].figure.axes[0].get_title(loc="left")
+    assert title.endswith(" % (first noise draw)")
     cells = pictures["confusion"].figure.axes[0].texts
     assert sum(int(cell.get_text()) for cell in cells) == NUM_TEST
 
@@ -111,7 +113,9 @@ def test_prototypes_began_as_training_images(pictures: "dict[str, Picture]") -> 
     for k, image in enumerate(drawn[::3]):
         own = train.take(np.flatnonzero(train.labels == k))[0][:, 0] / 255
         assert np.abs(own - image).max(axis=(1, 2)).min() < 0.02
-    assert np.abs(drawn[2::3]).max() > 0
+    most = 100 * np.abs(drawn[2::3]).max()
+    assert most > 0
+    assert f"the largest is {most:.2g} % of the range" in pictures["prototypes"].caption
 
 
 def test_predictions_show_the_images_that_were_asked_about(
