@@ -16,6 +16,7 @@ from noprop_dist.record.plots import (
     head,
     name_ticks,
     new_figure,
+    row_room,
     short,
 )
 from noprop_dist.record.predictions import Predictions
@@ -47,7 +48,7 @@ def plot_confusion(
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     many = len(counts) > MAX_NAMES
     side = 6.6 if many else 3.2 + 0.42 * len(counts)
-    figure = new_figure(side + (6.4 if many else 1.0), side)
+    figure = new_figure(side + (6.4 if many else 1.0) + row_room(class_names), side)
     if many:
         axes, beside = figure.subplots(1, 2, width_ratios=(7.4, 5))
         _pairs(beside, counts, class_names)
@@ -79,7 +80,7 @@ def _pairs(axes: "Axes", counts: npt.NDArray[np.int64], class_names: Sequence[st
     wrong = np.triu(counts + counts.T, k=1)
     order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
     pairs = [np.unravel_index(i, wrong.shape) for i in order if wrong.flat[i]]
-    names = [f"{short(class_names[a])} - {short(class_names[b])}" for a, b in pairs]
+    names = [f"{short(class_names[a], 20)} - {short(class_names[b], 20)}" for a, b in pairs]
     axes.barh(range(len(pairs)), [wrong[pair] for pair in pairs], color=BLUE, height=0.62)
     axes.set_yticks(range(len(pairs)), names, fontsize=8)
     axes.invert_yaxis()

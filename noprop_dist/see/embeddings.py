@@ -16,6 +16,7 @@ from noprop_dist.record.plots import (
     head,
     name_ticks,
     new_figure,
+    row_room,
     short,
 )
 from noprop_dist.see.labels import label_points
@@ -41,8 +42,9 @@ def plot_embedding(u: Floats, class_names: Sequence[str]) -> "Figure":
         class_names: K names.
     """
     maps = 1 + (len(u) >= LEAST_FOR_TSNE)
-    figure = new_figure(5.6 + 5.1 * maps, 5.2)
-    matrix, *panels = figure.subplots(1, 1 + maps, width_ratios=[5.6] + [5.1] * maps)
+    wide = 5.6 + row_room(class_names)
+    figure = new_figure(wide + 5.1 * maps, 5.2)
+    matrix, *panels = figure.subplots(1, 1 + maps, width_ratios=[wide] + [5.1] * maps)
     _distances(matrix, u, class_names)
     plane = widest_plane(u)
     points = [plane.project(u)]

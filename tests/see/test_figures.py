@@ -166,6 +166,22 @@ def test_equal_distances_have_one_colour() -> None:
     assert np.ptp(shades) < 0.01
 
 
+def test_names_beside_rows_are_told_in_full_and_leave_the_matrix_its_size() -> None:
+    long = [f"a class of {k} that is told at length" for k in range(5)]
+    for draw in (
+        lambda names: plot_confusion(np.eye(5, dtype=int), names),
+        lambda names: plot_embedding(np.eye(5), names),
+    ):
+        sides = []
+        for names in (long, [f"class {k}" for k in range(5)]):
+            figure = draw(names)
+            figure.draw_without_rendering()
+            sides.append(figure.axes[0].get_window_extent().width)
+            rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+            assert rows == names
+        assert sides[0] > 0.8 * sides[1]
+
+
 def test_tsne_is_the_same_each_time() -> None:
     u = embeddings(10, 8)
     np.testing.assert_array_equal(tsne(u), tsne(u))
