@@ -27,6 +27,8 @@ INK, GREY, GRID = "#222222", "#767676", "#E3E3E3"
 DOTS_PER_INCH = 150
 MAX_NAMES = 20  # more class names than this would lie over one another
 NAME_CHARS = 14
+ROW_CHARS = 36  # of names beside rows, which have the room
+INCHES_PER_CHAR = 0.075  # of names beside rows
 
 # Matplotlib counts these afresh in every figure: two figures of one page would share them.
 COUNTED_ID = re.compile(rb' id="([A-Za-z][\w.]*_\d+)"')
@@ -147,9 +149,15 @@ def name_ticks(axes: "Axes", class_names: Sequence[str]) -> None:
             axes.tick_params(axis="x", rotation=45)
             for label in axes.get_xticklabels():
                 label.set(horizontalalignment="right", rotation_mode="anchor")
-        axes.set_yticks(places, names, fontsize=8)
+        axes.set_yticks(places, [short(name, ROW_CHARS) for name in class_names], fontsize=8)
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
+
+
+def row_room(class_names: Sequence[str]) -> float:
+    """Inches that the names beside the rows of a matrix take beyond those below its columns."""
+    longest = max(map(len, class_names)) if len(class_names) <= MAX_NAMES else 0
+    return INCHES_PER_CHAR * max(0, min(longest, ROW_CHARS) - NAME_CHARS)
 
 
 def shade(rank: int, count: int) -> tuple[float, float, float, float]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from noprop_dist.record.events import read_events
+from noprop_dist.record.history import MOST_BLOCKS
+from noprop_dist.record.result import FILE as RESULT
 from noprop_dist.record.store import Store
 
 NUMBER = (int, float)
@@ -42,7 +44,9 @@ class Lane:
         session: 0, 1, ...; a resumed run has several.
         node: where it ran; empty where the log does not say.
         start: when it was ready.
-        end: when it was lost, or the session ended.
+        end: when it was lost, or the session was last heard of.
+        known: up to when the log tells what it did: its end or, in a session that did not end by
+            itself, that of its last unit, since what it did then is logged when it is done.
         bars: its units, in time.
         depth: how many of them there were at once.
         spare: whether it only stands in for others.
@@ -55,6 +59,7 @@ class Lane:
     node: str
     start: float
     end: float
+    known: float
     bars: tuple[Bar, ...]
     depth: int = 1
     spare: bool = False
@@ -71,12 +76,14 @@ class Timeline:
         pauses: between sessions, as (time, seconds that are cut out there).
         set_aside: when blocks were given up, as (time, block).
         seconds: length of the axis.
+        num_blocks: T, 0 where the log does not say.
     """
 
     lanes: tuple[Lane, ...] = ()
     pauses: tuple[tuple[float, float], ...] = ()
     set_aside: tuple[tuple[float, int], ...] = ()
     seconds: float = 0.0
+    num_blocks: int = 0
 
     @property
     def num_units(self) -> int:
@@ -96,9 +103,12 @@ class Timeline:
 
     @property
     def busy(self) -> float:
-        """Share of the workers' time, without spares, that went into units that were finished."""
+        """Share of the workers' time, as far as it is known, that went into finished units.
+
+        Spares are left out.
+        """
         lanes = [lane for lane in self.lanes if not lane.spare]
-        whole = sum(lane.depth * (lane.end - lane.start) for lane in lanes)
+        whole = sum(lane.depth * (lane.known - lane.start) for lane in lanes)
         spent = sum(bar.end - bar.start for lane in lanes for bar in lane.bars)
         return min(1.0, spent / max(whole, 1e-9))
 
@@ -113,15 +123,18 @@ def read_timeline(store: Store) -> Timeline:
     lanes: list[Lane] = []
     pauses: list[tuple[float, float]] = []
     set_aside: list[tuple[float, int]] = []
-    axis, stopped = 0.0, None
-    for session, events in enumerate(_sessions(read_events(store))):
+    axis, stopped, num_blocks = 0.0, None, 0
+    ended = store.exists(RESULT)  # before the log is read: a run may finish meanwhile
+    sessions = _sessions(read_events(store))
+    for session, events in enumerate(sessions):
         start, end = min(e["start"] for e in events), max(e["end"] for e in events)
         if stopped is not None:
             pauses.append((axis, max(0.0, start - stopped)))
         shift, stopped, axis = axis - start, end, axis + end - start
-        lanes += _lanes(session, events, shift)
+        lanes += _lanes(session, events, shift, ended=ended and session == len(sessions) - 1)
+        num_blocks = max(num_blocks, *(_num_blocks(e.get("steps")) for e in events))
         set_aside += [(e["time"] + shift, e["block"]) for e in events if e["event"] == "set_aside"]
-    return Timeline(tuple(lanes), tuple(pauses), tuple(set_aside), axis)
+    return Timeline(tuple(lanes), tuple(pauses), tuple(set_aside), axis, num_blocks)
 
 
 def _sessions(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -138,7 +151,13 @@ def _sessions(events: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return [s for s in sessions if any(e["event"] in (*WORK, "worker_started") for e in s)]
 
 
-def _lanes(session: int, events: list[dict[str, Any]], shift: float) -> list[Lane]:
+def _num_blocks(steps: Any) -> int:
+    """The last of the blocks that a session began with; 0 where it does not say."""
+    named = [t for t in steps if t.isdecimal() and len(t) < 6] if isinstance(steps, dict) else []
+    return min(MOST_BLOCKS, max(map(int, named), default=0))
+
+
+def _lanes(session: int, events: list[dict[str, Any]], shift: float, *, ended: bool) -> list[Lane]:
     """Lanes by name, w2 before w10, then spares; a worker lost before it started has none."""
     first, last = min(e["start"] for e in events), max(e["end"] for e in events)
     started = {e["worker"]: e for e in events if e["event"] == "worker_started"}
@@ -152,12 +171,14 @@ def _lanes(session: int, events: list[dict[str, Any]], shift: float) -> list[Lan
     for worker, own in units.items():
         begun, gone = started.get(worker, {}), lost.get(worker, {})
         bars = _bars(own, shift)
+        start, end = (found + shift for found in (begun.get("start", first), gone.get("end", last)))
         lane = Lane(
             worker,
             session,
             node=_node_name(begun["node_id"], hosts) if begun else "",
-            start=begun.get("start", first) + shift,
-            end=gone.get("end", last) + shift,
+            start=start,
+            end=end,
+            known=end if ended or gone else max((bar.end for bar in bars), default=start),
             bars=bars,
             depth=1 + max((bar.level for bar in bars), default=0),
             spare=begun.get("spare", False),

@@ -82,11 +82,11 @@ def _rows(timeline: Timeline) -> dict[str, list[list[Lane]]]:
 
 
 def _draw_bars(axes: "Axes", timeline: Timeline, places: Places) -> "PolyCollection":
-    """The units, on a grey ground for the time that their worker was there."""
+    """The units, on a grey ground for the time that their worker is known to have been there."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    ground = [(lane.start, lane.end, y, 0, 1) for lane, y in places]
+    ground = [(lane.start, lane.known, y, 0, 1) for lane, y in places]
     axes.add_collection(_boxes(ground, facecolor=GRID, label="waiting"))
     work = [((b.start, b.end, y, b.level, lane.depth), b) for lane, y in places for b in lane.bars]
     if evaluations := [box for box, bar in work if not bar.block]:
@@ -99,9 +99,10 @@ def _draw_bars(axes: "Axes", timeline: Timeline, places: Places) -> "PolyCollect
     # White edges would be all there is to see of narrow bars.
     wide = bool(np.median([end - start for start, end, *_ in units]) > 0.005 * timeline.seconds)
     # Dark to light as in the other pictures, in one step per block.
-    shades = colormaps["viridis"](0.9 * np.arange(t.max()) / max(t.max() - 1, 1))
+    last = max(timeline.num_blocks, int(t.max()))
+    shades = colormaps["viridis"](0.9 * np.arange(last) / max(last - 1, 1))
     bars = _boxes(units, cmap=ListedColormap(shades), edgecolor="white", antialiased=wide)
-    bars.set(array=t, clim=(0.5, t.max() + 0.5), linewidth=0.5 if wide else 0)
+    bars.set(array=t, clim=(0.5, last + 0.5), linewidth=0.5 if wide else 0)
     axes.add_collection(bars)
     return bars
 

@@ -16,10 +16,12 @@ from noprop_dist.record.plots import (
     head,
     name_ticks,
     new_figure,
+    row_room,
     short,
 )
 from noprop_dist.record.predictions import Predictions
 from noprop_dist.see.embeddings import channels_last
+from noprop_dist.see.matrix import write_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,12 +32,15 @@ PAIRS = 20  # of classes taken for each other, told where a matrix has no names
 BINS = 25  # of confidence
 
 
-def plot_confusion(confusion: npt.ArrayLike, class_names: Sequence[str]) -> "Figure":
+def plot_confusion(
+    confusion: npt.ArrayLike, class_names: Sequence[str], about: str = ""
+) -> "Figure":
     """Which classes are taken for which; of many classes, the pairs most often confused beside it.
 
     Args:
         confusion: (K, K) counts by true class (row) and answer (column).
         class_names: K names.
+        about: what the counts are of, in a few words for the title.
     """
     from matplotlib.colors import PowerNorm
 
@@ -43,7 +48,7 @@ def plot_confusion(confusion: npt.ArrayLike, class_names: Sequence[str]) -> "Fig
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     many = len(counts) > MAX_NAMES
     side = 6.6 if many else 3.2 + 0.42 * len(counts)
-    figure = new_figure(side + (6.4 if many else 1.0), side)
+    figure = new_figure(side + (6.4 if many else 1.0) + row_room(class_names), side)
     if many:
         axes, beside = figure.subplots(1, 2, width_ratios=(7.4, 5))
         _pairs(beside, counts, class_names)
@@ -53,13 +58,12 @@ def plot_confusion(confusion: npt.ArrayLike, class_names: Sequence[str]) -> "Fig
     norm = PowerNorm(0.4, vmin=0, vmax=100)
     image = axes.imshow(share, cmap="Blues", norm=norm, interpolation="none")
     if not many:
-        for row, column in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if norm(share[row, column]) > 0.55 else INK
-            text = f"{counts[row, column]:,}"
-            axes.text(column, row, text, color=colour, ha="center", va="center", fontsize=7)
+        cells = zip(*np.nonzero(counts), strict=True)
+        write_cells(image, {(i, j): f"{counts[i, j]:,}" for i, j in cells})
     name_ticks(axes, class_names)
     right, total = int(counts.diagonal().sum()), int(counts.sum())
-    head(axes, f"{right:,} of {total:,} right: {100 * right / max(total, 1):.2f} %")
+    of = f" ({about})" if about else ""
+    head(axes, f"{right:,} of {total:,} right: {100 * right / max(total, 1):.2f} %{of}")
     axes.set_xlabel("answer", color=INK)
     axes.set_ylabel("true class", color=INK)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 1, 5, 20, 50, 100])
@@ -76,7 +80,7 @@ def _pairs(axes: "Axes", counts: npt.NDArray[np.int64], class_names: Sequence[st
     wrong = np.triu(counts + counts.T, k=1)
     order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
     pairs = [np.unravel_index(i, wrong.shape) for i in order if wrong.flat[i]]
-    names = [f"{short(class_names[a])} - {short(class_names[b])}" for a, b in pairs]
+    names = [f"{short(class_names[a], 20)} - {short(class_names[b], 20)}" for a, b in pairs]
     axes.barh(range(len(pairs)), [wrong[pair] for pair in pairs], color=BLUE, height=0.62)
     axes.set_yticks(range(len(pairs)), names, fontsize=8)
     axes.invert_yaxis()
@@ -89,6 +93,9 @@ def _pairs(axes: "Axes", counts: npt.NDArray[np.int64], class_names: Sequence[st
 def telling_rows(predictions: Predictions, count: int) -> tuple[npt.NDArray[np.int64], int]:
     """Places worth looking at: the surest mistakes, then the least sure hits.
 
+    Among answers of one confidence the true classes take turns, so that neither the order of the
+    rows nor a large class decides what is seen.
+
     Args:
         predictions: of N rows.
         count: how many of each, at most.
@@ -96,10 +103,51 @@ def telling_rows(predictions: Predictions, count: int) -> tuple[npt.NDArray[np.i
     Returns:
         Places in ``predictions``, and how many of them, which come first, are mistakes.
     """
-    order = np.argsort(predictions.confidence, kind="stable")
-    right = predictions.right[order]
-    mistakes = order[~right][::-1][:count]
-    return np.concatenate([mistakes, order[right][:count]]), len(mistakes)
+    mistakes, hits = np.flatnonzero(~predictions.right), np.flatnonzero(predictions.right)
+    surest = mistakes[_in_turns(predictions.at(mistakes), -1)[:count]]
+    least = hits[_in_turns(predictions.at(hits), 1)[:count]]
+    return np.concatenate([surest, least]), len(surest)
+
+
+def _in_turns(said: Predictions, sign: int) -> npt.NDArray[np.int64]:
+    """Places by confidence times ``sign``; equals by class in turn, and by a hash of the row."""
+    mixed, sure = _mixed(said.row), sign * said.confidence
+    order = np.lexsort((mixed, said.label, sure))
+    first = np.ones(len(order), bool)  # of its class, among equals
+    first[1:] = (np.diff(sure[order]) != 0) | (np.diff(said.label[order]) != 0)
+    places = np.arange(len(order))
+    turn = np.empty_like(places)
+    turn[order] = places - np.maximum.accumulate(np.where(first, places, 0))
+    return np.lexsort((mixed, turn, sure))
+
+
+def _mixed(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """A hash of each row (SplitMix64), which has nothing to do with their order."""
+    z = (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+    return z ^ (z >> np.uint64(31))
+
+
+def as_sure(predictions: Predictions, places: npt.NDArray[np.int64]) -> str:
+    """A sentence on equals of the last place that are left out, empty where there are none.
+
+    Args:
+        predictions: of N rows.
+        places: those shown, all mistakes or all hits.
+    """
+    if not len(places):
+        return ""
+    last = predictions.confidence[places[-1]]
+    alike = predictions.right == predictions.right[places[0]]
+    equal = int((alike & (predictions.confidence == last)).sum())
+    if equal <= int((predictions.confidence[places] == last).sum()):
+        return ""
+    kind = "hits" if predictions.right[places[0]] else "mistakes"
+    return (
+        f" {equal:,} of {int(alike.sum()):,} {kind} are as sure as the last one that is drawn: of "
+        "equals, true classes take turns."
+    )
 
 
 def plot_predictions(
@@ -159,11 +207,19 @@ def _words(axes: "Axes", said: Predictions, place: int, class_names: Sequence[st
     right = bool(said.right[place])
     truth = "" if right else f"\nis {short(label)}"
     axes.set_xlabel(
-        f"{short(answer, 12)}  {100 * said.confidence[place]:.0f} %{truth}",
+        f"{short(answer, 12)}  {_probability(float(said.confidence[place]))}{truth}",
         fontsize=8.5,
         color=BLUE if right else VERMILION,
         labelpad=3,
     )
+
+
+def _probability(share: float) -> str:
+    """In per cent; what rounds to all or nothing is told more closely, as it is neither."""
+    told = 100 * share
+    if told > 99.9:
+        return ">99.9 %"
+    return f"{told:.0f} %" if 0.5 <= told < 99.5 else f"{told:.1f} %"
 
 
 def plot_confidence(predictions: Predictions) -> "Figure":
@@ -189,18 +245,39 @@ def plot_confidence(predictions: Predictions) -> "Figure":
     shares.set_xlim(0, 100)
     shares.set_ylim(bottom=0)
     shares.legend(frameon=False, fontsize=9)
-    order = np.argsort(-predictions.confidence, kind="stable")
-    answered = np.arange(1, len(order) + 1)
-    accuracy = 100 * right[order].cumsum() / answered
-    start = len(order) // 100  # of fewer, each would count for more than a per cent
-    kept.plot(100 * answered[start:] / len(order), accuracy[start:], color=BLUE, linewidth=2)
+    answered, accuracy = surest_first(predictions)
+    kept.plot(answered, accuracy, color=BLUE, linewidth=2)
+    kept.plot(answered[:1], accuracy[:1], "o", color=BLUE, clip_on=False)
     kept.axhline(accuracy[-1], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)))
-    kept.annotate(
-        f"all: {accuracy[-1]:.2f} %", (0, accuracy[-1]), xytext=(6, -5), va="top",
-        textcoords="offset points", fontsize=9, color=GREY,
+    kept.annotate(  # beside the axes, where no curve is
+        f"all:\n{accuracy[-1]:.2f} %", (1, accuracy[-1]), xytext=(5, 0), va="center",
+        xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=9, color=GREY,
     )  # fmt: skip
     frame(kept, "accuracy (%) if only the surest are answered", "images answered, surest first (%)")
     kept.set_xlim(0, 100)
-    low = accuracy[start:].min()
+    low = accuracy.min()
     kept.set_ylim(low - 0.12 * (100.5 - low), 100 + 0.04 * (100.5 - low))
     return figure
+
+
+def surest_first(
+    predictions: Predictions,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Accuracy by how many are answered, surest first, both in per cent.
+
+    Answers of one confidence are taken together: nothing tells which of them would come first.
+
+    Args:
+        predictions: of at least one row.
+
+    Returns:
+        A point per confidence, from where more than a per cent is answered: of fewer, each would
+        count for more than a per cent.
+    """
+    order = np.argsort(-predictions.confidence, kind="stable")
+    sure = predictions.confidence[order]
+    ends = np.flatnonzero(np.append(sure[1:] != sure[:-1], True))
+    ends = ends[ends >= len(order) // 100]
+    answered = ends + 1
+    accuracy = 100 * predictions.right[order].cumsum()[ends] / answered
+    return 100 * answered / len(order), accuracy

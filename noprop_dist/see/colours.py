@@ -27,6 +27,11 @@ def contrast(a: Colour, b: Colour) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+def ink_on(paper: Colour) -> Colour:
+    """Black or white, whichever is read better on the paper: on any, at a contrast of 4.5."""
+    return max(BLACK, WHITE, key=lambda ink: contrast(ink, paper))
+
+
 def on_white(colour: Colour, *, text: bool) -> Colour:
     """The colour itself; of text, darkened as far as it takes to be read on white."""
     return _towards(colour, BLACK, WHITE, TEXT_CONTRAST) if text else colour

@@ -16,9 +16,11 @@ from noprop_dist.record.plots import (
     head,
     name_ticks,
     new_figure,
+    row_room,
     short,
 )
 from noprop_dist.see.labels import label_points
+from noprop_dist.see.matrix import write_cells
 from noprop_dist.see.plane import Floats, widest_plane
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 LEAST_FOR_TSNE = 4  # classes: three points have but one arrangement
 FULL_TSNE = 500  # classes up to which distances are summed in full
 CELLS_WITH_NUMBERS = 12  # classes
+LEAST_SPAN = 0.99  # of the largest distance: below it the colours begin, so as to show no rounding
 ACROSS = 10  # images beside each other
 
 
@@ -39,15 +42,19 @@ def plot_embedding(u: Floats, class_names: Sequence[str]) -> "Figure":
         class_names: K names.
     """
     maps = 1 + (len(u) >= LEAST_FOR_TSNE)
-    figure = new_figure(5.6 + 5.1 * maps, 5.2)
-    matrix, *panels = figure.subplots(1, 1 + maps, width_ratios=[5.6] + [5.1] * maps)
+    wide = 5.6 + row_room(class_names)
+    figure = new_figure(wide + 5.1 * maps, 5.2)
+    matrix, *panels = figure.subplots(1, 1 + maps, width_ratios=[wide] + [5.1] * maps)
     _distances(matrix, u, class_names)
     plane = widest_plane(u)
     points = [plane.project(u)]
-    titles = [f"principal components: {100 * plane.share:.0f} % of the variance"]
+    of = "principal components"
+    if plane.alike > 2:
+        of = f"two of {plane.alike} directions about as wide"
+    titles = [f"{of}: {100 * plane.share:.0f} % of the variance"]
     if maps == 2:
         points.append(tsne(u))
-        titles.append("t-SNE: neighbours stay neighbours")
+        titles.append("t-SNE")
     for axes, xy, title in zip(panels, points, titles, strict=True):
         frame(axes, title, "")
         axes.tick_params(labelbottom=False, labelleft=False, length=0)
@@ -81,19 +88,18 @@ def tsne(u: Floats) -> Floats:
 def _distances(axes: "Axes", u: Floats, class_names: Sequence[str]) -> None:
     squares = (u**2).sum(axis=1)
     apart = np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * u @ u.T, 0))
-    np.fill_diagonal(apart, 0)
-    image = axes.imshow(apart, cmap="viridis", vmin=0, interpolation="none")
+    np.fill_diagonal(apart, np.nan)  # blank: 0 would take most of the colours
+    high = float(np.nanmax(apart))
+    low = min(float(np.nanmin(apart)), LEAST_SPAN * high)
+    image = axes.imshow(apart, cmap="viridis", vmin=low, vmax=high, interpolation="none")
     if len(u) <= CELLS_WITH_NUMBERS:
-        middle = apart.max() / 2
-        digits = max(0, 2 - max(0, math.floor(math.log10(max(float(apart.max()), 1e-9)))))
-        for i, j in np.ndindex(apart.shape):
-            if i != j:
-                colour = INK if apart[i, j] > 1.3 * middle else "white"
-                text = f"{apart[i, j]:.{min(digits, 2)}f}"
-                axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
+        digits = min(2, max(0, 2 - math.floor(math.log10(max(high, 1e-9)))))
+        pairs = (pair for pair in np.ndindex(apart.shape) if pair[0] != pair[1])
+        write_cells(image, {(i, j): f"{apart[i, j]:.{digits}f}" for i, j in pairs})
     name_ticks(axes, class_names)
     head(axes, "distance between class embeddings")
     colours: Any = axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    colours.set_label("distance", color=INK)
     colours.outline.set_visible(False)
 
 
@@ -114,10 +120,25 @@ def plot_prototypes(
     # What training pushed out of the range of pixels is still told apart, the odd pixel apart.
     low, high = np.percentile(values, [0.2, 99.8])
     scaled = [(title, np.clip((x - low) / max(high - low, 1e-9), 0, 1)) for title, x in images]
-    change = None if first is None else (images[1][1] - images[0][1]).mean(axis=1, keepdims=True)
+    change = None if first is None else change_of(first, now, shape)
     if len(now) > MAX_NAMES:
         return _sheets(scaled, change)
     return _rows(scaled, change, class_names)
+
+
+def change_of(first: Floats, now: Floats, shape: tuple[int, ...]) -> Floats:
+    """(K, 1, H, W), from ``first`` to ``now``, the mean over the channels of ``shape``."""
+    change: Floats = (now - first).reshape(-1, *shape).mean(axis=1, keepdims=True)
+    return change
+
+
+def largest(change: Floats) -> float:
+    """The end of the colours of a change, on the scale of pixels."""
+    return max(float(np.abs(change).max()), 1e-9)
+
+
+def _change_title(change: Floats) -> str:
+    return f"change\nat most {100 * largest(change):.2g} %"
 
 
 def _rows(
@@ -129,7 +150,7 @@ def _rows(
     bands, columns = -(-count // ACROSS), min(count, ACROSS)
     figure = new_figure(1.4 + 1.05 * columns, bands * (0.4 + 1.1 * states))
     grid = figure.add_gridspec(bands * states, columns + 1, width_ratios=[8] * columns + [1])
-    most = 1e-9 if change is None else max(float(np.abs(change).max()), 1e-9)
+    most = 1e-9 if change is None else largest(change)
     for k, row in np.ndindex(count, states):
         line, column = (k // ACROSS) * states + row, k % ACROSS
         cell = figure.add_subplot(grid[line, column])
@@ -140,7 +161,7 @@ def _rows(
             image = channels_last(sheet[k])
             cell.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="none")
         elif change is not None:
-            title, image = "change", change[k, 0]
+            title, image = _change_title(change), change[k, 0]
             drawn = cell.imshow(image, cmap="PuOr", vmin=-most, vmax=most, interpolation="none")
         if row == 0:
             cell.set_title(short(class_names[k]), fontsize=9, color=INK)
@@ -162,11 +183,11 @@ def _sheets(images: list[tuple[str, Floats]], change: Floats | None) -> "Figure"
         axes.imshow(mosaic(sheet, 1.0), cmap="gray", vmin=0, vmax=1, interpolation="none")
         head(axes, title)
     if change is not None:
-        most = max(float(np.abs(change).max()), 1e-9)
+        most = largest(change)
         drawn = panels[-1].imshow(
             mosaic(change, 0.0), cmap="PuOr", vmin=-most, vmax=most, interpolation="none"
         )
-        head(panels[-1], "change")
+        head(panels[-1], _change_title(change).replace("\n", ", "))
         bar = figure.colorbar(drawn, ax=panels[-1], shrink=0.7)
         bar.outline.set_visible(False)
     for axes in panels:

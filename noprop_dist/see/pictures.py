@@ -9,23 +9,36 @@ from noprop_dist.data import Normalisation, Split
 from noprop_dist.engine.evaluate import confusion_matrix
 from noprop_dist.record.history import History, parse_history
 from noprop_dist.record.plots import MAX_NAMES
+from noprop_dist.record.predictions import Predictions
 from noprop_dist.record.timeline_plot import plot_timeline
 from noprop_dist.see.answers import (
     COLUMNS,
     SECTION_ROWS,
+    as_sure,
     plot_confidence,
     plot_confusion,
     plot_predictions,
     telling_rows,
 )
-from noprop_dist.see.curves import plot_blocks, plot_denoising, plot_history
-from noprop_dist.see.embeddings import LEAST_FOR_TSNE, plot_embedding, plot_prototypes
+from noprop_dist.see.curves import has_numbers, plot_blocks, plot_denoising, plot_history
+from noprop_dist.see.embeddings import (
+    LEAST_FOR_TSNE,
+    change_of,
+    largest,
+    plot_embedding,
+    plot_prototypes,
+)
 from noprop_dist.see.material import LeftOutError, Material, gather
 from noprop_dist.see.picture import Picture
-from noprop_dist.see.plane import Floats
+from noprop_dist.see.plane import Floats, widest_plane
 from noprop_dist.see.trajectories import plot_trajectories, shown_classes, walk
 
 Make = Callable[[Material], Picture | None]  # None: such a run has no such picture
+OWN_ACCURACY = (
+    "A block sees the noised true label while it trains, so its training accuracy cannot be "
+    "compared with validation, where the chain begins with noise alone."
+)
+FIRST_DRAW = "first noise draw"  # others answer a few images otherwise
 NO_EPOCH = "no epoch has ended yet"
 
 
@@ -92,8 +105,14 @@ def _history(history: History) -> Picture | None:
     caption = (
         "Loss, accuracy and learning rate by epoch. The loss is a mean over blocks, whose terms "
         "weigh differently: compare it along an epoch axis, not between blocks. Training accuracy "
-        "is the blocks' own, with dropout; validation accuracy is that of the whole chain (z_T)."
+        f"is the blocks' own, with dropout. {OWN_ACCURACY}"
     )
+    readouts = {
+        "val_accuracy_history": "z_T, the label at the end of the whole chain",
+        "val_accuracy_mean_softmax_history": "the mean softmax of all blocks along it",
+    }
+    if told := [text for name, text in readouts.items() if has_numbers(getattr(history, name))]:
+        caption += f" Validation accuracy is that of {' and of '.join(told)}."
     return Picture("history", "Training history", caption, figure)
 
 
@@ -103,7 +122,8 @@ def _blocks(history: History) -> Picture | None:
         return None
     caption = (
         "Loss and training accuracy of every block alone, dark for block 1 to light for block T. "
-        "Early blocks see a label that is almost noise, late ones a label that is almost clean."
+        "Early blocks see a label that is almost noise, late ones a label that is almost clean. "
+        f"{OWN_ACCURACY}"
     )
     return Picture("blocks", "Loss and accuracy of each block", caption, figure)
 
@@ -141,11 +161,12 @@ def _trajectories(found: Material) -> Picture:
     test = found.need_test()
     assert found.run is not None
     walks = walk(trained, test, found.run.seed)
-    figure = plot_trajectories(walks, _embedding(trained.network.class_embed), trained.class_names)
+    u = _embedding(trained.network.class_embed)
+    figure = plot_trajectories(walks, u, trained.class_names)
     total, shown = len(trained.class_names), len(shown_classes(len(trained.class_names)))
     some = f" {shown} of the {total} classes are drawn." if shown < total else ""
     caption = (
-        "z_t of test images in the plane in which the class embeddings lie widest apart. Left: a "
+        f"z_t of test images in a plane of the class embeddings, {widest_plane(u).about}. Left: a "
         "few images on their way from z_0 (open circle) to z_T (filled), coloured by true class; "
         "large marks are the class embeddings, a ring marks a wrong answer. Right: more images, by "
         f"step.{some}"
@@ -159,10 +180,13 @@ def _embedding_picture(found: Material) -> Picture:
     kind = trained.network.spec.embedding_type
     plain = "" if len(u) >= LEAST_FOR_TSNE else " So few classes have no t-SNE."
     names = " Names stand where there is room for them." if len(u) > MAX_NAMES else ""
+    plane = widest_plane(u)
+    flat = " Of such embeddings t-SNE says little too." if plane.alike > 2 else ""
     alike = " One-hot embeddings are all equally far apart." if kind == "one-hot" else ""
     caption = (
-        f"The {len(u)} class embeddings ({kind}, D = {u.shape[1]}): their distances, their two "
-        f"principal components, and t-SNE, where only what is near counts.{alike}{names}{plain}"
+        f"The {len(u)} class embeddings ({kind}, D = {u.shape[1]}): their distances; a plane of "
+        f"them, {plane.about}; and t-SNE, where only what is near counts."
+        f"{flat}{alike}{names}{plain}"
     )
     figure = plot_embedding(u, trained.class_names)
     return Picture("embedding", "Class embeddings", caption, figure)
@@ -184,9 +208,14 @@ def _prototypes(found: Material) -> Picture | None:
         found.notes.append("the prototypes before training were not kept: they are left out")
     caption = (
         "The class embeddings as images. Each began as the training image of its class that is "
-        "nearest to all others, and was trained from there. All classes share one scale; change is "
-        "told on the 0..1 scale of pixels."
+        "nearest to all others, and was trained from there. All classes share one scale."
     )
+    if first is not None:
+        most = largest(change_of(first, now, shape))
+        caption += (
+            f" Change is the mean over colour channels; the largest is {100 * most:.2g} % of the "
+            "range of pixels, 0..1, and has the strongest colour, however little it is."
+        )
     figure = plot_prototypes(first, now, shape, trained.class_names)
     return Picture("prototypes", "Prototype embeddings, before training and now", caption, figure)
 
@@ -206,7 +235,7 @@ def _pixels(class_embed: Tensor, shape: tuple[int, ...], scale: Normalisation) -
 
 def _confusion(found: Material) -> Picture:
     if found.result is not None:
-        counts, about = np.array(found.result.confusion), "all test images, first noise draw"
+        counts, about = np.array(found.result.confusion), f"all test images, {FIRST_DRAW}"
         names = _names(found, len(counts))
     else:
         answers = found.need_answers()
@@ -217,7 +246,8 @@ def _confusion(found: Material) -> Picture:
         f"How often each class (row) got each answer (column): {about}. Shades are shares of the "
         "row, on a scale that shows rare mistakes."
     )
-    return Picture("confusion", "Confusion matrix", caption, plot_confusion(counts, names))
+    figure = plot_confusion(counts, names, FIRST_DRAW)
+    return Picture("confusion", "Confusion matrix", caption, figure)
 
 
 def _names(found: Material, count: int) -> tuple[str, ...]:
@@ -237,6 +267,8 @@ def _predictions(found: Material) -> Picture | None:
     caption = (
         "The mistakes that the network was surest of, and the hits that it was least sure of: "
         f"answer, its probability and, of mistakes, the true class; of {answers.about}."
+        + as_sure(answers.said, places[:mistakes])
+        + as_sure(answers.said, places[mistakes:])
     )
     figure = plot_predictions(images, said, mistakes, names)
     return Picture("predictions", "Surest mistakes and least sure hits", caption, figure)
@@ -246,18 +278,32 @@ def _confidence(found: Material) -> Picture:
     answers = found.need_answers()
     caption = (
         "Left: how sure the network is of its hits and of its mistakes. Right: the accuracy that "
-        f"is left if only the surest answers are taken; {answers.about}."
+        f"is left if only the surest answers are taken; {answers.about}. Answers of one "
+        f"confidence are one point{_tied(answers.said)}."
     )
     figure = plot_confidence(answers.said)
     return Picture("confidence", "Confidence of hits and mistakes", caption, figure)
 
 
+def _tied(said: Predictions) -> str:
+    """What is told of many answers that are surest."""
+    surest = int((said.confidence == said.confidence.max()).sum())
+    if surest <= len(said) // 100:
+        return ""
+    return f": {surest:,} of {len(said):,} are surest, and the curve begins with all of them"
+
+
 def _timeline(found: Material) -> Picture:
     if not found.timeline.num_units:
         raise LeftOutError("its log has no unit yet")
+    going = any(lane.known < lane.end for lane in found.timeline.lanes)
+    cut = (
+        " Of a session that has not ended or was broken off, a row ends with its worker's last "
+        "finished unit: what came then is not in the log."
+    )
     caption = (
         "Which worker trained which block when, a row per worker and a bar per unit; where workers "
-        "were lost, came back or waited is marked."
+        f"were lost, came back or waited is marked.{cut * going}"
     )
     return Picture("timeline", "Units on workers", caption, plot_timeline(found.timeline))
 

@@ -40,9 +40,11 @@ def lost(worker: str, at: float, seconds: float) -> Event:
     return event("worker_lost", at, worker=worker, blocks=[1], **reason)
 
 
-def read(folder: Path, *events: Event) -> Timeline:
+def read(folder: Path, *events: Event, finished: bool = True) -> Timeline:
     lines = [json.dumps(e) + "\n" for e in events]
     (folder / "events.jsonl").write_text("".join(lines))
+    if finished:
+        (folder / "result.json").write_text("{}")
     return read_timeline(Store(folder))
 
 
@@ -110,6 +112,33 @@ def test_local_run_has_a_lane_per_slot_from_its_start_to_the_last_unit(tmp_path:
     assert [bar.step for bar in timeline.lanes[1].bars] == [0, 10]
     assert (timeline.seconds, timeline.num_units, timeline.num_workers) == (10, 3, 2)
     assert timeline.busy == pytest.approx((5 + 3 + 4) / 20)
+
+
+def test_what_a_worker_did_after_its_last_unit_is_not_known_until_the_run_has_finished(
+    tmp_path: Path,
+) -> None:
+    idle = started("slot_2", 2)  # it has finished nothing yet
+    timeline = read(tmp_path, *local_run(), idle, finished=False)
+    assert [(lane.end, lane.known) for lane in timeline.lanes] == [(10, 5), (10, 10), (10, 2)]
+    assert timeline.busy == pytest.approx(12 / 15)
+    assert timeline.num_workers == 3
+    (ground,) = (
+        c for c in plot_timeline(timeline).axes[0].collections if c.get_label() == "waiting"
+    )
+    rights = [path.vertices[:, 0].max() for path in ground.get_paths()]
+    assert rights == pytest.approx([5, 10, 2])
+    timeline = read(tmp_path, *local_run(), idle)
+    assert [lane.known for lane in timeline.lanes] == [10, 10, 10]
+    assert timeline.busy == pytest.approx(12 / 28)
+    timeline = read(tmp_path, *local_run(), *local_run(100))  # the first session was broken off
+    assert [lane.known for lane in timeline.lanes] == [5, 10, 20, 20]
+
+
+def test_key_reaches_the_last_block_before_that_was_trained(tmp_path: Path) -> None:
+    begun = event("run_started", 0, steps={str(t): 0 for t in range(1, 9)} | {"x": 1})
+    figure = plot_timeline(read(tmp_path, begun, unit("w0", 2, 0, 4), finished=False))
+    assert figure.axes[1].get_yticks()[-1] == 8
+    assert figure.axes[1].get_ylim() == (0.5, 8.5)
 
 
 def test_lost_worker_ends_its_lane_and_another_begins_one(tmp_path: Path) -> None:

@@ -3,17 +3,15 @@
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.plots import figure_bytes
-from noprop_dist.record.predictions import Predictions
 from noprop_dist.see.answers import (
-    plot_confidence,
     plot_confusion,
-    plot_predictions,
-    telling_rows,
 )
+from noprop_dist.see.colours import TEXT_CONTRAST, contrast
 from noprop_dist.see.curves import plot_blocks, plot_denoising, plot_history
 from noprop_dist.see.embeddings import plot_embedding, plot_prototypes, tsne
 from noprop_dist.see.plane import widest_plane
@@ -120,13 +118,68 @@ def test_embedding_shows_distances_and_two_maps(num_classes: int, dim: int) -> N
     matrix, *maps, _ = figure.axes
     apart = matrix.get_images()[0].get_array()
     assert apart is not None
-    np.testing.assert_allclose(apart, np.linalg.norm(u[:, None] - u[None], axis=2), atol=1e-6)
+    expected = np.linalg.norm(u[:, None] - u[None], axis=2)
+    np.fill_diagonal(expected, np.nan)
+    np.testing.assert_allclose(np.ma.filled(apart, np.nan), expected, atol=1e-6)
+    assert matrix.get_images()[0].get_clim()[1] == pytest.approx(np.nanmax(expected))
+    assert matrix.get_images()[0].get_clim()[0] == pytest.approx(
+        min(np.nanmin(expected), 0.99 * np.nanmax(expected))
+    )
+    assert figure.axes[-1].get_ylabel() == "distance"
     assert len(maps) == (1 if num_classes < 4 else 2)
     for axes in maps:
         assert len(np.asarray(axes.collections[0].get_offsets())) == num_classes
         told = [text.get_text() for text in axes.texts]
         assert told == names if num_classes <= 10 else set(told) < set(names)
     assert overlapping(figure) == []
+
+
+def readable(figure: Figure) -> list[float]:
+    """The contrast of every number in a cell of the first panel with the colour of its cell."""
+    axes = figure.axes[0]
+    (image,) = axes.get_images()
+    values = np.ma.asarray(image.get_array())
+    found = []
+    for text in axes.texts:
+        column, row = map(int, text.get_position())
+        cell, ink = to_rgb(image.cmap(image.norm(values[row, column]))), to_rgb(text.get_color())
+        a, b = ((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in (cell, ink))
+        found.append(contrast(a, b))
+    return found
+
+
+def test_numbers_in_cells_are_read_on_any_colour() -> None:
+    counts = np.diag(np.arange(1, 21) * 50)
+    counts[:, 0] += 1000 - counts.sum(axis=1)  # shares of 5 to 100 %
+    shares = readable(plot_confusion(counts, [str(k) for k in range(20)]))
+    assert len(shares) == 38
+    line = np.cumsum(np.arange(12.0))[:, None]
+    distances = readable(plot_embedding(line, list("abcdefghijkl")))
+    assert len(distances) == 12 * 11
+    assert min(shares + distances) >= TEXT_CONTRAST
+
+
+def test_equal_distances_have_one_colour() -> None:
+    u = np.eye(4) + 1e-9 * embeddings(4, 4)
+    (image,) = plot_embedding(u, list("abcd")).axes[0].get_images()
+    shades = np.ma.compressed(image.norm(np.ma.masked_invalid(image.get_array())))
+    assert np.ptp(shades) < 0.01
+
+
+def test_names_beside_rows_are_told_in_full_and_leave_the_matrix_its_size() -> None:
+    long = [f"a class of {k} that is told at length" for k in range(5)]
+    for draw in (
+        lambda names: plot_confusion(np.eye(5, dtype=int), names),
+        lambda names: plot_embedding(np.eye(5), names),
+    ):
+        sides = []
+        for names in (long, [f"class {k}" for k in range(5)]):
+            figure = draw(names)
+            figure.draw_without_rendering()
+            sides.append(figure.axes[0].get_window_extent().width)
+            rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+            assert rows == names
+        assert sides[0] > 0.8 * sides[1]
 
 
 def test_tsne_is_the_same_each_time() -> None:
@@ -152,6 +205,29 @@ def test_one_hot_classes_lie_around_a_circle(num_classes: int) -> None:
     assert np.diff(turns) == pytest.approx(np.full(num_classes - 1, 2 * np.pi / num_classes))
 
 
+def test_nearly_equal_directions_count_as_equal_and_clear_ones_do_not() -> None:
+    rng = np.random.default_rng(0)
+    almost = np.eye(10, 32) + 0.02 * rng.normal(size=(10, 32))
+    plane = widest_plane(almost)
+    assert plane.alike == 9
+    assert 0.2 < plane.share < 0.3
+    xy = plane.project(almost)
+    turns = np.unwrap(np.arctan2(xy[:, 1], xy[:, 0]))
+    assert np.diff(turns) == pytest.approx(np.full(9, 2 * np.pi / 10), abs=0.2)
+    assert "around a circle" in plane.about
+    assert plane.about.endswith("distances in it say little")
+    wide = almost * np.array([3.0, 2.0] + [1.0] * 30)
+    assert widest_plane(wide).alike == 2
+    assert widest_plane(np.eye(3)).alike == 2  # the plane holds all of it
+    assert widest_plane(np.eye(3)).about.endswith("holds 100 % of their variance")
+    titles = [
+        [axes.get_title(loc="left") for axes in plot_embedding(u, list("abcdefghij")).axes]
+        for u in (almost, wide)
+    ]
+    assert titles[0][1].startswith("two of 9 directions about as wide: ")
+    assert titles[1][1].startswith("principal components: ")
+
+
 def test_plane_of_equal_embeddings_is_a_point() -> None:
     plane = widest_plane(np.ones((4, 3)))
     assert plane.project(np.ones((4, 3))).tolist() == [[0, 0]] * 4
@@ -174,6 +250,9 @@ def test_prototypes_are_drawn_before_and_now(
     assert len(drawn) == states * (num_classes if num_classes <= 20 else 1)
     if known:
         np.testing.assert_allclose(np.asarray(drawn[-1]).max(), 0.1, atol=1e-6)
+        told = [axes.get_ylabel() + axes.get_title(loc="left") for axes in figure.axes]
+        (change,) = {text for text in told if text.startswith("change")}
+        assert change.endswith("at most 10 %")
     if num_classes <= 20:
         assert [axes.get_title() for axes in figure.axes if axes.get_title()] == names
     assert figure_bytes(figure)
@@ -211,49 +290,3 @@ def test_trajectories_end_at_the_class_embeddings(num_classes: int) -> None:
 def test_shown_classes_are_spread_over_all() -> None:
     assert shown_classes(4).tolist() == [0, 1, 2, 3]
     assert shown_classes(100).tolist() == [0, 11, 22, 33, 44, 55, 66, 77, 88, 99]
-
-
-def said(num_rows: int, wrong: int) -> Predictions:
-    rows = np.arange(num_rows)
-    answer = np.ones(num_rows, np.int64)
-    label = np.where(rows < wrong, 2, 1)
-    return Predictions(rows, label, answer, np.linspace(0.3, 0.9, num_rows).astype(np.float32))
-
-
-def test_telling_rows_are_sure_mistakes_and_unsure_hits() -> None:
-    places, mistakes = telling_rows(said(10, 3), 2)
-    assert (places.tolist(), mistakes) == ([2, 1, 3, 4], 2)
-    assert telling_rows(said(4, 0), 8) == (pytest.approx([0, 1, 2, 3]), 0)
-
-
-@pytest.mark.parametrize(("channels", "wrong"), [(1, 10), (3, 0), (1, 11)])
-def test_predictions_tell_right_from_wrong(channels: int, wrong: int) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (11, channels, 8, 8), dtype=np.uint8)
-    figure = plot_predictions(images, said(11, wrong), wrong, ["a", "b", "c"])
-    words = [axes.get_xlabel() for axes in figure.axes]
-    assert len(words) == 11
-    assert [("is c" in text) for text in words] == [True] * wrong + [False] * (11 - wrong)
-    assert words[-1].startswith("b  90 %")
-    assert len(figure.texts) == 1 + (wrong == 10)
-    colours = {axes.xaxis.label.get_color() for axes in figure.axes}
-    assert len(colours) == 1 + (wrong == 10)
-    assert overlapping(figure) == []
-
-
-def test_confidence_counts_hits_and_mistakes() -> None:
-    made = said(200, 50)
-    shares, kept = plot_confidence(made).axes
-    legend = shares.get_legend()
-    assert legend is not None
-    assert [t.get_text() for t in legend.get_texts()] == ["150 hits", "50 mistakes"]
-    assert sum(bar.get_height() for bar in shares.patches[:25]) == 150
-    accuracy = kept.get_lines()[0].get_ydata()
-    assert accuracy[0] == 100  # the surest are right here
-    assert accuracy[-1] == 75
-
-
-def test_dollars_in_a_class_name_are_not_mathematics() -> None:
-    figure = plot_confusion([[3, 1], [0, 2]], ["$x_1$ to $", "b$c$"])
-    figure.canvas.draw()
-    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
-    assert names == [r"\$x_1\$ to \$", r"b\$c\$"]

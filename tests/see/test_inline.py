@@ -98,7 +98,7 @@ def test_colours_follow_the_paper_but_for_those_on_an_image() -> None:
     svg = ET.fromstring(to_svg(plot_confusion([[30, 0], [7, 29]], ["a", "b"]), "a", sheet, "t"))
     rules = {e.text: rule_of(sheet, e) for e in svg.iter("text")}
     assert "fill:#ffffff" in rules["30"]  # white on dark blue
-    assert "fill:#222222" in rules["7"]  # ink on light blue
+    assert "fill:#000000" in rules["7"]  # black on light blue
     assert "fill:var(--t222222)" in rules["answer"]
     assert "--t222222:#222222;" in sheet.variables(dark=False)
     assert "--t222222:#222222;" not in sheet.variables(dark=True)

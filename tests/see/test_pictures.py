@@ -66,12 +66,32 @@ def test_history_and_blocks_show_what_the_run_wrote(
     ]
 
 
+def test_history_tells_each_validation_curve_that_is_drawn(
+    pictures: "dict[str, Picture]",
+) -> None:
+    from noprop_dist.see.pictures import pictures_of_history
+
+    def caption(**lists: list[float]) -> str:
+        made, *_ = pictures_of_history(json.dumps(lists).encode(), "made up")
+        return made.caption
+
+    told = pictures["history"].caption
+    assert "z_T" in told
+    assert "mean softmax" in told
+    for name in ("history", "blocks"):
+        assert "cannot be compared with validation" in pictures[name].caption
+    assert "z_T" not in caption(train_loss_history=[1.0])
+    assert "mean softmax" not in caption(train_loss_history=[1.0], val_accuracy_history=[0.5])
+
+
 def test_denoising_and_confusion_show_the_numbers_of_the_result(
     pictures: "dict[str, Picture]", result: dict[str, list[float]]
 ) -> None:
     _, own, chain = pictures["denoising"].figure.axes[0].get_lines()
     assert list(chain.get_ydata()) == [100 * a for a in result["accuracy_after_t"]]
     assert list(own.get_ydata()) == [100 * a for a in result["block_accuracy"]]
+    title = pictures["confusion"].figure.axes[0].get_title(loc="left")
+    assert title.endswith(" % (first noise draw)")
     cells = pictures["confusion"].figure.axes[0].texts
     assert sum(int(cell.get_text()) for cell in cells) == NUM_TEST
 
@@ -93,22 +113,26 @@ def test_prototypes_began_as_training_images(pictures: "dict[str, Picture]") -> 
     for k, image in enumerate(drawn[::3]):
         own = train.take(np.flatnonzero(train.labels == k))[0][:, 0] / 255
         assert np.abs(own - image).max(axis=(1, 2)).min() < 0.02
-    assert np.abs(drawn[2::3]).max() > 0
+    most = 100 * np.abs(drawn[2::3]).max()
+    assert most > 0
+    assert f"the largest is {most:.2g} % of the range" in pictures["prototypes"].caption
 
 
 def test_predictions_show_the_images_that_were_asked_about(
     pictures: "dict[str, Picture]", pictured_run: Path
 ) -> None:
     from noprop_dist.record.predictions import read_predictions
+    from noprop_dist.see.answers import telling_rows
 
     said = read_predictions(Store(pictured_run))
     assert said is not None
     figure = pictures["predictions"].figure
-    surest = int(np.argmax(np.where(said.right, -1, said.confidence)))
+    surest = int(telling_rows(said, 1)[0][0])
+    assert said.confidence[surest] == said.confidence[~said.right].max()
     x, y = load_dataset("digits").test.take(np.array([surest]))
     np.testing.assert_array_equal(shown(figure)[0], x[0, 0])
-    assert figure.axes[0].get_xlabel() == (
-        f"{said.answer[surest]}  {100 * said.confidence[surest]:.0f} %\nis {y[0]}"
+    assert re.fullmatch(
+        rf"{said.answer[surest]}  >?[\d.]+ %\nis {y[0]}", figure.axes[0].get_xlabel()
     )
     assert len(figure.axes) == 16 + min(16, int((~said.right).sum()))
 

@@ -307,6 +307,28 @@ def test_text_is_as_dark_on_light_as_wcag_asks(page: webdriver.Chrome, dark: boo
     assert page.execute_script(FAINT) == []
 
 
+@pytest.mark.parametrize("width", [320, 360, 1280])
+def test_what_is_told_of_the_run_is_all_seen_at_any_width(
+    page: webdriver.Chrome, width: int
+) -> None:
+    show(page, width, dark=False)
+    rows: list[list[float]] = page.execute_script(
+        "return [...document.querySelectorAll('.pairs tr')].map((row) => {"
+        " const [name, value] = [...row.cells].map((c) => c.getBoundingClientRect());"
+        " return [name.left, name.right, value.left, value.right, value.width]; })"
+    )
+    assert len(rows) > 8
+    for left, middle, start, end, wide in rows:
+        assert 0 <= left < middle <= start < end <= width
+        assert wide >= 0.4 * min(width, 544)
+    unreachable = page.execute_script(
+        "return [...document.querySelectorAll('main *')].filter((e) => e.tabIndex < 0"
+        " && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX)"
+        " && e.scrollWidth > e.clientWidth).map((e) => e.outerHTML.slice(0, 80))"
+    )
+    assert unreachable == []
+
+
 @pytest.mark.parametrize("width", [320, 390, 820, 1280])
 def test_body_never_scrolls_sideways(page: webdriver.Chrome, width: int) -> None:
     show(page, width, dark=False)
