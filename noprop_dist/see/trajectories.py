@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's eight and two more; a class has a mark of its own too.
 COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, INK, YELLOW, "#882255", "#999999")
-MARKS = "os^DvP*Xph"
+MARKS = "os^Dv<*>ph"  # none is like the cross of a class embedding
 PER_CLASS = 15  # samples whose z_t are shown as points
 FOLLOWED = 10  # of them, at least one of a class, whose path is drawn
 

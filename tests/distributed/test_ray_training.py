@@ -149,7 +149,7 @@ def test_run_goes_on_when_nodes_join_and_leave(
 
 def test_more_workers_than_the_cluster_holds_are_refused(cluster: object, tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"5 workers of 1 CPU each do not fit .* have 2 CPU and hold 2"
+        UserError, match=r"5 workers of 1 CPU each do not fit .* has 2 CPU and holds 2"
     ):
         train(small(tmp_path / "a", executor="ray", workers=5))
     with pytest.raises(UserError, match=r"1 worker of 1 CPU and 0\.5 GPU each do not fit"):
