@@ -320,10 +320,6 @@ def _known(store: Store, tracker: str) -> dict[str, Any]:
 
 def _note(store: Store, tracker: str, **values: Any) -> None:
     with _noting:
-        _add_note(store, tracker, values)
-
-
-def _add_note(store: Store, tracker: str, values: dict[str, Any]) -> None:
-    noted = json.loads(store.read(ID_FILE)) if store.exists(ID_FILE) else {}
-    noted[tracker] = noted.get(tracker, {}) | values
-    store.write(ID_FILE, json.dumps(noted).encode())
+        noted = json.loads(store.read(ID_FILE)) if store.exists(ID_FILE) else {}
+        noted[tracker] = noted.get(tracker, {}) | values
+        store.write(ID_FILE, json.dumps(noted).encode())
