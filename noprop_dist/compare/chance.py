@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import fmean, stdev
 
 NORMAL = 1.959964  # the 97.5 % quantile of the normal distribution
 # Those of Student's t by degrees of freedom, where they are too few for the series below.
@@ -24,7 +25,7 @@ def doubt(a: Sequence[float], b: Sequence[float], test_images: int) -> float:
     differences = [x - y for x, y in zip(a, b, strict=True)]
     spread = stderr(differences)
     seeds = 0.0 if spread is None else student(len(differences) - 1) * spread
-    images = math.sqrt(sum(_variance(mean(values), test_images) for values in (a, b)))
+    images = math.sqrt(sum(_variance(fmean(values), test_images) for values in (a, b)))
     return math.hypot(seeds, NORMAL * images)
 
 
@@ -47,15 +48,6 @@ def student(freedom: int) -> float:
     )
 
 
-def mean(values: Sequence[float]) -> float:
-    """Of at least one value."""
-    return sum(values) / len(values)
-
-
 def stderr(values: Sequence[float]) -> float | None:
     """Standard error of the mean; None of one value."""
-    if len(values) < 2:
-        return None
-    middle = mean(values)
-    variance = sum((value - middle) ** 2 for value in values) / (len(values) - 1)
-    return math.sqrt(variance / len(values))
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None

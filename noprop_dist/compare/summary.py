@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
-from noprop_dist.compare.chance import mean, stderr
+from noprop_dist.compare.chance import stderr
 from noprop_dist.compare.measured import Measured
 
 MIB = 2**20
@@ -124,28 +125,28 @@ def make_row(runs: Sequence[Measured], alone: Measured | None, target: float) ->
     accuracies = [run.mean_test_accuracy for run in runs]
     epochs = [epoch for run in runs if (epoch := run.epoch_of(target)) is not None]
     reached = len(epochs) == len(runs)
-    rate = mean([run.images_per_s for run in runs]) / runs[0].devices
+    rate = fmean([run.images_per_s for run in runs]) / runs[0].devices
     sent = [run.sent_bytes for run in runs if run.sent_bytes is not None]
     reduced = [run.reduced_bytes for run in runs if run.reduced_bytes is not None]
     return Row(
         method=runs[0].method,
         seeds=len(runs),
         devices=runs[0].devices,
-        test_accuracy=mean(accuracies),
+        test_accuracy=fmean(accuracies),
         stderr=stderr(accuracies),
         by_seed={run.seed: run.mean_test_accuracy for run in runs},
-        seconds_per_epoch=mean([run.seconds_per_epoch for run in runs]),
-        seconds_to_target=mean(
+        seconds_per_epoch=fmean([run.seconds_per_epoch for run in runs]),
+        seconds_to_target=fmean(
             [run.seconds[epoch - 1] for run, epoch in zip(runs, epochs, strict=True)]
         )
         if reached
         else None,
-        epochs_to_target=mean(epochs) if reached else None,
+        epochs_to_target=fmean(epochs) if reached else None,
         images_per_s=rate,
         peak_bytes=max((peak for run in runs for peak in run.peak_bytes), default=None),
         own_bytes=max((own for run in runs for own in run.own_bytes), default=None),
-        sent_bytes=mean(sent) if sent else None,
-        reduced_bytes=mean(reduced) if reduced else None,
+        sent_bytes=fmean(sent) if sent else None,
+        reduced_bytes=fmean(reduced) if reduced else None,
         efficiency=rate / alone.images_per_s if alone is not None else None,
     )
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from statistics import fmean
 
-from noprop_dist.compare.chance import doubt, mean
+from noprop_dist.compare.chance import doubt
 from noprop_dist.compare.options import METHODS, NOPROP, SEQUENTIAL, TWIN
 from noprop_dist.compare.summary import MIB, Facts, Row
 
@@ -27,7 +28,7 @@ def _accuracy(a: Row, b: Row, facts: Facts) -> str:
     """Who is more accurate, or that so few seeds and images cannot tell."""
     seeds = sorted(a.by_seed.keys() & b.by_seed.keys())
     ours, theirs = ([row.by_seed[seed] for seed in seeds] for row in (a, b))
-    points = 100 * (mean(ours) - mean(theirs))
+    points = 100 * (fmean(ours) - fmean(theirs))
     least = 100 * doubt(ours, theirs, facts.test_images)
     images = f"{facts.test_images:,} test images"
     if abs(points) < least:

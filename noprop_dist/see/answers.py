@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from noprop_dist.maths.counter import WORD, threefry
 from noprop_dist.record.plots import (
     BLUE,
     GREY,
@@ -121,12 +123,12 @@ def _in_turns(said: Predictions, sign: int) -> npt.NDArray[np.int64]:
     return np.lexsort((mixed, turn, sure))
 
 
-def _mixed(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """A hash of each row (SplitMix64), which has nothing to do with their order."""
-    z = (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
-    return z ^ (z >> np.uint64(31))
+def _mixed(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """A hash of each row, which has nothing to do with their order."""
+    row, zero = torch.from_numpy(rows), torch.tensor(0)
+    high, low = threefry((zero, zero), (row & WORD, row >> 32))
+    mixed: npt.NDArray[np.int64] = (high << 31 | low >> 1).numpy()
+    return mixed
 
 
 def as_sure(predictions: Predictions, places: npt.NDArray[np.int64]) -> str:

@@ -139,6 +139,14 @@ def watched(journal: Journal, failures: list[UserError]) -> Watch:
     )
 
 
+def watched_trial(folder: Path) -> tuple[Journal, Watch, FakeTrial]:
+    """One trial, with x = 0.1."""
+    journal = journal_of(folder, TrainConfig(), SweepConfig(), WIDE)
+    journal.add(0, {"x": 0.1})
+    trial = FakeTrial(custom_trial_name="0", config={"trial": 0, "x": 0.1})
+    return journal, watched(journal, []), trial
+
+
 def test_a_trial_s_end_is_what_it_said(tmp_path: Path) -> None:
     journal = journal_of(tmp_path, TrainConfig(), SweepConfig(), WIDE)
     failures: list[UserError] = []
@@ -166,10 +174,7 @@ def test_a_trial_s_end_is_what_it_said(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_took_a_place_is_judged_by_its_new_settings(tmp_path: Path) -> None:
-    journal = journal_of(tmp_path, TrainConfig(), SweepConfig(), WIDE)
-    journal.add(0, {"x": 0.1})
-    watch = watched(journal, [])
-    trial = FakeTrial(custom_trial_name="0", config={"trial": 0, "x": 0.1})
+    journal, watch, trial = watched_trial(tmp_path)
     trial.tell(watch, epoch=1, val_accuracy=0.9)
     trial.config = {"trial": 7, "x": 0.2}
     trial.tell(watch, epoch=3, val_accuracy=0.7)
@@ -182,10 +187,7 @@ def test_a_trial_that_took_a_place_is_judged_by_its_new_settings(tmp_path: Path)
 
 
 def test_settings_that_trained_nothing_are_nobody_s(tmp_path: Path) -> None:
-    journal = journal_of(tmp_path, TrainConfig(), SweepConfig(), WIDE)
-    journal.add(0, {"x": 0.1})
-    watch = watched(journal, [])
-    trial = FakeTrial(custom_trial_name="0", config={"trial": 0, "x": 0.1})
+    journal, watch, trial = watched_trial(tmp_path)
     trial.tell(watch, epoch=4, val_accuracy=0.9)
     trial.config = {"trial": 7, "x": 0.2}  # by the scheduler, after its last epoch
     watch.on_trial_complete(0, [], trial)
