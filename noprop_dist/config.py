@@ -9,7 +9,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from noprop_dist.errors import UserError
@@ -47,12 +48,21 @@ class TrainConfig:
     max_train_images: int | None = option(
         None, "data", "train on about N images, the same share of every class"
     )
-    val_fraction: float = option(0.1, "data", "share of the training set held out for validation")
+    val_fraction: float = option(
+        0.1,
+        "data",
+        "share of the training set held out for validation, where the data has no such split",
+    )
     augmentation: Literal["none", "standard"] = option(
         "none",
         "data",
         "standard: random crop with padding 4, less for small images, and flips for colour "
         "photographs",
+    )
+    flip: Literal["auto", "yes", "no"] = option(
+        "auto",
+        "data",
+        "whether the standard augmentation mirrors; auto: colour images, but not digits of svhn",
     )
 
     embedding_type: Literal["one-hot", "learned", "prototype"] = option(
@@ -99,7 +109,9 @@ class TrainConfig:
     )
 
     name: str | None = option(
-        None, "run", "name of the run; default: data set, embedding and a hash of the options"
+        None,
+        "run",
+        "name of the run; default: data set, embedding and a hash of options and images",
     )
     checkpoint_dir: str | None = option(
         None, "run", "run folder or URI; default: checkpoints_run/<name>"
@@ -166,10 +178,10 @@ class TrainConfig:
         for name in _NOT_EMPTY:
             if getattr(self, name) == "":
                 raise UserError(f"{flag(name)} must not be empty: give a value or leave it out.")
-        if self.name is not None and ("/" in self.name or len(self.name) > MAX_NAME):
+        if self.name is not None and not _is_name(self.name):
             raise UserError(
-                f"--name must be one folder's name of at most {MAX_NAME} letters, got "
-                f"{self.name[:40]!r}; --checkpoint-dir takes a path."
+                f"--name must be one folder's name of at most {MAX_NAME} bytes that begins with a "
+                f"letter or digit, got {self.name[:40]!r}; --checkpoint-dir takes a path."
             )
         if self.image_size is not None and self.image_size > MAX_IMAGE_SIZE:
             raise UserError(
@@ -211,16 +223,11 @@ class TrainConfig:
                 "--freeze-after has no meaning with one-hot embeddings, which are always fixed: "
                 "leave it out or choose --embedding-type learned or prototype."
             )
-        if self.val_fraction == 0:
-            for name, needs in (
-                ("early_stopping_patience", self.early_stopping_patience is not None),
-                ("lr_schedule", self.lr_schedule == "plateau"),
-            ):
-                if needs:
-                    raise UserError(
-                        f"{flag(name)} {getattr(self, name)} needs a validation split: give "
-                        "--val-fraction above 0."
-                    )
+        if self.flip == "yes" and self.augmentation == "none":
+            raise UserError(
+                "--flip yes is a part of the standard augmentation: give --augmentation standard, "
+                "or leave it out."
+            )
         if self.warmup_epochs > self.epochs:
             raise UserError(
                 f"--warmup-epochs {self.warmup_epochs} is longer than the run: give at most "
@@ -228,18 +235,40 @@ class TrainConfig:
             )
 
     @property
-    def folder(self) -> str:
-        """Where the run lives: ``checkpoint_dir``, or a folder named after the options."""
-        if self.checkpoint_dir is not None:
-            return self.checkpoint_dir
-        stem = self.dataset.rstrip("/").rsplit("/", 1)[-1]
-        name = self.name or f"{stem}-{self.embedding_type}-{self._hash()}"
-        return f"checkpoints_run/{name}"
+    def is_placed(self) -> bool:
+        """Whether the options say where the run lives."""
+        return self.checkpoint_dir is not None or self.name is not None
 
-    def _hash(self) -> str:
-        """Six letters that differ between runs of different options."""
+    @property
+    def folder(self) -> str:
+        """Where the run lives; see ``placed``."""
+        assert self.is_placed
+        return self.checkpoint_dir or f"{HOME}/{self.name}"
+
+    def placed(self, hashes: Mapping[str, str], form: str = "{}") -> "TrainConfig":
+        """These options with a name, where they say nothing of where the run lives.
+
+        Args:
+            hashes: "data" and "test" of the data, which decide together with the options.
+            form: of the name.
+        """
+        if self.is_placed:
+            return self
+        data = hashes.get("data", "") + hashes.get("test", "")
+        name = f"{self.dataset_name}-{self.embedding_type}-{self.hash(data)}"
+        return replace(self, name=form.format(name))
+
+    def hash(self, data: str = "") -> str:
+        """Six letters that differ between runs of different options or data."""
         kept = {k: v for k, v in self.to_dict().items() if k not in FREE_FIELDS}
-        return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:6]
+        text = json.dumps(kept, sort_keys=True) + data
+        return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+    @property
+    def dataset_name(self) -> str:
+        """What the data set is called, wherever it lies: its file's or folder's own name."""
+        name = Path(self.dataset).expanduser().resolve().name
+        return re.sub(r"[^\w.+-]+", "_", name).strip("._-+")[:40] or "data"
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as plain values."""
@@ -251,6 +280,12 @@ class TrainConfig:
 
         text: str = yaml.safe_dump(self.to_dict(), sort_keys=False)
         return text
+
+
+def _is_name(text: str) -> bool:
+    """Whether a folder of this name is listed, and none that a shell or a path takes otherwise."""
+    plain = text.isprintable() and not set(text) & {"/", "\\"} and text == text.strip()
+    return plain and (text[0].isalnum() or text[0] == "_") and len(text.encode()) <= MAX_NAME
 
 
 def check_types(values: Mapping[str, Any], source: str = "") -> None:
@@ -304,6 +339,7 @@ def parse_resources(text: str | None) -> dict[str, float]:
     return found
 
 
+HOME = "checkpoints_run"  # where runs are that name no other place
 MAX_NAME = 200
 MAX_IMAGE_SIZE = 4096
 _NOT_EMPTY = (
@@ -328,12 +364,14 @@ _AT_LEAST = {
 _AT_LEAST_ZERO = ("weight_decay", "warmup_epochs", "freeze_after", "seed", "gpus_per_worker")
 _POSITIVE = ("lr", "eta", "grad_clip")
 
-# Fields that change no weight: a run may be gone on with after changing them.
+# Fields that change no weight: a run may be gone on with after changing them. Not where the data
+# lies decides, but what it holds.
 FREE_FIELDS = frozenset(
     {
-        "data_dir", "name", "checkpoint_dir", "checkpoint", "save_every", "keep_checkpoints",
-        "history", "dry_run", "no_plots", "quiet", "executor", "workers", "gpus_per_worker",
-        "blocks_per_worker", "resources", "spares", "device", "no_cuda", "tensorboard", "tracker",
+        "dataset", "data_dir", "name", "checkpoint_dir", "checkpoint", "save_every",
+        "keep_checkpoints", "history", "dry_run", "no_plots", "quiet", "executor", "workers",
+        "gpus_per_worker", "blocks_per_worker", "resources", "spares", "device", "no_cuda",
+        "tensorboard", "tracker",
     }
 )  # fmt: skip
 

@@ -13,7 +13,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclas
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
-from noprop_dist.config import TrainConfig, check_types, flag
+from noprop_dist.config import MAX_NAME, TrainConfig, check_types, flag
 from noprop_dist.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def parse_with(
 def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
     """What a rehearsal makes of a run: ``NOPROP_REHEARSE`` images, one epoch, no pictures.
 
+    It writes beside what the real run will write, never there.
+
     Args:
         config: of the real thing.
         own: the command's options; its class may hold, as ``REHEARSAL``, what a rehearsal gives
@@ -103,9 +105,6 @@ def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
     most: dict[str, int] = getattr(own, "REHEARSAL", {})
     less = {name: min(limit, getattr(own, name)) for name, limit in most.items()}
     told = "".join(f", {flag(name)} {value}" for name, value in less.items())
-    sys.stderr.write(
-        f"rehearsal: one epoch on at most {images} training images, no pictures{told}\n"
-    )
     config = replace(
         config,
         max_train_images=images,
@@ -113,7 +112,25 @@ def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
         warmup_epochs=min(1, config.warmup_epochs),
         no_plots=True,
     )
-    return config, replace(own, **less)
+    own = replace(own, **less)
+    mark = f"-rehearsal-{config.hash(repr(own))}"
+    places = {name: getattr(config, name) for name in ("name", "checkpoint_dir", "history")}
+    beside: dict[str, Any] = {k: _beside(v, mark) for k, v in places.items() if v is not None}
+    config = replace(config, **beside)
+    where = f"; in {config.folder}" if config.is_placed else ""
+    sys.stderr.write(
+        f"rehearsal: one epoch on at most {images} training images, no pictures{told}{where}\n"
+    )
+    return config, own
+
+
+def _beside(path: str, mark: str) -> str:
+    """A path that differs from ``path`` in its last part, not in its ending or its query."""
+    base, question, query = path.partition("?") if "://" in path else (path, "", "")
+    parent, slash, name = base.rstrip("/").rpartition("/")
+    stem, dot, ending = name.rpartition(".")
+    name = f"{stem}{mark}{dot}{ending}" if stem and ending == "json" else name + mark
+    return f"{parent}{slash}{name[-MAX_NAME:]}{question}{query}"
 
 
 def parse_own(argv: Sequence[str], prog: str, description: str, options: type[Extra]) -> Extra:

@@ -12,11 +12,18 @@ import torch
 
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
+from noprop_dist.data.sources import is_known
 from noprop_dist.engine.coordinator import Coordinator, Order, Record
 from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
 from noprop_dist.engine.finish import TEST_DRAWS, evaluate_test, finish, seconds_a_row
 from noprop_dist.engine.job import Job, Splits, load_data, make_job
-from noprop_dist.engine.resume import Start, check_same_options, start_afresh, start_or_resume
+from noprop_dist.engine.resume import (
+    Start,
+    check_same_data,
+    check_same_options,
+    start_afresh,
+    start_or_resume,
+)
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit
@@ -60,20 +67,21 @@ def train(
         KeyboardInterrupt: such a signal at another time, or a second one; nothing is lost but what
             was trained since the last checkpoint.
     """
-    config = in_a_lasting_place(config)
-    store = Store(config.folder)
-    for name, what in (("sweep.json", "a sweep"), ("trial.json", "a trial of a sweep")):
-        if store.exists(name):
-            raise UserError(
-                f"{store.root} holds {what}: give another --name or --checkpoint-dir for the run."
-            )
-    finished = _finished_result(config, store)
-    if finished is not None:
-        return finished
-    _check_places(config)
+    check_places(config)
     order = _by_chance if shuffled_order else None
     with StopSignals() as signals:
-        job, splits, num_skipped = _prepare(config)
+        job, splits = _prepare(config)
+        config = job.config
+        store = Store(config.folder)
+        for name, what in (("sweep.json", "a sweep"), ("trial.json", "a trial of a sweep")):
+            if store.exists(name):
+                raise UserError(
+                    f"{store.root} holds {what}: give another --name or --checkpoint-dir for the "
+                    "run."
+                )
+        finished = _finished_result(job, store)
+        if finished is not None:
+            return finished
         faults.arm(job.faults)
         opened = nullcontext(site) if site else open_site(config, splits.nbytes)
         with opened as site:
@@ -87,11 +95,11 @@ def train(
 
             with store.lock(tell=tell):
                 if waited:  # for another run, which may have gone on or finished meanwhile
-                    finished = _finished_result(config, store)
+                    finished = _finished_result(job, store)
                     if finished is not None:
                         return finished
                     begun = start_or_resume(job, splits, store)
-                result = _train(begun, splits, num_skipped, store, site, signals, order)
+                result = _train(begun, splits, store, site, signals, order)
     if not config.no_plots:
         _draw(result, splits)
     return result
@@ -100,7 +108,6 @@ def train(
 def _train(
     begun: tuple[Rounds, Start],
     splits: Splits,
-    num_skipped: int,
     store: Store,
     site: Site,
     signals: StopSignals,
@@ -120,9 +127,9 @@ def _train(
     record = Record(store, events, progress, config.history, trackers)
     with trackers:
         with site.executor(job, splits, progress, events.write) as executor, progress:
-            if num_skipped:
-                progress.warn(f"left out {num_skipped} bad images of {config.dataset}")
-            begin(start, rounds, record)
+            if splits.num_skipped:
+                progress.warn(f"left out {splits.num_skipped} bad images of {config.dataset}")
+            begin(start, rounds, record, splits)
             num_val = len(splits.val)
             coordinator = Coordinator(rounds, executor, record, num_val=num_val, order=order)
             with signals.asking(coordinator.request_stop):
@@ -132,7 +139,7 @@ def _train(
             rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
             progress.message(f"evaluating {len(splits.test):,} test images")
             test = evaluate_test(rounds, executor, len(splits.test))
-        result = finish(rounds, test, splits, store, num_skipped)  # the workers are free by now
+        result = finish(rounds, test, splits, store)  # the workers are free by now
         trackers.result(result)
     return result
 
@@ -155,6 +162,8 @@ def _by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:
 def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
     """In a submitted job relative paths of what is written lie in the home directory.
 
+    The options are ``placed``.
+
     The working directory is Ray's temporary copy there, and is deleted some time after the job.
     """
     if "/runtime_resources/working_dir_files/" not in f"{Path.cwd()}/":
@@ -168,21 +177,44 @@ def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
     return replace(config, **lasting)
 
 
-def _check_places(config: TrainConfig) -> None:
-    """Refuse what cannot be written to, before anything is read or trained."""
+def check_places(config: TrainConfig, form: str = "{}") -> None:
+    """Refuse what cannot be written to, before anything is read or trained.
+
+    Args:
+        config: the options.
+        form: of a name that is made from them; see ``TrainConfig.placed``.
+
+    Raises:
+        UserError: such a place, or a tracker that is not installed.
+    """
     check_trackers(config)
-    Store(config.folder).check_writable()
+    placed = in_a_lasting_place(config.placed({}, form))
+    Store(placed.folder).check_writable()
+    _check_apart(config)
     if config.history is not None:
         Store(Path(config.history).parent, "--history").check_writable()
 
 
-def begin(start: Start, rounds: Rounds, record: Record) -> None:
+def _check_apart(config: TrainConfig) -> None:
+    """Refuse a run folder that is the data's own: what a run writes would be data next time."""
+    if is_known(config.dataset) or config.checkpoint_dir is None:
+        return
+    folder = Store(config.checkpoint_dir).local
+    if folder is not None and folder.resolve() == Path(config.dataset).expanduser().resolve():
+        raise UserError(
+            f"--checkpoint-dir {config.checkpoint_dir} is the data itself: give another folder, or "
+            "--name."
+        )
+
+
+def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     """Write what can be written before the first step, so that a bad path costs no training."""
     config = rounds.job.config
     record.store.write("config.yaml", config.to_yaml().encode())
     record.write_history(rounds.history)
     if start.checkpoint is None and config.embedding_type == "prototype":
         write_first_embedding(record.store, rounds.shared["class_embed"])
+    record.progress.message(f"data: {splits.told}")
     for text in start.warnings:
         record.progress.warn(text)
     steps = {str(t): snapshot.step for t, snapshot in rounds.latest.items()}
@@ -190,28 +222,33 @@ def begin(start: Start, rounds: Rounds, record: Record) -> None:
         share = sum(steps.values()) / (rounds.job.total_steps * len(steps))
         record.progress.message(f"going on from {start.checkpoint}: {share:.0%} trained")
     record.events.write(
-        "run_started", checkpoint=start.checkpoint, warnings=list(start.warnings), steps=steps
+        "run_started",
+        data=splits.told,
+        checkpoint=start.checkpoint,
+        warnings=list(start.warnings),
+        steps=steps,
     )
 
 
-def _prepare(config: TrainConfig) -> tuple[Job, Splits, int]:
-    """The job as it is on any device, its data, and how many bad images were left out."""
+def _prepare(config: TrainConfig) -> tuple[Job, Splits]:
+    """The job as it is on any device, in its place, and its data."""
     if config.executor == "local" and config.cpus_per_worker > count_cores():
         raise UserError(
             f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's "
             f"{count_cores()} cores: give at most so many."
         )
-    dataset = load_data(config)
-    job, splits = make_job(config, dataset, torch.device("cpu"))
-    return replace(job, faults=faults.from_environment()), splits, dataset.num_skipped
+    job, splits = make_job(config, load_data(config), torch.device("cpu"))
+    config = in_a_lasting_place(config.placed(job.fingerprint))
+    return replace(job, config=config, faults=faults.from_environment()), splits
 
 
-def _finished_result(config: TrainConfig, store: Store) -> TrainResult | None:
+def _finished_result(job: Job, store: Store) -> TrainResult | None:
     """What an earlier call left, if it finished."""
-    result = read_result(store)
+    config, result = job.config, read_result(store)
     if result is None:
         return None
     check_same_options(config, result.config, store.root)
+    check_same_data(job, result.fingerprint, store.root, ("data", "test"))
     if config.history is not None:
         path = Path(config.history)
         Store(path.parent, "--history").write(path.name, store.read("training_history.json"))
@@ -228,10 +265,10 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     Raises:
         UserError: what a real run would refuse.
     """
-    config = in_a_lasting_place(config)
+    check_places(config)
+    job, splits = _prepare(config)
+    config = job.config
     store = Store(config.folder)
-    _check_places(config)
-    job, splits, num_skipped = _prepare(config)
     with open_site(config, splits.nbytes) as site:
         job = job.on(site.device, site.precision)
         rounds, start = start_or_resume(job, splits, store)
@@ -243,10 +280,11 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     steps = job.total_steps * job.spec.num_blocks - trained
     looks = TEST_DRAWS * len(splits.test) + (config.epochs - rounds.round) * len(splits.val)
     return {
+        "data": splits.told,
         "training_images": len(splits.train),
         "validation_images": len(splits.val),
         "test_images": len(splits.test),
-        "skipped_images": num_skipped,
+        "skipped_images": splits.num_skipped,
         "sample_shape": list(job.spec.sample_shape),
         "classes": job.spec.num_classes,
         "embedding_dim": job.spec.embed_dim,

@@ -18,6 +18,8 @@ from PIL import Image
 from noprop_dist.benchmarks.options import PredictBenchmark
 from noprop_dist.benchmarks.pairs import in_pairs
 from noprop_dist.data import fit_normalisation, normalise
+from noprop_dist.data.account import Reading
+from noprop_dist.data.pictures import Limits, find_pictures
 from noprop_dist.data.sources import load_digits
 from noprop_dist.engine.snapshot import first_shared
 from noprop_dist.maths.embedding import one_hot_embedding
@@ -26,7 +28,6 @@ from noprop_dist.model.device import autocast, resolve_precision
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.export import TrainedNetwork
-from noprop_dist.use.files import Limits, find_pictures
 from noprop_dist.use.predict import Answer, Predictor, Question, predict
 from noprop_dist.use.writers import open_writer
 
@@ -95,7 +96,7 @@ def one_core() -> Iterator[None]:
 
 def _pictures(folder: Path, count: int) -> torch.Tensor:
     """Write ``count`` PNG files of handwritten digits; their pixels, uint8 (count, 1, 28, 28)."""
-    train = load_digits(SIDE).train
+    train = load_digits(Reading(SIDE)).splits["train"]
     folder.mkdir()
     images, _ = train.take(np.arange(count) % len(train))
     for i, image in enumerate(images):
@@ -125,7 +126,7 @@ def _network(num_blocks: int) -> TrainedNetwork:
     precision = resolve_precision("auto", device)
     shared = first_shared(one_hot_embedding(10))
     network = NoPropNetwork.assemble(spec, blocks, shared, device, precision)
-    normalisation = fit_normalisation(load_digits(SIDE).train)
+    normalisation = fit_normalisation(load_digits(Reading(SIDE)).splits["train"])
     return TrainedNetwork(network, normalisation, tuple("0123456789"), device)
 
 

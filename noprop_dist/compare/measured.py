@@ -76,13 +76,15 @@ class Results:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._claim: dict[str, Any] = {}
 
-    def check(self, config: TrainConfig, settings: dict[str, Any]) -> bool:
+    def check(self, config: TrainConfig, settings: dict[str, Any], data: str) -> bool:
         """See that the folder is free, or this comparison's already.
 
         Args:
             config: the run's options.
             settings: what else has to be the same for numbers to stand in one table.
+            data: a hash of all rows.
 
         Returns:
             Whether it is this comparison's.
@@ -101,6 +103,11 @@ class Results:
         there = self._read(IDENTITY)
         another = "give the same options, or another --name or --checkpoint-dir."
         check_same_options(config, there["config"], self._store.root, another)
+        if there["data"] != data:
+            raise UserError(
+                f"{self._store.root} holds a comparison on other data than {config.dataset} has "
+                "now: restore the data, or give another --name or --checkpoint-dir."
+            )
         differing = [
             f"{name.replace('_', ' ')} {there['settings'].get(name)} there, {value} now"
             for name, value in settings.items()
@@ -113,11 +120,10 @@ class Results:
             )
         return True
 
-    def claim(self, config: TrainConfig, settings: dict[str, Any]) -> None:
-        """Make the folder this comparison's, where it is not yet; see ``check``."""
-        if not self.check(config, settings):
-            described = {"config": config.to_dict(), "settings": settings}
-            self._store.write(IDENTITY, json.dumps(described, indent=1).encode())
+    def claim(self, config: TrainConfig, settings: dict[str, Any], data: str) -> None:
+        """Make the folder this comparison's with what is first put there; see ``check``."""
+        if not self.check(config, settings, data):
+            self._claim = {"config": config.to_dict(), "settings": settings, "data": data}
 
     def settings(self) -> dict[str, Any]:
         """What the folder was claimed with."""
@@ -139,6 +145,9 @@ class Results:
 
     def put(self, measured: Measured, *, alone: bool = False) -> None:
         """Keep it."""
+        if self._claim:
+            self._store.write(IDENTITY, json.dumps(self._claim, indent=1).encode())
+            self._claim = {}
         path = _path(measured.method, measured.seed, alone)
         self._store.write(path, json.dumps(asdict(measured), indent=1).encode())
 

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from noprop_dist.config import TrainConfig, flag, option
@@ -112,7 +112,7 @@ def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
 def parse_compare(
     argv: Sequence[str], prog: str = "noprop compare"
 ) -> tuple[TrainConfig, CompareOptions, bool]:
-    """The run's options with the comparison's folder, the comparison's, and whether JSON is wanted.
+    """The run's options, the comparison's, and whether JSON is wanted.
 
     Raises:
         UserError: flags that do not parse, or that cannot be compared.
@@ -123,12 +123,4 @@ def parse_compare(
     )
     config, options, as_json = parse_with(argv, prog, description, CompareOptions)
     check_comparable(config, options)
-    return replace(config, checkpoint_dir=comparison_folder(config)), options, as_json
-
-
-def comparison_folder(config: TrainConfig) -> str:
-    """Where the comparison lives: as a run, but not in the folder of the run of these options."""
-    if config.checkpoint_dir is not None or config.name is not None:
-        return config.folder
-    parent, _, name = config.folder.rpartition("/")
-    return f"{parent}/compare-{name}"
+    return config, options, as_json

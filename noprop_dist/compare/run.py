@@ -19,8 +19,9 @@ from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.training import in_a_lasting_place
+from noprop_dist.training import check_places, in_a_lasting_place
 
+FORM = "compare-{}"  # of the name of a comparison that was given none
 WIDE = 110
 PICTURE = "comparison.png"
 Plan = list[tuple[str, int, bool]]  # method, seed, alone
@@ -41,14 +42,14 @@ def compare(config: TrainConfig, options: CompareOptions) -> Comparison:
         StoppedError: Ctrl-C or a termination signal while NoProp trains.
         KeyboardInterrupt: such a signal at another time.
     """
-    config = in_a_lasting_place(config)
-    store = Store(config.folder)
-    store.check_writable()
-    results = Results(store)
+    check_places(config, FORM)
     asked = {"workers_asked_for": config.workers, "efficiency_epochs": options.efficiency_epochs}
     with StopSignals():
-        known = results.check(config, asked)
         job, splits = _prepare(config, config.seed)
+        config = job.config
+        store = Store(config.folder)
+        results = Results(store)
+        known = results.check(config, asked, _data_of(job))
         with store.lock(tell=say):
             plan = _plan(config, options, results.settings()["workers"] if known else None)
             if not known or _missing(results, plan):
@@ -60,7 +61,12 @@ def compare(config: TrainConfig, options: CompareOptions) -> Comparison:
 
 def _prepare(config: TrainConfig, seed: int) -> tuple[Job, Splits]:
     config = replace(config, seed=seed)
-    return make_job(config, load_data(config), torch.device("cpu"))
+    job, splits = make_job(config, load_data(config), torch.device("cpu"))
+    return replace(job, config=in_a_lasting_place(config.placed(job.fingerprint, FORM))), splits
+
+
+def _data_of(job: Job) -> str:
+    return job.fingerprint["data"] + job.fingerprint["test"]
 
 
 def _plan(config: TrainConfig, options: CompareOptions, workers: int | None) -> Plan:
@@ -110,7 +116,8 @@ def _measure(
         for method in options.names:
             check_method(method, config, workers)
         where = {"workers": workers, "device": site.device.type, "precision": site.precision}
-        results.claim(config, {**asked, **where})
+        results.claim(config, {**asked, **where}, _data_of(job))
+        tell(f"data: {splits.told}")
         for method, seed, alone in _missing(results, _plan(config, options, workers)):
             if seed != job.config.seed:
                 job, splits = _prepare(config, seed)

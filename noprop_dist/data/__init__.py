@@ -1,7 +1,7 @@
 """Data: sources, shards, normalisation and augmentation."""
 
 from noprop_dist.data.augment import augment
-from noprop_dist.data.dataset import Dataset, split_validation
+from noprop_dist.data.dataset import Dataset, for_training, split_validation
 from noprop_dist.data.normalise import Normalisation, fit_normalisation, normalise
 from noprop_dist.data.shards import Split
 from noprop_dist.data.sources import load_dataset
@@ -12,6 +12,7 @@ __all__ = [
     "Split",
     "augment",
     "fit_normalisation",
+    "for_training",
     "load_dataset",
     "normalise",
     "split_validation",

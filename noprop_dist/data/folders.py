@@ -1,66 +1,143 @@
-"""A folder of class folders, with or without train/ and test/ above them."""
+"""A folder of class folders, with or without folders of splits above them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
-from noprop_dist.data.dataset import Dataset, hold_out_test
-from noprop_dist.data.images import Encoded, decode_splits
-from noprop_dist.errors import UserError
+import numpy as np
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+from noprop_dist.data.account import Account, PassedOver, Reading
+from noprop_dist.data.dataset import Found
+from noprop_dist.data.images import BadImageError, Encoded, decode_splits
+from noprop_dist.data.pictures import (
+    BadPicture,
+    holds_pictures,
+    is_picture,
+    pictures_below,
+    read_file,
+    visible,
 )
-SPLIT_NAMES = ("train", "test")
+from noprop_dist.data.split_names import ADVICE, ALL, by_split, look_alike, split_of
+from noprop_dist.errors import UserError, shown
+
+Classes = dict[str, list[str | BadPicture]]  # by name, the pictures of a class
 
 
-def load_folders(root: Path, image_size: int | None, skip_bad: bool) -> Dataset:
-    """Load ``root/<class>/*.png`` or ``root/{train,test}/<class>/*.png`` (any image type).
+def load_folders(root: Path, reading: Reading) -> Found:
+    """Load ``root/<class>/...`` or ``root/<split>/<class>/...``.
+
+    The pictures of a class lie anywhere below its folder. Splits are named as ``split_of`` knows.
 
     Raises:
-        UserError: no class folders, a class without images, or classes that differ between splits.
+        UserError: no class folders, a class without pictures, classes that differ between splits,
+            or folders that look like splits and are none.
     """
     if not root.is_dir():
-        raise UserError(f"{root} is neither a folder nor a Parquet file.")
-    with_splits = all((root / name).is_dir() for name in SPLIT_NAMES)
-    if not with_splits and (root / "train").is_dir():
-        raise UserError(
-            f"{root} has train/ but no test/: add test/, or put the class folders into {root}."
-        )
-    folders = [root / name for name in SPLIT_NAMES] if with_splits else [root]
-    classes = _classes(folders[0])
-    if with_splits and _classes(folders[1]) != classes:
-        difference = sorted(set(classes) ^ set(_classes(folders[1])))
-        raise UserError(
-            f"{root}/train and {root}/test differ in their classes ({', '.join(difference[:5])}): "
-            "both need the same class folders."
-        )
-    splits, skipped = decode_splits(
-        [_images(folder, classes) for folder in folders], image_size, skip_bad
-    )
-    train = splits[0]
-    if with_splits:
-        test = splits[1]
-    else:
-        train, test = hold_out_test(train)
-    colour = train.sample_shape[0] == 3
-    return Dataset(root.name, classes, train, test, photographs=colour, num_skipped=skipped)
-
-
-def _classes(folder: Path) -> tuple[str, ...]:
-    names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != "."))
-    if not names:
-        raise UserError(f"{folder} holds no class folders: put the images of each class into one.")
-    return names
-
-
-def _images(folder: Path, classes: tuple[str, ...]) -> Iterator[Encoded]:
-    for label, name in enumerate(classes):
-        files = [
-            p for p in sorted((folder / name).rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES
-        ]
-        if not files:
+        raise UserError(f"{root} is neither a folder nor a Parquet file: give one of them.")
+    account = Account(f"class folders of {shown(root.resolve().name)}")
+    folders = _splits(root, account.passed_over)
+    if ALL not in folders:
+        account.places = {split: f"{shown(folder.name)}/" for split, folder in folders.items()}
+    found = {split: _classes(folder, account.passed_over) for split, folder in folders.items()}
+    first = next(iter(found))
+    for split, classes in found.items():
+        if differing := sorted(found[first].keys() ^ classes.keys()):
             raise UserError(
-                f"the class folder {folder / name} holds no images: add some or remove it."
+                f"{folders[first]} and {folders[split]} differ in their classes "
+                f"({', '.join(map(shown, differing[:5]))}): both need the same class folders."
             )
-        for path in files:
-            yield str(path), path.read_bytes, label
+    names = tuple(found[first])
+    decoded = decode_splits([_encoded(classes) for classes in found.values()], reading, account)
+    splits = dict(zip(found, decoded, strict=True))
+    empty = set(range(len(names))) - set(np.unique(splits[first].labels).tolist())
+    if empty:
+        raise UserError(
+            f"the class folder {folders[first] / names[min(empty)]} holds no picture that can be "
+            "used: add some or remove it."
+        )
+    return Found(
+        name=root.resolve().name,
+        class_names=tuple(map(shown, names)),
+        named=True,
+        splits=splits,
+        photographs=splits[first].sample_shape[0] == 3,
+        account=account,
+    )
+
+
+def _splits(root: Path, passed_over: PassedOver) -> dict[str, Path]:
+    """The folders of splits in a folder; itself, as ALL, where it has none."""
+    beside = PassedOver()
+    folders = {e.name: Path(e.path) for e in visible(root, beside) if e.is_dir()}
+    named = {name: folder for name, folder in folders.items() if split_of(name)}
+    # A folder of pictures is a class, whatever it is called: trains are classified, too.
+    holding = {n: f for n, f in named.items() if any(e.is_dir() for e in visible(f, PassedOver()))}
+    if not holding:
+        if alike := look_alike(folders) or _of_two_splits(named):
+            raise UserError(
+                f"{root} holds {' and '.join(map(shown, alike))}, which look like splits and are "
+                f"none: put class folders into each, and {ADVICE}."
+            )
+        return {ALL: root}
+    with_pictures = [n for n, f in folders.items() if n in named or holds_pictures(f)]
+    passed_over.update(beside)
+    if without := len(folders) - len(with_pictures):
+        passed_over["folders without pictures"] += without
+    found = by_split(with_pictures, str(root))
+    for names in found.values():
+        if len(names) > 1:
+            raise UserError(
+                f"{root} holds {' and '.join(map(shown, names[:2]))}, which are one split: put "
+                "their pictures into one."
+            )
+    return {split: folders[name] for split, (name,) in found.items()}
+
+
+def _of_two_splits(names: Iterable[str]) -> list[str]:
+    first = {split_of(name): name for name in names}
+    return list(first.values())[:2] if len(first) > 1 else []
+
+
+def _classes(folder: Path, passed_over: PassedOver) -> Classes:
+    """By name of a class its pictures.
+
+    Raises:
+        UserError: there are no classes, or one has no pictures.
+    """
+    found: Classes = {}
+    for entry in visible(folder, passed_over):
+        if not entry.is_dir():
+            if is_picture(entry.name, passed_over):
+                passed_over["outside class folders"] += 1
+            continue
+        below = PassedOver()
+        pictures = list(pictures_below(entry.path, below))
+        passed_over.update(below)
+        if pictures:
+            found[entry.name] = pictures
+        elif set(below) != {"run folders"}:
+            there = ", ".join(f"{count} {reason}" for reason, count in sorted(below.items()))
+            raise UserError(
+                f"the class folder {entry.path} holds no images{f' but {there}' if there else ''}: "
+                "add some or remove it."
+            )
+    if not found:
+        raise UserError(f"{folder} holds no class folders: put the images of each class into one.")
+    return found
+
+
+def _encoded(classes: Classes) -> Iterator[Encoded]:
+    for label, pictures in enumerate(classes.values()):
+        for picture in pictures:
+            name = picture if isinstance(picture, str) else picture.path
+            yield name, _reader(picture), label
+
+
+def _reader(picture: str | BadPicture) -> Callable[[], bytes]:
+    if isinstance(picture, str):
+        return partial(read_file, Path(picture))
+
+    def refuse() -> bytes:
+        raise BadImageError(picture.reason)
+
+    return refuse

@@ -2,20 +2,25 @@
 
 import io
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from os import cpu_count
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from noprop_dist.data.account import Account, Reading
 from noprop_dist.data.shards import SHARD_ROWS, Array, Rows, Split
 from noprop_dist.errors import UserError
 
+# Pillow knows more, and hands some of them to other programs: strangers' files name the format.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 64 * 2**20
 GREY_MODES = ("1", "L", "LA")
+OURS = "noprop-dist"  # what a PNG that we have drawn names as its software
 UPRIGHT = {  # what shows an image as it was seen, by its EXIF orientation; 1 is upright already
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,62 +39,99 @@ class BadImageError(Exception):
     """An image that cannot be used; the message says why."""
 
 
+class OwnPictureError(BadImageError):
+    """A picture that this program has drawn is nobody's data."""
+
+
+class Decoded(NamedTuple):
+    """An image, and what was done to it that changes its meaning."""
+
+    pixels: Array
+    remarks: tuple[str, ...]
+
+
 def decode(
     data: bytes,
     size: int | tuple[int, int] | None,
     *,
     channels: int | None = None,
     max_pixels: int = MAX_PIXELS,
-    formats: tuple[str, ...] | None = None,
-) -> Array:
-    """One image as uint8 (C, H, W), C = 1 for grey and 3 for anything else.
+) -> Decoded:
+    """One image as uint8 (C, H, W).
 
-    It is turned and mirrored as its EXIF orientation says, as viewers do.
+    C is 1 where it is grey in every pixel, in whatever format, and 3 for anything else. It is
+    turned and mirrored as its EXIF orientation says, as viewers do; what is transparent is laid on
+    white; of several frames the first is taken.
 
     Args:
-        data: the encoded file.
+        data: the encoded file, in one of FORMATS.
         size: resize to cover so many pixels in height and width (one number: both) and cut the
             middle, or None.
-        channels: C, where it is not up to the image: colour becomes grey by its luma, grey becomes
-            colour by repeating it.
+        channels: C, where it is not up to the image: colour becomes grey by its luma (ITU-R 601-2),
+            grey becomes colour by repeating it.
         max_pixels: in the header, which is looked at before anything is decoded.
-        formats: Pillow's names of those to try, or None for all.
 
     Raises:
+        OwnPictureError: it is one of this program's own pictures.
         BadImageError: it does not decode, has more pixels than that, or has pixels that are not
             integers of at most 16 bits.
     """
     if not data:
         raise BadImageError("is empty")
+    remarks: list[str] = []
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise BadImageError(f"is absurdly large, {width}x{height} pixels")
-            plain = _upright(image, _plain(image, channels))
+            if image.info.get("Software") == OURS:
+                raise OwnPictureError("is a picture that noprop has drawn")
+            # The second frame of a photo in MPO is a camera's own: depth, or another exposure.
+            if getattr(image, "is_animated", False) and image.format != "MPO":
+                remarks.append("first of several frames")
+            plain = _upright(image, _plain(image, channels, remarks))
     except BadImageError:
         raise
     except Image.DecompressionBombError as error:
         raise BadImageError("is absurdly large") from error
     except UnidentifiedImageError as error:
-        raise BadImageError("does not decode (no known image format)") from error
+        raise BadImageError(
+            f"does not decode (no known image format, none of {', '.join(FORMATS)})"
+        ) from error
     except Exception as error:  # decoders fail in many ways on bad bytes: struct.error, zlib.error
         raise BadImageError(f"does not decode ({error or type(error).__name__})") from error
     high, wide = size if isinstance(size, tuple) else (size, size)
     if high is not None and wide is not None and plain.size != (wide, high):
         plain = ImageOps.fit(plain, (wide, high), Image.Resampling.BILINEAR)
     pixels = np.asarray(plain)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    if pixels.ndim == 2:
+        return Decoded(pixels[None], tuple(remarks))
+    if channels is None and _is_grey(pixels):
+        return Decoded(np.ascontiguousarray(pixels[None, :, :, 0]), tuple(remarks))
+    return Decoded(pixels.transpose(2, 0, 1), tuple(remarks))
 
 
-def _plain(image: Image.Image, channels: int | None) -> Image.Image:
+def _plain(image: Image.Image, channels: int | None, remarks: list[str]) -> Image.Image:
     """The image with 8 bits a channel, mode L or RGB."""
     if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
+        remarks.append("of 16 bits a pixel, cut to the upper 8")
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise BadImageError("has 32 bits a pixel; images need 8 or 16 bits a channel")
     grey = image.mode in GREY_MODES if channels is None else channels == 1
+    if image.has_transparency_data:
+        # Dropping it would show what its maker never saw, often one colour everywhere.
+        layers = image.convert("RGBA")
+        if layers.getchannel("A").getextrema() != (255, 255):
+            remarks.append("transparent, laid on white")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers)
     return image.convert("L" if grey else "RGB")
+
+
+def _is_grey(pixels: Array) -> bool:
+    """Whether all colours of (H, W, 3) are grey."""
+    first = pixels[..., :1]
+    return bool((pixels[..., 1:] == first).all())
 
 
 def _upright(image: Image.Image, plain: Image.Image) -> Image.Image:
@@ -104,18 +146,22 @@ def _upright(image: Image.Image, plain: Image.Image) -> Image.Image:
     return plain if how is None else plain.transpose(how)
 
 
-def resize_batch(x: Array, size: int) -> Array:
-    """Uint8 (N, C, H, W) -> (N, C, size, size), as ``decode`` resizes."""
-    if x.shape[2:] == (size, size):
+def fit_batch(x: Array, reading: Reading) -> Array:
+    """Uint8 (N, C, H, W) in the size and the channels asked for, as ``decode`` makes them."""
+    side = reading.image_size
+    high, wide = (side, side) if side else x.shape[2:]
+    channels = reading.channels or x.shape[1]
+    if x.shape[1:] == (channels, high, wide):
         return x
-    out = np.empty((len(x), x.shape[1], size, size), np.uint8)
+    out = np.empty((len(x), channels, high, wide), np.uint8)
     for i, image in enumerate(x):
-        grey = len(image) == 1
-        plain = Image.fromarray(
-            image[0] if grey else np.ascontiguousarray(image.transpose(1, 2, 0))
-        )
-        fitted = np.asarray(ImageOps.fit(plain, (size, size), Image.Resampling.BILINEAR))
-        out[i] = fitted if grey else fitted.transpose(2, 0, 1)
+        plain = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0).copy())
+        if channels != len(image):
+            plain = plain.convert("L" if channels == 1 else "RGB")
+        if plain.size != (wide, high):
+            plain = ImageOps.fit(plain, (wide, high), Image.Resampling.BILINEAR)
+        pixels = np.asarray(plain)
+        out[i] = pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return out
 
 
@@ -162,53 +208,62 @@ def _with_channels(image: Array, channels: int) -> Array:
 
 
 def decode_splits(
-    sources: Iterable[Iterable[Encoded]], size: int | None, skip_bad: bool
-) -> tuple[list[Split], int]:
+    sources: Iterable[Iterable[Encoded]], reading: Reading, account: Account
+) -> list[Split]:
     """Decode several splits to the same number of channels.
 
     Args:
         sources: per split, the encoded images in row order.
-        size: see ``decode``; without it all images of all splits must have one size.
-        skip_bad: leave bad images out.
-
-    Returns:
-        The splits, and how many images were left out.
+        reading: without a size all images of all splits must have one size.
+        account: told of what is left out, and of what changes an image's meaning.
 
     Raises:
         UserError: a bad image, named; or sizes that differ.
     """
-    built, skipped = [], 0
+    built = []
     threads = min(cpu_count() or 1, MAX_THREADS)
-    with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
-        # Set once, here: warning filters belong to the process, not to a thread.
-        warnings.filterwarnings("ignore", module="PIL")
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with pillow_silenced(), ThreadPoolExecutor(threads) as pool:
         first = None
         for source in sources:
             shards = _Shards(first=first)
-            for (name, _, label), image in _decode_all(pool, source, size):
-                if isinstance(image, BadImageError):
-                    if not skip_bad:
-                        raise UserError(
-                            f"{name} {image}: mend or remove it, or give --skip-bad-images."
-                        ) from image
-                    skipped += 1
+            for (name, _, label), image in _decode_all(pool, source, reading):
+                if isinstance(image, Decoded):
+                    shards.add(name, image.pixels, label)
+                    account.remarks.update(image.remarks)
+                elif isinstance(image, OwnPictureError):
+                    account.passed_over["drawn by noprop"] += 1
+                elif reading.skip_bad:
+                    account.num_skipped += 1
                 else:
-                    shards.add(name, image, label)
+                    raise UserError(
+                        f"{name} {image}: mend or remove it, or give --skip-bad-images."
+                    ) from image
             shards.close()
             first = shards.first
             built.append(shards)
     channels = max((x.shape[1] for s in built for x in s.xs), default=1)
-    return [s.split(channels) for s in built], skipped
+    return [s.split(channels) for s in built]
+
+
+@contextmanager
+def pillow_silenced() -> Iterator[None]:
+    """Pillow's warnings kept quiet: what matters of them is an error here.
+
+    Filters belong to the process, not to a thread, so they are set once, around all of them.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def _decode_all(
-    pool: ThreadPoolExecutor, source: Iterable[Encoded], size: int | None
-) -> Iterable[tuple[Encoded, Array | BadImageError]]:
+    pool: ThreadPoolExecutor, source: Iterable[Encoded], reading: Reading
+) -> Iterable[tuple[Encoded, Decoded | BadImageError]]:
     """Decode in order, a bounded number of images ahead."""
 
-    def work(chunk: list[Encoded]) -> list[tuple[Encoded, Array | BadImageError]]:
-        return [(item, _try_decode(item[1], size)) for item in chunk]
+    def work(chunk: list[Encoded]) -> list[tuple[Encoded, Decoded | BadImageError]]:
+        return [(item, _try_decode(item[1], reading)) for item in chunk]
 
     waiting = []
     for chunk in chunks(source, 256):
@@ -219,9 +274,9 @@ def _decode_all(
         yield from future.result()
 
 
-def _try_decode(read: Callable[[], bytes], size: int | None) -> Array | BadImageError:
+def _try_decode(read: Callable[[], bytes], reading: Reading) -> Decoded | BadImageError:
     try:
-        return decode(read(), size)
+        return decode(read(), reading.image_size, channels=reading.channels)
     except BadImageError as error:
         return error
     except OSError as error:

@@ -1,16 +1,20 @@
 """Parquet: the Hugging Face image layout, or a fixed-size list of floats per row."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noprop_dist.data.dataset import Dataset, check_labels, hold_out_test
-from noprop_dist.data.images import Encoded, decode_splits
-from noprop_dist.data.shards import Rows, Split
-from noprop_dist.errors import UserError
+from noprop_dist.data.account import Account, PassedOver, Reading
+from noprop_dist.data.dataset import Found, check_labels, order_of
+from noprop_dist.data.images import BadImageError, Encoded, decode_splits
+from noprop_dist.data.pictures import holds_pictures, visible
+from noprop_dist.data.shards import Array, Rows, Split
+from noprop_dist.data.split_names import ADVICE, ALL, by_split, split_of
+from noprop_dist.errors import UserError, shown
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -20,71 +24,141 @@ ROWS = 2048  # rows read at a time
 Files = dict[str, list[Path]]
 
 
+@dataclass(frozen=True)
+class _Column:
+    """The samples of a file: encoded images, or vectors of ``width`` floats."""
+
+    name: str
+    width: int | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.width is None else f"{self.name} of width {self.width}"
+
+
 def find_parquet(path: Path) -> Files | None:
     """The Parquet files of each split under ``path``, or None where there are none.
 
-    ``test`` is missing where no file is called so; a single file is all training data.
+    They lie in the folder itself, in its ``data/``, in folders named after splits, or all in one
+    folder inside it.
+
+    Raises:
+        UserError: names that contradict each other; see ``by_split``.
     """
     if path.is_file():
-        return {"train": [path]} if path.suffix == ".parquet" else None
-    files = sorted(path.glob("*.parquet")) or sorted((path / "data").glob("*.parquet"))
-    if not files:
+        return {split_of(path.stem) or ALL: [path]} if path.suffix == ".parquet" else None
+    if not path.is_dir():
         return None
-    test = [p for p in files if p.name.startswith("test")]
-    train = [p for p in files if p.name.startswith("train")]
-    if not train:
-        train = [p for p in files if p not in test and not p.name.startswith("val")]
-    if not train:
-        raise UserError(f"{path} has no training file: name one train.parquet or train-*.parquet.")
-    return {"train": train} | ({"test": test} if test else {})
+    here, data = _parquet_in(path), _parquet_in(path / "data")
+    if here and data:
+        raise UserError(f"{path} holds Parquet files, and so does its data/: give one of the two.")
+    inside = [Path(e.path) for e in visible(path, PassedOver()) if e.is_dir()]
+    if here or data:
+        _refuse_pictures(path, [folder for folder in inside if folder.name != "data"])
+        at = {file.stem: file for file in here or data}
+        return {s: [at[name] for name in names] for s, names in by_split(at, str(path)).items()}
+    found = {folder.name: there for folder in inside if (there := _parquet_in(folder))}
+    if not found:
+        return find_parquet(inside[0]) if len(inside) == 1 else None
+    _refuse_pictures(path, [folder for folder in inside if folder.name not in found])
+    files: Files = {}
+    for split, names in by_split(found, str(path)).items():
+        if split == ALL and len(names) == 1:
+            return find_parquet(path / names[0])
+        if split == ALL or len(names) > 1:
+            raise UserError(
+                f"{path} holds Parquet files in {' and '.join(map(shown, names[:2]))}: give one of "
+                f"these folders, or {ADVICE}."
+            )
+        files[split] = found[names[0]]
+        for file in files[split]:
+            if split_of(file.stem) not in (None, split):
+                raise UserError(f"{file} is of two splits by its name and its folder's: {ADVICE}.")
+    return files
 
 
-def load_parquet(path: Path, files: Files, image_size: int | None, skip_bad: bool) -> Dataset:
+def _refuse_pictures(path: Path, folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if holds_pictures(folder):
+            raise UserError(
+                f"{path} holds Parquet files and the pictures of {shown(folder.name)}/: give the "
+                "path of one of them."
+            )
+
+
+def _parquet_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    files = (Path(e.path) for e in visible(folder, PassedOver()) if e.is_file())
+    return [file for file in files if file.suffix == ".parquet"]
+
+
+def load_parquet(path: Path, files: Files, reading: Reading) -> Found:
     """Load the files of ``find_parquet``.
 
     Columns: ``label`` (integer) and either ``image`` (struct of encoded ``bytes`` and ``path``) or
-    one fixed-size list of floats. Class names come from the schema metadata key ``huggingface``.
+    one fixed-size list of floats. Class names come from the schema metadata key ``huggingface``;
+    files that order them differently are brought to the first one's order.
 
     Raises:
-        UserError: not Parquet, damaged or without those columns; labels missing or out of range.
+        UserError: not Parquet, damaged or without those columns; labels missing or out of range;
+            files that differ in their class names.
     """
     import pyarrow as pa
 
     try:
-        return _load(path, files, image_size, skip_bad)
+        return _load(path, files, reading)
     except (pa.ArrowException, OSError) as error:  # damage that shows only when pages are read
         raise UserError(f"{path} cannot be read to its end ({error}): copy it again.") from error
 
 
-def _load(path: Path, files: Files, image_size: int | None, skip_bad: bool) -> Dataset:
-    opened = {split: [_open(p) for p in paths] for split, paths in files.items()}
-    column, vector = _sample_column(files, opened)
-    labels = {split: _labels(files[split], parts) for split, parts in opened.items()}
-    names = _class_names(opened["train"][0])
-    if names is None:
-        # No more classes than rows: a stray huge label is a mistake, not a billion classes.
-        most = min(int(labels["train"].max(initial=0)), len(labels["train"]))
-        names = tuple(str(k) for k in range(max(most, 1) + 1))
-    for split, y in labels.items():
-        where = files[split][0] if len(files[split]) == 1 else f"{path} (its {split} files)"
-        check_labels(y, len(names), str(where))
-    if vector:
+def _load(path: Path, files: Files, reading: Reading) -> Found:
+    opened = {p: _open(p) for paths in files.values() for p in paths}
+    column = _sample_column(opened)
+    names = _class_names(opened)
+    by_file = {p: _labels(p, file) for p, file in opened.items()}
+    known = next(iter(names.values()), None) or _numbers(files, by_file)
+    for p, y in by_file.items():
+        check_labels(y, len(known), str(p))
+        if p in names:
+            by_file[p] = order_of(names[p], known, str(p), str(next(iter(names))))[y]
+    labels = {s: np.concatenate([by_file[p] for p in paths]) for s, paths in files.items()}
+    account = Account(f"Parquet of {shown(path.name)}")
+    account.places = {s: _place(paths) for s, paths in files.items()}
+    if column.width is not None:
         splits = {
-            s: Split.from_arrays(_vectors(files[s], parts, column), labels[s])
-            for s, parts in opened.items()
+            s: Split.from_arrays(
+                np.concatenate([_vectors(p, opened[p], column.name) for p in paths]), labels[s]
+            )
+            for s, paths in files.items()
         }
-        skipped = 0
     else:
-        sources = [_encoded(files[s], parts, column, labels[s]) for s, parts in opened.items()]
-        decoded, skipped = decode_splits(sources, image_size, skip_bad)
-        splits = dict(zip(opened, decoded, strict=True))
-    train = splits["train"]
-    if "test" in splits:
-        test = splits["test"]
-    else:
-        train, test = hold_out_test(train)
-    colour = not vector and train.sample_shape[0] == 3
-    return Dataset(path.stem, names, train, test, photographs=colour, num_skipped=skipped)
+        sources = [
+            (item for p in paths for item in _encoded(p, opened[p], column.name, by_file[p]))
+            for paths in files.values()
+        ]
+        splits = dict(zip(files, decode_splits(sources, reading, account), strict=True))
+    return Found(
+        name=path.stem,
+        class_names=tuple(map(shown, known)),
+        named=bool(names),
+        splits=splits,
+        photographs=column.width is None and next(iter(splits.values())).sample_shape[0] == 3,
+        account=account,
+    )
+
+
+def _numbers(files: Files, labels: dict[Path, Rows]) -> tuple[str, ...]:
+    """Names of classes that have none, as many as the training rows, else all, show."""
+    y = np.concatenate([labels[p] for p in files.get("train", labels)])
+    # No more classes than rows: a stray huge label is a mistake, not a billion classes.
+    most = min(int(y.max(initial=0)), len(y))
+    return tuple(str(k) for k in range(max(most, 1) + 1))
+
+
+def _place(paths: Sequence[Path]) -> str:
+    if len(paths) == 1:
+        return shown(paths[0].name)
+    return f"{len(paths)} files, {shown(paths[0].name)} to {shown(paths[-1].name)}"
 
 
 def _open(path: Path) -> "pq.ParquetFile":
@@ -97,23 +171,20 @@ def _open(path: Path) -> "pq.ParquetFile":
         raise UserError(f"{path} is not a readable Parquet file ({error}).") from error
 
 
-def _sample_column(files: Files, opened: "dict[str, list[pq.ParquetFile]]") -> tuple[str, bool]:
-    """Name of the sample column, and whether it holds vectors; alike in all files."""
-    found: dict[str, tuple[str, bool, int]] = {}
-    for split, parts in opened.items():
-        for path, file in zip(files[split], parts, strict=True):
-            found[str(path)] = _sample_column_of(path, file)
-    first, (column, vector, width) = next(iter(found.items()))
+def _sample_column(opened: "dict[Path, pq.ParquetFile]") -> _Column:
+    """The sample column, alike in all files."""
+    found = {path: _sample_column_of(path, file) for path, file in opened.items()}
+    first, column = next(iter(found.items()))
     for other, kind in found.items():
-        if kind != (column, vector, width):
-            a, b = (f"{k[0]} of width {k[2]}" if k[1] else k[0] for k in (found[first], kind))
+        if kind != column:
             raise UserError(
-                f"{first} has samples in {a}, {other} in {b}: all files need the same column."
+                f"{first} has samples in {column}, {other} in {kind}: all files need the same "
+                "column."
             )
-    return column, vector
+    return column
 
 
-def _sample_column_of(path: Path, file: "pq.ParquetFile") -> tuple[str, bool, int]:
+def _sample_column_of(path: Path, file: "pq.ParquetFile") -> _Column:
     import pyarrow as pa
 
     schema = file.schema_arrow
@@ -121,36 +192,35 @@ def _sample_column_of(path: Path, file: "pq.ParquetFile") -> tuple[str, bool, in
         if "image" in schema.names:
             image = schema.field("image").type
             if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0:
-                return "image", False, 0
+                return _Column("image")
         for name in schema.names:
             kind = schema.field(name).type
             if pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type):
-                return name, True, kind.list_size
+                return _Column(name, kind.list_size)
     raise UserError(
-        f"{path} has the columns {', '.join(schema.names)}; expected are label (integer) and image "
-        "(a struct with bytes), or label and a fixed-size list of floats."
+        f"{path} has the columns {', '.join(map(shown, schema.names))}; expected are label "
+        "(integer) and image (a struct with bytes), or label and a fixed-size list of floats."
     )
 
 
-def _labels(paths: list[Path], files: list["pq.ParquetFile"]) -> Rows:
-    import pyarrow as pa
+def _class_names(opened: "dict[Path, pq.ParquetFile]") -> dict[Path, tuple[str, ...]]:
+    """By file its class names; empty where no file has any.
 
-    parts = []
-    for path, file in zip(paths, files, strict=True):
-        if "label" not in file.schema_arrow.names:
-            raise UserError(f"{path} has no column label: each row needs an integer label.")
-        column = file.read(columns=["label"]).column("label")
-        if not pa.types.is_integer(column.type):
-            raise UserError(f"{path} has labels of type {column.type}; they must be integers.")
-        if column.null_count:
-            raise UserError(
-                f"{path} has {column.null_count} rows without a label: fill or drop them."
-            )
-        parts.append(column.to_numpy().astype(np.int64))
-    return np.concatenate(parts)
+    Raises:
+        UserError: some files have them and some do not.
+    """
+    found = {path: _class_names_of(file) for path, file in opened.items()}
+    with_names = {path: names for path, names in found.items() if names}
+    if with_names and len(with_names) < len(found):
+        without = next(path for path, names in found.items() if not names)
+        raise UserError(
+            f"{without} has no class names and {next(iter(with_names))} has some, so that nothing "
+            "says whether their labels mean the same: write all files with them, or all without."
+        )
+    return with_names
 
 
-def _class_names(file: "pq.ParquetFile") -> tuple[str, ...] | None:
+def _class_names_of(file: "pq.ParquetFile") -> tuple[str, ...] | None:
     metadata = file.schema_arrow.metadata or {}
     raw = metadata.get(b"huggingface")
     if raw is None:
@@ -162,30 +232,57 @@ def _class_names(file: "pq.ParquetFile") -> tuple[str, ...] | None:
     return tuple(map(str, names)) if names else None
 
 
-def _encoded(
-    paths: list[Path], files: list["pq.ParquetFile"], column: str, y: Rows
-) -> Iterator[Encoded]:
+def _labels(path: Path, file: "pq.ParquetFile") -> Rows:
+    import pyarrow as pa
+
+    column = file.read(columns=["label"]).column("label")
+    if not pa.types.is_integer(column.type):
+        raise UserError(
+            f"{path} has labels of type {column.type}; they must be integers: write the number of "
+            "each row's class, 0 to K - 1, as int64, and the names into the features of the "
+            "Hugging Face layout."
+        )
+    if column.null_count:
+        raise UserError(f"{path} has {column.null_count} rows without a label: fill or drop them.")
+    labels: Rows = column.to_numpy().astype(np.int64)
+    return labels
+
+
+def _encoded(path: Path, file: "pq.ParquetFile", column: str, y: Rows) -> Iterator[Encoded]:
     row = 0
-    for path, file in zip(paths, files, strict=True):
-        start = row
-        for batch in file.iter_batches(ROWS, columns=[column]):
-            for data in batch.column(0).field("bytes").to_pylist():
-                yield f"row {row - start} of {path}", _reader(data), int(y[row])
-                row += 1
+    for batch in file.iter_batches(ROWS, columns=[column]):
+        images = batch.column(0)
+        paths = None
+        if images.type.get_field_index("path") >= 0:
+            paths = images.field("path")
+        for i, data in enumerate(images.field("bytes").to_pylist()):
+            elsewhere = paths is not None and paths[i].is_valid
+            yield f"row {row} of {path}", _reader(data, elsewhere), int(y[row])
+            row += 1
 
 
-def _reader(data: bytes | None) -> Any:
-    # A row without bytes reads as an empty file, which does not decode and is named as such.
-    return lambda: data or b""
+def _reader(data: bytes | None, elsewhere: bool) -> Callable[[], bytes]:
+    def read() -> bytes:
+        if data is None and elsewhere:
+            raise BadImageError(
+                "holds the path of an image and not the image: write the file with its bytes, or "
+                "give the folder of the images"
+            )
+        return data or b""  # nothing at all does not decode, and is named as such
+
+    return read
 
 
-def _vectors(paths: list[Path], files: list["pq.ParquetFile"], column: str) -> Any:
+def _vectors(path: Path, file: "pq.ParquetFile", column: str) -> Array:
     parts = []
-    for path, file in zip(paths, files, strict=True):
-        for batch in file.iter_batches(ROWS, columns=[column]):
-            chunk = batch.column(0)
-            values = chunk.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-            if chunk.null_count or not np.isfinite(values).all():
-                raise UserError(f"{path}: column {column} has missing or non-finite values.")
-            parts.append(values.reshape(len(chunk), -1))
-    return np.concatenate(parts)
+    for batch in file.iter_batches(ROWS, columns=[column]):
+        chunk = batch.column(0)
+        values = chunk.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+        if chunk.null_count or not np.isfinite(values).all():
+            raise UserError(
+                f"{path}: column {shown(column)} has missing or non-finite values: fill them, or "
+                "drop these rows."
+            )
+        parts.append(values.reshape(len(chunk), -1))
+    vectors: Array = np.concatenate(parts)
+    return vectors

@@ -4,7 +4,7 @@ N rows, B rows of a batch, C H W image axes, F features of a vector.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,18 @@ class Split:
             tuple(y[i : i + SHARD_ROWS] for i in starts),
             x.shape[1:],
         )
+
+    @classmethod
+    def join(cls, splits: "Sequence[Split]") -> "Split":
+        """The rows of one or more splits of one shape, one after the other."""
+        if len(splits) == 1:
+            return splits[0]
+        xs = [x for split in splits for x in split.xs]
+        return cls.from_arrays(np.concatenate(xs), np.concatenate([s.labels for s in splits]))
+
+    def relabelled(self, order: Rows) -> "Split":
+        """The same samples, where label k has become ``order[k]``."""
+        return Split(self.xs, tuple(order[y] for y in self.ys), self.shape)
 
     def __len__(self) -> int:
         return sum(map(len, self.ys))

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from noprop_dist.data.dataset import Dataset
-from noprop_dist.data.images import resize_batch
+from noprop_dist.data.account import Account, Reading
+from noprop_dist.data.dataset import Found
+from noprop_dist.data.images import fit_batch
 from noprop_dist.data.shards import Array, Rows, Split
 from noprop_dist.errors import UserError
 
@@ -31,7 +32,7 @@ TORCHVISION_SETS = {
 }
 
 
-def load_torchvision(name: str, data_dir: str | None, image_size: int | None) -> Dataset:
+def load_torchvision(name: str, data_dir: str | None, reading: Reading) -> Found:
     """Load one of TORCHVISION_SETS from ``data_dir``, downloading it first if need be.
 
     Raises:
@@ -39,15 +40,20 @@ def load_torchvision(name: str, data_dir: str | None, image_size: int | None) ->
     """
     root = Path(data_dir or DEFAULT_DIR).expanduser()
     (train_set, train), (_, test) = (
-        _load_split(name, root, which, image_size) for which in (True, False)
+        _load_split(name, root, which, reading) for which in (True, False)
     )
     classes = getattr(train_set, "classes", None) or [str(k) for k in range(10)]
-    return Dataset(
-        name, tuple(map(str, classes)), train, test, photographs=TORCHVISION_SETS[name].photographs
+    return Found(
+        name=name,
+        class_names=tuple(map(str, classes)),
+        named=True,
+        splits={"train": train, "test": test},
+        photographs=TORCHVISION_SETS[name].photographs,
+        account=Account(f"torchvision's {TORCHVISION_SETS[name].class_name}"),
     )
 
 
-def _load_split(name: str, root: Path, train: bool, image_size: int | None) -> tuple[Any, Split]:
+def _load_split(name: str, root: Path, train: bool, reading: Reading) -> tuple[Any, Split]:
     from torchvision import datasets  # slow import, for these sources alone
 
     known = TORCHVISION_SETS[name]
@@ -66,9 +72,7 @@ def _load_split(name: str, root: Path, train: bool, image_size: int | None) -> t
             "there, point --data-dir at a copy, or give the path of a folder or Parquet copy."
         ) from error
     x, y = _arrays(loaded)
-    if image_size is not None:
-        x = resize_batch(x, image_size)
-    return loaded, Split.from_arrays(x, y)
+    return loaded, Split.from_arrays(fit_batch(x, reading), y)
 
 
 def _remove_empty(folder: Path) -> None:

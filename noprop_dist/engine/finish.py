@@ -68,9 +68,7 @@ def seconds_a_row(rounds: Rounds, executor: Executor, num_rows: int) -> float:
     return seconds / (batch * sharing)
 
 
-def finish(
-    rounds: Rounds, test: EvalResult, splits: Splits, store: Store, num_skipped: int
-) -> TrainResult:
+def finish(rounds: Rounds, test: EvalResult, splits: Splits, store: Store) -> TrainResult:
     """Write the network, its answers and, last, ``result.json``, which says that the run is done.
 
     Raises:
@@ -79,7 +77,7 @@ def finish(
     job = rounds.job
     weights, shared = rounds.final()
     network = NoPropNetwork.assemble(job.spec, weights, shared)
-    save_network(store, network, job.normalisation, job.class_names)
+    save_network(store, network, job.normalisation, job.class_names, job.fingerprint["data"])
     labels = splits.test.labels
     total = len(test.answers) * len(test.mean_softmax)
     result = TrainResult(
@@ -96,8 +94,9 @@ def finish(
         epochs=rounds.round,
         config=job.config.to_dict(),
         versions=versions(),
+        fingerprint=job.fingerprint,
         precision=job.precision,
-        num_skipped=num_skipped,
+        num_skipped=splits.num_skipped,
         set_aside={str(t): reason for t, reason in rounds.set_aside.items()},
     )
     rows = np.arange(len(labels))

@@ -30,11 +30,12 @@ class Job:
         spec: the network's shape.
         normalisation: from the training split.
         steps_per_epoch: full batches in the training split.
-        flip: whether the standard augmentation flips (colour photographs).
+        flip: whether the standard augmentation mirrors.
         precision: "fp32" or "bf16".
         class_names: K names.
-        fingerprint: what else fixes the bits: "data" (hash of training and validation rows),
-            "precision", "device" and "torch" (its version).
+        fingerprint: what else fixes the bits and the numbers: "data" (hash of training and
+            validation rows), "test" (of test rows), "precision", "device" and "torch" (its
+            version).
         faults: on purpose, for tests.
     """
 
@@ -83,7 +84,9 @@ class Splits:
         val: rows to choose by; may be empty.
         test: rows to report on.
         class_names: K names.
-        photographs: colour images, which may be mirrored.
+        photographs: colour images, which the standard augmentation mirrors unless told otherwise.
+        told: what they are and where they came from, as one line.
+        num_skipped: bad images that were left out.
     """
 
     train: Split
@@ -91,6 +94,13 @@ class Splits:
     test: Split
     class_names: tuple[str, ...]
     photographs: bool
+    told: str = ""
+    num_skipped: int = 0
+
+    def hashes(self) -> dict[str, str]:
+        """Of training and validation rows, "data", and of test rows, "test"."""
+        data = sha256_of_rows(self.train, self.val)
+        return {"data": data, "test": sha256_of_rows(self.test)}
 
     @property
     def nbytes(self) -> int:
@@ -115,9 +125,41 @@ def load_data(config: TrainConfig) -> Dataset:
 
 
 def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
-    """The data set with the validation rows that ``config`` asks for."""
-    train, val = split_validation(dataset.train, config.val_fraction, config.seed)
-    return Splits(train, val, dataset.test, dataset.class_names, dataset.photographs)
+    """The data set with its validation rows, or those that ``config`` asks for."""
+    train, val, held_out = dataset.train, dataset.val, dataset.held_out
+    if val is None:
+        train, val = split_validation(train, config.val_fraction, config.seed)
+        held_out = ("val", *held_out)
+    counts = {"train": len(train), "val": len(val), "test": len(dataset.test)}
+    told = "; ".join(
+        [
+            dataset.account.sentence(counts, held_out, dataset.class_names),
+            describe_samples(train.sample_shape),
+            "mirrored" if _flips(config, dataset.photographs) else "not mirrored",
+        ]
+    )
+    return Splits(
+        train,
+        val,
+        dataset.test,
+        dataset.class_names,
+        dataset.photographs,
+        told,
+        dataset.num_skipped,
+    )
+
+
+def _flips(config: TrainConfig, photographs: bool) -> bool:
+    """Whether training images are mirrored."""
+    wanted = photographs if config.flip == "auto" else config.flip == "yes"
+    return wanted and config.augmentation != "none"
+
+
+def describe_samples(shape: tuple[int, ...]) -> str:
+    """What samples are: "8x8 grey" or "vectors of 64"."""
+    if len(shape) == 1:
+        return f"vectors of {shape[0]}"
+    return f"{shape[1]}x{shape[2]} {'grey' if shape[0] == 1 else 'colour'}"
 
 
 def make_job(config: TrainConfig, dataset: Dataset, device: torch.device) -> tuple[Job, Splits]:
@@ -132,7 +174,7 @@ def resolve_job(config: TrainConfig, splits: Splits, device: torch.device) -> Jo
     Raises:
         UserError: the options do not fit the data.
     """
-    train, val = splits.train, splits.val
+    train = splits.train
     spec = check_fit(config, splits)
     precision = resolve_precision(config.precision, device)
     return Job(
@@ -140,11 +182,11 @@ def resolve_job(config: TrainConfig, splits: Splits, device: torch.device) -> Jo
         spec=spec,
         normalisation=fit_normalisation(train),
         steps_per_epoch=len(train) // config.batch_size,
-        flip=splits.photographs,
+        flip=_flips(config, splits.photographs),
         precision=precision,
         class_names=splits.class_names,
-        fingerprint={
-            "data": sha256_of_rows(train, val),
+        fingerprint=splits.hashes()
+        | {
             "precision": precision,
             "device": device.type,
             "torch": torch.__version__,
@@ -177,8 +219,8 @@ def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
     ):
         if needed and not len(val):
             raise UserError(
-                f"{flag(name)} needs validation images, and --val-fraction {config.val_fraction} "
-                f"leaves none of {len(train)}: give more data, or leave it out."
+                f"{flag(name)} {getattr(config, name)} needs validation images, and --val-fraction "
+                f"{config.val_fraction} leaves none of {len(train)}: give more, or leave it out."
             )
     return _make_spec(config, train.sample_shape, len(splits.class_names))
 

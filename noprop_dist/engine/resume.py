@@ -63,17 +63,12 @@ def start_or_resume(
     ending = ANOTHER_RUN if source.root == store.root else "give the options of that run."
     check_same_options(job.config, loaded.state["config"], source.root, ending, may_differ)
     there = loaded.state["fingerprint"]
-    differing = [k for k in ("data", "precision") if there[k] != job.fingerprint[k]]
-    if "precision" in differing:
+    if there["precision"] != job.precision:
         raise UserError(
-            f"{source.root} holds a run in {there['precision']}, and this machine would go on in "
-            f"{job.precision}: give --precision {there['precision']} here and a new --name."
+            f"{source.root} holds a run in {there['precision']}, and this one would go on in "
+            f"{job.precision}: give --precision {there['precision']}, or another --name."
         )
-    if differing:
-        raise UserError(
-            f"{source.root} holds a run on other data than {job.config.dataset} has now: restore "
-            "the data, or give another --name or --checkpoint-dir."
-        )
+    check_same_data(job, there, source.root, ("data",))
     warnings += [
         f"the run so far used {k} {there[k]}, now {job.fingerprint[k]}: the weights may differ in "
         "their last bits from an unbroken run's"
@@ -100,6 +95,25 @@ def _find(config: TrainConfig, store: Store) -> tuple[Store, Loaded | None, list
     return store, loaded, list(loaded.problems) if loaded else []
 
 
+def check_same_data(job: Job, there: dict[str, str], where: str, parts: tuple[str, ...]) -> None:
+    """Refuse a run on other rows.
+
+    Args:
+        job: on the data that is here.
+        there: the other run's fingerprint.
+        where: its folder.
+        parts: of the fingerprint that must be the same.
+
+    Raises:
+        UserError: they are not.
+    """
+    if any(there.get(part, mine) != mine for part in parts for mine in [job.fingerprint[part]]):
+        raise UserError(
+            f"{where} holds a run on other data than {job.config.dataset} has now: restore the "
+            "data, or give another --name or --checkpoint-dir."
+        )
+
+
 def check_same_options(
     config: TrainConfig,
     other: dict[str, Any],
@@ -115,10 +129,13 @@ def check_same_options(
     mine = config.to_dict()
     # A run of a version that lacked an option did what its default does.
     theirs = {f.name: f.default for f in fields(TrainConfig)} | other
+    free = FREE_FIELDS | may_differ
+    if "auto" in (mine["precision"], theirs["precision"]):
+        free |= {"precision"}  # what it came to is compared by those who know
     differing = [
         f"{flag(k)} {theirs[k]} there, {mine[k]} now"
         for k in mine
-        if k not in FREE_FIELDS | may_differ and mine[k] != theirs[k]
+        if k not in free and mine[k] != theirs[k]
     ]
     if differing:
         raise UserError(

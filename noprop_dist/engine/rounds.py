@@ -223,10 +223,12 @@ class Rounds:
         if self.best is not None:
             parts |= {stem("best", t): dict(w) for t, w in self.best.weights.items()}
             parts["best-shared"] = dict(self.best.shared)
+        job = self.job
+        network = describe(job.spec, job.normalisation, job.class_names, job.fingerprint["data"])
         state = {
-            "config": self.job.config.to_dict(),
-            "network": describe(self.job.spec, self.job.normalisation, self.job.class_names),
-            "fingerprint": self.job.fingerprint,
+            "config": job.config.to_dict(),
+            "network": network,
+            "fingerprint": job.fingerprint,
             "steps": {str(t): s.step for t, s in self.latest.items()},
             "round": self.round,
             "rates": rates,

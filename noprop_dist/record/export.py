@@ -53,12 +53,14 @@ class TrainedNetwork:
         normalisation: of the training split.
         class_names: K names.
         device: where it computes.
+        data_sha256: of the rows that it was trained and validated on; empty where none is known.
     """
 
     network: NoPropNetwork
     normalisation: Normalisation
     class_names: tuple[str, ...]
     device: torch.device
+    data_sha256: str = ""
 
     def predict(
         self,
@@ -117,11 +119,12 @@ def save_network(
     network: NoPropNetwork,
     normalisation: Normalisation,
     class_names: tuple[str, ...],
+    data_sha256: str,
 ) -> None:
     """Write ``model/network.safetensors`` and then ``model/network.json``, which vouches for it."""
     data = save(_file_tensors(network))
     store.write(f"{FOLDER}/network.safetensors", data)
-    described = describe(network.spec, normalisation, class_names)
+    described = describe(network.spec, normalisation, class_names, data_sha256)
     described |= {"format": FORMAT, "network_sha256": hashlib.sha256(data).hexdigest()}
     described["sha256"] = _sha256_of(described)
     store.write(f"{FOLDER}/network.json", json.dumps(described, indent=1).encode())
@@ -134,13 +137,17 @@ def _file_tensors(network: NoPropNetwork) -> dict[str, torch.Tensor]:
 
 
 def describe(
-    spec: ModelSpec, normalisation: Normalisation, class_names: tuple[str, ...]
+    spec: ModelSpec,
+    normalisation: Normalisation,
+    class_names: tuple[str, ...],
+    data_sha256: str,
 ) -> dict[str, Any]:
     """What a network needs beside its tensors, as JSON holds it; see ``rebuild``."""
     return {
         "spec": spec.to_dict(),
         "normalisation": asdict(normalisation),
         "class_names": list(class_names),
+        "data_sha256": data_sha256,
     }
 
 
@@ -162,7 +169,8 @@ def rebuild(
     network.requires_grad_(False).eval()
     network = network.to(memory_format=torch.channels_last)
     norm = {k: tuple(v) for k, v in described["normalisation"].items()}
-    return TrainedNetwork(network, Normalisation(**norm), tuple(described["class_names"]), place)
+    names, data = tuple(described["class_names"]), described.get("data_sha256", "")
+    return TrainedNetwork(network, Normalisation(**norm), names, place, data)
 
 
 def _sha256_of(described: dict[str, Any]) -> str:
@@ -228,8 +236,11 @@ def to_bytes(trained: TrainedNetwork) -> bytes:
 
 def header(trained: TrainedNetwork) -> str:
     """What every exported file says of its network, as JSON."""
-    network = trained.network
-    return json.dumps(describe(network.spec, trained.normalisation, trained.class_names))
+    return json.dumps(
+        describe(
+            trained.network.spec, trained.normalisation, trained.class_names, trained.data_sha256
+        )
+    )
 
 
 def _read_file(path: Path, device: str, precision: str) -> TrainedNetwork:

@@ -2,7 +2,7 @@
 
 import math
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from noprop_dist.record.checked import as_written, foreign, read_json
@@ -38,6 +38,7 @@ class TrainResult:
         precision: "fp32" or "bf16".
         num_skipped: bad images left out.
         set_aside: by t, why a block was given up; empty where all is well.
+        fingerprint: hashes of the data and what else fixes the numbers.
     """
 
     folder: str
@@ -53,6 +54,7 @@ class TrainResult:
     precision: str
     num_skipped: int
     set_aside: dict[str, str]
+    fingerprint: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from noprop_dist.data import Dataset, Split
+from noprop_dist.data import Split
 from noprop_dist.engine.evaluate import traces_of
-from noprop_dist.engine.job import load_data
 from noprop_dist.errors import UserError
 from noprop_dist.record.export import TrainedNetwork
 from noprop_dist.record.first_embedding import read_first_embedding
@@ -17,7 +16,7 @@ from noprop_dist.record.predictions import Predictions, read_predictions
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import Timeline, read_timeline
-from noprop_dist.use.data import config_here, load_own
+from noprop_dist.use.data import rows_for
 from noprop_dist.use.opening import OpenRun, open_run
 
 MOST_PREDICTED = 1000  # test images where a run has not left what it said of all of them
@@ -173,35 +172,15 @@ def _find_test(
     if test is not None:
         found.test = test
         return
-    config = config_here(run)
-    if dataset is not None:
-        config = replace(config, dataset=dataset)
-    if data_dir is not None:
-        config = replace(config, data_dir=data_dir)
     try:
-        loaded = load_own(config) if dataset is None else load_data(config)
-        _check_same(run, loaded)
+        rows = rows_for(run, dataset=dataset, data_dir=data_dir)
     except UserError as error:
         if dataset is not None or data_dir is not None:
             raise
         found.lacks["test"] = str(error)
     else:
-        found.test = loaded.test
-
-
-def _check_same(run: OpenRun, loaded: Dataset) -> None:
-    kinds = [
-        f"{'x'.join(map(str, shape))} of {len(names)} classes, {names[0]} to {names[-1]}"
-        for shape, names in (
-            (run.shape, run.trained.class_names),
-            (loaded.test.sample_shape, loaded.class_names),
-        )
-    ]
-    if kinds[0] != kinds[1]:
-        raise UserError(
-            f"{loaded.name} is not what the run was trained on: its samples are {kinds[1]}, and "
-            f"the network takes {kinds[0]}."
-        )
+        found.test = rows.split
+        found.notes += rows.notes
 
 
 def _find_answers(found: Material, store: Store) -> None:

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from noprop_dist.config import argument, flag, option
+from noprop_dist.config import HOME, argument, flag, option
 from noprop_dist.errors import UserError
-
-HOME = "checkpoints_run"  # where runs are that name no other place
 
 
 @dataclass(frozen=True, kw_only=True)

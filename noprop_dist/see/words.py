@@ -181,7 +181,7 @@ def resume_command(facts: RunFacts) -> str:
     """The command that goes on with a run, wherever its folder lies now."""
     words = ["noprop", "train"]
     options = changed_options(facts.config)
-    if facts.config.folder != facts.folder.rstrip("/"):
+    if not facts.config.is_placed or facts.config.folder != facts.folder.rstrip("/"):
         options["checkpoint_dir"] = facts.folder
     for name, value in options.items():
         words += [flag(name)] if value is True else [flag(name), str(value)]

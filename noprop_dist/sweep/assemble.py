@@ -110,7 +110,8 @@ def assemble(journal: Journal, config: TrainConfig, splits: Splits) -> PerBlock:
     judge = _Judge(config, splits)
     best = _best_trials(journal, config.num_blocks)
     chosen = {t: _state(store, trial.number).best for t, trial in best.items()}
-    save_network(store, judge.network(chosen), judge.job.normalisation, judge.job.class_names)
+    job, network = judge.job, judge.network(chosen)
+    save_network(store, network, job.normalisation, job.class_names, job.fingerprint["data"])
     blocks = {t: _entry(trial, config) for t, trial in best.items()}
     store.write("blocks.yaml", yaml.safe_dump(blocks, sort_keys=False).encode())
     one, settings = None, {}

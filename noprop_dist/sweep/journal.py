@@ -68,9 +68,13 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.trials: dict[int, Trial] = {}
+        self._claim = b""
 
     def open(self, config: TrainConfig, options: SweepConfig, space: Space, data: str = "") -> None:
         """Begin a sweep, or take up what is there of the same one.
+
+        The folder becomes this sweep's with the first trial: one that is refused leaves nothing
+        that stands in the way of the next.
 
         Args:
             config: the options that do not vary.
@@ -100,7 +104,7 @@ class Journal:
                 "--checkpoint-dir."
             )
         else:
-            self.store.write("sweep.json", json.dumps(identity, indent=1).encode())
+            self._claim = json.dumps(identity, indent=1).encode()
         for name in self.store.list("trials"):
             if NUMBER.fullmatch(name) and self.store.exists(f"trials/{name}/{SETTINGS}"):
                 trial = Trial(int(name), self._read(f"trials/{name}/{SETTINGS}"))
@@ -128,6 +132,9 @@ class Journal:
 
     def add(self, number: int, settings: Settings) -> None:
         """A trial that is about to begin."""
+        if self._claim:
+            self.store.write("sweep.json", self._claim)
+            self._claim = b""
         self.trials[number] = Trial(number, settings)
         self._write(number, SETTINGS, settings)
 

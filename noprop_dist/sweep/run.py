@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.data.shards import sha256_of_rows
 from noprop_dist.engine.job import Splits, check_fit, load_data, make_splits
 from noprop_dist.errors import UserError
+from noprop_dist.record.progress import say
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.journal import Journal
@@ -22,7 +22,9 @@ from noprop_dist.sweep.space import (
     settle,
 )
 from noprop_dist.sweep.trial import trial_config
-from noprop_dist.training import in_a_lasting_place
+from noprop_dist.training import check_places, in_a_lasting_place
+
+FORM = "{}-sweep"  # of the name of a sweep that was given none
 
 
 class SweepStoppedError(Exception):
@@ -49,10 +51,8 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
         SweepStoppedError: Ctrl-C or a termination signal; call again to go on.
         KeyboardInterrupt: a second one.
     """
-    config = in_a_lasting_place(replace(config, checkpoint_dir=_folder(config)))
     options.check_with(config)
-    store = Store(config.folder)
-    store.check_writable()
+    check_places(config, FORM)
     allowed, why = None, ""
     if options.per_block:
         allowed, why = OF_A_BLOCK, "--per-block"
@@ -64,6 +64,9 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
         options.check_with(replace(config, lr_schedule=schedule))
     with StopSignals() as signals:
         splits = make_splits(config, load_data(config))
+        hashes = splits.hashes()
+        config = in_a_lasting_place(config.placed(hashes, FORM))
+        store = Store(config.folder)
         if not len(splits.val):
             raise UserError(
                 f"--val-fraction {config.val_fraction} leaves no validation image of "
@@ -72,9 +75,11 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
         journal = Journal(store)
         search = Search(config, options, space, splits, journal, _checker(config, splits))
         with store.lock():
-            journal.open(config, options, space, sha256_of_rows(splits.train, splits.val))
+            journal.open(config, options, space, hashes["data"])
             _check_count(search)
             left = len(journal.ended) < search.count
+            if left and not config.quiet:
+                say(f"data: {splits.told}")
             spent = _run_on_ray(search, signals) if left else Spent()
             result = write_report(search, spent)
             # Single blocks keep theirs: more samples may be asked for, and assembled with them.
@@ -121,12 +126,6 @@ def _run_on_ray(search: Search, signals: StopSignals) -> Spent:
             raise
         raise UserError("a sweep needs Ray: install ray[default,tune].") from error
     return run_search(search, signals)
-
-
-def _folder(config: TrainConfig) -> str:
-    if config.checkpoint_dir is not None or config.name is not None:
-        return config.folder
-    return f"{config.folder}-sweep"
 
 
 def _checker(config: TrainConfig, splits: Splits) -> Callable[[Settings], None]:

@@ -112,7 +112,7 @@ def train_trial(
         events = EventLog(store)
         listener = _Listener(lambda report: tell_now(_report(report)))
         record = Record(store, events, listener)
-        begin(start, rounds, record)
+        begin(start, rounds, record, splits)
         known = told(rounds.round)
         for report in told_before(rounds.history, rounds.round):
             if report["epoch"] > known:

@@ -14,7 +14,7 @@ from noprop_dist.options import parse_own
 from noprop_dist.use.options import EvaluateOptions, ExportOptions, PredictOptions
 
 if TYPE_CHECKING:
-    from noprop_dist.use.files import BadPicture
+    from noprop_dist.data.pictures import BadPicture
     from noprop_dist.use.opening import OpenRun
     from noprop_dist.use.predict import Answer, Found, Question
 
@@ -58,12 +58,13 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
         dataset=options.dataset,
         data_dir=options.data_dir,
         image_size=options.image_size,
+        skip_bad=options.skip_bad_images,
         other_names=options.other_names,
     )
+    _say(rows.notes)
     if rows.num_skipped:
         _say([f"left out {rows.num_skipped} bad images of {rows.dataset}"])
     evaluation = evaluate(run, rows, draws=options.draws, batch=options.batch)
-    evaluation["split"] = options.split
     write_evaluation(evaluation, folder)
     print(json.dumps(evaluation) if options.json else render_evaluation(evaluation, folder))
     return 0
@@ -72,7 +73,8 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
 def run_predict(argv: Sequence[str], prog: str) -> int:
     """Classify picture by picture. Returns the exit code."""
     options = parse_predict(argv, prog)
-    from noprop_dist.use.files import BadPicture, Limits, find_pictures
+    from noprop_dist.data.account import PassedOver, in_words
+    from noprop_dist.data.pictures import BadPicture, Limits, find_pictures
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.predict import Answer, Predictor, Question, predict
     from noprop_dist.use.report import plain
@@ -88,7 +90,8 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
         Limits(options.max_bytes, options.max_pixels),
     )
     predictor = Predictor(run.trained, question)
-    found = find_pictures(options.images)
+    passed_over = PassedOver()
+    found = find_pictures(options.images, passed_over)
     if options.ray:
         batches = _on_ray(run, question, found, options.batch)
     else:
@@ -105,6 +108,8 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
                     _say([f"left out {plain(valid(item.path))}: it {item.reason}"])
     if bad:
         _say([f"left out {bad} of {good + bad}"])
+    if passed_over:
+        _say([f"passed over: {in_words(passed_over)}"])
     return BAD_PICTURES if bad else 0
 
 
@@ -132,7 +137,15 @@ def run_export(argv: Sequence[str], prog: str) -> int:
 
     run = open_run(options.run, "cpu", "fp32")
     _say(run.notes)
-    rows = rows_for(run, dataset=options.dataset, data_dir=options.data_dir, other_names=True)
+    side = run.shape[1] if len(run.shape) == 3 and run.shape[1] == run.shape[2] else None
+    rows = rows_for(
+        run,
+        dataset=options.dataset,
+        data_dir=options.data_dir,
+        image_size=side if options.dataset is not None else None,
+        skip_bad=True,
+        other_names=True,
+    )
     exported = export_network(run, rows, options.to, options.output, options.draws)
     print(json.dumps(asdict(exported)) if options.json else render_exported(exported))
     return 0

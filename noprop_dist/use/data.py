@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import Dataset, Split, split_validation
-from noprop_dist.data.sources import is_known
-from noprop_dist.engine.job import load_data
+from noprop_dist.data import Split, for_training
+from noprop_dist.data.account import Reading
+from noprop_dist.data.dataset import Found, order_of
+from noprop_dist.data.sources import find_rows, is_known, limit
+from noprop_dist.data.split_names import ALL
+from noprop_dist.engine.job import Splits, make_splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.use.opening import OpenRun, home_of
@@ -21,56 +24,104 @@ class LabelledRows:
     Attributes:
         dataset: what the user called the data set.
         split: the rows, at least one.
+        which: "test", "train", "val" or "all".
         num_skipped: bad images that were left out of the data set.
+        notes: what the user should know of them, a sentence each.
     """
 
     dataset: str
     split: Split
+    which: str
     num_skipped: int
+    notes: tuple[str, ...] = ()
 
 
 def rows_for(
     run: OpenRun,
-    which: str = "test",
+    which: str | None = None,
     *,
     dataset: str | None = None,
     data_dir: str | None = None,
     image_size: int | None = None,
+    skip_bad: bool = False,
     other_names: bool = False,
 ) -> LabelledRows:
     """Rows for the network of ``run``.
 
+    Of the run's own data, wherever it lies now, a split holds the rows that the run used as such;
+    of other data, those that it has under that name. Images come in the network's number of
+    channels, as pictures do in prediction.
+
     Args:
         run: whose network it is.
-        which: "test", "train" or "val": with the run's own options the rows that it used as such.
-        dataset: another data set than the run's own, loaded whole.
+        which: "test", "train", "val" or "all"; None: the test split, of other data without one all.
+        dataset: another data set than the run's own, or where its own is now.
         data_dir: where named data sets are; None: where the run found them, see ``config_here``.
-        image_size: resize the images of another data set.
-        other_names: let class names differ.
+        image_size: resize the images of another data set; None: as the run did its own.
+        skip_bad: leave out images that do not decode, as the run did where it was told to.
+        other_names: take labels for the network's although the class names differ.
 
     Raises:
         UserError: the data set is not there, or does not fit the network.
     """
+    config = _options_of(run, dataset, image_size)
+    channels = run.shape[0] if len(run.shape) == 3 else None
+    reading = Reading(config.image_size, channels, skip_bad or config.skip_bad_images)
+    found = fitted(
+        run, find_rows(config.dataset, reading, data_dir or config.data_dir), other_names
+    )
+    name = dataset or (run.config or config).dataset
+    trained_on = run.trained.data_sha256
+    own = _own_splits(config, found) if dataset is None or trained_on else None
+    same = own is not None and own.hashes()["data"] == trained_on
+    notes: list[str] = []
+    if dataset is None and trained_on and not same:
+        notes.append(
+            f"{name} is no longer what the run was trained on: some of these rows may be ones that "
+            "it was trained on"
+        )
+    if which == ALL or own is None or not (same or dataset is None):
+        which, split = _of_source(found, which, name)
+    else:
+        which = which or "test"
+        split = {"train": own.train, "val": own.val, "test": own.test}[which]
+    if not len(split):
+        raise UserError(f"{name} has no rows in its {which} split: give another --split.")
+    return LabelledRows(name, split, which, found.account.num_skipped, tuple(notes))
+
+
+def _options_of(run: OpenRun, dataset: str | None, image_size: int | None) -> TrainConfig:
+    """The run's options, as far as they tell what rows to read and how."""
     if dataset is None and run.config is None:
         raise UserError(f"{run.name} does not say what it was trained on: give --dataset.")
     if dataset is None and image_size is not None:
         raise UserError("--image-size is for another data set: give --dataset, or leave it out.")
     config = config_here(run)
     if dataset is not None:
-        config = replace(config, dataset=dataset, image_size=image_size, max_train_images=None)
-    if data_dir is not None:
-        config = replace(config, data_dir=data_dir)
-    loaded = load_own(config) if dataset is None else load_data(config)
-    name = dataset or (run.config or config).dataset
-    check_fit(run, loaded, name, other_names)
-    if which == "test":
-        split = loaded.test
-    else:
-        train, val = split_validation(loaded.train, config.val_fraction, config.seed)
-        split = train if which == "train" else val
-    if not len(split):
-        raise UserError(f"{name} has no rows in its {which} split: give another --split.")
-    return LabelledRows(name, split, loaded.num_skipped)
+        return replace(config, dataset=dataset, image_size=image_size or config.image_size)
+    if not is_known(config.dataset) and not Path(config.dataset).expanduser().exists():
+        raise UserError(
+            f"the run's data set {config.dataset} is not there: say with --dataset where it is now."
+        )
+    return config
+
+
+def _own_splits(config: TrainConfig, found: Found) -> Splits | None:
+    """The rows as a run of these options uses them; None where it could not."""
+    if not found.splits.keys() & {"train", ALL}:
+        return None
+    dataset = limit(for_training(found), config.max_train_images, config.seed)
+    return make_splits(config, dataset)
+
+
+def _of_source(found: Found, which: str | None, name: str) -> tuple[str, Split]:
+    which = which or ("test" if "test" in found.splits else ALL)
+    if which == ALL:
+        return which, Split.join(list(found.splits.values()))
+    if which not in found.splits:
+        there = " and ".join(s for s in found.splits if s != ALL) or "no splits at all"
+        raise UserError(f"{name} has {there} and no {which} split: give --split all.")
+    return which, found.splits[which]
 
 
 def config_here(run: OpenRun) -> TrainConfig:
@@ -95,7 +146,9 @@ def config_here(run: OpenRun) -> TrainConfig:
 def _where_it_began(run: OpenRun) -> Path | None:
     """The working directory of ``noprop train``, where that can be told."""
     home = Store(home_of(run.name)).local
-    if run.config is None or home is None or "://" in run.config.folder:
+    if run.config is None or not run.config.is_placed or home is None:
+        return None
+    if "://" in run.config.folder:
         return None
     # Not Path.resolve: a link in the path is where the user went along, too.
     folder, asked = (Path(os.path.normpath(p)) for p in (Path.cwd() / home, run.config.folder))
@@ -105,41 +158,40 @@ def _where_it_began(run: OpenRun) -> Path | None:
     return folder.parents[depth - 1]
 
 
-def load_own(config: TrainConfig) -> Dataset:
-    """The data set that a run was trained on.
+def fitted(run: OpenRun, found: Found, other_names: bool = False) -> Found:
+    """Rows with the labels that the network has for their classes, which are told by name.
+
+    Args:
+        run: whose network it is.
+        found: rows of any source.
+        other_names: take the labels for the network's although the class names differ.
 
     Raises:
-        UserError: it is no longer there, or not readable.
+        UserError: samples of another shape or labels of other classes; says what both are.
     """
-    if not is_known(config.dataset) and not Path(config.dataset).expanduser().exists():
-        raise UserError(
-            f"the run's data set {config.dataset} is not there: say with --dataset where it is now."
-        )
-    return load_data(config)
-
-
-def check_fit(run: OpenRun, dataset: Dataset, name: str, other_names: bool) -> None:
-    """Refuse samples of another shape and labels of other classes.
-
-    Raises:
-        UserError: says what both are.
-    """
-    there, here = dataset.test.sample_shape, run.shape
+    name, there, here = found.name, found.sample_shape, run.shape
     if there != here:
         a, b = ("x".join(map(str, shape)) for shape in (there, here))
-        resize = len(there) == len(here) == 3 and there[0] == here[0] and here[1] == here[2]
+        resize = len(there) == len(here) == 3 and here[1] == here[2]
         advice = f"give --image-size {here[1]}" if resize else "give another --dataset"
         raise UserError(f"the samples of {name} are {a}, and the network takes {b}: {advice}.")
-    theirs, ours = dataset.class_names, run.trained.class_names
-    if len(theirs) != len(ours):
+    theirs, ours = found.class_names, run.trained.class_names
+    if len(theirs) > len(ours) or (found.named and len(theirs) < len(ours)):
         raise UserError(
             f"{name} has {len(theirs)} classes and the network knows {len(ours)}: give a --dataset "
             "of the same classes."
         )
-    if theirs != ours and not other_names:
-        k = next(k for k in range(len(ours)) if theirs[k] != ours[k])
+    if not found.named:  # their numbers, as far as they occur
+        theirs = tuple(map(str, range(len(ours))))
+    if theirs == ours or other_names:
+        return replace(found, class_names=ours)
+    if set(theirs) != set(ours):
+        k = next(k for k in range(len(ours)) if theirs[k] not in ours)
         raise UserError(
-            f"class {k} is {theirs[k]!r} in {name} and {ours[k]!r} for the network: give a "
-            "--dataset of the same classes in the same order, or --other-names if they mean the "
-            "same."
+            f"class {k} is {theirs[k]!r} in {name}, which the network does not know; it knows "
+            f"{', '.join(ours[:10])}{', ...' if len(ours) > 10 else ''}: give a --dataset of the "
+            "same classes, or --other-names if the labels mean the same."
         )
+    order = order_of(theirs, ours, name, "the network")
+    splits = {which: split.relabelled(order) for which, split in found.splits.items()}
+    return replace(found, class_names=ours, splits=splits)

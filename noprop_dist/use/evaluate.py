@@ -59,8 +59,9 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
         }
     return {
         "run": run.name,
-        "notes": list(run.notes),
+        "notes": [*run.notes, *rows.notes],
         "dataset": rows.dataset,
+        "split": rows.which,
         "images": total,
         "skipped_images": rows.num_skipped,
         "draws": draws,

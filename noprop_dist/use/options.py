@@ -13,7 +13,11 @@ MIB = 2**20
 RUN = "run folder or its URI; model/ or a checkpoint inside; or an exported safetensors file"
 DEVICE = "auto, cpu, cuda or cuda:N"
 PRECISION = "run: what the run was asked for; auto: bf16 where the device computes in it"
-OTHER_DATA = "another data set, named as for noprop train; default: the run's own"
+OTHER_DATA = (
+    "another data set, named as for noprop train, or where the run's own is now; default: where "
+    "the run found it"
+)
+SKIP_BAD = "go on past images that do not decode, and count them"
 DATA_DIR = "where named data sets are kept or downloaded to"
 
 
@@ -52,7 +56,12 @@ class EvaluateOptions(_Checked):
     image_size: int | None = option(
         None, "data", "another data set: resize its images to this height and width"
     )
-    split: Literal["test", "train", "val"] = option("test", "data", "which rows")
+    split: Literal["test", "train", "val", "all"] | None = option(
+        None,
+        "data",
+        "which rows; default: the test split, and of other data without one all",
+    )
+    skip_bad_images: bool = option(False, "data", SKIP_BAD)
     other_names: bool = option(
         False, "data", "take the labels for the run's although the class names differ"
     )

@@ -3,25 +3,22 @@
 K classes, k of them told.
 """
 
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 
-from noprop_dist.data.images import MAX_THREADS
+from noprop_dist.data.images import MAX_THREADS, pillow_silenced
+from noprop_dist.data.pictures import BadPicture, Limits, read_picture
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
 from noprop_dist.record.export import TrainedNetwork
 from noprop_dist.site import count_cores
-from noprop_dist.use.files import BadPicture, Limits, read_picture
 from noprop_dist.use.portable import OUTPUTS, PortableNetwork
 
 PIECE = 16  # files that a thread decodes before it looks for others
@@ -164,15 +161,3 @@ def batches_of(found: Iterable[Found], batch: int) -> Iterator[list[Found]]:
     files = iter(found)
     while items := list(islice(files, batch)):
         yield items
-
-
-@contextmanager
-def pillow_silenced() -> Iterator[None]:
-    """Pillow's warnings kept quiet: what matters of them is an error here.
-
-    Filters belong to the process, not to a thread, so they are set once, around all of them.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield

@@ -6,6 +6,7 @@ import pytest
 
 from noprop_dist import UserError
 from noprop_dist.compare.options import CompareOptions, parse_compare
+from noprop_dist.compare.run import FORM
 
 
 def test_options_of_the_run_and_of_the_comparison_come_from_one_line() -> None:
@@ -25,7 +26,8 @@ def test_a_yaml_file_sets_options_of_the_run(tmp_path: Path) -> None:
 
 
 def test_a_comparison_has_a_folder_of_its_own() -> None:
-    assert parse_compare([])[0].folder.startswith("checkpoints_run/compare-digits-one-hot-")
+    unnamed = parse_compare([])[0].placed({}, FORM)
+    assert unnamed.folder.startswith("checkpoints_run/compare-digits-one-hot-")
     assert parse_compare(["--name", "mine"])[0].folder == "checkpoints_run/mine"
     assert parse_compare(["--checkpoint-dir", "here"])[0].folder == "here"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from noprop_dist import TrainConfig, UserError
@@ -18,6 +19,7 @@ from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.run import compare
 from noprop_dist.compare.summary import MIB, Comparison, Facts, make_row, summarise
 from noprop_dist.compare.table import markdown, terminal_table
+from noprop_dist.engine.job import load_data, make_job
 from noprop_dist.record.store import Store
 
 FACTS = Facts(
@@ -227,7 +229,8 @@ def finished(folder: Path, *, without: str = "") -> tuple[TrainConfig, CompareOp
     """A folder with all measurements of a comparison of two methods and two seeds."""
     config = TrainConfig(checkpoint_dir=str(folder), quiet=True)
     results = Results(Store(folder))
-    results.claim(config, SETTINGS)
+    job, _ = make_job(config, load_data(config), torch.device("cpu"))
+    results.claim(config, SETTINGS, job.fingerprint["data"] + job.fingerprint["test"])
     for method in ("noprop", "twin"):
         for seed in (0, 1):
             if f"{method}-{seed}" != without:

@@ -66,7 +66,7 @@ def test_rehearsal_trains_little_for_one_epoch(
 def test_one_run_has_one_folder_however_its_numbers_are_written(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("weight_decay: 0\n")
     folders = {
-        parse_train(args).folder
+        parse_train(args).placed({}).folder
         for args in (["--config", str(tmp_path / "c.yaml")], ["--weight-decay", "0.0"])
     }
     assert len(folders) == 1
@@ -147,7 +147,10 @@ def test_dry_run_leaves_nothing(
         ("--no-cuda --device cuda", "--no-cuda contradicts --device cuda"),
         ("--device tpu", "--device tpu is unknown"),
         ("--freeze-after 3", "--freeze-after has no meaning"),
-        ("--val-fraction 0 --early-stopping-patience 3", "needs a validation split"),
+        (
+            "--val-fraction 0 --early-stopping-patience 3",
+            "needs validation images, and --val-fraction 0.0 leaves none",
+        ),
         ("--val-fraction 1", "--val-fraction must be"),
         ("--dropout 1", "--dropout must be in [0, 1), got 1.0"),
         ("--warmup-epochs 40", "--warmup-epochs 40.0 is longer"),

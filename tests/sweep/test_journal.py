@@ -53,7 +53,7 @@ def test_more_samples_and_other_devices_are_the_same_sweep(tmp_path: Path) -> No
 def test_another_sweep_s_folder_is_refused(
     tmp_path: Path, space: Any, options: dict[str, Any], run: dict[str, Any], says: str
 ) -> None:
-    opened(tmp_path)
+    opened(tmp_path).add(0, {"lr": 0.1})
     with pytest.raises(UserError) as caught:
         opened(tmp_path, space, options, **run)
     assert "holds another sweep" in str(caught.value)
@@ -94,6 +94,7 @@ def test_what_a_user_puts_beside_the_trials_is_left_alone(tmp_path: Path) -> Non
 def test_other_data_are_another_sweep(tmp_path: Path) -> None:
     journal = Journal(Store(tmp_path))
     journal.open(TrainConfig(), SweepConfig(), SPACE, "a hash")
+    journal.add(0, {"lr": 0.1})
     with pytest.raises(UserError, match="its data differ"):
         journal.open(TrainConfig(), SweepConfig(), SPACE, "another")
 

@@ -43,7 +43,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from noprop_dist.data.sources import load_digits
 
     folder = tmp_path_factory.mktemp("pictures")
-    images, _ = load_digits().test.take(np.arange(12))
+    images, _ = load_digits().splits["test"].take(np.arange(12))
     for i, image in enumerate(images):
         place = folder / "ab"[i % 2]
         place.mkdir(exist_ok=True)

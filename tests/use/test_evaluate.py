@@ -152,7 +152,6 @@ def folder_of_classes(root: Path, names: str, mode: str = "L", size: int = 8) ->
     ("names", "mode", "size", "says"),
     [
         ("0123456789", "L", 9, "are 1x9x9, and the network takes 1x8x8: give --image-size 8"),
-        ("0123456789", "RGB", 8, "are 3x8x8, and the network takes 1x8x8: give another"),
         ("01234", "L", 8, "has 5 classes and the network knows 10"),
         ("0123456abc", "L", 8, "class 7 is 'a' in"),
     ],
@@ -178,4 +177,4 @@ def test_other_data_can_be_resized_and_have_other_names(
     out = ["--output", str(tmp_path / "out")]
     assert main(["evaluate", str(trained_folder), *args, *out]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (found["dataset"], found["images"]) == (data, 10)
+    assert (found["dataset"], found["split"], found["images"]) == (data, "all", 40)

@@ -18,7 +18,7 @@ from PIL import Image
 from noprop_dist import UserError
 from noprop_dist.cli import main
 from noprop_dist.data import load_dataset
-from noprop_dist.use.files import BadPicture, Limits, find_pictures, read_picture
+from noprop_dist.data.pictures import BadPicture, Limits, find_pictures, read_picture
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.portable import PortableNetwork, seeds_of
 from noprop_dist.use.predict import Answer, Predictor, Question, predict
@@ -148,9 +148,10 @@ def test_pictures_take_the_channels_and_the_size_of_the_network(tmp_path: Path) 
     path = str(tmp_path / "x.png")
     Image.new("RGB", (8, 8), (255, 0, 0)).save(path)
     assert np.array_equal(read_picture(path, (1, 8, 8), LIMITS), np.full((1, 8, 8), 76))  # luma
-    Image.new("RGBA", (8, 8), (9, 8, 7, 0)).save(path)
-    got = read_picture(path, (3, 8, 8), LIMITS)
-    assert np.array_equal(got, np.array([9, 8, 7])[:, None, None].repeat(8, 1).repeat(8, 2))
+    for alpha, seen in ((255, (9, 8, 7)), (0, (255, 255, 255))):  # laid on white
+        Image.new("RGBA", (8, 8), (9, 8, 7, alpha)).save(path)
+        got = read_picture(path, (3, 8, 8), LIMITS)
+        assert np.array_equal(got, np.array(seen)[:, None, None].repeat(8, 1).repeat(8, 2))
     Image.fromarray(np.full((8, 8), 5 * 256, np.uint16)).save(path)
     assert np.array_equal(read_picture(path, (3, 8, 8), LIMITS), np.full((3, 8, 8), 5))
     wide = np.zeros((10, 40), np.uint8)

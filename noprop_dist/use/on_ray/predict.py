@@ -11,12 +11,13 @@ import torch
 from ray.exceptions import RayError
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.data.images import pillow_silenced
+from noprop_dist.data.pictures import BadPicture
 from noprop_dist.distributed.cluster import connected, count_slots
 from noprop_dist.errors import UserError
 from noprop_dist.record.export import from_bytes, to_bytes
-from noprop_dist.use.files import BadPicture
 from noprop_dist.use.opening import OpenRun
-from noprop_dist.use.predict import Answer, Found, Predictor, Question, pillow_silenced
+from noprop_dist.use.predict import Answer, Found, Predictor, Question
 
 
 class PredictorActor:

@@ -1,0 +1,80 @@
+"""What was asked of a source and what became of it, to be told in one line."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+PassedOver = Counter[str]  # by reason, how many files or folders
+MOST_NAMES = 10
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read.
+
+    Attributes:
+        image_size: height and width to resize to, or None.
+        channels: 1 or 3, or None where it is up to the images.
+        skip_bad: leave out images that do not decode.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    skip_bad: bool = False
+
+
+@dataclass
+class Account:
+    """Where rows came from and what did not become one.
+
+    Attributes:
+        source: what it is, in words.
+        places: by split, the files or folders that hold it.
+        passed_over: see ``PassedOver``.
+        remarks: by what was done to images that changes their meaning, to how many.
+        num_skipped: bad images that were left out.
+    """
+
+    source: str
+    places: dict[str, str] = field(default_factory=dict)
+    passed_over: PassedOver = field(default_factory=Counter)
+    remarks: Counter[str] = field(default_factory=Counter)
+    num_skipped: int = 0
+
+    def sentence(
+        self, counts: Mapping[str, int], held_out: Sequence[str], class_names: Sequence[str]
+    ) -> str:
+        """What was read from where, as which split, of which classes, and what was passed over.
+
+        Args:
+            counts: by split, its rows.
+            held_out: the splits that were taken from another one's rows.
+            class_names: K names.
+        """
+        names = {"train": "training", "val": "validation", "test": "test", "all": "all"}
+        splits = []
+        for split, count in counts.items():
+            place = self.places.get(split)
+            where = " held out" if split in held_out else f" from {place}" if place else ""
+            splits.append(f"{count:,} {names[split]}{where}")
+        parts = [f"{self.source}: {', '.join(splits)}", _classes(class_names)]
+        if self.remarks:
+            parts.append(in_words(self.remarks))
+        passed = dict(self.passed_over)
+        if self.num_skipped:
+            passed["bad"] = self.num_skipped
+        if passed:
+            parts.append(f"passed over: {in_words(passed)}")
+        return "; ".join(parts)
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    """What was counted, such as "3 hidden, 1 .heic"."""
+    return ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
+
+
+def _classes(names: Sequence[str]) -> str:
+    shown = list(names)
+    if len(names) > MOST_NAMES:
+        shown = [*names[: MOST_NAMES - 2], "...", names[-1]]
+    return f"{len(names)} classes: {', '.join(shown)}"
