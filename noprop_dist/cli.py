@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from noprop_dist.errors import UserError
 from noprop_dist.options import TrainCommand, parse_command
@@ -75,12 +75,14 @@ def train_main(argv: Sequence[str], prog: str = "noprop train") -> int:
 
 
 def _run_train(command: TrainCommand) -> int:
-    from noprop_dist.training import StoppedError, dry_run, train
-
     if command.config.dry_run:
+        from noprop_dist.plan import dry_run, plan
+
         report = dry_run(command.config)
         print(json.dumps(report) if command.as_json else plan(report))
         return 0
+    from noprop_dist.training import StoppedError, train
+
     try:
         result = train(command.config)
     except StoppedError as stopped:
@@ -203,23 +205,6 @@ def _stoppable(action: Callable[[], int]) -> int:
     except BrokenPipeError:  # of "| head", which has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-
-
-def plan(report: dict[str, Any]) -> str:
-    """What a dry run found, for people."""
-    shown: dict[str, str] = {}
-    for name, value in report.items():
-        if name.endswith("_bytes"):
-            shown[name.removesuffix("_bytes")] = f"{value / 2**20:,.1f} MiB"
-        elif name.endswith("_seconds"):
-            time = f"{value:,.0f} s" if value < 120 else f"{value / 60:,.0f} min"
-            shown[name.removesuffix("_seconds") + " time"] = time
-        elif name == "sample_shape":
-            shown[name] = "x".join(map(str, value))
-        elif value is not None:
-            shown[name] = f"{value:,}" if isinstance(value, int) else str(value)
-    width = max(map(len, shown))
-    return "\n".join(f"{name.replace('_', ' '):<{width}}  {text}" for name, text in shown.items())
 
 
 def summary(result: "TrainResult") -> str:

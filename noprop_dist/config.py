@@ -72,11 +72,14 @@ class TrainConfig:
         None, "model", "D; default: classes for one-hot, 64 for learned, pixels for prototype"
     )
     num_blocks: int = option(10, "model", "T, the number of blocks")
-    block: Literal["auto", "conv", "mlp", "resnet18"] = option(
-        "auto", "model", "block architecture; auto: conv (Fig. 6) for images, mlp for vectors"
+    block: Literal["auto", "conv", "conv-pooled", "mlp", "resnet18"] = option(
+        "auto",
+        "model",
+        "block architecture; auto: conv (Fig. 6) for images, conv-pooled for those above 64 "
+        "pixels, mlp for vectors",
     )
     dropout: float = option(
-        0.2, "model", "dropout of the conv and the mlp block, to the nearest 1/256"
+        0.2, "model", "dropout of every block but resnet18, to the nearest 1/256"
     )
     schedule: Literal["cosine", "linear"] = option("cosine", "model", "noise schedule")
     alpha_bar_min: float = option(1e-4, "model", "alpha_bar[0], the share of label in z_0")
@@ -118,11 +121,11 @@ class TrainConfig:
     )
     checkpoint: str | None = option(None, "run", "run folder or checkpoint to go on from")
     save_every: int = option(1, "run", "epochs between checkpoints")
-    keep_checkpoints: int = option(2, "run", "newest checkpoints to keep; each has the best epoch")
+    keep_checkpoints: int = option(2, "run", "newest checkpoints to keep")
     history: str | None = option(None, "run", "also write the training history to this file")
     seed: int = option(0, "run", "seed of every random number")
     dry_run: bool = option(
-        False, "run", "check everything, train two steps a block, estimate the time, leave nothing"
+        False, "run", "check everything, estimate memory and time, leave nothing"
     )
     no_plots: bool = option(False, "run", "draw no pictures at the end")
     tensorboard: bool = option(False, "run", "write TensorBoard's event files into the run folder")

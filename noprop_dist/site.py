@@ -1,6 +1,5 @@
 """Where a run's units run: this process, or a Ray cluster."""
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -9,10 +8,12 @@ from typing import Protocol
 import torch
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.engine.cost import check_memory
 from noprop_dist.engine.executor import Executor, LocalExecutor
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.unit import UnitProgress
 from noprop_dist.errors import UserError
+from noprop_dist.host import count_cores, free_bytes
 from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.record.progress import Progress
 
@@ -38,6 +39,16 @@ class Site(Protocol):
     ) -> AbstractContextManager[Executor]:
         """What runs the units; ``on_event`` is told of workers, for ``events.jsonl``."""
 
+    def slots(self, config: TrainConfig) -> int:
+        """How many units will run at once."""
+
+    def memory(self, job: Job, data_bytes: int) -> tuple[int, int]:
+        """What the run will take on the machine where memory is shortest, and what is free there.
+
+        Raises:
+            UserError: it is not enough; names what would be.
+        """
+
 
 @dataclass(frozen=True)
 class LocalSite:
@@ -50,20 +61,32 @@ class LocalSite:
         self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
     ) -> LocalExecutor:
         """See ``Site``."""
-        config, threads = job.config, job.config.cpus_per_worker
 
         def on_progress(p: UnitProgress) -> None:
             progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s)
 
-        default = 1 if self.device.type == "cuda" else max(1, count_cores() // threads)
         return LocalExecutor(
             job,
             splits,
             self.device,
-            slots=min(config.workers or default, config.num_blocks),
-            threads=threads,
+            slots=self.slots(job.config),
+            threads=job.config.cpus_per_worker,
             on_progress=on_progress,
         )
+
+    def slots(self, config: TrainConfig) -> int:
+        """See ``Site``."""
+        on_gpu = self.device.type == "cuda"
+        default = 1 if on_gpu else max(1, count_cores() // config.cpus_per_worker)
+        return min(config.workers or default, config.num_blocks)
+
+    def memory(self, job: Job, data_bytes: int) -> tuple[int, int]:
+        """See ``Site``; the data is here already."""
+        slots, free = self.slots(job.config), free_bytes()
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return check_memory(job, free, slots, lambda cost, slots: slots * cost.unit), free
+        return check_memory(job, free, slots, lambda cost, slots: cost.here(slots)), free
 
 
 def open_site(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Site]:
@@ -85,8 +108,3 @@ def open_site(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Si
         return ray_site(config, data_bytes)
     device = resolve_device("cpu" if config.no_cuda else config.device)
     return nullcontext(LocalSite(device, resolve_precision(config.precision, device)))
-
-
-def count_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -1,7 +1,6 @@
 """From options to a trained network and its numbers: what the job and the Python door both call."""
 
 import random
-import time
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,28 +13,27 @@ from noprop_dist import faults
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.sources import is_known
 from noprop_dist.engine.coordinator import Coordinator, Order, Record
-from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
-from noprop_dist.engine.finish import TEST_DRAWS, evaluate_test, finish, seconds_a_row
+from noprop_dist.engine.finish import evaluate_test, finish
 from noprop_dist.engine.job import Job, Splits, load_data, make_job
 from noprop_dist.engine.resume import (
     Start,
     check_same_data,
     check_same_options,
-    start_afresh,
     start_or_resume,
 )
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
-from noprop_dist.engine.unit import Unit
 from noprop_dist.errors import UserError
+from noprop_dist.host import count_cores
+from noprop_dist.model.block import LARGE
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
-from noprop_dist.record.progress import Progress, make_progress, say
+from noprop_dist.record.progress import make_progress, say
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import check_trackers, open_trackers
 from noprop_dist.signals import StopSignals
-from noprop_dist.site import Site, count_cores, open_site
+from noprop_dist.site import Site, open_site
 
 
 class StoppedError(Exception):
@@ -70,7 +68,7 @@ def train(
     check_places(config)
     order = _by_chance if shuffled_order else None
     with StopSignals() as signals:
-        job, splits = _prepare(config)
+        job, splits = prepare(config)
         config = job.config
         store = Store(config.folder)
         for name, what in (("sweep.json", "a sweep"), ("trial.json", "a trial of a sweep")):
@@ -86,6 +84,7 @@ def train(
         opened = nullcontext(site) if site else open_site(config, splits.nbytes)
         with opened as site:
             job = job.on(site.device, site.precision)
+            site.memory(job, splits.nbytes)
             begun = start_or_resume(job, splits, store)
             waited: list[str] = []
 
@@ -215,6 +214,8 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     if start.checkpoint is None and config.embedding_type == "prototype":
         write_first_embedding(record.store, rounds.shared["class_embed"])
     record.progress.message(f"data: {splits.told}")
+    if config.block == "auto" and rounds.job.spec.block == "conv-pooled":
+        record.progress.message(f"block: conv-pooled, for images of more than {LARGE} pixels")
     for text in start.warnings:
         record.progress.warn(text)
     steps = {str(t): snapshot.step for t, snapshot in rounds.latest.items()}
@@ -230,8 +231,12 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     )
 
 
-def _prepare(config: TrainConfig) -> tuple[Job, Splits]:
-    """The job as it is on any device, in its place, and its data."""
+def prepare(config: TrainConfig) -> tuple[Job, Splits]:
+    """The job as it is on any device, in its place, and its data.
+
+    Raises:
+        UserError: the data is not there, or the options do not fit it.
+    """
     if config.executor == "local" and config.cpus_per_worker > count_cores():
         raise UserError(
             f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's "
@@ -255,61 +260,3 @@ def _finished_result(job: Job, store: Store) -> TrainResult | None:
     if not config.quiet:
         say(f"{store.root} holds this run, finished: nothing to train")
     return result
-
-
-def dry_run(config: TrainConfig) -> dict[str, Any]:
-    """Check everything, train two steps of every block, and estimate the run; leave nothing behind.
-
-    The estimate holds training, evaluation after each epoch, and that of the test split at the end.
-
-    Raises:
-        UserError: what a real run would refuse.
-    """
-    check_places(config)
-    job, splits = _prepare(config)
-    config = job.config
-    store = Store(config.folder)
-    with open_site(config, splits.nbytes) as site:
-        job = job.on(site.device, site.precision)
-        rounds, start = start_or_resume(job, splits, store)
-        with site.executor(job, splits, Progress(), lambda *_, **__: None) as executor:
-            fresh = start_afresh(job, splits)
-            seconds = _two_steps(fresh, executor)
-            row_seconds = seconds_a_row(fresh, executor, len(splits.test))
-    trained = sum(snapshot.step for snapshot in rounds.latest.values())
-    steps = job.total_steps * job.spec.num_blocks - trained
-    looks = TEST_DRAWS * len(splits.test) + (config.epochs - rounds.round) * len(splits.val)
-    return {
-        "data": splits.told,
-        "training_images": len(splits.train),
-        "validation_images": len(splits.val),
-        "test_images": len(splits.test),
-        "skipped_images": splits.num_skipped,
-        "sample_shape": list(job.spec.sample_shape),
-        "classes": job.spec.num_classes,
-        "embedding_dim": job.spec.embed_dim,
-        "block_parameters": sum(p.numel() for p in job.spec.make_block().parameters()),
-        "block_snapshot_bytes": sum(v.nbytes for v in rounds.latest[1].tensors.values()),
-        "goes_on_from": start.checkpoint,
-        "steps": steps,
-        "device": str(site.device),
-        "precision": job.precision,
-        "units_at_once": executor.capacity,
-        "evaluation_seconds": round(row_seconds * looks, 3),
-        "estimated_seconds": round(seconds * steps + row_seconds * looks, 3),
-    }
-
-
-def _two_steps(rounds: Rounds, executor: Executor) -> float:
-    """Train every block for two steps, twice: seconds per step of the second time."""
-    num_steps = min(2, rounds.job.steps_per_epoch)
-    units = [Unit(rounds.latest[t], num_steps) for t in rounds.blocks]
-    seconds = 0.0
-    for _ in range(2):
-        start = time.perf_counter()
-        try:
-            run_all(executor, units)
-        except WorkFailedError as error:
-            raise UserError(f"a block cannot be trained: {error}.") from error
-        seconds = time.perf_counter() - start
-    return seconds / (num_steps * len(units))

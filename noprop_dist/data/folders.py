@@ -47,7 +47,9 @@ def load_folders(root: Path, reading: Reading) -> Found:
                 f"({', '.join(map(shown, differing[:5]))}): both need the same class folders."
             )
     names = tuple(found[first])
-    decoded = decode_splits([_encoded(classes) for classes in found.values()], reading, account)
+    count = sum(len(pictures) for classes in found.values() for pictures in classes.values())
+    encoded = [_encoded(classes) for classes in found.values()]
+    decoded = decode_splits(encoded, reading, account, count)
     splits = dict(zip(found, decoded, strict=True))
     empty = set(range(len(names))) - set(np.unique(splits[first].labels).tolist())
     if empty:

@@ -1,6 +1,7 @@
 """Decoding encoded images into shards, in threads, with every bad one named."""
 
 import io
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from noprop_dist.data.account import Account, Reading
 from noprop_dist.data.shards import SHARD_ROWS, Array, Rows, Split
 from noprop_dist.errors import UserError
+from noprop_dist.host import free_bytes
 
 # Pillow knows more, and hands some of them to other programs: strangers' files name the format.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -30,6 +32,7 @@ UPRIGHT = {  # what shows an image as it was seen, by its EXIF orientation; 1 is
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+COPIES = 2  # of all images while they are split
 MAX_THREADS = 8  # more would only wait for the interpreter lock
 
 Encoded = tuple[str, Callable[[], bytes], int]  # what to call it, how to read it, its label
@@ -208,7 +211,7 @@ def _with_channels(image: Array, channels: int) -> Array:
 
 
 def decode_splits(
-    sources: Iterable[Iterable[Encoded]], reading: Reading, account: Account
+    sources: Iterable[Iterable[Encoded]], reading: Reading, account: Account, count: int
 ) -> list[Split]:
     """Decode several splits to the same number of channels.
 
@@ -216,9 +219,10 @@ def decode_splits(
         sources: per split, the encoded images in row order.
         reading: without a size all images of all splits must have one size.
         account: told of what is left out, and of what changes an image's meaning.
+        count: of all images.
 
     Raises:
-        UserError: a bad image, named; or sizes that differ.
+        UserError: a bad image, named; sizes that differ; or more than memory holds.
     """
     built = []
     threads = min(cpu_count() or 1, MAX_THREADS)
@@ -228,6 +232,8 @@ def decode_splits(
             shards = _Shards(first=first)
             for (name, _, label), image in _decode_all(pool, source, reading):
                 if isinstance(image, Decoded):
+                    if shards.first is None:
+                        _check_memory(image.pixels, count)
                     shards.add(name, image.pixels, label)
                     account.remarks.update(image.remarks)
                 elif isinstance(image, OwnPictureError):
@@ -243,6 +249,19 @@ def decode_splits(
             built.append(shards)
     channels = max((x.shape[1] for s in built for x in s.xs), default=1)
     return [s.split(channels) for s in built]
+
+
+def _check_memory(image: Array, count: int) -> None:
+    """Refuse more images like this one than memory holds, of which splitting needs a copy."""
+    needed, free = COPIES * count * image.nbytes, free_bytes()
+    if needed > free:
+        channels, height, width = image.shape
+        side = int(math.sqrt(free / (COPIES * count * channels)))
+        advice = f"give --image-size {side} or less" if side >= 8 else "give fewer images"
+        raise UserError(
+            f"{count:,} images of {width}x{height} take {needed / 2**30:,.1f} GiB to decode and "
+            f"split, and {free / 2**30:,.1f} GiB are free: {advice}."
+        )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Normalisation on the batch, from the training split's own statistics."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from noprop_dist.data.shards import Split
 
+MOST_VALUES = 2**22  # that are looked at in one go, in float64
 MIN_STD = 1e-3  # a constant channel, on the 0..1 scale, is shifted, not blown up
 
 
@@ -24,7 +26,8 @@ def fit_normalisation(train: Split) -> Normalisation:
     total = square = np.zeros(train.sample_shape[0])
     axes = (0,) if train.is_vector else (0, 2, 3)
     count = 0
-    for x, _ in train.batches(1024):
+    rows = max(1, min(1024, MOST_VALUES // math.prod(train.sample_shape)))
+    for x, _ in train.batches(rows):
         values = x.astype(np.float64) / (1 if train.is_vector else 255)
         total = total + values.sum(axis=axes)
         square = square + np.square(values).sum(axis=axes)

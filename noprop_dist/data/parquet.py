@@ -132,11 +132,12 @@ def _load(path: Path, files: Files, reading: Reading) -> Found:
             for s, paths in files.items()
         }
     else:
+        count = sum(map(len, labels.values()))
         sources = [
             (item for p in paths for item in _encoded(p, opened[p], column.name, by_file[p]))
             for paths in files.values()
         ]
-        splits = dict(zip(files, decode_splits(sources, reading, account), strict=True))
+        splits = dict(zip(files, decode_splits(sources, reading, account, count), strict=True))
     return Found(
         name=path.stem,
         class_names=tuple(map(shown, known)),

@@ -16,8 +16,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.worker import Worker, send_tensors_as_arrays
 from noprop_dist.engine.evaluate import EvalResult
-from noprop_dist.engine.executor import Work
+from noprop_dist.engine.executor import Result, Work
 from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.speed import Speed, SpeedUnit
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 
@@ -35,7 +36,7 @@ class Crew(Protocol):
     def send(self, actor: Any, work: Work, *, held: bool) -> Any:
         """The call that does the work; ``held`` where the actor has the snapshot already."""
 
-    def receive(self, work: Work, answer: Any) -> UnitResult | EvalResult:
+    def receive(self, work: Work, answer: Any) -> Result:
         """What such a call answered, in memory of this process."""
 
     def mend(self) -> None:
@@ -78,6 +79,8 @@ class BlockCrew:
             if held:
                 work = replace(work, snapshot=replace(work.snapshot, tensors={}))
             return actor.train.remote(work)
+        if isinstance(work, SpeedUnit):
+            return actor.time.remote(work)
         key = (work.split, work.tag)
         if key not in self._networks:
             self._networks[key] = _put((work.weights, work.shared))
@@ -85,13 +88,13 @@ class BlockCrew:
                 del self._networks[old]
         return actor.evaluate.remote(replace(work, weights={}, shared={}), self._networks[key])
 
-    def receive(self, work: Work, answer: Any) -> UnitResult | EvalResult:
+    def receive(self, work: Work, answer: Any) -> Result:
         """See ``Crew``."""
         if isinstance(answer, UnitResult):
             # Memory of our own: the object store's is for what is under way.
             tensors = {k: v.clone() for k, v in answer.snapshot.tensors.items()}
             return replace(answer, snapshot=replace(answer.snapshot, tensors=tensors))
-        assert isinstance(answer, EvalResult)
+        assert isinstance(answer, EvalResult | Speed)
         return answer
 
     def mend(self) -> None:

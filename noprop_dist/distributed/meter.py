@@ -10,10 +10,10 @@ from ray import cloudpickle
 
 from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.look import Memory
-from noprop_dist.engine.evaluate import EvalResult, EvalUnit
-from noprop_dist.engine.executor import Work
+from noprop_dist.engine.evaluate import EvalUnit
+from noprop_dist.engine.executor import Result, Work
 from noprop_dist.engine.job import Job, Splits
-from noprop_dist.engine.unit import Unit, UnitResult
+from noprop_dist.engine.unit import Unit
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class CountingCrew(BlockCrew):
     def _count_sent(self, arguments: Any) -> None:
         self.count["to_workers"] += num_bytes(arguments)
 
-    def receive(self, work: Work, answer: Any) -> UnitResult | EvalResult:
+    def receive(self, work: Work, answer: Any) -> Result:
         """See ``Crew``."""
         if _is_test(work):
             return super().receive(work, answer)

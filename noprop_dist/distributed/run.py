@@ -3,20 +3,31 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from ray.util.metrics import Gauge
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.distributed.cluster import WorkerNeeds, connected, is_private, probe
+from noprop_dist.distributed.cluster import (
+    WorkerNeeds,
+    connected,
+    count_slots,
+    is_private,
+    live_nodes,
+    probe,
+    slots_of,
+)
 from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.executor import RayExecutor
 from noprop_dist.distributed.look import Look, Place
 from noprop_dist.distributed.meter import CountingCrew, Meter
 from noprop_dist.distributed.watch import Watch
+from noprop_dist.engine.cost import Cost, check_memory
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.unit import UnitProgress
+from noprop_dist.host import free_bytes
 from noprop_dist.record.progress import Progress
 
 
@@ -67,6 +78,37 @@ class RaySite:
             own=limit == enough,
             watch=RunWatch(progress, on_event, self.meter),
         )
+
+    def slots(self, config: TrainConfig) -> int:
+        """See ``Site``."""
+        return self._workers(config, count_slots(self.needs)) * config.blocks_per_worker
+
+    def _workers(self, config: TrainConfig, fit: int) -> int:
+        enough = -(-config.num_blocks // config.blocks_per_worker)
+        return min(enough, config.workers or enough, fit)
+
+    def memory(self, job: Job, data_bytes: int) -> tuple[int, int]:
+        """See ``Site``: workers of one node are counted together.
+
+        Of a GPU's memory nothing is known before a worker has it.
+        """
+        config, lanes = job.config, job.config.blocks_per_worker
+        here = free_bytes()
+        if self.needs.gpus:
+            return check_memory(job, here, 1, lambda cost, _: cost.coordinator), here
+        if self.private:
+            workers = self._workers(config, count_slots(self.needs))
+            takes = partial(Cost.on_ray, lanes=lanes, data=data_bytes)
+            return check_memory(job, here, workers, takes), here
+        check_memory(job, here, 1, lambda cost, _: cost.coordinator)
+        found = []
+        for node in live_nodes():
+            has = node["Resources"]
+            workers = self._workers(config, slots_of(has, self.needs))
+            free = int(has.get("memory", 0) + has.get("object_store_memory", 0))
+            takes = partial(Cost.on_node, lanes=lanes, data=data_bytes)
+            found.append((check_memory(job, free, workers, takes), free))
+        return max(found, key=lambda needed: needed[0] / max(needed[1], 1))
 
     def _crew(self, job: Job, splits: Splits) -> BlockCrew:
         if self.meter is None:

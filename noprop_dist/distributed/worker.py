@@ -18,6 +18,7 @@ from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
 from noprop_dist.engine.executor import WorkFailedError, explain
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.snapshot import Shared, Snapshot
+from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
 from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitProgress, UnitResult, run_unit
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device
@@ -110,6 +111,19 @@ class BlockWorker:
         unit = replace(unit, weights=weights, shared=shared)
         split = getattr(self._splits, unit.split)
         return run_eval(unit, self._job, split, self._device, on_batch=self._count_and_ask)
+
+    @ray.method
+    def time(self, unit: SpeedUnit) -> Speed:
+        """Time a block here.
+
+        Raises:
+            WorkFailedError: memory is not enough.
+        """
+        torch.set_num_threads(self._job.config.cpus_per_worker)
+        try:
+            return run_speed(unit, self._job, self._splits.train, self._device)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise WorkFailedError(explain(error)) from None
 
     def _note(self, progress: UnitProgress) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, eval_units, merge
-from noprop_dist.engine.executor import WAIT_S, Done, Executor, WorkFailedError
+from noprop_dist.engine.executor import WAIT_S, Done, Executor, Work, WorkFailedError
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit, UnitResult
@@ -325,9 +325,9 @@ class Coordinator:
         if name is not None:
             self.record.events.write("checkpoint", name=name)
 
-    def _fail(self, work: Unit | EvalUnit, error: WorkFailedError) -> None:
+    def _fail(self, work: Work, error: WorkFailedError) -> None:
         """Go on without the block, as long as there are others."""
-        if isinstance(work, EvalUnit):
+        if not isinstance(work, Unit):
             raise cannot_evaluate(error) from error
         t = work.snapshot.t
         self.record.events.write("set_aside", block=t, step=work.snapshot.step, reason=str(error))

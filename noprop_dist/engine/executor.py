@@ -11,9 +11,11 @@ import torch
 
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, run_eval
 from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
 from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitProgress, UnitResult, run_unit
 
-Work = Unit | EvalUnit
+Work = Unit | EvalUnit | SpeedUnit
+Result = UnitResult | EvalResult | Speed
 
 WAIT_S = 0.2  # the longest wait before a look around: how soon a signal is noticed
 UNIT_S = 60.0  # a unit in this process is lost with it: as rarely as checkpoints matter
@@ -31,7 +33,7 @@ class Done:
     """
 
     work: Work
-    result: UnitResult | EvalResult | None
+    result: Result | None
     error: "WorkFailedError | None" = None
     worker: str = ""
 
@@ -50,10 +52,12 @@ def run_work(
     device: torch.device,
     on_progress: Callable[[UnitProgress], None],
     should_stop: Callable[[], bool],
-) -> UnitResult | EvalResult:
-    """Run a unit of either kind; arguments as for ``run_unit``."""
+) -> Result:
+    """Run a unit of any kind; arguments as for ``run_unit``."""
     if isinstance(work, EvalUnit):
         return run_eval(work, job, getattr(splits, work.split), device)
+    if isinstance(work, SpeedUnit):
+        return run_speed(work, job, splits.train, device)
     return run_unit(
         work, job, splits.train, device, on_progress=on_progress, should_stop=should_stop
     )
@@ -103,7 +107,7 @@ class Executor(Protocol):
         """Stop, wait for what runs, and free everything."""
 
 
-def run_all(executor: Executor, work: Sequence[Work]) -> list[UnitResult | EvalResult]:
+def run_all(executor: Executor, work: Sequence[Work]) -> list[Result]:
     """Run work on an executor that has nothing else to do; results in the order they came.
 
     Raises:
@@ -111,7 +115,7 @@ def run_all(executor: Executor, work: Sequence[Work]) -> list[UnitResult | EvalR
     """
     for one in work:
         executor.submit(one)
-    results: list[UnitResult | EvalResult] = []
+    results: list[Result] = []
     while len(results) < len(work):
         for done in executor.wait(WAIT_S):
             if done.error is not None:

@@ -1,16 +1,12 @@
 """From trained blocks to what a run leaves behind: the network, its answers and its numbers."""
 
 import json
-import math
-import time
 
 import numpy as np
 
 from noprop_dist.engine.coordinator import cannot_evaluate
 from noprop_dist.engine.evaluate import (
-    EVAL_ROWS,
     EvalResult,
-    EvalUnit,
     confusion_matrix,
     eval_units,
     merge,
@@ -18,8 +14,7 @@ from noprop_dist.engine.evaluate import (
 from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
 from noprop_dist.engine.job import Splits
 from noprop_dist.engine.rounds import Rounds
-from noprop_dist.errors import UserError
-from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
+from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.export import save_network
 from noprop_dist.record.predictions import Predictions, write_predictions
@@ -41,31 +36,6 @@ def evaluate_test(rounds: Rounds, executor: Executor, num_rows: int) -> EvalResu
     except WorkFailedError as error:
         raise cannot_evaluate(error) from error
     return merge([r for r in results if isinstance(r, EvalResult)])
-
-
-def seconds_a_row(rounds: Rounds, executor: Executor, num_rows: int) -> float:
-    """Time evaluating a test split of ``num_rows`` takes for a row and a noise draw, by a try.
-
-    As many workers share in the try as in the evaluation itself; what they need to get going is
-    left out.
-
-    Raises:
-        UserError: it cannot be evaluated.
-    """
-    weights = {t: snapshot.part("block") for t, snapshot in rounds.latest.items()}
-    sharing = max(1, min(executor.capacity, math.ceil(num_rows / EVAL_ROWS)))
-    batch = min(num_rows, INFERENCE_BATCH)
-    seconds = 0.0
-    for _ in range(2):
-        start = time.perf_counter()
-        try:
-            run_all(
-                executor, [EvalUnit(0, "test", weights, rounds.shared, (0,), 0, batch)] * sharing
-            )
-        except WorkFailedError as error:
-            raise UserError(f"the network cannot be evaluated: {error}.") from error
-        seconds = time.perf_counter() - start
-    return seconds / (batch * sharing)
 
 
 def finish(rounds: Rounds, test: EvalResult, splits: Splits, store: Store) -> TrainResult:

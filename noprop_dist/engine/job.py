@@ -17,6 +17,7 @@ from noprop_dist.data import (
 from noprop_dist.data.shards import sha256_of_rows
 from noprop_dist.errors import UserError
 from noprop_dist.faults import Fault
+from noprop_dist.model.block import LARGE
 from noprop_dist.model.device import resolve_precision
 from noprop_dist.model.spec import ModelSpec
 
@@ -222,16 +223,22 @@ def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
                 f"{flag(name)} {getattr(config, name)} needs validation images, and --val-fraction "
                 f"{config.val_fraction} leaves none of {len(train)}: give more, or leave it out."
             )
-    return _make_spec(config, train.sample_shape, len(splits.class_names))
+    return make_spec(config, train.sample_shape, len(splits.class_names))
 
 
-def _make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> ModelSpec:
-    block = config.block
+def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> ModelSpec:
+    """The network that ``config`` means for such samples.
+
+    Raises:
+        UserError: the options do not fit them.
+    """
+    block: str = config.block
     if block == "auto":
-        block = "mlp" if len(shape) == 1 else "conv"
+        small = "conv" if max(shape) <= LARGE else "conv-pooled"
+        block = "mlp" if len(shape) == 1 else small
     if (block == "mlp") != (len(shape) == 1):
         kind = "vectors" if len(shape) == 1 else "images"
-        right = "mlp" if len(shape) == 1 else "conv or resnet18"
+        right = "mlp" if len(shape) == 1 else "conv, conv-pooled or resnet18"
         raise UserError(f"--block {block} cannot take {kind}: give --block {right}.")
     if len(shape) == 3 and min(shape[1:]) < 4:
         raise UserError(

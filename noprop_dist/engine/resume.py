@@ -46,11 +46,20 @@ def start_afresh(job: Job, splits: Splits) -> Rounds:
 def start_or_resume(
     job: Job, splits: Splits, store: Store, may_differ: frozenset[str] = frozenset()
 ) -> tuple[Rounds, Start]:
-    """The state to go on from, and what it is.
+    """The state to go on from, and what it is; see ``find_start``."""
+    loaded, start = find_start(job, store, may_differ)
+    if loaded is None:
+        return start_afresh(job, splits), start
+    return Rounds.restore(job, loaded.parts, loaded.state), start
+
+
+def find_start(
+    job: Job, store: Store, may_differ: frozenset[str] = frozenset()
+) -> tuple[Loaded | None, Start]:
+    """The checkpoint to go on from, None where the run begins afresh.
 
     Args:
         job: the run.
-        splits: its data.
         store: its folder.
         may_differ: options that may have changed since the checkpoint, none by default.
 
@@ -59,7 +68,7 @@ def start_or_resume(
     """
     source, loaded, warnings = _find(job.config, store)
     if loaded is None:
-        return start_afresh(job, splits), Start()
+        return None, Start()
     ending = ANOTHER_RUN if source.root == store.root else "give the options of that run."
     check_same_options(job.config, loaded.state["config"], source.root, ending, may_differ)
     there = loaded.state["fingerprint"]
@@ -75,7 +84,7 @@ def start_or_resume(
         for k in ("device", "torch")
         if there[k] != job.fingerprint[k]
     ]
-    return Rounds.restore(job, loaded.parts, loaded.state), Start(loaded.name, tuple(warnings))
+    return loaded, Start(loaded.name, tuple(warnings))
 
 
 def _find(config: TrainConfig, store: Store) -> tuple[Store, Loaded | None, list[str]]:

@@ -32,12 +32,12 @@ Parts = dict[str, dict[str, Tensor]]
 
 @dataclass
 class Best:
-    """The epoch of the best validation accuracy so far."""
+    """The epoch of the best validation accuracy so far; its network under early stopping alone."""
 
     epoch: int
     accuracy: float
-    weights: Weights
-    shared: Shared
+    weights: Weights = field(default_factory=dict)
+    shared: Shared = field(default_factory=dict)
 
 
 @dataclass
@@ -187,7 +187,9 @@ class Rounds:
         z_T = result.accuracy_z_T[0] if result else None  # noqa: N806
         self.history.record(blocks, z_T, result.accuracy_mean_softmax[0] if result else None, lr)
         if z_T is not None and (self.best is None or z_T > self.best.accuracy):
-            self.best = Best(epoch, z_T, self.weights(epoch), self.average(epoch))
+            self.best = Best(epoch, z_T)
+            if job.config.early_stopping_patience is not None:
+                self.best = Best(epoch, z_T, self.weights(epoch), self.average(epoch))
             self.waited = 0
         elif z_T is not None:
             self.waited += 1
@@ -220,7 +222,7 @@ class Rounds:
                     rates[str(t)] = end.images_per_s  # the rest is in the block's own file
                 elif epoch >= self.round:
                     parts[stem(f"end-{epoch}", t)] = end.to_tensors()
-        if self.best is not None:
+        if self.best is not None and self.best.weights:
             parts |= {stem("best", t): dict(w) for t, w in self.best.weights.items()}
             parts["best-shared"] = dict(self.best.shared)
         job = self.job
@@ -267,8 +269,10 @@ class Rounds:
                 _, epoch, t = map(int, name.replace("end", "0").split("-"))
                 rounds.ends.setdefault(epoch, {})[t] = EpochEnd.from_tensors(tensors)
         if state["best"] is not None:
-            weights = {t: parts[stem("best", t)] for t in rounds.blocks}
-            rounds.best = Best(**state["best"], weights=weights, shared=parts["best-shared"])
+            rounds.best = Best(**state["best"])
+            if job.config.early_stopping_patience is not None:
+                rounds.best.weights = {t: parts[stem("best", t)] for t in rounds.blocks}
+                rounds.best.shared = parts["best-shared"]
         return rounds
 
 

@@ -14,6 +14,7 @@ from noprop_dist.model.dropout import KeyedDropout
 
 WIDTH = 256  # features of the image path, of the label path and of the first fused layer
 DROPOUT = 0.2
+LARGE = 64  # pixels of a side above which images are halved first
 
 
 class ConvPath(nn.Module):
@@ -22,24 +23,39 @@ class ConvPath(nn.Module):
     Args:
         shape: (C, H, W) of the input; H and W at least 4.
         dropout: probability.
+        pooled: for images of any size, its linear layer no wider than for one of 32 pixels:
+            convolutions of stride 2 halve the image until no side is above LARGE, and what comes
+            to the linear layer is averaged to at most 8x8.
     """
 
-    def __init__(self, shape: tuple[int, int, int], dropout: float) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], dropout: float, *, pooled: bool = False
+    ) -> None:
         super().__init__()
         channels, height, width = shape
+        self.halvings = nn.ModuleList()
+        while pooled and max(height, width) > LARGE:
+            self.halvings.append(nn.Conv2d(channels, 32, 3, stride=2, padding=1))
+            channels, height, width = 32, -(-height // 2), -(-width // 2)
         self.conv1 = nn.Conv2d(channels, 32, 3, padding=1)
         self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
         self.conv3 = nn.Conv2d(64, 128, 3, padding=1)
         self.drop = KeyedDropout(dropout)
-        self.linear = nn.Linear(128 * (height // 4) * (width // 4), WIDTH)
+        height, width = height // 4, width // 4
+        self.pool = (-(-height // 8), -(-width // 8)) if pooled else (1, 1)
+        self.linear = nn.Linear(128 * (height // self.pool[0]) * (width // self.pool[1]), WIDTH)
         self.norm = nn.BatchNorm1d(WIDTH)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """(B, C, H, W) float -> (B, 256)."""
+        for halving in self.halvings:
+            x = F.relu_(halving(x))
         # relu(maxpool(v)) = maxpool(relu(v)), also in the gradient, on a quarter of the elements.
         h = self.drop(F.relu_(F.max_pool2d(self.conv1(x), 2)), generator)
         h = self.drop(F.relu_(self.conv2(h)), generator)
         h = self.drop(F.relu_(F.max_pool2d(self.conv3(h), 2)), generator)
+        if self.pool != (1, 1):
+            h = F.avg_pool2d(h, self.pool)
         # Channels last in memory: flattening in that order copies nothing.
         out: Tensor = self.norm(self.linear(h.permute(0, 2, 3, 1).flatten(1)))
         return out
@@ -71,8 +87,8 @@ class VectorPath(nn.Module):
 class ResNetPath(nn.Module):
     """torchvision's ResNet-18 up to 256 features and batch norm.
 
-    Small images (H, W up to 64) get the usual stem for them: one 3x3 convolution of stride 1 and no
-    max-pool.
+    Small images (H, W up to LARGE) get the usual stem for them: one 3x3 convolution of stride 1 and
+    no max-pool.
 
     Args:
         shape: (C, H, W) of the input.
@@ -83,7 +99,7 @@ class ResNetPath(nn.Module):
         from torchvision.models import resnet18  # a second of import, for this path alone
 
         channels, height, width = shape
-        small = max(height, width) <= 64
+        small = max(height, width) <= LARGE
         self.net = resnet18(weights=None, num_classes=WIDTH)
         kernel, stride, padding = (3, 1, 1) if small else (7, 2, 3)
         self.net.conv1 = nn.Conv2d(channels, 64, kernel, stride, padding, bias=False)
@@ -190,6 +206,7 @@ def _vector_path(shape: tuple[int, ...], dropout: float) -> nn.Module:
 
 PATHS: dict[str, Callable[[tuple[int, ...], float], nn.Module]] = {
     "conv": lambda shape, dropout: ConvPath(_image_shape(shape), dropout),
+    "conv-pooled": lambda shape, dropout: ConvPath(_image_shape(shape), dropout, pooled=True),
     "mlp": _vector_path,
     "resnet18": lambda shape, _: ResNetPath(_image_shape(shape)),
 }
@@ -207,13 +224,14 @@ def make_block(
     """A block with uninitialised parameters on the meta device; see ``init_block``.
 
     Args:
-        name: "conv" (Fig. 6), "mlp" (vector features) or "resnet18".
+        name: "conv" (Fig. 6), "conv-pooled" (the same for large images), "mlp" (vector features)
+            or "resnet18".
         sample_shape: (C, H, W) or (F,).
         num_classes: K.
         embed_dim: D.
         label_is_sample: z has the sample's shape and goes through the same kind of path as x
             (prototype embeddings).
-        dropout: probability, in the paths of "conv" and "mlp"; "resnet18" has none.
+        dropout: probability; "resnet18" has none.
 
     Raises:
         ValueError: unknown name, or a shape that the block cannot take.

@@ -12,7 +12,7 @@ class ModelSpec:
     """The shape of a NoProp-DT network.
 
     Attributes:
-        block: name of the block ("conv", "mlp", "resnet18").
+        block: name of the block ("conv", "conv-pooled", "mlp", "resnet18").
         num_blocks: T.
         num_classes: K.
         embed_dim: D.

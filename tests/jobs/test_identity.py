@@ -64,7 +64,7 @@ def test_other_rows_are_another_run(tmp_path: Path, finished: bool) -> None:
     if not finished:
         (tmp_path / "run/result.json").unlink()
     class_folders(tmp_path / "other/a", first=20)
-    with pytest.raises(UserError, match="holds a run on other data than .*/other/a has now"):
+    with pytest.raises(UserError, match=r"holds a run on other data than .*/other/a has now"):
         train(TrainConfig(dataset=str(tmp_path / "other/a"), **run))
 
 

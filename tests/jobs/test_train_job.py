@@ -149,7 +149,7 @@ def test_dry_run_leaves_nothing(
         ("--freeze-after 3", "--freeze-after has no meaning"),
         (
             "--val-fraction 0 --early-stopping-patience 3",
-            "needs validation images, and --val-fraction 0.0 leaves none",
+            "needs validation images",
         ),
         ("--val-fraction 1", "--val-fraction must be"),
         ("--dropout 1", "--dropout must be in [0, 1), got 1.0"),

@@ -15,7 +15,14 @@ def block(name: str, shape: tuple[int, ...], *, dim: int = 10, image_label: bool
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("conv", (1, 8, 8)), ("conv", (3, 9, 5)), ("mlp", (20,)), ("resnet18", (3, 16, 16))],
+    [
+        ("conv", (1, 8, 8)),
+        ("conv", (3, 9, 5)),
+        ("mlp", (20,)),
+        ("resnet18", (3, 16, 16)),
+        ("conv-pooled", (3, 130, 67)),
+        ("conv-pooled", (1, 8, 8)),
+    ],
 )
 @pytest.mark.parametrize("image_label", [False, True])
 def test_blocks_map_z_and_x_to_logits(name: str, shape: tuple[int, ...], image_label: bool) -> None:

@@ -129,7 +129,7 @@ def test_data_set_of_another_kind_is_refused(run: Path, tmp_path: Path) -> None:
     rows = [[float(i % 2), 1.0] for i in range(20)]
     table = pa.table({"x": pa.array(rows, pa.list_(pa.float32(), 2)), "label": [0, 1] * 10})
     pq.write_table(table, tmp_path / "train.parquet")
-    with pytest.raises(UserError, match="the samples of .* are 2, and the network takes 1x8x8"):
+    with pytest.raises(UserError, match=r"the samples of .* are 2, and the network takes 1x8x8"):
         draw(run, dataset=str(tmp_path))
 
 

@@ -1,0 +1,172 @@
+"""What a run takes of memory, computed from shapes before anything of it is made.
+
+P parameters of a block, B batch, T blocks. All amounts are bytes.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.engine.job import Job, make_spec
+from noprop_dist.errors import UserError
+from noprop_dist.model.block import LARGE
+from noprop_dist.model.spec import ModelSpec
+
+SIZES = (512, 384, 256, 224, 192, 160, 128, 96, 64, 48, 32, 28, 16, 8)
+SPARE = 0.95  # of what is free: what is left is the system's
+BACKWARD = 1.5  # gradients of activations live beside what was saved of them
+WORKER_BYTES = 450 * 2**20  # of a worker's process on Ray, most of it PyTorch
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run takes.
+
+    Attributes:
+        spec: the network.
+        batch_size: B.
+        averages_weights: whether each block has a second set of weights, their average.
+        keeps_best: whether the best epoch's weights are kept.
+    """
+
+    spec: ModelSpec
+    batch_size: int
+    averages_weights: bool
+    keeps_best: bool
+
+    @classmethod
+    def of(cls, config: TrainConfig, spec: ModelSpec) -> "Cost":
+        """Of a run with these options."""
+        keeps_best = config.early_stopping_patience is not None
+        return cls(spec, config.batch_size, config.ema_decay is not None, keeps_best)
+
+    @cached_property
+    def parameters(self) -> int:
+        """P, of the block and of its own copy of what is shared."""
+        spec = self.spec
+        shared = 2 * spec.num_classes * spec.embed_dim + spec.num_classes
+        return shared + sum(p.numel() for p in spec.make_block().parameters())
+
+    @property
+    def weights(self) -> int:
+        """Of one block."""
+        return 4 * self.parameters
+
+    @property
+    def snapshot(self) -> int:
+        """Of one block with its optimiser's two moments."""
+        return (3 + self.averages_weights) * self.weights
+
+    @cached_property
+    def activations(self) -> int:
+        """What a training step of one block keeps for its backward pass, in float32."""
+        spec = self.spec
+        block = spec.make_block().train()
+        x = torch.empty(self.batch_size, *spec.sample_shape, device="meta")
+        z = torch.empty(self.batch_size, spec.embed_dim, device="meta")
+        kept: dict[int, Tensor] = {p.untyped_storage()._cdata: p for p in block.parameters()}
+        known = set(kept)
+
+        def keep(tensor: Tensor) -> Tensor:
+            kept[tensor.untyped_storage()._cdata] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            block(z, x)
+        return sum(t.untyped_storage().nbytes() for k, t in kept.items() if k not in known)
+
+    @property
+    def unit(self) -> int:
+        """Of a block while it trains: snapshot, gradients and activations."""
+        return self.snapshot + self.weights + int(BACKWARD * self.activations)
+
+    @property
+    def coordinator(self) -> int:
+        """Of what the coordinator keeps: newest snapshots, and the weights of two epochs' ends."""
+        epochs = 2 + self.keeps_best
+        return self.spec.num_blocks * (self.snapshot + epochs * self.weights)
+
+    def here(self, slots: int) -> int:
+        """Of a run in one process with so many units at once."""
+        return self.coordinator + slots * self.unit
+
+    def worker(self, lanes: int) -> int:
+        """Of a worker on Ray that trains so many blocks at once and keeps two snapshots of each."""
+        return WORKER_BYTES + lanes * (self.unit + 2 * self.snapshot)
+
+    def on_node(self, workers: int, lanes: int, data: int) -> int:
+        """Of some workers of a run with their node's object store."""
+        networks = 2 * self.spec.num_blocks * self.weights
+        store = data + networks + workers * lanes * self.snapshot
+        return workers * self.worker(lanes) + store
+
+    def on_ray(self, workers: int, lanes: int, data: int) -> int:
+        """Of a run whose workers are on the machine of the coordinator."""
+        return self.coordinator + self.on_node(workers, lanes, data)
+
+
+Needs = Callable[[Cost, int], int]  # what a run takes with so many units at once
+
+
+def check_memory(job: Job, free: int, slots: int, needs: Needs) -> int:
+    """Refuse a run that does not fit.
+
+    Args:
+        job: the run.
+        free: what there is, on one machine.
+        slots: units at once there.
+        needs: what a run takes there.
+
+    Returns:
+        What this one takes.
+
+    Raises:
+        UserError: it does not fit; names what would.
+    """
+    config, spec = job.config, job.spec
+    cost = Cost.of(config, spec)
+    needed = needs(cost, slots)
+    if needed <= SPARE * free:
+        return needed
+    firsts: dict[str, str] = {}  # by flag, the least change that is enough
+    for flag, value, smaller, fewer in _smaller(config, spec, slots):
+        if needs(smaller, fewer) <= SPARE * free:
+            firsts.setdefault(flag, f"{flag} {value}")
+    advice = f"give {', or '.join(list(firsts.values())[:3])}" if firsts else "use a larger machine"
+    shape = "x".join(map(str, spec.sample_shape))
+    raise UserError(
+        f"{spec.num_blocks} blocks of {cost.parameters:,} parameters for samples "
+        f"of {shape} need some {needed / GIB:,.1f} GiB with their optimiser and a batch of "
+        f"{config.batch_size}, and {free / GIB:,.1f} GiB are free: {advice}."
+    )
+
+
+def _smaller(
+    config: TrainConfig, spec: ModelSpec, slots: int
+) -> Iterator[tuple[str, object, Cost, int]]:
+    """Flags that make a run smaller, the least change first of each kind, and what they make."""
+
+    def changed(shape: tuple[int, ...] = spec.sample_shape, **options: Any) -> Cost:
+        other = replace(config, embedding_dim=None, **options)
+        return Cost.of(other, make_spec(other, shape, spec.num_classes))
+
+    images, side = len(spec.sample_shape) == 3, max(spec.sample_shape[1:], default=0)
+    if images and spec.block == "conv" and side > LARGE:
+        yield "--block", "conv-pooled", changed(block="conv-pooled"), slots
+    for fewer in range(slots - 1, 0, -1):
+        yield "--workers", fewer, Cost.of(config, spec), fewer
+    for size in SIZES:
+        if images and size < side:
+            smaller = changed((spec.sample_shape[0], size, size), block=spec.block)
+            yield "--image-size", size, smaller, slots
+    batch = config.batch_size
+    while (batch := batch // 2) >= 8:
+        yield "--batch-size", batch, changed(batch_size=batch), slots
+    for fewer in range(config.num_blocks - 1, 0, -1):
+        yield "--num-blocks", fewer, changed(num_blocks=fewer), min(slots, fewer)

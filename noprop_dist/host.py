@@ -1,0 +1,30 @@
+"""What this machine gives to this process: cores and memory. Linux."""
+
+import os
+import re
+from pathlib import Path
+
+MEMINFO = Path("/proc/meminfo")
+CONTROL_GROUPS = (  # of version 2 and 1: what may be taken, and what is
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+
+
+def count_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def free_bytes() -> int:
+    """Memory that may still be taken: what the machine can give, or its control group if less."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", MEMINFO.read_text(), re.MULTILINE)
+    assert found
+    free = 1024 * int(found[1])
+    for group, most, used in CONTROL_GROUPS:
+        if (group / most).exists() and (limit := (group / most).read_text().strip()).isdecimal():
+            # Files that were read are counted as taken, and given away at need.
+            stat = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.M)
+            files = int(stat[1]) if stat else 0
+            free = min(free, int(limit) - int((group / used).read_text()) + files)
+    return free

@@ -1,0 +1,120 @@
+"""The dry run: what a run would be, need and take, and nothing left behind."""
+
+import math
+from typing import Any
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.engine.cost import Cost
+from noprop_dist.engine.evaluate import EVAL_ROWS
+from noprop_dist.engine.executor import WAIT_S, Executor, WorkFailedError, run_all
+from noprop_dist.engine.finish import TEST_DRAWS
+from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.resume import find_start, first_class_embed
+from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.speed import Speed, SpeedUnit
+from noprop_dist.errors import UserError
+from noprop_dist.record.progress import Progress
+from noprop_dist.record.store import Store
+from noprop_dist.site import Site, open_site
+from noprop_dist.training import check_places, prepare
+
+TRY_S = 5.0  # of timing a block; starting Ray takes some ten more
+GIB = 2**30
+
+
+def dry_run(config: TrainConfig) -> dict[str, Any]:
+    """Check everything, time a block on every worker, and estimate the run; leave nothing behind.
+
+    The estimate holds training, evaluation after each epoch, and that of the test split at the end.
+
+    Raises:
+        UserError: what a real run would refuse.
+    """
+    check_places(config)
+    job, splits = prepare(config)
+    with open_site(job.config, splits.nbytes) as site:
+        job = job.on(site.device, site.precision)
+        needed, free = site.memory(job, splits.nbytes)
+        loaded, start = find_start(job, Store(job.config.folder))
+        slots = site.slots(job.config)
+        speed = _try_out(job, splits, site, slots)
+    steps_done = sum(loaded.state["steps"].values()) if loaded else 0
+    steps = job.total_steps * job.spec.num_blocks - steps_done
+    epochs = job.config.epochs - (loaded.state["round"] if loaded else 0)
+    evaluation = _evaluation_seconds(job, splits, speed, slots, epochs)
+    cost = Cost.of(job.config, job.spec)
+    return {
+        "data": splits.told,
+        "training_images": len(splits.train),
+        "validation_images": len(splits.val),
+        "test_images": len(splits.test),
+        "skipped_images": splits.num_skipped,
+        "sample_shape": list(job.spec.sample_shape),
+        "classes": job.spec.num_classes,
+        "embedding_dim": job.spec.embed_dim,
+        "block": job.spec.block,
+        "block_parameters": cost.parameters,
+        "data_size_bytes": splits.nbytes,
+        "block_snapshot_bytes": cost.snapshot,
+        "memory_of_a_unit_bytes": cost.unit,
+        "memory_needed_bytes": needed,
+        "memory_free_bytes": free,
+        "goes_on_from": start.checkpoint,
+        "steps": steps,
+        "device": str(site.device),
+        "precision": job.precision,
+        "units_at_once": slots,
+        "evaluation_seconds": round(evaluation, 3),
+        "estimated_seconds": round(speed.step_s * steps / slots + evaluation, 3),
+    }
+
+
+def _try_out(job: Job, splits: Splits, site: Site, slots: int) -> Speed:
+    """How fast blocks are with as many of them at work as in the run."""
+    shared = first_shared(first_class_embed(job, splits))
+    units = [SpeedUnit(t, shared, TRY_S) for t in range(1, slots + 1)]
+    with site.executor(job, splits, Progress(), lambda *_, **__: None) as executor:
+        _wait_for(executor, slots)
+        try:
+            results = run_all(executor, units)
+        except WorkFailedError as error:
+            raise UserError(f"a block cannot be trained: {error}.") from error
+    speeds = [result for result in results if isinstance(result, Speed)]
+    return Speed(*(sum(part) / len(speeds) for part in zip(*map(_parts, speeds), strict=True)))
+
+
+def _parts(speed: Speed) -> tuple[float, float, float]:
+    return speed.step_s, speed.row_s, speed.draw_s
+
+
+def _wait_for(executor: Executor, slots: int) -> None:
+    """Let workers start, which have work to share: alone each would be faster than in the run."""
+    while executor.capacity < slots:
+        executor.wait(WAIT_S)
+
+
+def _evaluation_seconds(job: Job, splits: Splits, speed: Speed, slots: int, epochs: int) -> float:
+    """Of all validations, which share the workers with training, and of the test after it."""
+    blocks, test_rows = job.spec.num_blocks, len(splits.test)
+    validation = epochs * len(splits.val) * speed.row_s * blocks / slots
+    sharing = max(1, min(slots, math.ceil(test_rows / EVAL_ROWS)))
+    a_row = speed.row_s + (TEST_DRAWS - 1) * speed.draw_s
+    return validation + test_rows * a_row * blocks / sharing
+
+
+def plan(report: dict[str, Any]) -> str:
+    """What a dry run found, for people."""
+    shown: dict[str, str] = {}
+    for name, value in report.items():
+        if name.endswith("_bytes"):
+            size = f"{value / GIB:,.1f} GiB" if value >= GIB else f"{value / 2**20:,.1f} MiB"
+            shown[name.removesuffix("_bytes")] = size
+        elif name.endswith("_seconds"):
+            time = f"{value:,.0f} s" if value < 120 else f"{value / 60:,.0f} min"
+            shown[name.removesuffix("_seconds") + " time"] = time
+        elif name == "sample_shape":
+            shown[name] = "x".join(map(str, value))
+        elif value is not None:
+            shown[name] = f"{value:,}" if isinstance(value, int) else str(value)
+    width = max(map(len, shown))
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {text}" for name, text in shown.items())

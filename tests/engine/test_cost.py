@@ -1,0 +1,115 @@
+"""What a run takes is known from shapes, and what does not fit is refused with what would."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from noprop_dist import TrainConfig, UserError, host
+from noprop_dist.cli import main
+from noprop_dist.data import load_dataset
+from noprop_dist.engine.cost import Cost
+from noprop_dist.engine.job import make_spec
+from noprop_dist.engine.snapshot import first_shared, first_snapshot
+from noprop_dist.maths.embedding import one_hot_embedding
+from pets import class_folders
+from runs import prepared
+
+
+def cost(shape: tuple[int, ...], **options: object) -> Cost:
+    config = TrainConfig(**options)  # type: ignore[arg-type]
+    return Cost.of(config, make_spec(config, shape, 10))
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_snapshot_takes_what_its_tensors_do(ema: float | None) -> None:
+    job, _, _ = prepared(ema_decay=ema)
+    snapshot = first_snapshot(job, 1, first_shared(one_hot_embedding(10)))
+    held = sum(tensor.nbytes for tensor in snapshot.tensors.values())
+    assert Cost.of(job.config, job.spec).snapshot == pytest.approx(held, rel=0.01)
+
+
+@pytest.mark.parametrize("block", ["conv", "conv-pooled", "resnet18"])
+def test_activations_are_what_a_step_keeps(block: str) -> None:
+    told = cost((3, 72, 72), block=block, batch_size=4)
+    made = told.spec.make_block().to_empty(device="cpu").train()
+    weights = {p.untyped_storage().data_ptr() for p in made.parameters()}
+    kept: dict[int, int] = {}
+    alive: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        alive.append(tensor)
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        made(torch.zeros(4, 10), torch.zeros(4, 3, 72, 72))
+    assert told.activations == pytest.approx(sum(kept.values()), rel=0.02)
+
+
+def test_a_pooled_block_does_not_grow_with_the_image() -> None:
+    plain = [cost((3, side, side), block="conv").parameters for side in (64, 224, 512)]
+    pooled = [cost((3, side, side), block="auto").parameters for side in (32, 64, 224, 512)]
+    assert plain[2] > 50 * plain[0]
+    assert max(pooled[2:]) < 1.1 * pooled[0]
+    assert [cost((3, s, s)).spec.block for s in (32, 64, 65, 224)] == [
+        "conv", "conv", "conv-pooled", "conv-pooled",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> str:
+    return str(class_folders(tmp_path / "photos", per_class=12, size=128))
+
+
+def dry_run(photos: str, *flags: str) -> list[str]:
+    args = ["train", "--dataset", photos, "--executor", "local", "--batch-size", "16"]
+    return [*args, "--dry-run", "--json", *flags]
+
+
+def test_a_run_that_does_not_fit_is_refused_with_what_would(
+    photos: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(dry_run(photos)) == 0
+    fits = json.loads(capsys.readouterr().out)
+    assert fits["block"] == "conv-pooled"
+    assert fits["memory_needed_bytes"] < 2**30
+    monkeypatch.setattr("noprop_dist.site.free_bytes", lambda: 2**30)
+    assert main(dry_run(photos, "--block", "conv")) == 2
+    said = capsys.readouterr().err
+    assert "10 blocks of 33,947,992 parameters for samples of 3x128x128" in said
+    assert "and 1.0 GiB are free: give --block conv-pooled, or --image-size" in said
+    for advice in re.split(", or ", said.strip().rpartition("give ")[2].rstrip(".")):
+        assert main(dry_run(photos, "--block", "conv", *advice.split())) == 0, advice
+    capsys.readouterr()
+    monkeypatch.setattr("noprop_dist.site.free_bytes", lambda: 2**20)
+    assert main(dry_run(photos)) == 2
+    assert "use a larger machine" in capsys.readouterr().err
+
+
+def test_what_cannot_be_decoded_into_memory_is_refused_before(
+    photos: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("noprop_dist.data.images.free_bytes", lambda: 2**20)
+    with pytest.raises(UserError, match=r"36 images of 128x128 take 0.0 GiB .* give --image-size"):
+        load_dataset(photos)
+    size = 69  # sqrt(2**20 / (2 copies * 36 images * 3 channels)) = 69.7
+    assert load_dataset(photos, image_size=size).train.sample_shape == (3, size, size)
+
+
+def test_a_control_group_bounds_what_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:   8000000 kB\n")
+    monkeypatch.setattr(host, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(host, "CONTROL_GROUPS", [(tmp_path, "most", "used")])
+    assert host.free_bytes() == 8_000_000 * 1024
+    for limit, free in (("max", 8_000_000 * 1024), ("5000000", 5_000_000 - 3_000_000 + 1_000_000)):
+        (tmp_path / "most").write_text(limit + "\n")
+        (tmp_path / "used").write_text("3000000\n")
+        (tmp_path / "memory.stat").write_text("cache 1\ninactive_file 1000000\n")
+        assert host.free_bytes() == free
