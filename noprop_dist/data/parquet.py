@@ -194,10 +194,19 @@ def _sample_column_of(path: Path, file: "pq.ParquetFile") -> _Column:
             image = schema.field("image").type
             if pa.types.is_struct(image) and image.get_field_index("bytes") >= 0:
                 return _Column("image")
-        for name in schema.names:
-            kind = schema.field(name).type
-            if pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type):
-                return _Column(name, kind.list_size)
+        vectors = [
+            _Column(name, kind.list_size)
+            for name in schema.names
+            if pa.types.is_fixed_size_list(kind := schema.field(name).type)
+            and pa.types.is_floating(kind.value_type)
+        ]
+        if len(vectors) > 1:
+            raise UserError(
+                f"{path} has several columns of floats ({', '.join(map(str, vectors))}): keep the "
+                "one to train on."
+            )
+        if vectors:
+            return vectors[0]
     raise UserError(
         f"{path} has the columns {', '.join(map(shown, schema.names))}; expected are label "
         "(integer) and image (a struct with bytes), or label and a fixed-size list of floats."

@@ -108,6 +108,12 @@ class Split:
         return Split(tuple(x for x, _ in parts), tuple(y for _, y in parts), self.shape)
 
 
+def count_common(some: Split, others: Split) -> int:
+    """How many rows of ``some`` hold a sample that ``others`` holds too."""
+    known = {hash(x.tobytes()) for shard in others.xs for x in shard}
+    return sum(hash(x.tobytes()) in known for shard in some.xs for x in shard)
+
+
 def sha256_of_rows(*splits: Split) -> str:
     """A hash of every sample and label of the splits, in order."""
     digest = hashlib.sha256()

@@ -14,7 +14,7 @@ from noprop_dist.data import (
     load_dataset,
     split_validation,
 )
-from noprop_dist.data.shards import sha256_of_rows
+from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.errors import UserError
 from noprop_dist.faults import Fault
 from noprop_dist.model.block import LARGE
@@ -132,20 +132,20 @@ def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
         train, val = split_validation(train, config.val_fraction, config.seed)
         held_out = ("val", *held_out)
     counts = {"train": len(train), "val": len(val), "test": len(dataset.test)}
-    told = "; ".join(
-        [
-            dataset.account.sentence(counts, held_out, dataset.class_names),
-            describe_samples(train.sample_shape),
-            "mirrored" if _flips(config, dataset.photographs) else "not mirrored",
-        ]
-    )
+    told = [
+        dataset.account.sentence(counts, held_out, dataset.class_names),
+        describe_samples(train.sample_shape),
+        "mirrored" if _flips(config, dataset.photographs) else "not mirrored",
+    ]
+    if common := count_common(dataset.test, train):
+        told.append(f"{common:,} test rows are training rows too")
     return Splits(
         train,
         val,
         dataset.test,
         dataset.class_names,
         dataset.photographs,
-        told,
+        "; ".join(told),
         dataset.num_skipped,
     )
 
