@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -83,10 +84,11 @@ class LocalSite:
     def memory(self, job: Job, data_bytes: int) -> tuple[int, int]:
         """See ``Site``; the data is here already."""
         slots, free = self.slots(job.config), free_bytes()
+        check = partial(check_memory, job.config, job.spec)
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
-            return check_memory(job, free, slots, lambda cost, slots: slots * cost.unit), free
-        return check_memory(job, free, slots, lambda cost, slots: cost.here(slots)), free
+            return check(free, slots, lambda cost, slots: slots * cost.unit), free
+        return check(free, slots, lambda cost, slots: cost.here(slots)), free
 
 
 def open_site(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Site]:

@@ -112,6 +112,7 @@ def _measure(
         ) from error
     tell = (lambda _: None) if config.quiet else say
     with ray_site(config, splits.nbytes) as site:
+        site.memory(job, splits.nbytes)
         workers = count_workers(config, site)
         for method in options.names:
             check_method(method, config, workers)

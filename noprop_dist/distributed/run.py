@@ -93,21 +93,24 @@ class RaySite:
         Of a GPU's memory nothing is known before a worker has it.
         """
         config, lanes = job.config, job.config.blocks_per_worker
+        check = partial(check_memory, config, job.spec)
         here = free_bytes()
         if self.needs.gpus:
-            return check_memory(job, here, 1, lambda cost, _: cost.coordinator), here
+            return check_memory(
+                job.config, job.spec, here, 1, lambda cost, _: cost.coordinator
+            ), here
         if self.private:
             workers = self._workers(config, count_slots(self.needs))
             takes = partial(Cost.on_ray, lanes=lanes, data=data_bytes)
-            return check_memory(job, here, workers, takes), here
-        check_memory(job, here, 1, lambda cost, _: cost.coordinator)
+            return check(here, workers, takes), here
+        check(here, 1, lambda cost, _: cost.coordinator)
         found = []
         for node in live_nodes():
             has = node["Resources"]
             workers = self._workers(config, slots_of(has, self.needs))
             free = int(has.get("memory", 0) + has.get("object_store_memory", 0))
             takes = partial(Cost.on_node, lanes=lanes, data=data_bytes)
-            found.append((check_memory(job, free, workers, takes), free))
+            found.append((check(free, workers, takes), free))
         return max(found, key=lambda needed: needed[0] / max(needed[1], 1))
 
     def _crew(self, job: Job, splits: Splits) -> BlockCrew:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.job import Job, make_spec
+from noprop_dist.engine.job import make_spec
 from noprop_dist.errors import UserError
 from noprop_dist.model.block import LARGE
 from noprop_dist.model.spec import ModelSpec
@@ -114,11 +114,12 @@ class Cost:
 Needs = Callable[[Cost, int], int]  # what a run takes with so many units at once
 
 
-def check_memory(job: Job, free: int, slots: int, needs: Needs) -> int:
+def check_memory(config: TrainConfig, spec: ModelSpec, free: int, slots: int, needs: Needs) -> int:
     """Refuse a run that does not fit.
 
     Args:
-        job: the run.
+        config: the options.
+        spec: the network that they mean.
         free: what there is, on one machine.
         slots: units at once there.
         needs: what a run takes there.
@@ -129,7 +130,6 @@ def check_memory(job: Job, free: int, slots: int, needs: Needs) -> int:
     Raises:
         UserError: it does not fit; names what would.
     """
-    config, spec = job.config, job.spec
     cost = Cost.of(config, spec)
     needed = needs(cost, slots)
     if needed <= SPARE * free:

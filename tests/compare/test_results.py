@@ -286,6 +286,19 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "b" / IDENTITY).exists()
 
 
+def test_a_folder_is_claimed_with_what_is_first_measured(tmp_path: Path) -> None:
+    config = TrainConfig(checkpoint_dir=str(tmp_path / "a"))
+    refused, corrected = Results(Store(tmp_path / "a")), Results(Store(tmp_path / "a"))
+    refused.claim(replace(config, batch_size=5), SETTINGS, "rows")
+    corrected.claim(config, SETTINGS, "rows")
+    assert not (tmp_path / "a").exists()
+    corrected.put(run())
+    with pytest.raises(UserError, match="--batch-size 128 there, 5 now"):
+        refused.check(replace(config, batch_size=5), SETTINGS, "rows")
+    with pytest.raises(UserError, match="holds a comparison on other data than digits has now"):
+        refused.check(config, SETTINGS, "other rows")
+
+
 def test_damaged_measurements_are_told(tmp_path: Path) -> None:
     config, options = finished(tmp_path)
     (tmp_path / "measured/twin-0.json").write_text("{")

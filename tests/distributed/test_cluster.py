@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 import ray
+import torch
 from ray.cluster_utils import Cluster
 
 from noprop_dist import TrainConfig, UserError, train
-from noprop_dist.distributed.cluster import connected
-from runs import events, small, wait_until
+from noprop_dist.distributed.cluster import WorkerNeeds, connected
+from noprop_dist.distributed.run import RaySite
+from noprop_dist.engine.cost import WORKER_BYTES
+from runs import events, prepared, small, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(120)]
 
@@ -138,3 +141,24 @@ def test_metrics_by_block_are_there_for_prometheus(cluster: Cluster, tmp_path: P
     for name in ("loss", "images_per_s", "units", "restarts"):
         assert any(f"noprop_block_{name}" in line for line in lines), name
     assert any('block="3"' in line for line in lines)
+
+
+def memory_of(monkeypatch: pytest.MonkeyPatch, *, private: bool, gib: float) -> tuple[int, int]:
+    """What a run of ten blocks needs on two workers of one machine, and what is free there."""
+    job, _, _ = prepared(num_blocks=10)
+    node = {"Alive": True, "Resources": {"CPU": 2, "memory": gib * 2**30}}
+    monkeypatch.setattr("noprop_dist.distributed.run.free_bytes", lambda: int(gib * 2**30))
+    monkeypatch.setattr("noprop_dist.distributed.run.live_nodes", lambda: [node])
+    monkeypatch.setattr("noprop_dist.distributed.run.count_slots", lambda _: 2)
+    site = RaySite(WorkerNeeds(), torch.device("cpu"), "fp32", private)
+    return site.memory(job, data_bytes=2**20)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_workers_of_one_machine_are_counted_together(
+    monkeypatch: pytest.MonkeyPatch, private: bool
+) -> None:
+    needed, free = memory_of(monkeypatch, private=private, gib=4)
+    assert 2 * WORKER_BYTES < needed < free == 4 * 2**30
+    with pytest.raises(UserError, match=r"and 0\.9 GiB are free: give --workers 1"):
+        memory_of(monkeypatch, private=private, gib=0.9)

@@ -37,6 +37,30 @@ def swept(
     return sweep(config, SweepConfig(space=str(file), samples=samples, **options))
 
 
+def test_trials_at_once_are_what_memory_holds(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from noprop_dist.sweep.on_ray import drive
+
+    monkeypatch.setattr(drive, "is_private", lambda: True)
+    monkeypatch.setattr(drive, "free_bytes", lambda: 700 * 2**20)  # of one process, and a little
+    at_once: list[int] = []
+
+    def run_trials(*args: Any) -> None:
+        at_once.append(args[5])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drive, "run_trials", run_trials)
+        swept(tmp_path / "one", "lr: {choice: [1e-3, 2e-3]}\n", 2)
+        patch.setattr(drive, "free_bytes", lambda: 2**31)
+        swept(tmp_path / "two", "lr: {choice: [1e-3, 2e-3]}\n", 2)
+    assert at_once == [1, 2]
+    monkeypatch.setattr(drive, "free_bytes", lambda: 2**28)
+    with pytest.raises(UserError, match=r"and 0\.2 GiB are free: use a larger machine"):
+        swept(tmp_path / "none", "lr: {choice: [1e-3, 2e-3]}\n", 2)
+    assert not (tmp_path / "none/sweep.json").exists()
+
+
 def trials(folder: Path) -> list[Path]:
     return sorted((folder / "trials").iterdir())
 

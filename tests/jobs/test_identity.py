@@ -10,7 +10,7 @@ from noprop_dist.cli import main
 from noprop_dist.options import parse_command, parse_with
 from noprop_dist.sweep.options import SweepConfig
 from pets import class_folders
-from runs import SMALL, same
+from runs import SMALL, same, small
 
 FLAGS = ["--batch-size", "8", "--num-blocks", "1", "--epochs", "1", "--executor", "local"]
 FLAGS += ["--no-plots", "--quiet", "--no-cuda"]
@@ -66,6 +66,20 @@ def test_other_rows_are_another_run(tmp_path: Path, finished: bool) -> None:
     class_folders(tmp_path / "other/a", first=20)
     with pytest.raises(UserError, match=r"holds a run on other data than .*/other/a has now"):
         train(TrainConfig(dataset=str(tmp_path / "other/a"), **run))
+
+
+def test_a_run_in_another_number_format_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    result = train(small(folder, epochs=1, precision="fp32"))
+    (folder / "result.json").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("noprop_dist.site.resolve_precision", lambda *_: "bf16")
+        with pytest.raises(UserError, match="give --precision fp32, or another --name") as caught:
+            train(small(folder, epochs=1))
+    assert "would go on in bf16" in str(caught.value)
+    assert same(train(small(folder, epochs=1, precision="fp32")), result)
 
 
 def test_a_rehearsal_leaves_the_real_run_its_place(

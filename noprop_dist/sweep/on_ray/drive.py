@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import ray
 
-from noprop_dist.distributed.cluster import connected, count_slots, probe
+from noprop_dist.distributed.cluster import connected, count_slots, is_private, probe
+from noprop_dist.engine.cost import SPARE, WORKER_BYTES, Cost, check_memory
+from noprop_dist.engine.job import check_fit
 from noprop_dist.errors import UserError
+from noprop_dist.host import free_bytes
 from noprop_dist.maths.keys import key
 from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
@@ -39,6 +42,7 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
     config, options, journal = search.config, search.options, search.journal
     local = journal.store.local
     sources = Sources(search)
+    private = is_private()
     with connected(replace(config, workers=None, spares=None), search.splits.nbytes) as needs:
         device, precision = probe(config, needs)
         plan = Plan(
@@ -53,6 +57,8 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
             changes=options.scheduler == "pbt",
         )
         at_once = trials_at_once(plan, options)
+        if private:
+            at_once = _within_memory(plan, search, at_once)
         limits = Limits(options.time_budget)
         scheduler = scheduler_of(options, config, search.space, plan.metric, plan.mode)
         remember(scheduler, journal)
@@ -105,6 +111,30 @@ def trials_at_once(plan: Plan, options: SweepConfig) -> int:
             "--cpus-per-worker, or add nodes."
         )
     return min(fit, options.max_concurrent or fit)
+
+
+def _within_memory(plan: Plan, search: Search, at_once: int) -> int:
+    """How many trials at once this machine's memory holds, at most ``at_once``.
+
+    Raises:
+        UserError: it does not hold one.
+    """
+
+    def needs(cost: Cost, trials: int) -> int:
+        if plan.per_block:
+            one = cost.unit + 2 * cost.snapshot
+        elif plan.workers:
+            one = cost.on_ray(plan.workers, 1, 0)
+        else:
+            one = cost.here(plan.threads_in_trial)
+        return search.splits.nbytes + trials * (WORKER_BYTES + one)
+
+    config, spec, free = search.config, check_fit(search.config, search.splits), free_bytes()
+    cost = Cost.of(config, spec)
+    fit = [n for n in range(1, at_once + 1) if needs(cost, n) <= SPARE * free]
+    if not fit:
+        check_memory(config, spec, free, 1, needs)
+    return max(fit)
 
 
 class Sources:
