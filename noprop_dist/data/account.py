@@ -69,8 +69,8 @@ class Account:
 
 
 def in_words(counts: Mapping[str, int]) -> str:
-    """What was counted, such as "3 hidden, 1 .heic"."""
-    return ", ".join(f"{count:,} {what}" for what, count in sorted(counts.items()))
+    """What was counted, such as "hidden (3), .heic (1)"."""
+    return ", ".join(f"{what} ({count:,})" for what, count in sorted(counts.items()))
 
 
 def _classes(names: Sequence[str]) -> str:

@@ -113,7 +113,10 @@ def _check_use(split: Split, where: str) -> None:
             "of each class."
         )
     if len(np.unique(split.labels)) < 2:
-        raise UserError(f"{where} has one class only; a classifier needs at least two.")
+        raise UserError(
+            f"{where} has one class only, and a classifier needs two: give a folder whose folders "
+            "are classes, or more data."
+        )
 
 
 def split_validation(train: Split, fraction: float, seed: int) -> tuple[Split, Split]:

@@ -207,9 +207,10 @@ def _sample_column_of(path: Path, file: "pq.ParquetFile") -> _Column:
             )
         if vectors:
             return vectors[0]
+    columns = ", ".join(f"{shown(f.name)} ({f.type})" for f in schema)
     raise UserError(
-        f"{path} has the columns {', '.join(map(shown, schema.names))}; expected are label "
-        "(integer) and image (a struct with bytes), or label and a fixed-size list of floats."
+        f"{path} has the columns {columns}; expected are label (integer) and image (a struct with "
+        "bytes), or label and a fixed-size list of floats: rename or convert them."
     )
 
 
@@ -266,18 +267,20 @@ def _encoded(path: Path, file: "pq.ParquetFile", column: str, y: Rows) -> Iterat
         if images.type.get_field_index("path") >= 0:
             paths = images.field("path")
         for i, data in enumerate(images.field("bytes").to_pylist()):
-            elsewhere = paths is not None and paths[i].is_valid
+            elsewhere = data is None and paths is not None and paths[i].is_valid
+            if elsewhere and row == 0:
+                raise UserError(
+                    f"{path} holds the paths of images and not the images: write it with their "
+                    "bytes, or give the folder that they are in."
+                )
             yield f"row {row} of {path}", _reader(data, elsewhere), int(y[row])
             row += 1
 
 
 def _reader(data: bytes | None, elsewhere: bool) -> Callable[[], bytes]:
     def read() -> bytes:
-        if data is None and elsewhere:
-            raise BadImageError(
-                "holds the path of an image and not the image: write the file with its bytes, or "
-                "give the folder of the images"
-            )
+        if elsewhere:
+            raise BadImageError("holds the path of an image and not the image")
         return data or b""  # nothing at all does not decode, and is named as such
 
     return read

@@ -186,6 +186,23 @@ def no_bytes(path: Path) -> None:
     pq.write_table(table, path)
 
 
+def float_labels(path: Path) -> None:
+    table = pa.table({"image": pa.array([{"bytes": png(), "path": None}]), "label": [0.5]})
+    pq.write_table(table, path)
+
+
+def paths_alone(path: Path) -> None:
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    images = pa.array([{"bytes": None, "path": "a.png"}] * 2, kind)
+    pq.write_table(pa.table({"image": images, "label": [0, 1]}), path)
+
+
+def two_vectors(path: Path) -> None:
+    kind = pa.list_(pa.float32(), 2)
+    column = pa.array([[0.0, 1.0]], kind)
+    pq.write_table(pa.table({"x": column, "y": column, "label": [0]}), path)
+
+
 def damaged_page(path: Path) -> None:
     parquet(path, [0, 1], [png(), png()])
     content = bytearray(path.read_bytes())
@@ -196,14 +213,17 @@ def damaged_page(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "says"),
     [
-        (wrong_columns, r"has the columns picture, label; expected are label"),
+        (wrong_columns, r"has the columns picture \(int64\), label \(int64\); expected are label"),
         (text_labels, "labels of type string"),
         (lambda p: parquet(p, [0, None], [png(), png()]), "1 rows without a label"),
         (lambda p: parquet(p, [0, -1], [png(), png()]), r"label -1 in row 1; .* 0 to 1"),
         (lambda p: parquet(p, [0, 2], [png(), png()]), r"label 2 in row 1; .* 0 to 1"),
         (lambda p: parquet(p, [0, 1], [png(), b"x"]), r"row 1 of .* does not decode"),
         (lambda p: p.write_bytes(b"PAR0"), "not a readable Parquet file"),
-        (no_bytes, r"has the columns image, label; expected are label"),
+        (no_bytes, r"columns image \(struct<path: string>\), label \(int64\); expected are label"),
+        (float_labels, "labels of type double; they must be integers: write the number of each"),
+        (paths_alone, "holds the paths of images and not the images: write it with their bytes"),
+        (two_vectors, r"several columns of floats \(x of width 2, y of width 2\): keep the one"),
         (damaged_page, "cannot be read to its end"),
         (lambda p: parquet(p, [0, 10**12], [png(), png()], names=False), r"label 10{12} in row 1"),
     ],

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from noprop_dist import TrainConfig
 from noprop_dist.data import Dataset, Split, load_dataset
 from noprop_dist.data.account import Reading
 from noprop_dist.data.sources import find_rows
+from noprop_dist.engine.job import make_splits
 from noprop_dist.errors import UserError
 from pets import COLOURS, NAMES, class_folders, encoded, parquet, pixels
 
@@ -175,14 +177,14 @@ def test_what_was_taken_as_what_is_one_line(
 
     class_folders(tmp_path / "Training")
     class_folders(tmp_path / "val", per_class=4)
-    class_folders(tmp_path / "eval", per_class=4)
+    class_folders(tmp_path / "eval", per_class=4, first=20)
     (tmp_path / "Training/cat/._000.png").write_bytes(b"not a picture")
     (tmp_path / "Training/cat/x.heic").write_bytes(b"ftypheic")
     (tmp_path / "notes").mkdir()
     said = (
         f"data: class folders of {tmp_path.name}: 36 training from Training/, 12 validation from "
-        "val/, 12 test from eval/; 3 classes: cat, dog, fox; passed over: 1 .heic, 1 folders "
-        "without pictures, 1 hidden; 12x12 colour; "
+        "val/, 12 test from eval/; 3 classes: cat, dog, fox; passed over: .heic (1), folders "
+        "without pictures (1), hidden (1); 12x12 colour; "
     )
     args = ["train", "--dataset", str(tmp_path), "--batch-size", "8", "--num-blocks", "1"]
     args += ["--executor", "local", "--epochs", "1"]
@@ -192,6 +194,14 @@ def test_what_was_taken_as_what_is_one_line(
         assert f"{said.removeprefix('data: ')}{mirrored}\n" in capsys.readouterr().out
     assert main([*args, "--no-plots", "--checkpoint-dir", str(folder)]) == 0
     assert f"{said}not mirrored\n" in capsys.readouterr().err
+
+
+def test_test_rows_that_are_trained_on_are_said_to_be(tmp_path: Path) -> None:
+    class_folders(tmp_path / "train")
+    class_folders(tmp_path / "test", per_class=4, first=9)
+    config = TrainConfig(dataset=str(tmp_path), val_fraction=0)
+    told = make_splits(config, load_dataset(str(tmp_path))).told
+    assert told.endswith("; not mirrored; 9 test rows are training rows too")
 
 
 def test_a_split_held_out_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
