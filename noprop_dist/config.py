@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, shown
 
 
 def option(default: Any, group: str, text: str) -> Any:
@@ -232,7 +232,7 @@ class TrainConfig:
         """Where the run lives: ``checkpoint_dir``, or a folder named after the options."""
         if self.checkpoint_dir is not None:
             return self.checkpoint_dir
-        stem = self.dataset.rstrip("/").rsplit("/", 1)[-1]
+        stem = shown(self.dataset).rstrip("/").rsplit("/", 1)[-1]
         name = self.name or f"{stem}-{self.embedding_type}-{self._hash()}"
         return f"checkpoints_run/{name}"
 
@@ -280,7 +280,9 @@ def check_types(values: Mapping[str, Any], source: str = "") -> None:
         allowed = kinds + ((int,) if float in kinds else ())
         if kinds and type(value) not in allowed:
             right = " or ".join("left out" if k is type(None) else k.__name__ for k in kinds)
-            raise UserError(f"{where}{flag(name)} must be {right}, got {value!r}.")
+            is_text = source and str in kinds and not isinstance(value, (list, dict))
+            mend = ": put quotes around it" if is_text else ""
+            raise UserError(f"{where}{flag(name)} must be {right}, got {value!r}{mend}.")
 
 
 def parse_resources(text: str | None) -> dict[str, float]:
