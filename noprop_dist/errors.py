@@ -43,7 +43,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in valid)
 
 
-def as_json(value: Any) -> str:
+def json_line(value: Any) -> str:
     """Plain values as one line of JSON for other programs, its text ``shown``."""
     return json.dumps(_shown_in(value))
 
