@@ -169,7 +169,7 @@ class TrainConfig:
         if self.name is not None and ("/" in self.name or len(self.name) > MAX_NAME):
             raise UserError(
                 f"--name must be one folder's name of at most {MAX_NAME} letters, got "
-                f"{self.name[:40]!r}; --checkpoint-dir takes a path."
+                f"'{self.name[:40]}'; --checkpoint-dir takes a path."
             )
         if self.image_size is not None and self.image_size > MAX_IMAGE_SIZE:
             raise UserError(
@@ -269,7 +269,7 @@ def check_types(values: Mapping[str, Any], source: str = "") -> None:
         if name not in hints:
             near = difflib.get_close_matches(name, hints, n=1)
             known = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(hints))}."
-            raise UserError(f"{where}the field {name!r} is unknown; {known}")
+            raise UserError(f"{where}the field '{name}' is unknown; {known}")
         hint = hints[name]
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         if choices and value not in choices:
@@ -300,7 +300,7 @@ def parse_resources(text: str | None) -> dict[str, float]:
             found[name] = 0
         if not name or name in ("CPU", "GPU") or not 0 < found[name] < math.inf:
             raise UserError(
-                f"--resources must be name=amount,... with amounts above 0, got {text!r}; CPUs "
+                f"--resources must be name=amount,... with amounts above 0, got '{text}'; CPUs "
                 "and GPUs have options of their own."
             )
     return found

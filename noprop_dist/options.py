@@ -167,7 +167,7 @@ def _sentence(box: str, prog: str) -> str:
     text = " ".join(row for row in rows[first:last] if row)
     wrong = re.search(r"Error parsing (\S+):.* instantiated from \['(.*?)'\]", text)
     if wrong:
-        text = f"{wrong[1]} cannot be {wrong[2]!r}"
+        text = f"{wrong[1]} cannot be '{wrong[2]}'"
     near = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(rows))
     hint = f"did you mean {near[1]}? " if near else ""
     return f"{text.rstrip('.')}; {hint}{prog} --help lists the options."

@@ -10,7 +10,7 @@ import numpy as np
 from noprop_dist.data.dataset import Dataset, check_labels, hold_out_test
 from noprop_dist.data.images import Encoded, decode_splits
 from noprop_dist.data.shards import Rows, Split
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, shown
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -92,7 +92,9 @@ def _open(path: Path) -> "pq.ParquetFile":
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
+        # pyarrow opens no file whose name is not UTF-8.
+        named = shown(str(path)) == str(path)
+        return pq.ParquetFile(path if named else pa.BufferReader(path.read_bytes()))
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path} is not a readable Parquet file ({error}).") from error
 

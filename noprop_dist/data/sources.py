@@ -11,7 +11,7 @@ from noprop_dist.data.folders import load_folders
 from noprop_dist.data.parquet import find_parquet, load_parquet
 from noprop_dist.data.shards import Split
 from noprop_dist.data.torchvision_sets import TORCHVISION_SETS, load_torchvision
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, shown
 
 
 def load_dataset(
@@ -38,6 +38,7 @@ def load_dataset(
         UserError: the source is unknown, missing or unfit; names the file or option.
     """
     dataset = _source(name_or_path, data_dir)(image_size, skip_bad_images)
+    dataset = replace(dataset, class_names=tuple(map(shown, dataset.class_names)))
     for split, which in ((dataset.train, "training"), (dataset.test, "test")):
         check_labels(split.labels, len(dataset.class_names), f"the {which} split of {name_or_path}")
     if max_train_images is not None and max_train_images < len(dataset.train):

@@ -138,7 +138,7 @@ def parse_space(lines: Lines, where: str, base: TrainConfig) -> Space:
             near = difflib.get_close_matches(name, every, n=1)
             known = ", ".join(k for k in every if k not in FIXED)
             hint = f"did you mean {near[0]}?" if near else f"known are {known}."
-            raise UserError(f"{where}: the field {str(key)!r} is unknown; {hint}")
+            raise UserError(f"{where}: the field '{key}' is unknown; {hint}")
         if name in FIXED:
             raise UserError(
                 f"{where}: {name} is the same for every trial of a sweep: give it as {flag(name)}."

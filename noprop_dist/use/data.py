@@ -139,7 +139,7 @@ def check_fit(run: OpenRun, dataset: Dataset, name: str, other_names: bool) -> N
     if theirs != ours and not other_names:
         k = next(k for k in range(len(ours)) if theirs[k] != ours[k])
         raise UserError(
-            f"class {k} is {theirs[k]!r} in {name} and {ours[k]!r} for the network: give a "
+            f"class {k} is '{theirs[k]}' in {name} and '{ours[k]}' for the network: give a "
             "--dataset of the same classes in the same order, or --other-names if they mean the "
             "same."
         )
