@@ -78,7 +78,8 @@ class SweepConfig:
         Raises:
             UserError: the two do not go together.
         """
-        folder = config.folder if "://" in config.folder else str(Path(config.folder).absolute())
+        folder = config.checkpoint_dir or config.name or ""  # one of our own making has a good name
+        folder = folder if "://" in folder else str(Path(folder).absolute())
         if shown(folder) != folder:
             raise UserError(
                 f"Ray Tune takes no folder whose name is not UTF-8, such as {folder}: give another "
