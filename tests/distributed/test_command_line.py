@@ -23,22 +23,11 @@ def test_a_run_on_data_whose_names_are_no_utf8_joins_the_cluster(
         for i in range(10):
             pixels = draw.integers(0, 256, (8, 8), dtype=np.uint8)
             Image.fromarray(pixels).save(data / os.fsdecode(name) / f"{i}.png")
-    options = [
-        "--num-blocks",
-        "1",
-        "--epochs",
-        "1",
-        "--batch-size",
-        "8",
-        "--workers",
-        "1",
-        "--no-plots",
-        "--quiet",
-    ]
+    options = ["--num-blocks", "1", "--epochs", "1", "--batch-size", "8", "--workers", "1"]
+    options += ["--no-plots", "--quiet", "--dataset", str(data)]
     folder = os.fsdecode(b"run\xe9")
     done = subprocess.run(
-        [sys.executable, "-m", "noprop_dist", "train", *options.split(), "--dataset", str(data),
-         "--checkpoint-dir", folder],
+        [sys.executable, "-m", "noprop_dist", "train", *options, "--checkpoint-dir", folder],
         capture_output=True, text=True, timeout=200, check=False, cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(repo)},
     )  # fmt: skip
