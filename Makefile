@@ -43,7 +43,7 @@ constraints: $(STAMP)  ## pin the newest versions that pyproject.toml admits
 		--python-version 3.11 --no-annotate --no-header --quiet --output-file constraints.txt
 
 clean:  ## remove the environment and all caches; run folders stay
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):

@@ -3,7 +3,6 @@
 Heavy imports come after parsing, so that ``--help`` and a mistyped option answer at once.
 """
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ from dataclasses import asdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, json_line, print_anything, printable
 from noprop_dist.options import TrainCommand, parse_command
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args and not asked:
             near = get_close_matches(args[0], commands, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            print(f"error: unknown command {args[0]}{hint}", file=sys.stderr)
+            print(f"error: unknown command {printable(args[0])}{hint}", file=sys.stderr)
         print(
             f"usage: noprop COMMAND ...; commands: {known}",
             file=sys.stdout if asked else sys.stderr,
@@ -58,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def exit_code(action: Callable[[], int]) -> int:
     """Do it. Returns its exit code, or 2 with the sentence on standard error for bad input."""
+    print_anything()
     try:
         return action()
     except UserError as error:
@@ -79,7 +79,7 @@ def _run_train(command: TrainCommand) -> int:
         from noprop_dist.plan import dry_run, plan
 
         report = dry_run(command.config)
-        print(json.dumps(report) if command.as_json else plan(report))
+        print(json_line(report) if command.as_json else plan(report))
         return 0
     from noprop_dist.training import StoppedError, train
 
@@ -88,7 +88,7 @@ def _run_train(command: TrainCommand) -> int:
     except StoppedError as stopped:
         print(f"stopped; the same command goes on from {stopped.folder}", file=sys.stderr)
         return INTERRUPTED
-    print(json.dumps(result.to_dict()) if command.as_json else summary(result))
+    print(json_line(result.to_dict()) if command.as_json else summary(result))
     if result.set_aside:
         reasons = "; ".join(f"block {t}: {why}" for t, why in result.set_aside.items())
         raise UserError(
@@ -112,7 +112,7 @@ def compare_main(argv: Sequence[str], prog: str = "noprop compare") -> int:
         except StoppedError as stopped:
             raise KeyboardInterrupt from stopped
         if as_json:
-            print(json.dumps(comparison.to_dict()))
+            print(json_line(comparison.to_dict()))
         else:
             show(comparison)
         return 0
@@ -148,7 +148,7 @@ def _run_tune(argv: Sequence[str], prog: str) -> int:
         print(render(stopped.result), file=sys.stderr)
         print(f"stopped; the same command goes on from {stopped.result.folder}", file=sys.stderr)
         return INTERRUPTED
-    print(json.dumps(asdict(result)) if as_json else render(result))
+    print(json_line(asdict(result)) if as_json else render(result))
     return 0
 
 
@@ -218,6 +218,6 @@ def summary(result: "TrainResult") -> str:
             f"  mean softmax  {100 * mean.mean:.2f} % +- {100 * mean.stderr:.2f}",
             f"  after t = 1..{len(result.accuracy_after_t)}, %: {after}",
             f"trained {result.epochs} epochs in {result.train_seconds:.0f} s",
-            f"results in {result.folder}",
+            f"results in {printable(result.folder)}",
         ]
     )

@@ -184,7 +184,7 @@ class TrainConfig:
         if self.name is not None and not _is_name(self.name):
             raise UserError(
                 f"--name must be one folder's name of at most {MAX_NAME} bytes that begins with a "
-                f"letter or digit, got {self.name[:40]!r}; --checkpoint-dir takes a path."
+                f"letter or digit, got '{self.name[:40]}'; --checkpoint-dir takes a path."
             )
         if self.image_size is not None and self.image_size > MAX_IMAGE_SIZE:
             raise UserError(
@@ -307,7 +307,7 @@ def check_types(values: Mapping[str, Any], source: str = "") -> None:
         if name not in hints:
             near = difflib.get_close_matches(name, hints, n=1)
             known = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(hints))}."
-            raise UserError(f"{where}the field {name!r} is unknown; {known}")
+            raise UserError(f"{where}the field '{name}' is unknown; {known}")
         hint = hints[name]
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         if choices and value not in choices:
@@ -318,7 +318,9 @@ def check_types(values: Mapping[str, Any], source: str = "") -> None:
         allowed = kinds + ((int,) if float in kinds else ())
         if kinds and type(value) not in allowed:
             right = " or ".join("left out" if k is type(None) else k.__name__ for k in kinds)
-            raise UserError(f"{where}{flag(name)} must be {right}, got {value!r}.")
+            is_text = source and str in kinds and not isinstance(value, (list, dict))
+            mend = ": put quotes around it" if is_text else ""
+            raise UserError(f"{where}{flag(name)} must be {right}, got {value!r}{mend}.")
 
 
 def parse_resources(text: str | None) -> dict[str, float]:
@@ -336,7 +338,7 @@ def parse_resources(text: str | None) -> dict[str, float]:
             found[name] = 0
         if not name or name in ("CPU", "GPU") or not 0 < found[name] < math.inf:
             raise UserError(
-                f"--resources must be name=amount,... with amounts above 0, got {text!r}; CPUs "
+                f"--resources must be name=amount,... with amounts above 0, got '{text}'; CPUs "
                 "and GPUs have options of their own."
             )
     return found

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hi
 
 from noprop_dist.config import MAX_NAME, TrainConfig, check_types, flag
 from noprop_dist.errors import UserError
+from noprop_dist.record.run_config import parse_yaml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -183,7 +184,7 @@ def _sentence(box: str, prog: str) -> str:
     text = " ".join(row for row in rows[first:last] if row)
     wrong = re.search(r"Error parsing (\S+):.* instantiated from \['(.*?)'\]", text)
     if wrong:
-        text = f"{wrong[1]} cannot be {wrong[2]!r}"
+        text = f"{wrong[1]} cannot be '{wrong[2]}'"
     near = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(rows))
     hint = f"did you mean {near[1]}? " if near else ""
     return f"{text.rstrip('.')}; {hint}{prog} --help lists the options."
@@ -243,9 +244,24 @@ def _option_type(hint: Any, text: str, default: Any, name: str | None = None) ->
     if name is not None:
         positional: Any = tyro.conf.Positional
         described = positional[described]
+    if hint == str | None:
+        described = Annotated[described, _text()]
     if hint is bool:
         described = Annotated[described, tyro.conf.FlagCreatePairsOff]
     return described
+
+
+def _text() -> Any:
+    """Text that may be left out: the parser's own kind would take "None" for that."""
+    from tyro.constructors import PrimitiveConstructorSpec
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="STR",
+        instance_from_str=lambda words: words[0],
+        is_instance=lambda value: value is None or isinstance(value, str),
+        str_from_instance=lambda value: [str(value)],
+    )
 
 
 def _without_config(argv: Sequence[str]) -> tuple[list[str], str | None]:
@@ -268,7 +284,8 @@ def _read_yaml(path: str) -> dict[str, Any]:
     values = read_yaml(path, "--config")
     if not isinstance(values, dict):
         raise UserError(f"--config {path} must hold lines of the form option: value.")
-    return {str(k).replace("-", "_"): _number(v) for k, v in values.items()}
+    named = {str(k).replace("-", "_"): v for k, v in values.items()}
+    return {name: as_option(name, value) for name, value in named.items()}
 
 
 def read_yaml(path: str, flag_name: str) -> Any:
@@ -281,20 +298,22 @@ def read_yaml(path: str, flag_name: str) -> Any:
     Raises:
         UserError: it cannot be read.
     """
-    import yaml
-
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{flag_name} {path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{flag_name} {path} is not valid YAML ({reason}).") from error
+    return parse_yaml(data, f"{flag_name} {path}")
 
 
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3, which lacks a point, as a string."""
+def as_option(name: str, value: Any) -> Any:
+    """A value of a YAML file as an option wants it.
+
+    YAML 1.1 reads 1e-3, which lacks a point, as text: it is a number where the option is one.
+    """
+    hint = get_type_hints(TrainConfig).get(name)
+    if float not in (get_args(hint) or (hint,)) or type(value) not in (int, str):
+        return value
     try:
-        return float(value) if isinstance(value, str) and "e" in value.lower() else value
-    except ValueError:
+        return float(value)
+    except (ValueError, OverflowError):
         return value

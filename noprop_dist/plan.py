@@ -12,7 +12,7 @@ from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.resume import find_start, first_class_embed
 from noprop_dist.engine.snapshot import first_shared
 from noprop_dist.engine.speed import Speed, SpeedUnit
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, printable
 from noprop_dist.record.progress import Progress
 from noprop_dist.record.store import Store
 from noprop_dist.site import Site, open_site
@@ -115,6 +115,6 @@ def plan(report: dict[str, Any]) -> str:
         elif name == "sample_shape":
             shown[name] = "x".join(map(str, value))
         elif value is not None:
-            shown[name] = f"{value:,}" if isinstance(value, int) else str(value)
+            shown[name] = f"{value:,}" if isinstance(value, int) else printable(str(value))
     width = max(map(len, shown))
     return "\n".join(f"{name.replace('_', ' '):<{width}}  {text}" for name, text in shown.items())

@@ -148,7 +148,8 @@ def _draw(result: TrainResult, splits: Splits) -> None:
     from noprop_dist.see.draw import draw_run
 
     try:
-        draw_run(result.folder, test=splits.test)
+        for sentence in draw_run(result.folder, test=splits.test).missing:
+            say(sentence)
     except (Exception, KeyboardInterrupt) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         say(f"not all pictures are drawn ({why}); noprop visualize {result.folder} draws them")

@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -72,6 +73,20 @@ def result_of(folder: Path) -> dict[str, Any]:
 def same(a: TrainResult, b: TrainResult) -> bool:
     """Whether two runs made the same model and the same predictions."""
     return a.block_sha256 == b.block_sha256 and a.test_accuracy == b.test_accuracy
+
+
+@contextmanager
+def users_style() -> Iterator[None]:
+    """What a user may have set up for pictures of their own, in matplotlib's own state."""
+    import matplotlib
+
+    theirs = {
+        "text.usetex": True, "figure.dpi": 37, "savefig.dpi": 20, "savefig.format": "pdf",
+        "savefig.bbox": "tight", "font.family": ["monospace"], "axes.facecolor": "red",
+        "lines.linewidth": 9.0, "image.cmap": "hot", "svg.fonttype": "path", "path.simplify": False,
+    }  # fmt: skip
+    with matplotlib.rc_context(theirs):
+        yield
 
 
 def wait_until(condition: Callable[[], bool], limit_s: float = 60) -> None:

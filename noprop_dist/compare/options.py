@@ -51,7 +51,7 @@ class CompareOptions:
             if name not in METHODS:
                 near = difflib.get_close_matches(name, METHODS, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(METHODS)}."
-                raise UserError(f"--methods {name!r} is unknown; {hint}")
+                raise UserError(f"--methods '{name}' is unknown; {hint}")
         if len(set(self.names)) < len(self.names):
             raise UserError(f"--methods {self.methods} names a method twice: name each once.")
         if self.seeds < 1:

@@ -30,7 +30,8 @@ def plot_comparison(comparison: Comparison) -> "Figure":
     figure = new_figure(13, 5.6)
     halves: Any = figure.subfigures(1, 2, width_ratios=(6, 7))
     left, right = halves
-    figure.suptitle(title(facts), x=0.01, ha="left", fontsize=12, weight="bold", color=INK)
+    words: dict[str, Any] = {"weight": "bold", "color": INK, "parse_math": False}
+    figure.suptitle(title(facts), x=0.01, ha="left", fontsize=12, **words)
     _curves(left.subplots(), comparison)
     to_target = f"time to {100 * facts.target_accuracy:g} % on validation (s)"
     panels: list[tuple[str, Value, str]] = [

@@ -13,7 +13,7 @@ from noprop_dist.compare.summary import Comparison, Facts, summarise
 from noprop_dist.compare.table import markdown, terminal_table, title
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import Job, Splits, load_data, make_job
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, printable
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
@@ -159,7 +159,7 @@ def _write(
             measured[method].append(found)
     assert all(len(runs) == len(seeds) for runs in measured.values())
     facts = Facts(
-        dataset=config.dataset.rstrip("/").rsplit("/", 1)[-1],
+        dataset=printable(config.dataset).rstrip("/").rsplit("/", 1)[-1],
         train_images=len(splits.train),
         val_images=len(splits.val),
         test_images=len(splits.test),
@@ -175,13 +175,12 @@ def _write(
         efficiency_epochs=options.efficiency_epochs,
     )
     comparison = summarise(store.root, facts, measured, alone, versions())
-    picture = None if config.no_plots else PICTURE
-    if picture is not None:
-        save_figure(store, picture, plot_comparison(comparison))
-    store.write("comparison.md", markdown(comparison, picture).encode())
     # Without the folder's name: it can be moved.
     numbers = {k: v for k, v in comparison.to_dict().items() if k != "folder"}
     store.write("comparison.json", json.dumps(numbers, indent=1).encode())
+    store.write("comparison.md", markdown(comparison, None).encode())
+    if not config.no_plots and save_figure(store, PICTURE, lambda: plot_comparison(comparison)):
+        store.write("comparison.md", markdown(comparison, PICTURE).encode())
     return comparison
 
 
@@ -190,7 +189,7 @@ def show(comparison: Comparison) -> None:
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:  # in a file it may be wider than the 80 columns assumed there
         console = Console(highlight=False, markup=False, width=max(console.width, WIDE))
-    folder = comparison.folder.rstrip("/")
+    folder = printable(comparison.folder.rstrip("/"))
     console.print(title(comparison.facts), soft_wrap=True)
     console.print(terminal_table(comparison))
     for sentence in comparison.sentences:

@@ -59,7 +59,7 @@ def load_folders(root: Path, reading: Reading) -> Found:
         )
     return Found(
         name=root.resolve().name,
-        class_names=tuple(map(shown, names)),
+        class_names=names,
         named=True,
         splits=splits,
         photographs=splits[first].sample_shape[0] == 3,

@@ -140,7 +140,7 @@ def _load(path: Path, files: Files, reading: Reading) -> Found:
         splits = dict(zip(files, decode_splits(sources, reading, account, count), strict=True))
     return Found(
         name=path.stem,
-        class_names=tuple(map(shown, known)),
+        class_names=known,
         named=bool(names),
         splits=splits,
         photographs=column.width is None and next(iter(splits.values())).sample_shape[0] == 3,
@@ -167,7 +167,9 @@ def _open(path: Path) -> "pq.ParquetFile":
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
+        # pyarrow opens no file whose name is not UTF-8.
+        named = shown(str(path)) == str(path)
+        return pq.ParquetFile(path if named else pa.BufferReader(path.read_bytes()))
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path} is not a readable Parquet file ({error}).") from error
 

@@ -12,7 +12,7 @@ from noprop_dist.data.parquet import find_parquet, load_parquet
 from noprop_dist.data.pictures import is_run_folder
 from noprop_dist.data.shards import Split
 from noprop_dist.data.torchvision_sets import TORCHVISION_SETS, load_torchvision
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, shown
 
 
 def load_dataset(
@@ -62,6 +62,12 @@ def find_rows(name_or_path: str, reading: Reading, data_dir: str | None = None) 
     Raises:
         UserError: the source is unknown, missing or unfit; names the file or option.
     """
+    found = _found(name_or_path, reading, data_dir)
+    # The one door of class names: from here on they can be printed, drawn and written.
+    return replace(found, class_names=tuple(map(shown, found.class_names)))
+
+
+def _found(name_or_path: str, reading: Reading, data_dir: str | None) -> Found:
     if name_or_path == "digits":
         return load_digits(reading)
     if name_or_path in TORCHVISION_SETS:

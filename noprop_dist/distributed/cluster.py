@@ -16,7 +16,7 @@ import torch
 from ray.exceptions import RayError
 
 from noprop_dist.config import TrainConfig, parse_resources
-from noprop_dist.distributed.preflight import check_reachable
+from noprop_dist.distributed.preflight import check_reachable, plain_command_line
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.signals import kept
@@ -99,7 +99,8 @@ def connected(config: TrainConfig, data_bytes: int) -> Iterator[WorkerNeeds]:
         check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        with kept(signal.SIGTERM):  # Ray puts its own handler in the place of ours
+        # Ray puts its own handler in the place of ours.
+        with plain_command_line(), kept(signal.SIGTERM):
             ray.init(
                 address=address or "local",
                 include_dashboard=None if address else False,

@@ -2,18 +2,38 @@
 
 import json
 import platform
+import shlex
 import socket
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import ray
+from ray._private import utils
 from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import AuthenticationError
 
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, shown
 
 CONNECT_S = 4.0
 ANSWER_S = 5.0
+
+
+@contextmanager
+def plain_command_line() -> Iterator[None]:
+    """Let Ray note how this process was started, also where a word of that is no UTF-8.
+
+    It keeps the command line of every driver, and cannot join a cluster if it fails to.
+    """
+    line = shlex.join(sys.orig_argv)
+    if shown(line) == line:
+        yield
+        return
+    with patch.object(utils, "get_entrypoint_name", lambda: shown(line)):
+        yield
 
 
 def check_reachable(address: str) -> None:

@@ -170,7 +170,7 @@ def first_class_embed(job: Job, splits: Splits) -> torch.Tensor:
         if not len(rows):
             raise UserError(
                 f"--embedding-type prototype needs a training image of every class, and class "
-                f"{name!r} has none: add one, or choose another embedding."
+                f"'{name}' has none: add one, or choose another embedding."
             )
         # A class at a time: all images in float32 would take four times the data set's memory.
         images = torch.from_numpy(splits.train.take(rows)[0])

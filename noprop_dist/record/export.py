@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from noprop_dist.data.normalise import Normalisation, normalise
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, shown
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
@@ -169,7 +169,8 @@ def rebuild(
     network.requires_grad_(False).eval()
     network = network.to(memory_format=torch.channels_last)
     norm = {k: tuple(v) for k, v in described["normalisation"].items()}
-    names, data = tuple(described["class_names"]), described.get("data_sha256", "")
+    # As data sets are read now: files of older runs have the names of class folders as they were.
+    names, data = tuple(map(shown, described["class_names"])), described.get("data_sha256", "")
     return TrainedNetwork(network, Normalisation(**norm), names, place, data)
 
 

@@ -1,23 +1,32 @@
 """What all pictures share: colours, frames, curves, and how a figure becomes a file.
 
-Figures share no global state.
+They look the same whatever a user has set up for pictures of their own, and share no state with
+them. A picture that cannot be drawn costs nothing else.
 """
 
 import io
+import logging
+import os
 import re
+import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from noprop_dist.record.store import Store
+from noprop_dist.errors import printable
+from noprop_dist.record.progress import say
+from noprop_dist.record.store import Store, inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+T = TypeVar("T")
 Format = Literal["png", "svg", "pdf"]
 
 # Okabe and Ito's colours, which colour-blind readers tell apart
@@ -30,36 +39,136 @@ NAME_CHARS = 14
 ROW_CHARS = 36  # of names beside rows, which have the room
 INCHES_PER_CHAR = 0.075  # of names beside rows
 
+BACKENDS = {"png": "agg", "svg": "svg", "pdf": "pdf"}
+METADATA: dict[str, dict[str, str | None]] = {
+    "png": {"Software": "noprop-dist"},  # by which a picture of ours is told from data
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+
 # Matplotlib counts these afresh in every figure: two figures of one page would share them.
 COUNTED_ID = re.compile(rb' id="([A-Za-z][\w.]*_\d+)"')
 
 
-def save_figure(store: Store, path: str, figure: "Figure") -> None:
-    """Write ``figure`` as a PNG.
+class Missing:
+    """Pictures that could not be drawn, and why."""
+
+    def __init__(self) -> None:
+        self._by_reason: dict[str, list[str]] = {}
+
+    def attempt(
+        self, picture: str, draw: Callable[[], T], but: tuple[type[Exception], ...] = ()
+    ) -> T | None:
+        """What ``draw`` returns, in ``own_style``; None where it fails, which is noted.
+
+        Args:
+            picture: what is missing then.
+            draw: makes it, or a part of it.
+            but: exceptions that mean something to the caller.
+        """
+        try:
+            with own_style():
+                return draw()
+        except but:
+            raise
+        except Exception as error:
+            why = " ".join(str(error).split()) or type(error).__name__
+            self._by_reason.setdefault(why.rstrip("."), []).append(picture)
+            return None
+
+    @property
+    def sentences(self) -> list[str]:
+        """One for each reason."""
+        return [f"not drawn: {listed(p)} ({why})" for why, p in self._by_reason.items()]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def save_figure(store: Store, path: str, make: "Callable[[], Figure]") -> bool:
+    """Draw a picture and write it as a PNG, else say in a line on standard error why not.
 
     Args:
         store: the run folder.
         path: inside it, such as ``plots/history.png``.
-        figure: any of this module's.
+        make: any of the project's figures.
 
-    Raises:
-        UserError: the folder cannot be written to.
+    Returns:
+        Whether it was written.
     """
-    store.write(path, figure_bytes(figure))
+    missing = Missing()
+    missing.attempt(inside(store.root, path), lambda: store.write(path, figure_bytes(make())))
+    for sentence in missing.sentences:
+        say(sentence)
+    return not missing.sentences
 
 
 @contextmanager
-def missing_letters_silenced() -> Iterator[None]:
-    """No word of letters that the font lacks: boxes stand for them, which says it once and for all.
+def own_style(**settings: Any) -> Iterator[None]:
+    """Inside, matplotlib draws as it does by default, and does not speak.
 
-    Matplotlib warns of each letter, whenever something is measured or drawn.
+    The user's own settings are back afterwards. Boxes stand for letters that the font lacks, which
+    says it once and for all: matplotlib would warn whenever one is measured or drawn.
+
+    Args:
+        settings: rcParams, with underscores for points.
+
+    Raises:
+        ImportError: there is no matplotlib.
     """
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
     with warnings.catch_warnings():
+        # Last of all filters: who asks for warnings, as the tests do, still gets them.
+        warnings.simplefilter("ignore", append=True)
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        yield
+        logger.setLevel(logging.CRITICAL + 1)
+        try:
+            matplotlib = _matplotlib()
+            own = {k: v for k, v in dict.items(matplotlib.rcParamsDefault) if k != "backend"}
+            own |= {"svg.fonttype": "none"} | {k.replace("_", "."): v for k, v in settings.items()}
+            with matplotlib.rc_context(own):
+                yield
+        finally:
+            logger.setLevel(level)
 
 
-@missing_letters_silenced()
+def _matplotlib() -> Any:
+    """Matplotlib, although a user's settings may be such that it cannot be imported."""
+    if "matplotlib.font_manager" in sys.modules:
+        return sys.modules["matplotlib"]
+    set_up = {name: os.environ.get(name) for name in ("MPLBACKEND", "MATPLOTLIBRC", "MPLCONFIGDIR")}
+    try:
+        try:
+            import_module("matplotlib.font_manager")
+        except Exception:
+            _import_without_settings()
+    finally:
+        for name, value in set_up.items():  # matplotlib itself may set the last one
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+    return sys.modules["matplotlib"]
+
+
+def _import_without_settings() -> None:
+    """As if nobody had set matplotlib up."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        del sys.modules[name]  # it was left half imported
+    os.environ.pop("MPLBACKEND", None)
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    here = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(Path(__file__).parent)  # a matplotlibrc in the working directory comes first
+        import_module("matplotlib.font_manager")
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
 def figure_bytes(figure: "Figure", form: Format = "png", name: str = "") -> bytes:
     """A figure as a file; one figure gives the same bytes each time.
 
@@ -70,28 +179,39 @@ def figure_bytes(figure: "Figure", form: Format = "png", name: str = "") -> byte
         form: of the file.
         name: SVG: begins every id, so that several pictures can stand on one page.
     """
-    from matplotlib import rc_context
+    drawn = render(figure, form, name=name)
+    return COUNTED_ID.sub(rb' id="' + name.encode() + rb'-\1"', drawn) if form == "svg" else drawn
 
-    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+def render(figure: "Figure", form: Format, *, dpi: int = DOTS_PER_INCH, name: str = "") -> bytes:
+    """A figure as a file, by one of matplotlib's own backends.
+
+    Args:
+        figure: to be drawn.
+        form: of the file.
+        dpi: dots per inch of what is made of dots.
+        name: SVG: what ids are made from.
+    """
     out = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with own_style(svg_hashsalt=name):
         figure.savefig(
             out,
             format=form,
-            dpi=DOTS_PER_INCH,
+            backend=BACKENDS[form],
+            dpi=dpi,
             facecolor="white",
-            metadata=dates.get(form),
+            metadata=METADATA[form],
         )
-    if form != "svg":
-        return out.getvalue()
-    return COUNTED_ID.sub(rb' id="' + name.encode() + rb'-\1"', out.getvalue())
+    return out.getvalue()
 
 
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of so many inches."""
+def new_figure(
+    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
+) -> "Figure":
+    """An empty figure of so many inches, to be made and drawn in ``own_style``."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def line(
@@ -175,5 +295,6 @@ def percent(values: Sequence[float | None]) -> list[float | None]:
 
 def short(name: str, most: int = NAME_CHARS) -> str:
     """A name of at most so many letters, none of which matplotlib takes for mathematics."""
-    kept = name if len(name) <= most else name[: most - 2] + ".."
+    told = printable(name)
+    kept = told if len(told) <= most else told[: most - 2] + ".."
     return kept.replace("$", r"\$")

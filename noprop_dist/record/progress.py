@@ -12,6 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from noprop_dist.errors import printable
+
 
 @dataclass(frozen=True, kw_only=True)
 class RoundReport:
@@ -96,7 +98,7 @@ class PlainProgress(Progress):
 
     def message(self, text: str) -> None:
         """See ``Progress``."""
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+        self._console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
     def warn(self, text: str) -> None:
         """See ``Progress``."""
@@ -182,7 +184,7 @@ class LiveProgress(Progress):
 
     def message(self, text: str) -> None:
         """See ``Progress``."""
-        self._live.console.print(text, soft_wrap=True, highlight=False, markup=False)
+        self._live.console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
     def warn(self, text: str) -> None:
         """See ``Progress``."""
@@ -268,7 +270,7 @@ class LiveProgress(Progress):
 
 def say(text: str) -> None:
     """A line on standard error."""
-    Console(stderr=True).print(text, soft_wrap=True, highlight=False, markup=False)
+    Console(stderr=True).print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
 
 def percent(fraction: float | None) -> str:

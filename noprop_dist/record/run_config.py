@@ -15,19 +15,37 @@ def read_config(store: Store) -> TrainConfig | None:
     Raises:
         UserError: they are not what a run writes.
     """
-    import yaml
-
     name = f"{store.root}/{FILE}"
     try:
-        values = yaml.safe_load(store.read(FILE))
+        data = store.read(FILE)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{name} cannot be read ({reason}).") from error
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror or error}).") from error
+    values = parse_yaml(data, name)
     if not isinstance(values, dict):
         raise UserError(f"{name} is not what a run writes: it must hold lines option: value.")
     return config_of(values, name)
+
+
+def parse_yaml(data: bytes, where: str) -> Any:
+    """What YAML holds.
+
+    Args:
+        data: the file.
+        where: what to call it.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(data)
+    # ValueError: what looks like a date or a number and is none, such as 2024-13-45.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{where} is not valid YAML ({reason}).") from error
 
 
 def config_of(values: dict[str, Any], where: str) -> TrainConfig:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noprop_dist.record.plots import GRID, INK, VERMILION
+from noprop_dist.record.plots import GRID, INK, VERMILION, new_figure
 from noprop_dist.record.timeline import Lane, Timeline
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ def plot_timeline(timeline: Timeline) -> "Figure":
     Args:
         timeline: with at least one unit.
     """
-    from matplotlib.figure import Figure
-
     places: Places = []
     labels: dict[float, str] = {}
     headings: dict[float, str] = {}
@@ -48,7 +46,7 @@ def plot_timeline(timeline: Timeline) -> "Figure":
     inches = min(0.42, max(0.15, 6 / y), MAX_HEIGHT / y)
     above = 0.7 + bool(timeline.pauses or timeline.set_aside)
     height = inches * (y + above)
-    figure = Figure(figsize=(WIDTH, 1.1 + height), layout="constrained")
+    figure = new_figure(WIDTH, 1.1 + height)
     axes = figure.subplots()
     axes.set(xlim=(0, max(timeline.seconds, 1e-3)), ylim=(y - 0.4, -above), axisbelow=True)
     size = min(9.0, max(3.0, 58 * inches))

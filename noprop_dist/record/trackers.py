@@ -18,7 +18,7 @@ from threading import Lock, Thread
 from typing import Any, Protocol, Self
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, shown
 from noprop_dist.record.history import History
 from noprop_dist.record.remote import reason
 from noprop_dist.record.result import TrainResult
@@ -178,9 +178,10 @@ class TensorBoard:
         earlier = store.list(TENSORBOARD)
         self.last = min(num_epochs, _known(store, TENSORBOARD).get("epochs", 0)) if earlier else 0
         self._temporary: TemporaryDirectory[str] | None = None
-        if store.local is not None:
-            self._folder = store.local / TENSORBOARD
-        else:  # its library writes files only
+        own = _writable(store)
+        if own is not None:
+            self._folder = own / TENSORBOARD
+        else:
             self._temporary = TemporaryDirectory()
             self._folder = Path(self._temporary.name)
         library: Any = import_module("torch.utils.tensorboard")
@@ -200,7 +201,7 @@ class TensorBoard:
     def result(self, epoch: int, numbers: Numbers) -> None:
         """See ``Tracker``."""
         hparams = import_module("torch.utils.tensorboard.summary").hparams
-        plain = {k: "" if v is None else v for k, v in self._config.to_dict().items()}
+        plain = {k: "" if v is None else v for k, v in _options(self._config).items()}
         # SummaryWriter.add_hparams would put them into a run of their own.
         for part in hparams(plain, dict(numbers)):
             self._writer.file_writer.add_summary(part)
@@ -238,8 +239,8 @@ class WeightsAndBiases:
             name=_name(store),
             id=known.get("id"),
             resume="allow",
-            config=config.to_dict(),
-            dir=os.environ.get("WANDB_DIR", str(store.local or gettempdir())),
+            config=_options(config),
+            dir=os.environ.get("WANDB_DIR", str(_writable(store) or gettempdir())),
             settings=wandb.Settings(console="off"),
         )
         _note(store, "wandb", id=self._run.id)
@@ -287,7 +288,7 @@ class MLflow:
         found = self._client.get_experiment_by_name(experiment)
         where = found.experiment_id if found else self._client.create_experiment(experiment)
         run_id: str = self._client.create_run(where, run_name=name).info.run_id
-        for key, value in config.to_dict().items():
+        for key, value in _options(config).items():
             self._client.log_param(run_id, key, value)
         return run_id
 
@@ -307,7 +308,17 @@ class MLflow:
 
 
 def _name(store: Store) -> str:
-    return store.root.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return shown(store.root).partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+def _writable(store: Store) -> Path | None:
+    """The run folder, where it is one that other libraries can write to: here, named in UTF-8."""
+    return store.local if shown(store.root) == store.root else None
+
+
+def _options(config: TrainConfig) -> dict[str, Any]:
+    """The options, their text as a server can be sent it."""
+    return {k: shown(v) if isinstance(v, str) else v for k, v in config.to_dict().items()}
 
 
 def _known(store: Store, tracker: str) -> dict[str, Any]:

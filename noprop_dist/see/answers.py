@@ -166,8 +166,6 @@ def plot_predictions(
         num_mistakes: how many of them, which come first, are mistakes; the others are hits.
         class_names: K names.
     """
-    from matplotlib.figure import Figure
-
     # Title, images, and the inches that the words under an image take
     kinds = (
         ("surest mistakes: answer, its probability, and what it is", range(num_mistakes), 0.40),
@@ -181,7 +179,7 @@ def plot_predictions(
     )
     width = COLUMNS * cell + 0.16
     # Placed by hand: a layout engine takes seconds over so many axes, to the same end.
-    figure = Figure(figsize=(width, height))
+    figure = new_figure(width, height, layout=None)
     top = 0.06
     for (title, places, below), n in zip(sections, rows, strict=True):
         figure.text(0.1 / width, 1 - (top + 0.22) / height, title, fontsize=11, color=INK)

@@ -3,10 +3,10 @@
 Heavy imports come after parsing, as in ``noprop_dist.cli``.
 """
 
-import json
 import sys
 from collections.abc import Sequence
 
+from noprop_dist.errors import UserError, json_line, printable
 from noprop_dist.options import parse_own
 from noprop_dist.see.options import RunsOptions, ShowOptions, VisualizeOptions
 
@@ -23,10 +23,12 @@ def run_visualize(argv: Sequence[str], prog: str) -> int:
     from noprop_dist.see.draw import visualize
 
     drawn = visualize(options)
-    for note in drawn.notes:
-        print(note, file=sys.stderr)
+    for note in (*drawn.notes, *drawn.missing):
+        print(printable(note), file=sys.stderr)
     for path in drawn.paths:
-        print(path)
+        print(printable(path))
+    if not drawn.pictures:
+        raise UserError("no picture could be drawn.")
     return 0
 
 
@@ -51,7 +53,7 @@ def run_runs(argv: Sequence[str], prog: str) -> int:
     entries = list_runs(options.folder)
     if options.json:
         for entry in entries:
-            print(json.dumps(entry.to_dict()))
+            print(json_line(entry.to_dict()))
     else:
         print(render_runs(entries))
     return 0
@@ -72,7 +74,7 @@ def run_show(argv: Sequence[str], prog: str) -> int:
             "files": list(facts.files),
             "next": [command for command, _ in next_commands(facts)],
         }
-        print(json.dumps(facts.to_dict() | more))
+        print(json_line(facts.to_dict() | more))
     else:
         print(render_run(facts))
     return 0

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from noprop_dist.data import Split
 from noprop_dist.errors import UserError
-from noprop_dist.record.plots import Format, figure_bytes, missing_letters_silenced
+from noprop_dist.record.plots import Format, Missing, figure_bytes
 from noprop_dist.record.run_config import FILE as CONFIG
 from noprop_dist.record.store import Store, inside
 from noprop_dist.see.options import VisualizeOptions
@@ -23,12 +24,21 @@ class Drawn:
     """What was drawn.
 
     Attributes:
-        paths: of the files, in reading order.
+        pictures: paths of their files, in reading order.
         notes: a sentence each: what the pictures are of, which were left out, and why.
+        missing: a sentence each: pictures that could not be drawn.
+        report: path of the page, where it was written.
     """
 
-    paths: tuple[str, ...]
+    pictures: tuple[str, ...]
     notes: tuple[str, ...]
+    missing: tuple[str, ...]
+    report: str | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of all files."""
+        return self.pictures + ((self.report,) if self.report else ())
 
 
 def visualize(options: VisualizeOptions) -> Drawn:
@@ -50,7 +60,6 @@ def visualize(options: VisualizeOptions) -> Drawn:
     )
 
 
-@missing_letters_silenced()
 def draw_run(
     folder: str,
     *,
@@ -77,18 +86,23 @@ def draw_run(
     """
     place = output or inside(folder, FOLDER)
     Store(place, "--output").check_writable()
-    pictures, notes = pictures_of(folder, test=test, dataset=dataset, data_dir=data_dir)
-    if not pictures:
+    missing = Missing()
+    pictures, notes = pictures_of(
+        folder, test=test, dataset=dataset, data_dir=data_dir, missing=missing
+    )
+    if not pictures and not missing.sentences:
         raise UserError(f"{folder} holds nothing to draw yet: wait until training has begun.")
-    paths = write_pictures(pictures, place, form)
+    written = write_pictures(pictures, place, form, missing)
+    drawn = [picture for picture in pictures if picture.name in written]
+    report = None
     if not Store(folder).exists(CONFIG):
         notes.append(f"{folder} has no {CONFIG}, so {REPORT} is left out.")
-        return Drawn(paths, tuple(notes))
-    try:
-        report = write_report(folder, pictures, notes, output)
-    except UserError as error:  # it asks more of a run's files than pictures do
-        return Drawn(paths, (*notes, f"{REPORT} is left out: {error}"))
-    return Drawn((*paths, report), tuple(notes))
+    else:
+        try:
+            report = write_report(folder, drawn, notes, output, missing)
+        except UserError as error:  # it asks more of a run's files than pictures do
+            notes.append(f"{REPORT} is left out: {error}")
+    return Drawn(tuple(written.values()), tuple(notes), tuple(missing.sentences), report)
 
 
 def _draw_history(path: str, output: str | None, form: Format) -> Drawn:
@@ -97,25 +111,32 @@ def _draw_history(path: str, output: str | None, form: Format) -> Drawn:
         data = file.read_bytes()
     except OSError as error:
         raise UserError(f"--history {path} cannot be read ({error.strerror}).") from error
-    pictures = pictures_of_history(data, f"--history {path}")
-    if not pictures:
+    missing = Missing()
+    pictures = pictures_of_history(data, f"--history {path}", missing)
+    if not pictures and not missing.sentences:
         raise UserError(
             f"--history {path} holds no numbers to draw: it needs a list by epoch, such as "
             "train_loss_history."
         )
-    return Drawn(write_pictures(pictures, output or str(file.parent), form), ())
+    written = write_pictures(pictures, output or str(file.parent), form, missing)
+    return Drawn(tuple(written.values()), (), tuple(missing.sentences))
 
 
-def write_pictures(pictures: Sequence[Picture], folder: str, form: Format) -> tuple[str, ...]:
-    """Write pictures into a folder or URI; their paths.
+def write_pictures(
+    pictures: Sequence[Picture], folder: str, form: Format, missing: Missing
+) -> dict[str, str]:
+    """Write pictures into a folder or URI; the paths of those that could be drawn, by name.
 
     Raises:
         UserError: it cannot be written to.
     """
     store = Store(folder, "--output")
-    paths = []
+    written = {}
     for picture in pictures:
-        file = f"{picture.name}.{form}"
-        store.write(file, figure_bytes(picture.figure, form, picture.name))
-        paths.append(inside(folder, file))
-    return tuple(paths)
+        draw = partial(figure_bytes, picture.figure, form, picture.name)
+        data = missing.attempt(picture.name, draw)
+        if data is not None:
+            file = f"{picture.name}.{form}"
+            store.write(file, data)
+            written[picture.name] = inside(folder, file)
+    return written

@@ -6,13 +6,13 @@ so that several drawings in one page do not take each other's clip paths.
 """
 
 import base64
-import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from noprop_dist.record.plots import own_style, render
 from noprop_dist.see.colours import Colour, on_dark, on_white
 
 if TYPE_CHECKING:
@@ -90,14 +90,8 @@ def to_svg(figure: "Figure", name: str, sheet: Sheet, label: str) -> str:
         sheet: takes the styles.
         label: the id of the element that names the picture.
     """
-    from matplotlib import rc_context
-
-    drawn = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), _marked(figure):
-        figure.savefig(
-            drawn, format="svg", dpi=RASTER_DPI, facecolor="white", metadata={"Date": None}
-        )
-    root = ET.fromstring(drawn.getvalue())
+    with own_style(), _marked(figure):
+        root = ET.fromstring(render(figure, "svg", dpi=RASTER_DPI, name=name))
     _plain_names(root)
     for child in [c for c in root if c.tag == "metadata"]:
         root.remove(child)
@@ -118,9 +112,7 @@ def to_svg(figure: "Figure", name: str, sheet: Sheet, label: str) -> str:
 
 def to_png(figure: "Figure", dpi: int) -> str:
     """The figure as a data URI of a PNG on white."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi, facecolor="white")
-    return "data:image/png;base64," + base64.b64encode(drawn.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(render(figure, "png", dpi=dpi)).decode()
 
 
 def _plain_names(root: ET.Element) -> None:

@@ -1,6 +1,7 @@
 """The pictures of a run, in the order in which they are read."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from noprop_dist.data import Normalisation, Split
 from noprop_dist.engine.evaluate import confusion_matrix
 from noprop_dist.record.history import History, parse_history
-from noprop_dist.record.plots import MAX_NAMES
+from noprop_dist.record.plots import MAX_NAMES, Missing, listed
 from noprop_dist.record.predictions import Predictions
 from noprop_dist.record.timeline_plot import plot_timeline
 from noprop_dist.see.answers import (
@@ -48,6 +49,7 @@ def pictures_of(
     test: Split | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
+    missing: Missing | None = None,
 ) -> tuple[list[Picture], list[str]]:
     """Every picture of a run that can be drawn from what is there, a live run's too.
 
@@ -56,6 +58,7 @@ def pictures_of(
         test: the run's test split, where it is in memory.
         dataset: where the run's data set is now; None: where the run found it.
         data_dir: where named data sets are; None: where the run found them.
+        missing: takes those that fail; None: the notes do.
 
     Returns:
         The pictures in reading order, and notes, a sentence each: what the pictures are of, which
@@ -67,35 +70,34 @@ def pictures_of(
     """
     found = gather(folder, test=test, dataset=dataset, data_dir=data_dir)
     pictures: list[Picture] = []
+    failed = missing or Missing()
     left_out: dict[str, list[str]] = {}  # by reason
     for title, make in MAKERS.items():
         try:
-            picture = make(found)
+            picture = failed.attempt(title, partial(make, found), (LeftOutError,))
         except LeftOutError as reason:
             left_out.setdefault(str(reason), []).append(title)
         else:
             pictures += [picture] if picture else []
-    notes = [f"left out {_list(titles)}: {reason}" for reason, titles in left_out.items()]
-    return pictures, found.notes + notes
+    notes = [f"left out {listed(titles)}: {reason}" for reason, titles in left_out.items()]
+    return pictures, found.notes + notes + ([] if missing else failed.sentences)
 
 
-def pictures_of_history(data: bytes, where: str) -> list[Picture]:
+def pictures_of_history(data: bytes, where: str, missing: Missing) -> list[Picture]:
     """The pictures of a training history alone.
 
     Args:
         data: the file, JSON.
         where: what to call it.
+        missing: takes those that fail.
 
     Raises:
         UserError: it is damaged.
     """
     history = parse_history(data, where)
-    made = [_history(history), _blocks(history)]
+    makers = (("history", _history), ("blocks", _blocks))
+    made = [missing.attempt(title, partial(make, history)) for title, make in makers]
     return [picture for picture in made if picture]
-
-
-def _list(titles: list[str]) -> str:
-    return titles[0] if len(titles) == 1 else f"{', '.join(titles[:-1])} and {titles[-1]}"
 
 
 def _history(history: History) -> Picture | None:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from noprop_dist.errors import printable
+from noprop_dist.record.plots import Missing
 from noprop_dist.record.store import Store, inside
 from noprop_dist.see import words
 from noprop_dist.see.colours import DARK_PAPER
@@ -26,6 +28,8 @@ FILE = "report.html"
 KB = 1000
 MAX_SVG = 400 * KB  # a drawing of more is a picture of dots
 MAX_PICTURES = 4_400 * KB  # of all, so that the page stays below 5 MB
+# Of names of files: control characters, and bytes that are no UTF-8
+NOT_IN_HTML = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 DPIS = (144, 110, 80, 55)  # of pictures of dots, from the best
 
 
@@ -51,7 +55,11 @@ class Drawing:
 
 
 def write_report(
-    folder: str, pictures: Sequence[Picture], notes: Sequence[str] = (), output: str | None = None
+    folder: str,
+    pictures: Sequence[Picture],
+    notes: Sequence[str] = (),
+    output: str | None = None,
+    missing: Missing | None = None,
 ) -> str:
     """Write ``report.html``; returns its path.
 
@@ -60,28 +68,35 @@ def write_report(
         pictures: what to show, in order; their figures are left as they were.
         notes: what a reader should know besides, a sentence each.
         output: the folder to write into; None: the run's own.
+        missing: pictures that could not be drawn, which the page tells; takes those that fail here.
 
     Raises:
         UserError: there is no run, a file of it is damaged, or the folder cannot be written to.
     """
-    page = render_report(read_run(folder), pictures, notes)
+    page = render_report(read_run(folder), pictures, notes, missing)
     place = output or folder
     Store(place, "--output").write(FILE, page)
     return inside(place, FILE)
 
 
-def render_report(facts: RunFacts, pictures: Sequence[Picture], notes: Sequence[str] = ()) -> bytes:
+def render_report(
+    facts: RunFacts,
+    pictures: Sequence[Picture],
+    notes: Sequence[str] = (),
+    missing: Missing | None = None,
+) -> bytes:
     """The page, as UTF-8.
 
     Args:
         facts: of the run.
         pictures: what to show, in order.
         notes: what a reader should know besides, a sentence each.
+        missing: see ``write_report``.
     """
     from markupsafe import Markup
 
-    sheet = Sheet()
-    drawings = _drawings(pictures, sheet)
+    sheet, missing = Sheet(), missing or Missing()
+    drawings = _drawings(pictures, sheet, missing)
     red, green, blue = DARK_PAPER
     pages = _pages()
     style = pages.get_template("report.css").render(
@@ -98,7 +113,7 @@ def render_report(facts: RunFacts, pictures: Sequence[Picture], notes: Sequence[
         state=words.state(facts),
         about=_about(facts),
         cards=cards_of(facts),
-        said=[*notes, *words.happened(facts)],
+        said=[*notes, *missing.sentences, *words.happened(facts)],
         told=words.told(facts, ages=False),
         commands=commands,
         contents=_contents(drawings, tables, commands),
@@ -110,7 +125,7 @@ def render_report(facts: RunFacts, pictures: Sequence[Picture], notes: Sequence[
         made_on=words.moment(time.time()),
         **tables,
     )
-    return page.encode()
+    return NOT_IN_HTML.sub(lambda found: printable(found[0]), page).encode()
 
 
 @cache
@@ -140,9 +155,13 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _drawings(pictures: Sequence[Picture], sheet: Sheet) -> list[Drawing]:
+def _drawings(pictures: Sequence[Picture], sheet: Sheet, missing: Missing) -> list[Drawing]:
     """All pictures: drawings where they are small enough, and all of them small enough together."""
-    found = [_drawing(picture, number, sheet) for number, picture in enumerate(pictures, start=1)]
+    found: list[Drawing] = []
+    for number, picture in enumerate(pictures, start=1):
+        draw = partial(_drawing, picture, number, sheet)
+        drawing = missing.attempt(f"{picture.name} in {FILE}", draw)
+        found += [drawing] if drawing else []
     for dpi in DPIS[1:]:
         for drawing in sorted(found, key=lambda d: -len(d.markup)):
             if sum(len(d.markup) for d in found) <= MAX_PICTURES:

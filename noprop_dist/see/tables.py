@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noprop_dist.config import flag
+from noprop_dist.errors import printable
 from noprop_dist.record.progress import percent
 from noprop_dist.see import words
 from noprop_dist.see.facts import RunFacts
@@ -64,7 +65,7 @@ def render_runs(entries: Sequence[Entry]) -> str:
             break
         table = _list(entries, LEFT_OUT[:count])
     damaged = [e for e in entries if e.state == "damaged"]
-    notes = [Text(f"{_plain(e.name)}: {_plain(e.about)}") for e in damaged]
+    notes = [Text(f"{printable(e.name)}: {printable(e.about)}") for e in damaged]
     return _text(console, [table, *notes])
 
 
@@ -77,8 +78,8 @@ def _list(entries: Sequence[Entry], left_out: Sequence[str]) -> Table:
         else:
             table.add_column(name, justify="right", no_wrap=True)
     for entry in entries:
-        cells = [Text(_plain(cell(entry))) for _, cell in columns]
-        table.add_row(Text(_plain(entry.name)), _state(entry), *cells)
+        cells = [Text(printable(cell(entry))) for _, cell in columns]
+        table.add_row(Text(printable(entry.name)), _state(entry), *cells)
     return table
 
 
@@ -97,11 +98,11 @@ def _width(console: Console, table: Table) -> int:
 def render_run(facts: RunFacts) -> str:
     """All about one run."""
     console = _console()
-    parts: list[Table | Text] = [Text(_plain(facts.folder), style="bold"), Text()]
+    parts: list[Table | Text] = [Text(printable(facts.folder), style="bold"), Text()]
     parts.append(_pairs(words.told(facts)))
     if said := words.happened(facts):
         parts += [Text(), Text("what happened", style="bold")]
-        parts += [Text(f"- {_plain(sentence)}") for sentence in said]
+        parts += [Text(f"- {printable(sentence)}") for sentence in said]
     parts += [Text(), _blocks(facts)]
     if changed := words.changed_options(facts.config):
         parts += [Text(), Text("options that differ from their defaults", style="bold")]
@@ -111,7 +112,7 @@ def render_run(facts: RunFacts) -> str:
     if commands := words.next_commands(facts):
         parts += [Text(), Text("next", style="bold")]
         for command, what in commands:  # a line each, to be copied as it is
-            parts += [Text(_plain(command)), Text(f"    {what}", style="dim")]
+            parts += [Text(printable(command)), Text(f"    {what}", style="dim")]
     return _text(console, parts)
 
 
@@ -149,7 +150,7 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> Table:
     table.add_column(no_wrap=True, style="dim")
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, Text(_plain(value)))
+        table.add_row(name, Text(printable(value)))
     return table
 
 
@@ -169,8 +170,3 @@ def _text(console: Console, parts: Sequence[Table | Text]) -> str:
 def _last(dataset: str) -> str:
     """A data set's name, or the last part of its path."""
     return dataset.rstrip("/").rsplit("/", 1)[-1] or dataset
-
-
-def _plain(text: str) -> str:
-    """Text that a terminal shows as it is: what cannot be printed is written as its escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from noprop_dist.config import TrainConfig, flag
+from noprop_dist.errors import printable
 from noprop_dist.record.progress import percent
 from noprop_dist.record.result import Accuracy
 from noprop_dist.see.facts import RunFacts
@@ -185,12 +186,21 @@ def resume_command(facts: RunFacts) -> str:
         options["checkpoint_dir"] = facts.folder
     for name, value in options.items():
         words += [flag(name)] if value is True else [flag(name), str(value)]
-    return shlex.join(words)
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(text: str) -> str:
+    """A word of a command line, to be copied as it is."""
+    told = printable(text)
+    if told == text:
+        return shlex.quote(text)
+    plain = text.replace("\\", r"\\").replace("'", r"\'")
+    return f"$'{printable(plain)}'"  # whose escapes bash and zsh know
 
 
 def next_commands(facts: RunFacts) -> list[tuple[str, str]]:
     """Commands that make sense now, each with what it does."""
-    run = shlex.quote(facts.folder)
+    run = _shell_word(facts.folder)
     usable = facts.result is not None or facts.checkpoint is not None
     found = []
     if facts.state == "stopped" and TRIAL not in facts.files:  # a sweep goes on with its trials

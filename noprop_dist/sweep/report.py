@@ -4,12 +4,12 @@ import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, shown
 from noprop_dist.record.events import read_events
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.store import Store, inside
@@ -20,6 +20,9 @@ from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import FIXED, Settings, Space, settle
 from noprop_dist.sweep.trial import BLOCK, METRIC
 from noprop_dist.sweep.words import TEN, markdown
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MEASURED = (METRIC, "val_mean_softmax", BLOCK_METRIC, "train_loss")
 Row = dict[str, Any]
@@ -169,7 +172,7 @@ def row_of(trial: Trial, config: TrainConfig) -> dict[str, Any]:
         "best_epoch": int(best["epoch"]) if best else None,
         "epochs_trained": outcome.epochs if outcome else None,
         "seconds": outcome.seconds if outcome else None,
-        "reason": outcome.reason if outcome else "",
+        "reason": shown(outcome.reason) if outcome else "",
         **settings_of(trial, config),
     }
 
@@ -245,12 +248,15 @@ def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row], metric: s
 
     store, space = search.journal.store, search.space
     if metric == BLOCK_METRIC:
-        save_figure(store, "plots/blocks.png", plots.plot_blocks(trained, space))
+        save_figure(store, "plots/blocks.png", lambda: plots.plot_blocks(trained, space))
         return
-    curves = {
-        row["trial"]: [report[metric] for report in search.journal.reports(row["trial"])]
-        for row in rows
-    }
-    save_figure(store, "plots/trials.png", plots.plot_curves(curves, rows))
-    save_figure(store, "plots/settings.png", plots.plot_settings(trained, space))
-    save_figure(store, "plots/parallel.png", plots.plot_parallel(trained, space))
+
+    def curves() -> "Figure":
+        reports = {row["trial"]: search.journal.reports(row["trial"]) for row in rows}
+        return plots.plot_curves(
+            {n: [r[metric] for r in told] for n, told in reports.items()}, rows
+        )
+
+    save_figure(store, "plots/trials.png", curves)
+    save_figure(store, "plots/settings.png", lambda: plots.plot_settings(trained, space))
+    save_figure(store, "plots/parallel.png", lambda: plots.plot_parallel(trained, space))

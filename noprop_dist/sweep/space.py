@@ -4,13 +4,13 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 
 from noprop_dist.config import TrainConfig, flag
 from noprop_dist.errors import UserError
-from noprop_dist.options import read_yaml
+from noprop_dist.options import as_option, read_yaml
 
 # Where a trial lives and what runs it, and what every trial has in common: else they could not be
 # compared.
@@ -138,7 +138,7 @@ def parse_space(lines: Lines, where: str, base: TrainConfig) -> Space:
             near = difflib.get_close_matches(name, every, n=1)
             known = ", ".join(k for k in every if k not in FIXED)
             hint = f"did you mean {near[0]}?" if near else f"known are {known}."
-            raise UserError(f"{where}: the field {str(key)!r} is unknown; {hint}")
+            raise UserError(f"{where}: the field '{key}' is unknown; {hint}")
         if name in FIXED:
             raise UserError(
                 f"{where}: {name} is the same for every trial of a sweep: give it as {flag(name)}."
@@ -172,7 +172,7 @@ def _dimension(name: str, line: Any, where: str) -> Dimension:
     if not isinstance(values, list) or not values:
         raise UserError(f"{where}: {name} needs a list after {kind}, got {values!r}.")
     if kind == "choice":
-        return Dimension(kind, tuple(_value(name, value) for value in values))
+        return Dimension(kind, tuple(as_option(name, value) for value in values))
     numbers = [number for v in values if (number := _number(v)) is not None]
     if len(numbers) != 2 or len(values) != 2:
         raise UserError(f"{where}: {name} needs two numbers after {kind}, got {values!r}.")
@@ -198,13 +198,6 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
-
-
-def _value(name: str, value: Any) -> Any:
-    """A value of a list, as its option wants it."""
-    hint = get_type_hints(TrainConfig)[name]
-    number = _number(value) if float in (get_args(hint) or (hint,)) else None
-    return value if number is None else number
 
 
 def _check_values(name: str, dimension: Dimension, where: str, base: TrainConfig) -> None:

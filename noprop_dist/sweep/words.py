@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from noprop_dist.errors import printable
 from noprop_dist.record.progress import percent
 from noprop_dist.sweep.assemble import PerBlock
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
@@ -25,6 +26,7 @@ def markdown(rows: Sequence[dict[str, Any]], searched: Sequence[str]) -> str:
 
 def render(result: "SweepResult") -> str:
     """What a person wants to know at the end: the ten best, and where the rest is."""
+    folder = printable(result.folder)
     counts = Counter(row["status"] for row in result.rows)
     counted = ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [counted or "no trial has begun"]
@@ -43,7 +45,7 @@ def render(result: "SweepResult") -> str:
         lines += render_per_block(result.per_block)
     for row in result.rows:
         if row["reason"]:
-            lines.append(f"trial {row['trial']} failed: {row['reason']}")
+            lines.append(f"trial {row['trial']} failed: {printable(row['reason'])}")
     if result.share_in_units is not None:
         lines.append(
             f"searched for {result.seconds:.0f} s; from the first trial on, "
@@ -52,8 +54,8 @@ def render(result: "SweepResult") -> str:
     if not result.complete:
         lines.append("the same command goes on with the trials that are left")
     if result.settings:
-        lines.append(f"best settings in {result.folder}/best_config.yaml")
-    lines.append(f"results in {result.folder}")
+        lines.append(f"best settings in {folder}/best_config.yaml")
+    lines.append(f"results in {folder}")
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -3,13 +3,12 @@
 Heavy imports come after parsing, as in ``noprop_dist.cli``.
 """
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, json_line, printable
 from noprop_dist.options import parse_own
 from noprop_dist.use.options import EvaluateOptions, ExportOptions, PredictOptions
 
@@ -42,9 +41,9 @@ def parse_export(argv: Sequence[str], prog: str = "noprop export") -> ExportOpti
 def run_evaluate(argv: Sequence[str], prog: str) -> int:
     """Evaluate, write and print. Returns the exit code."""
     options = parse_evaluate(argv, prog)
-    from noprop_dist.record.store import Store
+    from noprop_dist.record.store import Store, inside
     from noprop_dist.use.data import rows_for
-    from noprop_dist.use.evaluate import evaluate, write_evaluation
+    from noprop_dist.use.evaluate import PICTURE, draw_evaluation, evaluate, write_evaluation
     from noprop_dist.use.opening import home_of, open_run
     from noprop_dist.use.report import render_evaluation
 
@@ -66,7 +65,10 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
         _say([f"left out {rows.num_skipped} bad images of {rows.dataset}"])
     evaluation = evaluate(run, rows, draws=options.draws, batch=options.batch)
     write_evaluation(evaluation, folder)
-    print(json.dumps(evaluation) if options.json else render_evaluation(evaluation, folder))
+    told = json_line(evaluation) if options.json else render_evaluation(evaluation, folder)
+    print(told, flush=True)
+    if draw_evaluation(evaluation, folder) and not options.json:
+        print(printable(f"picture in {inside(folder, PICTURE)}"))
     return 0
 
 
@@ -77,8 +79,7 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
     from noprop_dist.data.pictures import BadPicture, Limits, find_pictures
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.predict import Answer, Predictor, Question, predict
-    from noprop_dist.use.report import plain
-    from noprop_dist.use.writers import open_writer, valid
+    from noprop_dist.use.writers import open_writer
 
     run = open_run(options.run, options.device, options.precision)
     _say(run.notes)
@@ -105,7 +106,7 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
             for item in batch:
                 if isinstance(item, BadPicture):
                     bad += 1
-                    _say([f"left out {plain(valid(item.path))}: it {item.reason}"])
+                    _say([f"left out {item.path}: it {item.reason}"])
     if bad:
         _say([f"left out {bad} of {good + bad}"])
     if passed_over:
@@ -147,10 +148,10 @@ def run_export(argv: Sequence[str], prog: str) -> int:
         other_names=True,
     )
     exported = export_network(run, rows, options.to, options.output, options.draws)
-    print(json.dumps(asdict(exported)) if options.json else render_exported(exported))
+    print(json_line(asdict(exported)) if options.json else render_exported(exported))
     return 0
 
 
 def _say(sentences: Iterable[str]) -> None:
     for sentence in sentences:
-        print(sentence, file=sys.stderr)
+        print(printable(sentence), file=sys.stderr)

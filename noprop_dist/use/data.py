@@ -188,7 +188,7 @@ def fitted(run: OpenRun, found: Found, other_names: bool = False) -> Found:
     if set(theirs) != set(ours):
         k = next(k for k in range(len(ours)) if theirs[k] not in ours)
         raise UserError(
-            f"class {k} is {theirs[k]!r} in {name}, which the network does not know; it knows "
+            f"class {k} is '{theirs[k]}' in {name}, which the network does not know; it knows "
             f"{', '.join(ours[:10])}{', ...' if len(ours) > 10 else ''}: give a --dataset of the "
             "same classes, or --other-names if the labels mean the same."
         )

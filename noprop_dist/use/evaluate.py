@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from noprop_dist.engine.evaluate import traces_of
+from noprop_dist.errors import shown
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH
-from noprop_dist.record import plots
+from noprop_dist.record.plots import save_figure
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
 from noprop_dist.use.data import LabelledRows
@@ -20,6 +21,8 @@ from noprop_dist.use.opening import OpenRun, cpu_threads
 from noprop_dist.use.picture import plot_evaluation
 
 Evaluation = dict[str, Any]
+
+PICTURE = "plots/evaluation.png"
 
 
 def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2048) -> Evaluation:
@@ -58,9 +61,9 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
             ),
         }
     return {
-        "run": run.name,
-        "notes": [*run.notes, *rows.notes],
-        "dataset": rows.dataset,
+        "run": shown(run.name),
+        "notes": [shown(note) for note in (*run.notes, *rows.notes)],
+        "dataset": shown(rows.dataset),
         "split": rows.which,
         "images": total,
         "skipped_images": rows.num_skipped,
@@ -100,11 +103,15 @@ def _count_part(run: OpenRun, rows: LabelledRows, draws: int, part: tuple[int, i
 
 
 def write_evaluation(evaluation: Evaluation, folder: str) -> None:
-    """Write ``plots/evaluation.png`` and then ``evaluation.json`` into a folder or URI.
+    """Write ``evaluation.json`` into a folder or URI.
 
     Raises:
         UserError: it cannot be written to.
     """
+    Store(folder, "--output").write("evaluation.json", json.dumps(evaluation, indent=1).encode())
+
+
+def draw_evaluation(evaluation: Evaluation, folder: str) -> bool:
+    """Write ``plots/evaluation.png`` beside it, or say why not; whether it was written."""
     store = Store(folder, "--output")
-    plots.save_figure(store, "plots/evaluation.png", plot_evaluation(evaluation))
-    store.write("evaluation.json", json.dumps(evaluation, indent=1).encode())
+    return save_figure(store, PICTURE, lambda: plot_evaluation(evaluation))

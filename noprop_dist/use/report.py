@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from noprop_dist.errors import printable
+from noprop_dist.record.store import inside
 from noprop_dist.use.export import Exported
 
 MOST_CLASSES = 25  # more are told of by the worst ones
@@ -35,14 +37,15 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
     after = "  ".join(f"{100 * a:.1f}" for a in e["accuracy_after_t"])
     return "\n".join(
         [
-            f"{e['images']:,} images of {e['dataset']} ({e['split']}), {noise}, {e['precision']}",
+            f"{e['images']:,} images of {printable(e['dataset'])} ({e['split']}), {noise}, "
+            f"{e['precision']}",
             "",
             *_table(rows),
             "",
             *_table(_classes(e)),
             "",
             f"readout after t = 1..{last}, %: {after}",
-            f"written to {folder.rstrip('/')}/evaluation.json and plots/evaluation.png",
+            f"written to {printable(inside(folder, 'evaluation.json'))}",
         ]
     )
 
@@ -60,7 +63,7 @@ def _classes(evaluation: dict[str, Any]) -> list[list[str]]:
     for k in order:
         found = [_percent(z_T[k][score]) for score in scores]
         rows.append(
-            [plain(z_T[k]["class"]), str(z_T[k]["images"]), *found, _percent(mean[k]["f1"])]
+            [printable(z_T[k]["class"]), str(z_T[k]["images"]), *found, _percent(mean[k]["f1"])]
         )
     return rows
 
@@ -86,19 +89,12 @@ def render_exported(exported: Exported) -> str:
     }
     return "\n".join(
         [
-            f"wrote {e.file}, {e.size_bytes / 2**20:,.1f} MiB",
+            f"wrote {printable(e.file)}, {e.size_bytes / 2**20:,.1f} MiB",
             *loaded[e.to],
             f"largest difference from the original on {e.checked_images:,} images: "
             f"{e.largest_difference:.1e}",
         ]
     )
-
-
-def plain(text: str) -> str:
-    """Text that a terminal shows as it is: what cannot be printed is written as its escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _percent(value: float | None) -> str:

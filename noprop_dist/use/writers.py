@@ -1,6 +1,5 @@
 """Predictions as lines for people, as JSON lines, or as Parquet; written as they come."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -8,10 +7,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, json_line, printable, shown
 from noprop_dist.record.store import Store
 from noprop_dist.use.predict import Answer
-from noprop_dist.use.report import plain
 
 Write = Callable[[Sequence[Answer]], None]
 
@@ -71,11 +69,11 @@ def _explained(output: str) -> Iterator[None]:
 
 @contextmanager
 def _table(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
-    names = [plain(name) for name in class_names]
+    names = [printable(name) for name in class_names]
     wide = max(map(len, names))
 
     def write(answers: Sequence[Answer]) -> None:
-        paths = [plain(valid(answer.path)) for answer in answers]
+        paths = [printable(answer.path) for answer in answers]
         width = max(map(len, paths), default=0)
         for path, answer in zip(paths, answers, strict=True):
             top = "   ".join(
@@ -96,7 +94,7 @@ def _json_lines(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
                 {"label": label, "class": class_names[label], "probability": round(p, DIGITS)}
                 for label, p in zip(answer.labels, answer.probabilities, strict=True)
             ]
-            out.write(json.dumps({"file": valid(answer.path), "top": top}).encode() + b"\n")
+            out.write(json_line({"file": answer.path, "top": top}).encode() + b"\n")
         out.flush()
 
     yield write
@@ -108,6 +106,7 @@ def _parquet(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    names = [shown(name) for name in class_names]
     schema = pa.schema(
         {
             "file": pa.string(),
@@ -120,16 +119,11 @@ def _parquet(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
 
         def write(answers: Sequence[Answer]) -> None:
             columns: dict[str, list[Any]] = {
-                "file": [valid(a.path) for a in answers],
+                "file": [shown(a.path) for a in answers],
                 "labels": [a.labels for a in answers],
-                "classes": [[class_names[label] for label in a.labels] for a in answers],
+                "classes": [[names[label] for label in a.labels] for a in answers],
                 "probabilities": [a.probabilities for a in answers],
             }
             file.write_table(pa.table(columns, schema=schema))
 
         yield write
-
-
-def valid(path: str) -> str:
-    """A file's name as Unicode; bytes that are none are written as their escape."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

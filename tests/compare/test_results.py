@@ -4,6 +4,7 @@ import json
 import math
 import re
 import statistics
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from noprop_dist import TrainConfig, UserError
 from noprop_dist.compare.measured import IDENTITY, Measured, Results
 from noprop_dist.compare.options import CompareOptions
 from noprop_dist.compare.picture import plot_comparison
-from noprop_dist.compare.run import compare
+from noprop_dist.compare.run import compare, show
 from noprop_dist.compare.summary import MIB, Comparison, Facts, make_row, summarise
 from noprop_dist.compare.table import markdown, terminal_table
 from noprop_dist.engine.job import load_data, make_job
+from noprop_dist.record.plots import figure_bytes, own_style
 from noprop_dist.record.store import Store
+from runs import users_style
 
 FACTS = Facts(
     dataset="digits", train_images=1295, val_images=143, test_images=359, num_blocks=10,
@@ -257,6 +260,32 @@ def test_what_is_finished_is_not_trained_again(
     fewer = compare(unpictured, replace(options, methods="twin", seeds=1))
     assert not (tmp_path / "comparison.png").exists()
     assert [(row.method, row.seeds) for row in fewer.rows] == [("twin", 1)]
+
+
+def test_the_table_does_without_a_picture_that_cannot_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(comparison: Comparison) -> None:
+        assert (tmp_path / "comparison.json").exists()  # numbers come first
+        assert (tmp_path / "comparison.md").read_text() == markdown(comparison, None)
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("noprop_dist.compare.run.plot_comparison", broken)
+    config, options = finished(tmp_path)
+    comparison = compare(config, options)
+    assert capsys.readouterr().err == f"not drawn: {tmp_path}/comparison.png (no ink)\n"
+    assert (tmp_path / "comparison.md").read_text() == markdown(comparison, None)
+    show(comparison)
+    assert "comparison.png" not in capsys.readouterr().out
+
+
+def test_the_picture_is_the_same_whatever_a_user_has_set_and_any_data_s_name_is_drawn() -> None:
+    comparison = compared(run(), run("twin"), facts=replace(FACTS, dataset="a$_{$b"))
+    drawn = []
+    for style in (nullcontext(), users_style()):
+        with style, own_style():
+            drawn.append(figure_bytes(plot_comparison(comparison)))
+    assert drawn[0] == drawn[1]
 
 
 def test_only_what_is_missing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

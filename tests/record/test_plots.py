@@ -3,14 +3,22 @@ import re
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from noprop_dist.errors import UserError
-from noprop_dist.record.plots import Format, figure_bytes, line, new_figure, save_figure, style
+from noprop_dist.record.plots import (
+    Format,
+    Missing,
+    figure_bytes,
+    line,
+    new_figure,
+    save_figure,
+    style,
+)
 from noprop_dist.record.store import Store
 
 
@@ -23,9 +31,10 @@ def curve() -> Figure:
 
 
 def test_png_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
-    save_figure(Store(tmp_path), "plots/curve.png", curve())
+    assert save_figure(Store(tmp_path), "plots/curve.png", curve)
     with Image.open(tmp_path / "plots/curve.png") as image:
         assert (image.format, image.size) == ("PNG", (600, 450))
+        assert image.info["Software"] == "noprop-dist"  # so that it is never taken for data
 
 
 def test_svg_keeps_words_and_is_the_same_each_time() -> None:
@@ -62,10 +71,37 @@ def test_letters_that_the_font_lacks_warn_of_nothing_and_others_do(form: Format)
     assert [str(w.message) for w in caught] == ["another"]
 
 
-def test_picture_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+def test_picture_that_cannot_be_drawn_or_written_is_told_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> Figure:
+        raise RuntimeError("no ink,\nno paper")
+
+    assert not save_figure(Store(tmp_path), "plots/a.png", broken)
+    assert capsys.readouterr().err == f"not drawn: {tmp_path}/plots/a.png (no ink, no paper)\n"
     (tmp_path / "plots").write_text("a file where the folder should be")
-    with pytest.raises(UserError, match="cannot be written to"):
-        save_figure(Store(tmp_path), "plots/a.png", curve())
+    assert not save_figure(Store(tmp_path), "plots/a.png", curve)
+    said = capsys.readouterr().err
+    assert said.startswith(f"not drawn: {tmp_path}/plots/a.png ({tmp_path} cannot be written to")
+    assert said.count("\n") == 1
+
+
+def test_pictures_that_fail_alike_share_a_sentence() -> None:
+    missing = Missing()
+
+    def fail(reason: str) -> None:
+        raise RuntimeError(reason)
+
+    for name, reason in (("a", "no ink"), ("b", "no paper"), ("c", "no ink."), ("d", "")):
+        assert missing.attempt(name, partial(fail, reason)) is None
+    assert missing.attempt("e", lambda: 5) == 5
+    with pytest.raises(ZeroDivisionError):
+        missing.attempt("f", lambda: 1 / 0, (ZeroDivisionError,))
+    assert missing.sentences == [
+        "not drawn: a and c (no ink)",
+        "not drawn: b (no paper)",
+        "not drawn: d (RuntimeError)",
+    ]
 
 
 def test_drawing_leaves_pyplot_alone_and_importing_is_light() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from noprop_dist import TrainConfig, TrainResult, train
 from noprop_dist.cli import main
+from noprop_dist.errors import shown
 from noprop_dist.record import trackers
 from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.store import Store
@@ -200,6 +201,21 @@ def test_two_trackers_note_what_they_have_in_one_file(wandb: Wandb, tmp_path: Pa
         both.result(RESULT)  # they get time to end
     noted = json.loads((tmp_path / "run/tracker.json").read_text())
     assert noted == {"wandb": {"id": "made", "epochs": 100}, "tensorboard": {"epochs": 100}}
+
+
+def test_names_that_are_no_utf8_keep_no_tracker_from_a_run(wandb: Wandb, tmp_path: Path) -> None:
+    config = TrainConfig(tensorboard=True, tracker="wandb", dataset="caf\udce9")
+    store = Store(tmp_path / "run\udce9")
+    with open_trackers(config, store, 0, pytest.fail) as both:
+        both.take(history_of(2))
+        both.result(RESULT)
+    (log,) = (tmp_path / "run\udce9/tensorboard").iterdir()
+    log.rename(tmp_path / log.name)  # TensorBoard itself reads no folder of such a name
+    steps = [step for step, _ in scalars(tmp_path)["train/loss"]]
+    assert steps == [1, 2]
+    (asked,) = wandb.asked
+    assert (asked["name"], asked["config"]["dataset"]) == (r"run\xe9", r"caf\xe9")
+    assert shown(asked["dir"]) == asked["dir"]
 
 
 def test_wandb_gets_the_end_of_a_run(wandb: Wandb, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from noprop_dist.data import load_dataset
 from noprop_dist.record.events import read_events
-from noprop_dist.record.plots import figure_bytes
+from noprop_dist.record.plots import Missing, figure_bytes
 from noprop_dist.record.store import Store
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def test_history_tells_each_validation_curve_that_is_drawn(
     from noprop_dist.see.pictures import pictures_of_history
 
     def caption(**lists: list[float]) -> str:
-        made, *_ = pictures_of_history(json.dumps(lists).encode(), "made up")
+        made, *_ = pictures_of_history(json.dumps(lists).encode(), "made up", Missing())
         return made.caption
 
     told = pictures["history"].caption

@@ -1,6 +1,7 @@
 """What a sweep leaves: tables, the best settings and pictures."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from noprop_dist import TrainConfig, load_network, train
 from noprop_dist.engine.job import load_data, make_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
+from noprop_dist.sweep import plots
 from noprop_dist.sweep.assemble import PerBlock
 from noprop_dist.sweep.block_trial import train_block
 from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome, trial_path
@@ -23,7 +25,7 @@ from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import Dimension, Settings
 from noprop_dist.sweep.trial import Report, trial_config
 from noprop_dist.sweep.words import render
-from runs import small
+from runs import small, users_style
 
 SPACE = {
     "lr": Dimension("loguniform", (1e-4, 1e-1)),
@@ -58,17 +60,18 @@ def searched(folder: Path, outcomes: dict[int, Outcome | None], **options: Any) 
     return Search(config, sweep, SPACE, splits, journal, lambda _: None)
 
 
+OUTCOMES = {
+    0: reached(STOPPED, 0.5, epochs=1),
+    1: reached(FINISHED, 0.9, 0.95),
+    2: reached(FINISHED, 0.9, 0.97),
+    3: reached(FAILED, 0.99, reason="its loss became NaN"),
+    4: None,
+}
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
-    folder = tmp_path_factory.mktemp("sweep")
-    outcomes = {
-        0: reached(STOPPED, 0.5, epochs=1),
-        1: reached(FINISHED, 0.9, 0.95),
-        2: reached(FINISHED, 0.9, 0.97),
-        3: reached(FAILED, 0.99, reason="its loss became NaN"),
-        4: None,
-    }
-    return write_report(searched(folder, outcomes), Spent())
+    return write_report(searched(tmp_path_factory.mktemp("sweep"), OUTCOMES), Spent())
 
 
 def test_trials_are_ranked_and_none_is_lost(found: SweepResult) -> None:
@@ -136,6 +139,47 @@ def test_people_are_told_the_best_the_failed_and_what_is_left(found: SweepResult
 def test_pictures_are_drawn(found: SweepResult) -> None:
     for name in ("trials", "settings", "parallel"):
         assert Path(found.folder, f"plots/{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_other_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        for name in ("results.csv", "results.parquet", "best_config.yaml", "best.md"):
+            assert (tmp_path / name).exists()
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(plots, "plot_settings", broken)
+    with users_style():
+        result = write_report(searched(tmp_path, {0: reached(FINISHED, 0.9)}), Spent())
+    assert result.best == 0
+    assert capsys.readouterr().err == f"not drawn: {tmp_path}/plots/settings.png (no ink)\n"
+    drawn = sorted(path.name for path in (tmp_path / "plots").iterdir())
+    assert drawn == ["parallel.png", "trials.png"]
+
+
+def test_pictures_are_the_same_whatever_a_user_has_set(found: SweepResult, tmp_path: Path) -> None:
+    with users_style():
+        write_report(searched(tmp_path, OUTCOMES), Spent())
+    for name in ("trials", "settings", "parallel"):
+        theirs = (tmp_path / f"plots/{name}.png").read_bytes()
+        assert theirs == Path(found.folder, f"plots/{name}.png").read_bytes()
+
+
+def test_the_best_settings_are_read_again_whatever_the_data_are_called(tmp_path: Path) -> None:
+    search = searched(tmp_path, {0: reached(FINISHED, 0.9)})
+    for name in ("1e5", "null", "yes", ": a", "caf\udce9"):
+        config = replace(search.config, dataset=name, data_dir=name, no_plots=True)
+        write_report(replace(search, config=config), Spent())
+        again = parse_command(["--config", str(tmp_path / "best_config.yaml")]).config
+        assert (again.dataset, again.data_dir) == (name, name)
+
+
+def test_why_a_trial_failed_may_name_any_file(tmp_path: Path) -> None:
+    outcome = Outcome(FAILED, 0, 0.0, {}, "no file caf\udce9.png")
+    write_report(searched(tmp_path, {0: outcome}), Spent())
+    (row,) = pyarrow.parquet.read_table(tmp_path / "results.parquet").to_pylist()
+    assert row["reason"] == r"no file caf\xe9.png"
 
 
 def test_a_sweep_without_a_good_trial_has_a_table_and_no_best(tmp_path: Path) -> None:

@@ -133,7 +133,11 @@ def test_safetensors_file_that_is_no_network_gets_one_sentence(
 
 
 def test_config_that_no_run_writes_is_refused(run_folder: Path) -> None:
-    for text, says in (("- 1", "lines option: value"), ("a: [", "cannot be"), ("x: 1", "unknown")):
+    for text, says in (
+        ("- 1", "lines option: value"),
+        ("a: [", "not valid YAML"),
+        ("x: 1", "unknown"),
+    ):
         (run_folder / "config.yaml").write_text(text)
         with pytest.raises(UserError, match=says):
             open_run(str(run_folder))
