@@ -160,6 +160,8 @@ def _import_without_settings() -> None:
         del sys.modules[name]  # it was left half imported
     os.environ.pop("MPLBACKEND", None)
     os.environ["MATPLOTLIBRC"] = os.devnull
+    if place := os.environ.get("MPLCONFIGDIR"):
+        os.environ["MPLCONFIGDIR"] = str(Path(place).absolute())
     here = os.open(".", os.O_RDONLY)
     try:
         os.chdir(Path(__file__).parent)  # a matplotlibrc in the working directory comes first
