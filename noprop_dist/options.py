@@ -13,7 +13,9 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclas
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
-from noprop_dist.config import MAX_NAME, TrainConfig, check_types, flag
+from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import check_types, flag
+from noprop_dist.config.run import MAX_NAME
 from noprop_dist.errors import UserError
 from noprop_dist.record.run_config import parse_yaml
 
@@ -71,7 +73,7 @@ def parse_with(
     args, path = _without_config(argv)
     values = _read_yaml(path) if path is not None else {}
     # Names and types alone: flags may yet change a value that does not go with another.
-    check_types(values, f"--config {path}")
+    check_types(TrainConfig, values, f"--config {path}")
     flat = _parse(args, prog, description, _grouped_options(values, extra))
     as_json = flat.pop("json")
     del flat["config"]  # in the list for --help alone; it was read first

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, get_args
 
-from noprop_dist.config import flag
+from noprop_dist.config.fields import flag
 from noprop_dist.errors import UserError
 
 ScalingPart = Literal["workers", "traffic", "memory", "simulated", "sleepers"]

@@ -2,10 +2,11 @@
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
-from noprop_dist.config import TrainConfig, flag, option
+from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import Bounds, Checked, Trait, at_least, flag, option
 from noprop_dist.errors import UserError
 from noprop_dist.options import parse_with
 
@@ -19,7 +20,7 @@ GROUP = "comparison"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions:
+class CompareOptions(Checked):
     """The options of a comparison beside those of a run.
 
     Raises:
@@ -35,16 +36,23 @@ class CompareOptions:
         "back-propagation, data-parallel on Ray Train; noprop-sequential, Algorithm 1 as printed "
         "on one device",
     )
-    seeds: int = option(1, GROUP, "train with so many seeds, from --seed on")
+    seeds: int = option(1, GROUP, "train with so many seeds, from --seed on", at_least(1))
     target_accuracy: float = option(
-        0.98, GROUP, "time how long each method takes to this validation accuracy"
+        0.98,
+        GROUP,
+        "time how long each method takes to this validation accuracy, a fraction",
+        Bounds(above=0, most=1),
     )
     efficiency_epochs: int = option(
-        5, GROUP, "epochs of the short runs on one device that efficiency is held to; 0: none"
+        5,
+        GROUP,
+        "epochs of the short runs on one device that efficiency is held to; 0: none",
+        at_least(0),
     )
 
     def __post_init__(self) -> None:
         """Check every value."""
+        super().__post_init__()
         if not self.names:
             raise UserError(f"--methods needs at least one of {', '.join(METHODS)}.")
         for name in self.names:
@@ -54,30 +62,11 @@ class CompareOptions:
                 raise UserError(f"--methods '{name}' is unknown; {hint}")
         if len(set(self.names)) < len(self.names):
             raise UserError(f"--methods {self.methods} names a method twice: name each once.")
-        if self.seeds < 1:
-            raise UserError(f"--seeds must be at least 1, got {self.seeds}.")
-        if not 0 < self.target_accuracy <= 1:
-            raise UserError(
-                f"--target-accuracy must lie between 0 and 1, got {self.target_accuracy}: 0.98 is "
-                "98 %."
-            )
-        if self.efficiency_epochs < 0:
-            raise UserError(
-                f"--efficiency-epochs must be at least 0, got {self.efficiency_epochs}."
-            )
 
     @property
     def names(self) -> list[str]:
         """The methods, in the order they were given."""
         return [name for part in self.methods.split(",") if (name := part.strip())]
-
-
-# Options of a run that would not mean the same to every method, with their values when left out.
-_ONE_SIDED = (
-    ("checkpoint", None), ("history", None), ("dry_run", False), ("early_stopping_patience", None),
-    ("grad_clip", None), ("ema_decay", None), ("freeze_after", None),
-    ("tensorboard", False), ("tracker", "none"),
-)  # fmt: skip
 
 
 def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
@@ -91,10 +80,10 @@ def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
             "--executor local cannot be compared, whose blocks and twin train on workers of Ray: "
             "leave it out."
         )
-    for name, default in _ONE_SIDED:
-        if getattr(config, name) != default:
+    for f in fields(config):
+        if Trait.ONE_SIDED in f.metadata["traits"] and getattr(config, f.name) != f.default:
             raise UserError(
-                f"{flag(name)} does not mean the same to every method of a comparison: leave it "
+                f"{flag(f.name)} does not mean the same to every method of a comparison: leave it "
                 "out."
             )
     if config.lr_schedule == "plateau":

@@ -15,7 +15,8 @@ import ray
 import torch
 from ray.exceptions import RayError
 
-from noprop_dist.config import TrainConfig, parse_resources
+from noprop_dist.config import TrainConfig
+from noprop_dist.config.run import parse_resources
 from noprop_dist.distributed.preflight import check_reachable, plain_command_line
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device, resolve_precision

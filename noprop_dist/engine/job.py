@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from noprop_dist.config import TrainConfig, flag
+from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import flag
 from noprop_dist.data import (
     Dataset,
     Normalisation,

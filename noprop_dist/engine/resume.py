@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from noprop_dist.config import FREE_FIELDS, TrainConfig, flag
+from noprop_dist.config import FREE_FIELDS, TrainConfig
+from noprop_dist.config.fields import flag
 from noprop_dist.data import normalise
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.rounds import Rounds

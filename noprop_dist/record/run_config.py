@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from noprop_dist.config import TrainConfig, check_types
+from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import check_types
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 
@@ -36,12 +37,24 @@ def parse_yaml(data: bytes, where: str) -> Any:
         where: what to call it.
 
     Raises:
-        UserError: it is no YAML.
+        UserError: it is no YAML, or says something twice.
     """
     import yaml
 
+    class OnceLoader(yaml.SafeLoader):
+        """Refuses a key that stands twice, of which the parser would take the last unsaid."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"{key} stands there twice", problem_mark=node.start_mark
+                    )
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.safe_load(data)
+        return OnceLoader(data).get_single_data()
     # ValueError: what looks like a date or a number and is none, such as 2024-13-45.
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
@@ -58,5 +71,5 @@ def config_of(values: dict[str, Any], where: str) -> TrainConfig:
     Raises:
         UserError: an unknown option, or a value that cannot be.
     """
-    check_types(values, where)
+    check_types(TrainConfig, values, where)
     return TrainConfig(**values)

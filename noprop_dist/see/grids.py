@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from itertools import zip_longest
 from typing import Any
 
-from noprop_dist.config import flag
+from noprop_dist.config.fields import flag
 from noprop_dist.record.progress import percent
 from noprop_dist.see import words
 from noprop_dist.see.facts import RunFacts

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from noprop_dist.config import HOME, argument, flag, option
+from noprop_dist.config.fields import Checked, argument, flag, option
+from noprop_dist.config.run import HOME
 from noprop_dist.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisualizeOptions:
+class VisualizeOptions(Checked):
     """What to draw, and where to.
 
     Raises:
@@ -32,9 +33,7 @@ class VisualizeOptions:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name, value in vars(self).items():
-            if value == "":
-                raise UserError(f"{flag(name)} must not be empty: give a value or leave it out.")
+        super().__post_init__()
         if (self.run is None) == (self.history is None):
             raise UserError("give either a run folder or --history FILE.")
         for name in ("dataset", "data_dir"):
@@ -43,26 +42,16 @@ class VisualizeOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunsOptions:
+class RunsOptions(Checked):
     """Which runs to list."""
 
     folder: str = argument("FOLDER", "folder of run folders, or its URI", HOME)
     json: bool = option(False, "output", "print one JSON object a line, newest first")
 
-    def __post_init__(self) -> None:
-        """Check every value."""
-        if self.folder == "":
-            raise UserError("FOLDER must not be empty: give a folder of runs, or leave it out.")
-
 
 @dataclass(frozen=True, kw_only=True)
-class ShowOptions:
+class ShowOptions(Checked):
     """Which run to tell about."""
 
     run: str = argument("RUN", "run folder or its URI")
     json: bool = option(False, "output", "print one JSON object")
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        if self.run == "":
-            raise UserError("RUN must not be empty: give a run folder.")

@@ -8,7 +8,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from noprop_dist.config import flag
+from noprop_dist.config.fields import flag
 from noprop_dist.errors import printable
 from noprop_dist.record.progress import percent
 from noprop_dist.see import words

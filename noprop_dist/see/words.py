@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
-from noprop_dist.config import TrainConfig, flag
+from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import flag
 from noprop_dist.errors import printable
 from noprop_dist.record.progress import percent
 from noprop_dist.record.result import Accuracy

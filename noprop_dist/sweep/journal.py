@@ -8,7 +8,8 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from noprop_dist.config import FREE_FIELDS, TrainConfig, flag
+from noprop_dist.config import FREE_FIELDS, TrainConfig
+from noprop_dist.config.fields import flag
 from noprop_dist.errors import UserError
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store

@@ -4,12 +4,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from noprop_dist.config import TrainConfig, flag, option
+from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import POSITIVE, Checked, at_least, flag, option
 from noprop_dist.errors import UserError, shown
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepConfig:
+class SweepConfig(Checked):
     """What to search, and how.
 
     Raises:
@@ -21,7 +22,7 @@ class SweepConfig:
     space: str = option(
         "default", "sweep", "YAML file of the settings to search and their ranges, or default"
     )
-    samples: int = option(20, "sweep", "trials; with --per-block, of every block")
+    samples: int = option(20, "sweep", "trials; with --per-block, of every block", at_least(1))
     scheduler: Literal["asha", "none", "pbt"] = option(
         "asha",
         "sweep",
@@ -32,30 +33,35 @@ class SweepConfig:
         "random", "sweep", "how settings are drawn; optuna learns from trials that have ended"
     )
     max_concurrent: int | None = option(
-        None, "sweep", "trials at once; default: as many as the machine or cluster holds"
+        None,
+        "sweep",
+        "trials at once; default: as many as the machine or cluster holds",
+        at_least(1),
     )
     time_budget: float | None = option(
-        None, "sweep", "seconds after which the sweep ends with what it has"
+        None, "sweep", "seconds after which the sweep ends with what it has", POSITIVE
     )
     workers_per_trial: int = option(
-        0, "sweep", "Ray workers of every trial; 0: its units run in the trial's own process"
+        0,
+        "sweep",
+        "Ray workers of every trial; 0: its units run in the trial's own process",
+        at_least(0),
     )
     per_block: bool = option(
         False,
         "sweep",
         "tune every block alone on its validation denoising loss, and assemble the best",
     )
-    grace_epochs: int = option(1, "sweep", "asha: epochs before a trial may be stopped")
-    reduction: int = option(3, "sweep", "asha: one trial in so many survives each stage")
+    grace_epochs: int = option(
+        1, "sweep", "asha: epochs before a trial may be stopped", at_least(1)
+    )
+    reduction: int = option(
+        3, "sweep", "asha: one trial in so many survives each stage", at_least(2)
+    )
 
     def __post_init__(self) -> None:
         """Check every value."""
-        for name, least in _AT_LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"{flag(name)} must be at least {least}, got {value}.")
-        if self.time_budget is not None and not self.time_budget > 0:
-            raise UserError(f"--time-budget must be above 0 seconds, got {self.time_budget:g}.")
+        super().__post_init__()
         if self.search == "optuna" and self.scheduler == "pbt":
             raise UserError(
                 "--search optuna has no meaning with --scheduler pbt, which changes settings by "
@@ -137,12 +143,3 @@ class SweepConfig:
         """What makes another sweep of it: not how many trials, how long, or where."""
         free = {"space", "samples", "max_concurrent", "time_budget", "workers_per_trial"}
         return {k: v for k, v in asdict(self).items() if k not in free}
-
-
-_AT_LEAST = {
-    "samples": 1,
-    "max_concurrent": 1,
-    "workers_per_trial": 0,
-    "grace_epochs": 1,
-    "reduction": 2,
-}

@@ -6,7 +6,6 @@ from dataclasses import replace
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import Splits, check_fit, load_data, make_splits
 from noprop_dist.errors import UserError
-from noprop_dist.record.progress import say
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.journal import Journal
@@ -78,8 +77,6 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
             journal.open(config, options, space, hashes["data"])
             _check_count(search)
             left = len(journal.ended) < search.count
-            if left and not config.quiet:
-                say(f"data: {splits.told}")
             spent = _run_on_ray(search, signals) if left else Spent()
             result = write_report(search, spent)
             # Single blocks keep theirs: more samples may be asked for, and assembled with them.

@@ -8,31 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from noprop_dist.config import TrainConfig, flag
+from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import Trait, flag, with_trait
 from noprop_dist.errors import UserError
 from noprop_dist.options import as_option, read_yaml
 
-# Where a trial lives and what runs it, and what every trial has in common: else they could not be
-# compared.
-FIXED = frozenset(
-    {
-        "name", "checkpoint_dir", "checkpoint", "history", "dry_run", "no_plots", "quiet",
-        "tensorboard", "tracker",
-        "executor", "workers", "cpus_per_worker", "gpus_per_worker", "blocks_per_worker",
-        "resources", "spares", "device", "no_cuda", "precision", "save_every",
-        "keep_checkpoints", "dataset", "data_dir", "skip_bad_images", "image_size",
-        "max_train_images", "val_fraction", "seed",
-    }
-)  # fmt: skip
-# What may change while a trial trains, for population based training.
-CHANGEABLE = frozenset({"lr", "weight_decay", "eta", "dropout", "grad_clip", "augmentation"})
-# What a block can have of its own.
-OF_A_BLOCK = frozenset(
-    {
-        "lr", "weight_decay", "dropout", "grad_clip", "warmup_epochs", "lr_schedule",
-        "augmentation", "ema_decay",
-    }
-)  # fmt: skip
+FIXED = with_trait(TrainConfig, Trait.OF_ALL_TRIALS)
+CHANGEABLE = with_trait(TrainConfig, Trait.CHANGEABLE)
+OF_A_BLOCK = with_trait(TrainConfig, Trait.OF_A_BLOCK)
 
 Lines = Mapping[Any, Any]
 DEFAULT: Lines = {

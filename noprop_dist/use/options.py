@@ -2,9 +2,10 @@
 
 import difflib
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-from noprop_dist.config import MAX_IMAGE_SIZE, argument, flag, option
+from noprop_dist.config.fields import Bounds, Checked, Trait, argument, at_least, option
+from noprop_dist.config.groups import MAX_IMAGE_SIZE
 from noprop_dist.errors import UserError
 
 TARGETS = ("safetensors", "torch-export", "onnx")
@@ -21,29 +22,8 @@ SKIP_BAD = "go on past images that do not decode, and count them"
 DATA_DIR = "where named data sets are kept or downloaded to"
 
 
-class _Checked:
-    """Options with a least value each, and paths that must not be empty.
-
-    Attributes:
-        LOCAL: the options that take no URI.
-    """
-
-    LOCAL: ClassVar[tuple[str, ...]] = ()
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        for name, value in vars(self).items():
-            least = 0 if name == "seed" else 1
-            if isinstance(value, int) and not isinstance(value, bool) and value < least:
-                raise UserError(f"{flag(name)} must be at least {least}, got {value}.")
-            if value == "":
-                raise UserError(f"{flag(name)} must not be empty: give a value or leave it out.")
-            if name in self.LOCAL and "://" in str(value):
-                raise UserError(f"{flag(name)} {value} must be a file on this machine.")
-
-
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(_Checked):
+class EvaluateOptions(Checked):
     """What to evaluate, and on what.
 
     Raises:
@@ -54,7 +34,10 @@ class EvaluateOptions(_Checked):
     dataset: str | None = option(None, "data", OTHER_DATA)
     data_dir: str | None = option(None, "data", DATA_DIR)
     image_size: int | None = option(
-        None, "data", "another data set: resize its images to this height and width"
+        None,
+        "data",
+        "another data set: resize its images to this height and width",
+        Bounds(least=4, most=MAX_IMAGE_SIZE),
     )
     split: Literal["test", "train", "val", "all"] | None = option(
         None,
@@ -65,8 +48,12 @@ class EvaluateOptions(_Checked):
     other_names: bool = option(
         False, "data", "take the labels for the run's although the class names differ"
     )
-    draws: int = option(5, "evaluation", "noise draws, the same ones as after training")
-    batch: int = option(2048, "evaluation", "rows of one piece of work; changes no number")
+    draws: int = option(
+        5, "evaluation", "noise draws, the same ones as after training", at_least(1)
+    )
+    batch: int = option(
+        2048, "evaluation", "rows of one piece of work; changes no number", at_least(1)
+    )
     device: str = option("auto", "machine", DEVICE)
     precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
     output: str | None = option(
@@ -74,34 +61,32 @@ class EvaluateOptions(_Checked):
     )
     json: bool = option(False, "output", "print the result as one JSON object on the last line")
 
-    def __post_init__(self) -> None:
-        """Check every value."""
-        super().__post_init__()
-        if self.image_size is not None and not 4 <= self.image_size <= MAX_IMAGE_SIZE:
-            raise UserError(f"--image-size must be 4 to {MAX_IMAGE_SIZE}, got {self.image_size}.")
-
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(_Checked):
+class PredictOptions(Checked):
     """What to classify, and how to say it.
 
     Raises:
         UserError: a value is out of range, or options contradict each other.
     """
 
-    LOCAL: ClassVar[tuple[str, ...]] = ("output",)
-
     run: str = argument("RUN", RUN)
     images: tuple[str, ...] = argument("IMAGE_OR_FOLDER", "pictures, and folders of pictures")
-    top_k: int = option(3, "prediction", "the likeliest K classes")
+    top_k: int = option(3, "prediction", "the likeliest K classes", at_least(1))
     readout: Literal["z_T", "mean_softmax"] = option(
         "z_T", "prediction", "z_T: the paper's; mean_softmax: the mean of what the T blocks say"
     )
-    draws: int = option(1, "prediction", "noise draws to average the probabilities over")
-    seed: int = option(0, "prediction", "of the noise; one seed, one answer")
-    max_bytes: int = option(64 * MIB, "limits", "leave out larger files, unread")
-    max_pixels: int = option(64 * MIB, "limits", "leave out larger pictures, undecoded")
-    batch: int = option(256, "machine", "pictures computed at once")
+    draws: int = option(
+        1, "prediction", "noise draws to average the probabilities over", at_least(1)
+    )
+    seed: int = option(
+        0, "prediction", "of the noise; one seed, one answer", Bounds(least=0, below=2**63)
+    )
+    max_bytes: int = option(64 * MIB, "limits", "leave out larger files, unread", at_least(1))
+    max_pixels: int = option(
+        64 * MIB, "limits", "leave out larger pictures, undecoded", at_least(1)
+    )
+    batch: int = option(256, "machine", "pictures computed at once", at_least(1))
     device: str = option("auto", "machine", DEVICE)
     precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
     ray: bool = option(
@@ -110,36 +95,40 @@ class PredictOptions(_Checked):
     format: Literal["table", "jsonl", "parquet"] = option(
         "table", "output", "one line, or Parquet row, per picture"
     )
-    output: str | None = option(None, "output", "file to write; default: standard output")
+    output: str | None = option(
+        None, "output", "file to write; default: standard output", traits=Trait.LOCAL
+    )
 
     def __post_init__(self) -> None:
         """Check every value."""
         super().__post_init__()
         if not self.images:
             raise UserError("give at least one picture, or a folder of pictures, after the run.")
-        if self.seed >= 2**63:
-            raise UserError(f"--seed must be below 2**63, got {self.seed}.")
         if self.format == "parquet" and self.output is None:
             raise UserError("--format parquet needs a file to write: give --output FILE.parquet.")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(_Checked):
+class ExportOptions(Checked):
     """What to export, to what, and on which images to check it.
 
     Raises:
         UserError: an unknown target, or a value out of range.
     """
 
-    LOCAL: ClassVar[tuple[str, ...]] = ("output",)
-
     run: str = argument("RUN", RUN)
     to: str = option("safetensors", "export", f"what to write: {', '.join(TARGETS)}")
     draws: int = option(
-        1, "export", "noise draws to average over, fixed in the file; not for safetensors"
+        1,
+        "export",
+        "noise draws to average over, fixed in the file; not for safetensors",
+        at_least(1),
     )
     output: str | None = option(
-        None, "export", "the file; default: network.safetensors, .pt2 or .onnx in this folder"
+        None,
+        "export",
+        "the file; default: network.safetensors, .pt2 or .onnx in this folder",
+        traits=Trait.LOCAL,
     )
     dataset: str | None = option(None, "check", OTHER_DATA)
     data_dir: str | None = option(None, "check", DATA_DIR)

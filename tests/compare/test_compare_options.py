@@ -40,7 +40,7 @@ def test_a_comparison_has_a_folder_of_its_own() -> None:
         ("--methods twin,twin", "names a method twice"),
         ("--methods ,", "--methods needs at least one of noprop"),
         ("--seeds 0", "--seeds must be at least 1, got 0."),
-        ("--target-accuracy 98", "--target-accuracy must lie between 0 and 1, got 98.0"),
+        ("--target-accuracy 98", "--target-accuracy must be above 0 and at most 1, got 98.0"),
         ("--efficiency-epochs -1", "--efficiency-epochs must be at least 0"),
         ("--executor local", "--executor local cannot be compared"),
         ("--early-stopping-patience 3", "--early-stopping-patience does not mean the same"),

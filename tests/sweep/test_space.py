@@ -68,7 +68,7 @@ def test_values_lie_in_their_ranges_and_fill_them() -> None:
         ("lr: {uniform: [1, .nan]}", "lr needs two numbers after uniform"),
         ("lr: {choice: []}", "lr needs a list after choice"),
         ("lr: {choice: [0.1, fast]}", "--lr must be float, got 'fast'"),
-        ("lr: {uniform: [-1, 1]}", "--lr must be a positive finite number, got -1"),
+        ("lr: {uniform: [-1, 1]}", "--lr must be above 0, got -1"),
         ("embedding_type: {choice: [onehot]}", "--embedding-type must be one of one-hot"),
         ("num_blocks: {randint: [1.5, 3]}", "give two integers"),
         ("num_blocks: {uniform: [2, 3]}", "--num-blocks must be int, got 2.0"),

@@ -239,7 +239,10 @@ def test_formats_hold_the_same_answers(
         (["x.png", "--top-k", "0"], "--top-k must be at least 1"),
         (["x.png", "--format", "parquet"], "give --output FILE.parquet"),
         (["x.png", "--output", "/dev/null/x"], "cannot be written"),
-        (["x.png", "--seed", str(2**63)], "--seed must be below"),
+        (
+            ["x.png", "--seed", str(2**63)],
+            "--seed must be at least 0 and below 9223372036854775808",
+        ),
         (["x.png", "--topk", "1"], "did you mean --top-k?"),
         (["x.png", "--device", "tpu"], "--device tpu is unknown"),
     ],

@@ -11,6 +11,7 @@ from noprop_dist.engine.job import check_fit
 from noprop_dist.errors import UserError
 from noprop_dist.host import free_bytes
 from noprop_dist.maths.keys import key
+from noprop_dist.record.progress import say
 from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.journal import Trial
@@ -59,6 +60,8 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
         at_once = trials_at_once(plan, options)
         if private:
             at_once = _within_memory(plan, search, at_once)
+        if not config.quiet:
+            say(f"data: {search.splits.told}")
         limits = Limits(options.time_budget)
         scheduler = scheduler_of(options, config, search.space, plan.metric, plan.mode)
         remember(scheduler, journal)
