@@ -3,15 +3,18 @@
 Heavy imports come after parsing, so that ``--help`` and a mistyped option answer at once.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from noprop_dist.errors import UserError, json_line, print_anything, printable
-from noprop_dist.options import TrainCommand, parse_command
+from noprop_dist.errors import UserError, json_line, printable
+from noprop_dist.options import parse_command
+from noprop_dist.outputs import OutputError, standard_streams
+from noprop_dist.see.commands import run_runs, run_show, run_visualize
+from noprop_dist.signals import StopSignals
+from noprop_dist.use.commands import run_evaluate, run_export, run_predict
 
 if TYPE_CHECKING:
     from noprop_dist.record.result import TrainResult
@@ -22,59 +25,78 @@ PIPE_CLOSED = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """``noprop``: the console command. Returns the exit code."""
+    """``noprop``: the console command. Returns the exit code, as ``exit_code`` does."""
     args = list(sys.argv[1:] if argv is None else argv)
-    commands: dict[str, Callable[[Sequence[str]], int]] = {
-        "train": train_main,
-        "compare": compare_main,
-        "tune": tune_main,
-        "visualize": visualize_main,
-        "evaluate": evaluate_main,
-        "predict": predict_main,
-        "export": export_main,
-        "runs": runs_main,
-        "show": show_main,
-    }
+    if args and args[0] in COMMANDS:
+        return _run(args[0], args[1:], f"noprop {args[0]}")
+    return exit_code(lambda: _say_what_there_is(args))
+
+
+def run_job(name: str) -> int:
+    """A command as ``python jobs/NAME.py``. Returns the exit code, as ``exit_code`` does."""
+    return _run(name, sys.argv[1:], f"python jobs/{name}.py")
+
+
+def _run(name: str, argv: Sequence[str], prog: str) -> int:
+    run, stopped = COMMANDS[name]
+    return exit_code(lambda: run(argv, prog), stopped)
+
+
+def exit_code(action: Callable[[], int], stopped: str = "stopped") -> int:
+    """Do it: the one door of every command and job to standard output, to signals and out.
+
+    Args:
+        action: what to do; returns an exit code.
+        stopped: what to say where a signal ends it.
+
+    Returns:
+        The action's own code; 2, with the sentence on standard error, for bad input or where
+        standard output cannot be written; 130 when stopped by Ctrl-C, SIGTERM or SIGHUP; 141 where
+        whoever reads standard output has closed it.
+    """
+    with standard_streams(), StopSignals():
+        try:
+            try:
+                return action()
+            except UserError as error:
+                print(f"error: {error}", file=sys.stderr)
+                return BAD_INPUT
+            except KeyboardInterrupt:
+                print(stopped, file=sys.stderr)
+                return INTERRUPTED
+            finally:
+                sys.stdout.flush()
+        except OutputError as error:
+            if error.closed:  # by "| head", which has seen enough
+                return PIPE_CLOSED
+            print(
+                f"error: standard output cannot be written ({error}): send it somewhere else; what "
+                "a command writes to files is there before it prints.",
+                file=sys.stderr,
+            )
+            return BAD_INPUT
+
+
+def _say_what_there_is(args: Sequence[str]) -> int:
     if args[:1] == ["--version"]:
         from importlib.metadata import version
 
         print(f"noprop-dist {version('noprop-dist')}")
         return 0
-    if not args or args[0] not in commands:
-        known = ", ".join(commands)
-        asked = args[:1] in (["-h"], ["--help"])
-        if args and not asked:
-            near = get_close_matches(args[0], commands, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            print(f"error: unknown command {printable(args[0])}{hint}", file=sys.stderr)
-        print(
-            f"usage: noprop COMMAND ...; commands: {known}",
-            file=sys.stdout if asked else sys.stderr,
-        )
-        return 0 if asked else BAD_INPUT
-    return commands[args[0]](args[1:])
+    asked = args[:1] in (["-h"], ["--help"])
+    if args and not asked:
+        near = get_close_matches(args[0], COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        print(f"error: unknown command {printable(args[0])}{hint}", file=sys.stderr)
+    print(
+        f"usage: noprop COMMAND ...; commands: {', '.join(COMMANDS)}",
+        file=sys.stdout if asked else sys.stderr,
+    )
+    return 0 if asked else BAD_INPUT
 
 
-def exit_code(action: Callable[[], int]) -> int:
-    """Do it. Returns its exit code, or 2 with the sentence on standard error for bad input."""
-    print_anything()
-    try:
-        return action()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-
-
-def train_main(argv: Sequence[str], prog: str = "noprop train") -> int:
-    """The training job. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
-    try:
-        return exit_code(lambda: _run_train(parse_command(argv, prog)))
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return INTERRUPTED
-
-
-def _run_train(command: TrainCommand) -> int:
+def _run_train(argv: Sequence[str], prog: str) -> int:
+    command = parse_command(argv, prog)
     if command.config.dry_run:
         from noprop_dist.plan import dry_run, plan
 
@@ -98,39 +120,22 @@ def _run_train(command: TrainCommand) -> int:
     return 0
 
 
-def compare_main(argv: Sequence[str], prog: str = "noprop compare") -> int:
-    """NoProp beside back-propagation. Returns the exit code: 0, 2 for bad input, 130 if stopped."""
+def _run_compare(argv: Sequence[str], prog: str) -> int:
     from noprop_dist.compare.options import parse_compare
 
-    def run() -> int:
-        config, options, as_json = parse_compare(argv, prog)
-        from noprop_dist.compare.run import compare, show
-        from noprop_dist.training import StoppedError
-
-        try:
-            comparison = compare(config, options)
-        except StoppedError as stopped:
-            raise KeyboardInterrupt from stopped
-        if as_json:
-            print(json_line(comparison.to_dict()))
-        else:
-            show(comparison)
-        return 0
+    config, options, as_json = parse_compare(argv, prog)
+    from noprop_dist.compare.run import compare, show
+    from noprop_dist.training import StoppedError
 
     try:
-        return exit_code(run)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on after what is finished", file=sys.stderr)
-        return INTERRUPTED
-
-
-def tune_main(argv: Sequence[str], prog: str = "noprop tune") -> int:
-    """The sweep. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
-    try:
-        return exit_code(lambda: _run_tune(argv, prog))
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on with the sweep", file=sys.stderr)
-        return INTERRUPTED
+        comparison = compare(config, options)
+    except StoppedError as stopped:
+        raise KeyboardInterrupt from stopped
+    if as_json:
+        print(json_line(comparison.to_dict()))
+    else:
+        show(comparison)
+    return 0
 
 
 def _run_tune(argv: Sequence[str], prog: str) -> int:
@@ -152,61 +157,6 @@ def _run_tune(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def visualize_main(argv: Sequence[str], prog: str = "noprop visualize") -> int:
-    """The pictures of a run. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
-    from noprop_dist.see.commands import run_visualize
-
-    return _stoppable(lambda: run_visualize(argv, prog))
-
-
-def evaluate_main(argv: Sequence[str], prog: str = "noprop evaluate") -> int:
-    """All about a network on labelled data. Returns the exit code: 0, 2 for bad input, 130."""
-    from noprop_dist.use.commands import run_evaluate
-
-    return _stoppable(lambda: run_evaluate(argv, prog))
-
-
-def predict_main(argv: Sequence[str], prog: str = "noprop predict") -> int:
-    """Classify pictures. Returns the exit code: 0, 1 for bad pictures, 2 for bad input, 130."""
-    from noprop_dist.use.commands import run_predict
-
-    return _stoppable(lambda: run_predict(argv, prog))
-
-
-def export_main(argv: Sequence[str], prog: str = "noprop export") -> int:
-    """A network as one file. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
-    from noprop_dist.use.commands import run_export
-
-    return _stoppable(lambda: run_export(argv, prog))
-
-
-def runs_main(argv: Sequence[str], prog: str = "noprop runs") -> int:
-    """The runs of a folder. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
-    from noprop_dist.see.commands import run_runs
-
-    return _stoppable(lambda: run_runs(argv, prog))
-
-
-def show_main(argv: Sequence[str], prog: str = "noprop show") -> int:
-    """All about one run. Returns the exit code: 0, 2 for bad input, 130 when stopped."""
-    from noprop_dist.see.commands import run_show
-
-    return _stoppable(lambda: run_show(argv, prog))
-
-
-def _stoppable(action: Callable[[], int]) -> int:
-    try:
-        code = exit_code(action)
-        sys.stdout.flush()  # here, where a closed pipe is no surprise
-        return code
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # of "| head", which has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
-
-
 def summary(result: "TrainResult") -> str:
     """What a person wants to know at the end, in a few lines."""
     z_T, mean = result.test_accuracy["z_T"], result.test_accuracy["mean_softmax"]  # noqa: N806
@@ -218,6 +168,20 @@ def summary(result: "TrainResult") -> str:
             f"  mean softmax  {100 * mean.mean:.2f} % +- {100 * mean.stderr:.2f}",
             f"  after t = 1..{len(result.accuracy_after_t)}, %: {after}",
             f"trained {result.epochs} epochs in {result.train_seconds:.0f} s",
-            f"results in {printable(result.folder)}",
+            f"results in {result.folder}",
         ]
     )
+
+
+# By name: what runs it, and what is said where a signal ends it.
+COMMANDS: dict[str, tuple[Callable[[Sequence[str], str], int], str]] = {
+    "train": (_run_train, "stopped; the same command goes on from the last checkpoint"),
+    "compare": (_run_compare, "stopped; the same command goes on after what is finished"),
+    "tune": (_run_tune, "stopped; the same command goes on with the sweep"),
+    "visualize": (run_visualize, "stopped"),
+    "evaluate": (run_evaluate, "stopped"),
+    "predict": (run_predict, "stopped"),
+    "export": (run_export, "stopped"),
+    "runs": (run_runs, "stopped"),
+    "show": (run_show, "stopped"),
+}

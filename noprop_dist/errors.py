@@ -1,10 +1,7 @@
 """The one exception a user is meant to read, and names as a user is shown them."""
 
-import codecs
-import io
 import json
 import re
-import sys
 from typing import Any
 
 _LONE = re.compile(r"[\ud800-\udfff]")  # what is in a str and in no Unicode text
@@ -54,18 +51,3 @@ def _shown_in(value: Any) -> Any:
     if isinstance(value, dict):
         return {_shown_in(k): _shown_in(v) for k, v in value.items()}
     return [_shown_in(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def print_anything() -> None:
-    """Let standard output and error take any text: what their encoding lacks is escaped."""
-    codecs.register_error("shown", _encode)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a notebook's are of another kind
-            stream.reconfigure(errors="shown")
-
-
-def _encode(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = shown(error.object[error.start : error.end])
-    return lacking.encode(error.encoding, "backslashreplace").decode(error.encoding), error.end

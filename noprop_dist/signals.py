@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to a run."""
+"""Ctrl-C, SIGTERM and SIGHUP as requests to a run."""
 
 import signal
 import threading
@@ -8,10 +8,19 @@ from types import FrameType
 from typing import Any, Self
 
 
-class StopSignals:
-    """Ctrl-C and SIGTERM as a request while somebody listens, else as a KeyboardInterrupt.
+class SignalledError(KeyboardInterrupt):
+    """A signal asks this process to stop.
 
-    The second signal is never a request. Outside the main thread signals are left alone.
+    A class of its own: where a plain KeyboardInterrupt has passed through ``exec``, as in many an
+    import, ``python -m`` ends by SIGINT, whatever exit code it is given.
+    """
+
+
+class StopSignals:
+    """Ctrl-C, SIGTERM and SIGHUP as a request while somebody listens, else as a KeyboardInterrupt.
+
+    The second signal is never a request. Outside the main thread signals are left alone, and so is
+    a SIGHUP that is ignored: that is what ``nohup`` asks for.
     """
 
     def __init__(self) -> None:
@@ -30,15 +39,17 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         ask, self._ask = self._ask, None
         if ask is None:
-            raise KeyboardInterrupt
+            raise SignalledError
         ask()
 
     def __enter__(self) -> Self:
         """Take the signals over."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before = signal.signal(number, self._handle)
-                self._before[number] = before
+            numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+            if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+                numbers.remove(signal.SIGHUP)
+            for number in numbers:
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -56,3 +67,13 @@ def kept(number: signal.Signals) -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(number, before)
+
+
+@contextmanager
+def withheld(number: signal.Signals) -> Iterator[None]:
+    """Keep a signal from the processes that are started inside; here it comes afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

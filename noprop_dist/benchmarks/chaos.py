@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from noprop_dist.benchmarks.options import ChaosBenchmark
-from noprop_dist.distributed.machine import Machine
+from noprop_dist.distributed.machine import Machine, machine
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
 from noprop_dist.record.store import Store
@@ -46,20 +46,17 @@ def measure_chaos(options: ChaosBenchmark, folder: Path | None = None) -> dict[s
     """
     with tempfile.TemporaryDirectory() as temporary:
         place = folder or Path(temporary)
-        machine = Machine(options.workers, apart="node" in options.faults)
-        try:
-            results = {}
+        results = {}
+        with machine(options.workers, apart="node" in options.faults) as there:
             for name in ("undisturbed", "disturbed"):
-                run = Run(options, place / name, machine.address)
-                killer = Killer(options, run, machine) if name == "disturbed" else None
+                run = Run(options, place / name, there.address)
+                killer = Killer(options, run, there) if name == "disturbed" else None
                 run.start()
                 try:
                     run.wait(killer.act if killer else lambda: None)
                 finally:
                     run.kill()
                 results[name] = run.result()
-        finally:
-            machine.shutdown()
         assert killer is not None
         logs = {name: read_events(Store(place / name)) for name in results}
     seconds = {name: span(events) for name, events in logs.items()}

@@ -3,10 +3,9 @@
 import logging
 import os
 import platform
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from ray.exceptions import RayError
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.run import parse_resources
 from noprop_dist.distributed.preflight import check_reachable, plain_command_line
+from noprop_dist.distributed.start import own_folder, starting
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device, resolve_precision
-from noprop_dist.signals import kept
 
 FREE_S = 8.0  # that devices may take to become free: another run may just be leaving
 PROBE_S = 60.0  # for a first worker process to say what it computes in
@@ -99,27 +98,19 @@ def connected(config: TrainConfig, data_bytes: int) -> Iterator[WorkerNeeds]:
     if address is not None:
         check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        # Ray puts its own handler in the place of ours.
-        with plain_command_line(), kept(signal.SIGTERM):
-            ray.init(
-                address=address or "local",
-                include_dashboard=None if address else False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env={"py_modules": [str(Path(__file__).parents[1])]},
-            )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        if address is None:
-            raise
-        raise UserError(
-            f"the Ray cluster at RAY_ADDRESS={address} cannot be joined ({error}): start one, or "
-            "leave RAY_ADDRESS out."
-        ) from error
-    try:
-        yield check_cluster(config, data_bytes)
-    finally:
-        ray.shutdown()
+    with own_folder() if address is None else nullcontext():
+        try:
+            with plain_command_line(), starting(address):
+                ray.init(
+                    address=address or "local",
+                    include_dashboard=None if address else False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"py_modules": [str(Path(__file__).parents[1])]},
+                )
+            yield check_cluster(config, data_bytes)
+        finally:
+            ray.shutdown()
 
 
 def check_cluster(config: TrainConfig, data_bytes: int) -> WorkerNeeds:

@@ -1,23 +1,26 @@
 """A cluster of several nodes on this machine, to be damaged."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ray.cluster_utils import Cluster
 
+from noprop_dist.distributed.start import own_folder, starting
+
 
 class Machine:
-    """A Ray cluster on loopback. To be made and changed from the main thread alone.
+    """A Ray cluster on loopback; see ``machine``.
 
-    Args:
-        cpus: of all nodes together.
-        apart: one of them is on a node of its own, which can leave.
+    Attributes:
+        address: for ``RAY_ADDRESS``.
     """
 
-    def __init__(self, cpus: int, *, apart: bool) -> None:
-        head = {"num_cpus": cpus - apart, "include_dashboard": False}
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
-        self._node = self._cluster.add_node(num_cpus=1) if apart else None
-        self.address: str = self._cluster.address
+    def __init__(self, cluster: Any, *, apart: bool) -> None:
+        self._cluster = cluster
+        self.address: str = cluster.address
+        if apart:
+            self.add_node()
 
     def remove_node(self) -> None:
         """The node that is apart dies."""
@@ -25,8 +28,27 @@ class Machine:
 
     def add_node(self) -> None:
         """Another one joins in its place."""
-        self._node = self._cluster.add_node(num_cpus=1)
+        with starting():
+            self._node = self._cluster.add_node(num_cpus=1)
 
-    def shutdown(self) -> None:
-        """Nothing is left."""
-        self._cluster.shutdown()
+
+@contextmanager
+def machine(cpus: int, *, apart: bool) -> Iterator[Machine]:
+    """A cluster as long as this lasts. To be made and changed from the main thread alone.
+
+    Args:
+        cpus: of all nodes together.
+        apart: one of them is on a node of its own, which can leave.
+
+    Raises:
+        UserError: Ray cannot be started.
+    """
+    head = {"num_cpus": cpus - apart, "include_dashboard": False}
+    with own_folder():
+        cluster: Any = Cluster()
+        try:
+            with starting():
+                cluster.add_node(**head)
+            yield Machine(cluster, apart=apart)
+        finally:
+            cluster.shutdown()

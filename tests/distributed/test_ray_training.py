@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -157,27 +158,37 @@ def test_more_workers_than_the_cluster_holds_are_refused(cluster: object, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_private_cluster_is_on_loopback_and_gone_in_the_end(tmp_path: Path, repo: Path) -> None:
-    """A process of its own, whose Ray is nobody else's; Ctrl-C ends both."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_private_cluster_is_on_loopback_and_gone_in_the_end(
+    tmp_path: Path, repo: Path, number: signal.Signals
+) -> None:
+    """A process of its own, whose Ray is nobody else's; Ctrl-C or a closed terminal ends both."""
     options = small(tmp_path / "run", epochs=2000, executor="ray")
     (tmp_path / "c.yaml").write_text(options.to_yaml())
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    long = tmp_path / ("too-long-for-a-socket" * 5)
+    long.mkdir()
     command = [sys.executable, str(repo / "jobs/train.py"), "--config", "c.yaml"]
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, start_new_session=True, stderr=subprocess.DEVNULL
-    ) as run:
+        command, cwd=tmp_path, env=environment | {"TMPDIR": str(long)},
+        start_new_session=True, stderr=subprocess.DEVNULL,
+    ) as run:  # fmt: skip
         try:
             wait_until(lambda: len(events(tmp_path / "run", "unit")) > 3)
             workers = [e["pid"] for e in events(tmp_path / "run", "worker_started")]
             addresses = listening_addresses(workers[0])
             assert addresses
             assert addresses <= LOOPBACK
-            os.killpg(run.pid, signal.SIGINT)  # as a terminal does: all of the group get it
+            variables = Path(f"/proc/{workers[0]}/environ").read_text().split("\0")
+            (place,) = (Path(v[11:]) for v in variables if v.startswith("RAY_TMPDIR="))
+            assert stat.S_IMODE(place.stat().st_mode) == 0o700
+            os.killpg(run.pid, number)  # as a terminal does: all of the group get it
             assert run.wait(10) == 130
         finally:
             run.kill()
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 10)
     assert events(tmp_path / "run", "checkpoint")
+    assert not place.exists()
 
 
 def listening_addresses(pid: int) -> set[str]:
