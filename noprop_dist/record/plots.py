@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -163,12 +164,13 @@ def _import_without_settings() -> None:
     if place := os.environ.get("MPLCONFIGDIR"):
         os.environ["MPLCONFIGDIR"] = str(Path(place).absolute())
     here = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(Path(__file__).parent)  # a matplotlibrc in the working directory comes first
-        import_module("matplotlib.font_manager")
-    finally:
-        os.fchdir(here)
-        os.close(here)
+    with TemporaryDirectory() as empty:
+        try:
+            os.chdir(empty)  # a matplotlibrc in the working directory comes first
+            import_module("matplotlib.font_manager")
+        finally:
+            os.fchdir(here)
+            os.close(here)
 
 
 def figure_bytes(figure: "Figure", form: Format = "png", name: str = "") -> bytes:

@@ -71,12 +71,13 @@ def hashes() -> list[str]:
         ({"MPLCONFIGDIR": "set-up"},
          {"set-up/matplotlibrc": STYLE, "set-up/stylelib/my.mplstyle": NOT_TEXT}),
         ({"MPLCONFIGDIR": "a-file"}, {"a-file": b""}),
+        ({"MPLCONFIGDIR": "here", "MPLBACKEND": "nonsense"}, {}),
         ({"HOME": "/proc/no-home"}, {}),
         ({"MATPLOTLIBRC": ".", "LC_ALL": "xx_YY.UTF-8"}, {"matplotlibrc": STYLE}),
     ],
     ids=[
         "a terminal in Jupyter", "no backend", "a window", "style", "odd", "no text", "here",
-        "style library", "no folder", "no home", "no such language",
+        "style library", "no folder", "a folder here", "no home", "no such language",
     ],
 )  # fmt: skip
 def test_pictures_are_the_same_and_silent_whatever_is_set_up(
@@ -85,12 +86,16 @@ def test_pictures_are_the_same_and_silent_whatever_is_set_up(
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
+    package = repo / "noprop_dist"
+    before = set(package.rglob("*"))
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, cwd=tmp_path,
         check=False, env=os.environ | {"PYTHONPATH": str(repo)} | variables,
     )  # fmt: skip
     assert done.stderr == ""
     assert done.stdout.split() == hashes()
+    made = set(package.rglob("*")) - before
+    assert {path for path in made if "__pycache__" not in path.parts} == set()
 
 
 def test_a_user_s_own_settings_are_as_they_were() -> None:
