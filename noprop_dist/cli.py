@@ -168,7 +168,7 @@ def summary(result: "TrainResult") -> str:
             f"  mean softmax  {100 * mean.mean:.2f} % +- {100 * mean.stderr:.2f}",
             f"  after t = 1..{len(result.accuracy_after_t)}, %: {after}",
             f"trained {result.epochs} epochs in {result.train_seconds:.0f} s",
-            f"results in {result.folder}",
+            f"results in {printable(result.folder)}",
         ]
     )
 

@@ -141,8 +141,9 @@ def check_cluster(config: TrainConfig, data_bytes: int) -> WorkerNeeds:
     if smallest < data_bytes:
         raise UserError(
             f"the data takes {data_bytes / 2**20:,.0f} MiB and the smallest object store of the "
-            f"cluster holds {smallest / 2**20:,.0f} MiB: start Ray with --object-store-memory "
-            f"{2 * data_bytes}."
+            f"cluster holds {smallest / 2**20:,.0f} MiB: give --executor local, or start a cluster "
+            f"with ray start --head --object-store-memory {2 * data_bytes} and set "
+            "RAY_ADDRESS=auto."
         )
     _check_free(needs)
     return needs

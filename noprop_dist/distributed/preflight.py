@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import ray
 from ray._private import utils
@@ -32,8 +31,12 @@ def plain_command_line() -> Iterator[None]:
     if shown(line) == line:
         yield
         return
-    with patch.object(utils, "get_entrypoint_name", lambda: shown(line)):
+    before = utils.get_entrypoint_name
+    utils.get_entrypoint_name = lambda: shown(line)
+    try:
         yield
+    finally:
+        utils.get_entrypoint_name = before
 
 
 def check_reachable(address: str) -> None:
