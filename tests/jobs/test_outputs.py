@@ -144,8 +144,8 @@ def test_characters_that_the_output_has_not_are_escaped(tmp_path: Path) -> None:
     (folder / "training_history.json").write_text(json.dumps({"train_loss_history": [3, 2]}))
     line = ["visualize", "--history", str(folder / "training_history.json")]
     for encoding, shown in (
-        ("ascii", r"l\xe4ufe\u2713\udcff"),
-        ("utf-8", "l\u00e4ufe\u2713" + r"\udcff"),
+        ("ascii", r"l\xe4ufe\u2713\xff"),
+        ("utf-8", "l\u00e4ufe\u2713" + r"\xff"),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "noprop_dist", *line],

@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import ray
 
-from noprop_dist.distributed.cluster import connected, count_slots, is_private, probe
+from noprop_dist.distributed.cluster import (
+    WorkerNeeds,
+    connected,
+    count_slots,
+    is_private,
+    probe,
+)
 from noprop_dist.engine.cost import SPARE, WORKER_BYTES, Cost, check_memory
 from noprop_dist.engine.job import check_fit
 from noprop_dist.errors import UserError
@@ -41,22 +47,10 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
             trial's fault.
     """
     config, options, journal = search.config, search.options, search.journal
-    local = journal.store.local
     sources = Sources(search)
     private = is_private()
     with connected(replace(config, workers=None, spares=None), search.splits.nbytes) as needs:
-        device, precision = probe(config, needs)
-        plan = Plan(
-            base=config,
-            folder=str(local.absolute()) if local else config.folder,
-            needs=needs,
-            device=device,
-            precision=precision,
-            workers=options.workers_per_trial,
-            splits_ref=ray.put(search.splits),
-            per_block=options.per_block,
-            changes=options.scheduler == "pbt",
-        )
+        plan = _plan(search, needs)
         at_once = trials_at_once(plan, options)
         if private:
             at_once = _within_memory(plan, search, at_once)
@@ -93,6 +87,22 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
             raise limits.failure
         slots = at_once * (plan.workers or plan.threads_in_trial)
     return Spent(began, time.time() - began, slots, limits.asked)
+
+
+def _plan(search: Search, needs: WorkerNeeds) -> Plan:
+    config, options, local = search.config, search.options, search.journal.store.local
+    device, precision = probe(config, needs)
+    return Plan(
+        base=config,
+        folder=str(local.absolute()) if local else config.folder,
+        needs=needs,
+        device=device,
+        precision=precision,
+        workers=options.workers_per_trial,
+        splits_ref=ray.put(search.splits),
+        per_block=options.per_block,
+        changes=options.scheduler == "pbt",
+    )
 
 
 def trials_at_once(plan: Plan, options: SweepConfig) -> int:
