@@ -1,8 +1,5 @@
 """How busy the executor on Ray keeps many real workers, whose units sleep."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -65,25 +62,13 @@ def measure_sleepers(options: ScalingBenchmark) -> dict[str, Any]:
         UserError: this machine does not hold so many workers.
     """
     workers, length = options.sleepers, options.sleep_seconds
-    with _many_processes(workers), connected(TrainConfig(no_cuda=True), 0):
+    with connected(TrainConfig(no_cuda=True), 0):
         if count_slots(NEEDS) < workers:
             raise UserError(f"--sleepers must be at most {count_slots(NEEDS)} here, got {workers}.")
         with RayExecutor(SleeperCrew(length), NEEDS, limit=workers, own=True) as executor:
             executor.wait_for_workers(workers)
             busy = run_metered(executor, workers, workers, options.seconds)
     return {"workers": workers, "unit_seconds": length, **asdict(busy)}
-
-
-@contextmanager
-def _many_processes(workers: int) -> Iterator[None]:
-    """Ray warns of four times as many processes as may start at once, on standard output."""
-    name, before = "RAY_worker_maximum_startup_concurrency", dict(os.environ)
-    os.environ.setdefault(name, str(-(-workers // 3)))
-    try:
-        yield
-    finally:
-        if name not in before:
-            del os.environ[name]
 
 
 def render_sleepers(measured: dict[str, Any]) -> list[str]:

@@ -6,6 +6,10 @@ Ray reads its environment when it is first imported, so what a private cluster n
 import os
 import secrets
 
+# Ray prints what its nodes complain of, such as a worker's death, to standard output, into what a
+# command prints there. Commands say themselves what a user has to know.
+os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+
 if os.environ.get("RAY_ADDRESS") in (None, "", "local"):
     # The nodes of a private cluster listen on loopback alone. On a cluster of several machines it
     # must stay unset.

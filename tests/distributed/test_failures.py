@@ -26,6 +26,10 @@ from noprop_dist.distributed.executor import RayExecutor
 from noprop_dist.engine.executor import Done, run_all
 from noprop_dist.engine.unit import Unit, UnitResult, run_unit
 from noprop_dist.record.checkpoint import sha256_of_tensors
+from noprop_dist.use.files import Limits
+from noprop_dist.use.on_ray.predict import TRIES, predict_on_ray
+from noprop_dist.use.opening import open_run
+from noprop_dist.use.predict import Question
 from runs import (
     Meanwhile,
     events,
@@ -232,3 +236,22 @@ def test_folder_of_a_live_run_is_refused(cluster: object, tmp_path: Path, repo: 
         wait_until(lambda: len(events(folder, "unit")) > 0)
         with pytest.raises(UserError, match=rf"in use by a live run \(process {run.pid} on"):
             train(on_ray(folder, epochs=500, workers=1))
+
+
+def test_picture_that_kills_whoever_reads_it_is_given_up(
+    cluster: Cluster, pictured_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dies:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def __call__(self, row: dict[str, str]) -> dict[str, str]:
+            (tmp_path / str(os.getpid())).touch()
+            os._exit(1)
+
+    monkeypatch.setattr("noprop_dist.use.on_ray.predict.PredictorActor", Dies)
+    run = open_run(str(pictured_run), "cpu")
+    question = Question("z_T", 1, 1, 0, Limits(2**20, 2**20))
+    with pytest.raises(UserError, match="the cluster could not classify the pictures"):
+        list(predict_on_ray(run, question, [["a.png"]]))
+    assert len(list(tmp_path.iterdir())) == TRIES

@@ -4,10 +4,12 @@ import io
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from noprop_dist.use.files import BadPicture, Limits, find_pictures, read_pictur
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.portable import PortableNetwork, seeds_of
 from noprop_dist.use.predict import Answer, Predictor, Question, predict
+from runs import wait_until
 
 LIMITS = Limits(2**20, 2**20)
 
@@ -279,27 +282,46 @@ def test_reader_that_has_seen_enough_ends_it_quietly(
 
 @pytest.mark.ray
 @pytest.mark.timeout(400)  # two processes and a cluster, on a machine that may be busy
-def test_ray_gives_the_same_answers(
+def test_ray_gives_the_same_answers_and_says_nothing_of_its_own(
     trained_folder: Path, pictures: Path, tmp_path: Path, repo: Path
 ) -> None:
+    """Also where a worker process dies."""
     (tmp_path / "bad.png").write_text("bad")
     where = [str(pictures), str(tmp_path), "gone.png"]
     told, errors = [], []
     for more in ([], ["--ray"]):
-        output = tmp_path / f"{len(told)}.jsonl"
-        args = [*where, *more, "--batch", "4", "--format", "jsonl", "--output", str(output)]
-        done = subprocess.run(
+        args = [*where, *more, "--batch", "4", "--format", "jsonl"]
+        with subprocess.Popen(
             [sys.executable, "-m", "noprop_dist", "predict", str(trained_folder), *args],
-            capture_output=True, text=True, timeout=190, check=False, cwd=repo,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=repo,
             env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},
-        )  # fmt: skip
-        assert done.returncode == 1, done.stderr
-        told.append(output.read_bytes())
-        errors.append([line for line in done.stderr.splitlines() if line.startswith("left out")])
+            start_new_session=True,
+        ) as run:  # fmt: skip
+            try:
+                if more:
+                    wait_until(lambda: bool(actors_of(run.pid)), 120)
+                    os.kill(actors_of(run.pid)[0], signal.SIGKILL)
+                out, err = run.communicate(timeout=190)
+            finally:
+                run.kill()
+        assert run.returncode == 1, err
+        told.append(out)
+        errors.append(err)
     assert told[0] == told[1]
     assert len(told[0].splitlines()) == 12
     assert errors[0] == errors[1]
-    assert len(errors[0]) == 3
+    assert errors[0].count("left out") == 3
+
+
+def actors_of(session: int) -> list[int]:
+    """The processes of a session of ours that classify pictures for it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            ours = os.getsid(int(process.name)) == session
+            if ours and (process / "cmdline").read_bytes().startswith(b"ray::MapWorker"):
+                found.append(int(process.name))
+    return found
 
 
 def test_table_is_bytes_that_a_terminal_can_show(opened: OpenRun) -> None:

@@ -4,19 +4,23 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import ray
 import ray.data
 import torch
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
+from ray.util.annotations import RayDeprecationWarning
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.distributed.cluster import connected, count_slots
+from noprop_dist.distributed.cluster import WorkerNeeds, connected, count_slots
 from noprop_dist.errors import UserError
 from noprop_dist.record.export import from_bytes, to_bytes
 from noprop_dist.use.files import BadPicture
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.predict import Answer, Found, Predictor, Question, pillow_silenced
+
+TRIES = 3  # of a batch at which an actor dies
 
 
 class PredictorActor:
@@ -82,33 +86,51 @@ def predict_on_ray(
     rows = [{"found": _write(batch)} for batch in batches]
     if not rows:
         return
-    actor: Any = PredictorActor  # Ray's types know functions alone
     data = to_bytes(run.trained)
     config = TrainConfig(no_cuda=run.trained.device.type == "cpu", device=run.trained.device.type)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     with connected(config, len(data)) as needs:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        actors = max(1, min(count_slots(needs), len(rows)))
+        device, precision = "cuda" if needs.gpus else "cpu", run.trained.network.precision
+        made = (ray.put(data), question, device, precision)
+        done = tries = 0
+        while done < len(rows):
+            left = rows[done:]
+            try:
+                for row in _asked(left, made, needs):
+                    yield _answers(_read(rows[done]["found"]), row["said"])
+                    done += 1
+                    tries = 0
+            except RayError as error:
+                tries += 1
+                if isinstance(error, RayActorError) and tries < TRIES:
+                    continue
+                reason = str(error).strip().rpartition("\n")[2]
+                raise UserError(
+                    f"the cluster could not classify the pictures ({reason}): see Ray's logs, or "
+                    "leave --ray out."
+                ) from error
+
+
+def _asked(rows: list[dict[str, str]], made: tuple[Any, ...], needs: WorkerNeeds) -> Iterator[Any]:
+    """What actors say of the rows, in order.
+
+    Raises:
+        RayActorError: an actor has died; Ray Data would start it again, but not without saying
+            each time, on standard error, that this may fail.
+    """
+    actor: Any = PredictorActor  # Ray's types know functions alone
+    actors = max(1, min(count_slots(needs), len(rows)))
+    with catch_warnings():
+        simplefilter("ignore", RayDeprecationWarning)  # there is no other way to give max_restarts
         answered = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
             actor,
-            fn_constructor_args=(
-                ray.put(data),
-                question,
-                "cuda" if needs.gpus else "cpu",
-                run.trained.network.precision,
-            ),
+            fn_constructor_args=made,
             compute=ray.data.ActorPoolStrategy(size=actors),
             num_cpus=needs.cpus,
             num_gpus=needs.gpus,
+            max_restarts=0,
         )
-        try:
-            for asked, row in zip(rows, answered.iter_rows(), strict=True):
-                yield _answers(_read(asked["found"]), row["said"])
-        except RayError as error:
-            reason = str(error).strip().rpartition("\n")[2]
-            raise UserError(
-                f"the cluster could not classify the pictures ({reason}): see Ray's logs, or leave "
-                "--ray out."
-            ) from error
+    yield from answered.iter_rows()
