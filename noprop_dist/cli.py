@@ -9,11 +9,12 @@ from dataclasses import asdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from noprop_dist.errors import UserError, json_line, printable
+from noprop_dist.errors import UserError
 from noprop_dist.options import parse_command
 from noprop_dist.outputs import OutputError, standard_streams
 from noprop_dist.see.commands import run_runs, run_show, run_visualize
 from noprop_dist.signals import StopSignals
+from noprop_dist.text import json_line, printable
 from noprop_dist.use.commands import run_evaluate, run_export, run_predict
 
 if TYPE_CHECKING:

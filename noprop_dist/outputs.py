@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from noprop_dist.errors import shown
+from noprop_dist.text import shown
 
 SHOWN = "shown"  # the error handler for characters that an encoding lacks
 

@@ -12,14 +12,14 @@ from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.resume import find_start, first_class_embed
 from noprop_dist.engine.snapshot import first_shared
 from noprop_dist.engine.speed import Speed, SpeedUnit
-from noprop_dist.errors import UserError, printable
+from noprop_dist.errors import UserError
 from noprop_dist.record.progress import Progress
 from noprop_dist.record.store import Store
 from noprop_dist.site import Site, open_site
+from noprop_dist.text import printable, size
 from noprop_dist.training import check_places, prepare
 
 TRY_S = 5.0  # of timing a block; starting Ray takes some ten more
-GIB = 2**30
 
 
 def dry_run(config: TrainConfig) -> dict[str, Any]:
@@ -107,8 +107,7 @@ def plan(report: dict[str, Any]) -> str:
     shown: dict[str, str] = {}
     for name, value in report.items():
         if name.endswith("_bytes"):
-            size = f"{value / GIB:,.1f} GiB" if value >= GIB else f"{value / 2**20:,.1f} MiB"
-            shown[name.removesuffix("_bytes")] = size
+            shown[name.removesuffix("_bytes")] = size(value)
         elif name.endswith("_seconds"):
             time = f"{value:,.0f} s" if value < 120 else f"{value / 60:,.0f} min"
             shown[name.removesuffix("_seconds") + " time"] = time

@@ -13,12 +13,13 @@ from noprop_dist.compare.summary import Comparison, Facts, summarise
 from noprop_dist.compare.table import markdown, terminal_table, title
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import Job, Splits, load_data, make_job
-from noprop_dist.errors import UserError, printable
+from noprop_dist.errors import UserError
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
+from noprop_dist.text import printable
 from noprop_dist.training import check_places, in_a_lasting_place
 
 FORM = "compare-{}"  # of the name of a comparison that was given none

@@ -9,8 +9,9 @@ import numpy as np
 from noprop_dist.data.account import Account
 from noprop_dist.data.shards import Rows, Split
 from noprop_dist.data.split_names import ALL
-from noprop_dist.errors import UserError, shown
+from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import numpy_generator
+from noprop_dist.text import shown
 
 TEST_FRACTION = 0.2  # held out where a source has no test split of its own
 TEST_SEED = 0  # the same test rows whatever the run's seed

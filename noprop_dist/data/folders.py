@@ -18,7 +18,8 @@ from noprop_dist.data.pictures import (
     visible,
 )
 from noprop_dist.data.split_names import ADVICE, ALL, by_split, look_alike, split_of
-from noprop_dist.errors import UserError, shown
+from noprop_dist.errors import UserError
+from noprop_dist.text import shown
 
 Classes = dict[str, list[str | BadPicture]]  # by name, the pictures of a class
 

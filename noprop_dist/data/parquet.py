@@ -14,7 +14,8 @@ from noprop_dist.data.images import BadImageError, Encoded, decode_splits
 from noprop_dist.data.pictures import holds_pictures, visible
 from noprop_dist.data.shards import Array, Rows, Split
 from noprop_dist.data.split_names import ADVICE, ALL, by_split, split_of
-from noprop_dist.errors import UserError, shown
+from noprop_dist.errors import UserError
+from noprop_dist.text import shown
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

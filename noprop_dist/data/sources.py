@@ -12,7 +12,8 @@ from noprop_dist.data.parquet import find_parquet, load_parquet
 from noprop_dist.data.pictures import is_run_folder
 from noprop_dist.data.shards import Split
 from noprop_dist.data.torchvision_sets import TORCHVISION_SETS, load_torchvision
-from noprop_dist.errors import UserError, shown
+from noprop_dist.errors import UserError
+from noprop_dist.text import shown
 
 
 def load_dataset(

@@ -15,7 +15,8 @@ from ray._private import utils
 from ray._private.services import canonicalize_bootstrap_address
 from ray.exceptions import AuthenticationError
 
-from noprop_dist.errors import UserError, shown
+from noprop_dist.errors import UserError
+from noprop_dist.text import shown
 
 CONNECT_S = 4.0
 ANSWER_S = 5.0

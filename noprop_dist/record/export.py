@@ -16,12 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from noprop_dist.data.normalise import Normalisation, normalise
-from noprop_dist.errors import UserError, shown
+from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.store import Store
+from noprop_dist.text import shown
 
 FOLDER = "model"
 FORMAT = 1  # of network.json

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from noprop_dist.errors import printable
 from noprop_dist.record.progress import say
 from noprop_dist.record.store import Store, inside
+from noprop_dist.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from noprop_dist.errors import printable
+from noprop_dist.text import printable
 
 
 @dataclass(frozen=True, kw_only=True)

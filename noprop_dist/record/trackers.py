@@ -18,11 +18,12 @@ from threading import Lock, Thread
 from typing import Any, Protocol, Self
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.errors import UserError, shown
+from noprop_dist.errors import UserError
 from noprop_dist.record.history import History
 from noprop_dist.record.remote import reason
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.store import Store
+from noprop_dist.text import shown
 
 TENSORBOARD = "tensorboard"  # the folder in a run, too
 ID_FILE = "tracker.json"

@@ -6,9 +6,10 @@ Heavy imports come after parsing, as in ``noprop_dist.cli``.
 import sys
 from collections.abc import Sequence
 
-from noprop_dist.errors import UserError, json_line, printable
+from noprop_dist.errors import UserError
 from noprop_dist.options import parse_own
 from noprop_dist.see.options import RunsOptions, ShowOptions, VisualizeOptions
+from noprop_dist.text import json_line, printable
 
 
 def parse_visualize(argv: Sequence[str], prog: str = "noprop visualize") -> VisualizeOptions:

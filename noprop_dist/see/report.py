@@ -11,7 +11,6 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from noprop_dist.errors import printable
 from noprop_dist.record.plots import Missing
 from noprop_dist.record.store import Store, inside
 from noprop_dist.see import words
@@ -20,6 +19,7 @@ from noprop_dist.see.facts import RunFacts, read_run
 from noprop_dist.see.grids import Grid, blocks_of, cards_of, epochs_of, options_of
 from noprop_dist.see.inline import Sheet, to_png, to_svg
 from noprop_dist.see.picture import Picture
+from noprop_dist.text import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -9,10 +9,10 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.errors import printable
 from noprop_dist.record.progress import percent
 from noprop_dist.record.result import Accuracy
 from noprop_dist.see.facts import RunFacts
+from noprop_dist.text import printable
 
 SHA_CHARS = 12
 TRIAL = "trial.json"  # in the folder of a sweep's trial

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import POSITIVE, Checked, at_least, flag, option
-from noprop_dist.errors import UserError, shown
+from noprop_dist.errors import UserError
+from noprop_dist.text import shown
 
 
 @dataclass(frozen=True, kw_only=True)

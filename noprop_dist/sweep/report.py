@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.errors import UserError, shown
+from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.store import Store, inside
@@ -20,6 +20,7 @@ from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import FIXED, Settings, Space, settle
 from noprop_dist.sweep.trial import BLOCK, METRIC
 from noprop_dist.sweep.words import TEN, markdown
+from noprop_dist.text import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from noprop_dist.errors import UserError, json_line, printable
+from noprop_dist.errors import UserError
 from noprop_dist.options import parse_own
+from noprop_dist.text import json_line, printable
 from noprop_dist.use.options import EvaluateOptions, ExportOptions, PredictOptions
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from noprop_dist.errors import printable
 from noprop_dist.record.store import inside
+from noprop_dist.text import printable
 from noprop_dist.use.export import Exported
 
 MOST_CLASSES = 25  # more are told of by the worst ones

@@ -7,8 +7,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from noprop_dist.errors import UserError, json_line, printable, shown
+from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
+from noprop_dist.text import json_line, printable, shown
 from noprop_dist.use.predict import Answer
 
 Write = Callable[[Sequence[Answer]], None]

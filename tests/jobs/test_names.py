@@ -19,7 +19,7 @@ from PIL import Image
 from made_runs import make_run
 from noprop_dist import UserError
 from noprop_dist.cli import main
-from noprop_dist.errors import json_line, printable, shown
+from noprop_dist.text import json_line, printable, shown
 
 LATIN = os.fsdecode(b"caf\xe9")  # not UTF-8: Python holds it as a lone surrogate
 CLASSES = [LATIN, "esc\x1b[31m", "na\xefve", "plain"]

@@ -12,11 +12,11 @@ import pytest
 
 from noprop_dist import TrainConfig, TrainResult, train
 from noprop_dist.cli import main
-from noprop_dist.errors import shown
 from noprop_dist.record import trackers
 from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import open_trackers
+from noprop_dist.text import shown
 from runs import small
 
 EPOCHS = 3
