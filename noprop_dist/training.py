@@ -25,7 +25,7 @@ from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores
-from noprop_dist.model.block import LARGE
+from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
 from noprop_dist.record.progress import make_progress, say
@@ -215,8 +215,9 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     if start.checkpoint is None and config.embedding_type == "prototype":
         write_first_embedding(record.store, rounds.shared["class_embed"])
     record.progress.message(f"data: {splits.told}")
-    if config.block == "auto" and rounds.job.spec.block == "conv-pooled":
-        record.progress.message(f"block: conv-pooled, for images of more than {LARGE} pixels")
+    block = rounds.job.spec.block
+    if config.block == "auto" and BLOCKS[block].note:
+        record.progress.message(f"block: {block}, {BLOCKS[block].note}")
     for text in start.warnings:
         record.progress.warn(text)
     steps = {str(t): snapshot.step for t, snapshot in rounds.latest.items()}

@@ -19,8 +19,6 @@ from noprop_dist.data import Split, augment, normalise
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.snapshot import MOMENTS, SHARED_NAMES, Shared, Snapshot
 from noprop_dist.maths.keys import numpy_generator, torch_generator
-from noprop_dist.maths.loss import denoising_loss, denoising_weight, prior_kl, readout_loss
-from noprop_dist.maths.process import expected_embedding, noise_label
 from noprop_dist.model.device import autocast
 from noprop_dist.model.readout import readout_logits
 
@@ -152,13 +150,8 @@ class LiveBlock:
         self.job, self.device, self.t = job, device, snapshot.t
         self.lr_scale = unit.lr_scale
         self.learns = job.learns_embedding(snapshot.step // job.steps_per_epoch)
-        schedule = spec.make_schedule()
-        self.alpha_bar = schedule.alpha_bar.tolist()
-        self.weight = denoising_weight(
-            num_blocks=spec.num_blocks,
-            eta=config.eta,
-            snr_gain=float(schedule.snr_gain[self.t]),
-        )
+        self.objective = spec.make_objective()
+        self.weight = self.objective.weight(self.t, config.eta)
         block = spec.make_block().to_empty(device=device)
         block = block.to(memory_format=torch.channels_last)
         block.load_state_dict(snapshot.part("block"))
@@ -233,15 +226,21 @@ class LiveBlock:
         if job.config.augmentation != "none":
             x = augment(x, job.config.augmentation, job.flip, draw)
         x = normalise(x, job.normalisation)
-        class_embed = self.shared["class_embed"]
-        u = class_embed[y]
-        noise, noise_T = torch.randn(2, *u.shape, generator=draw, device=self.device)  # noqa: N806
-        z_prev = noise_label(u, self.alpha_bar[self.t - 1], noise)
-        with autocast(job.precision, self.device):
-            logits = self.block(z_prev, x, draw)
-        logits = logits.float()
-        u_hat = expected_embedding(logits, class_embed)
-        loss = self.weight * denoising_loss(u_hat, u) + self._shared_loss(u, y, noise_T)
+
+        def ask(z: Tensor, level: Tensor | None) -> Tensor:
+            with autocast(job.precision, self.device):
+                logits: Tensor = self.block(z, x, draw, level)
+            return logits.float()
+
+        loss, logits = self.objective.loss(
+            self.t,
+            y,
+            self.shared["class_embed"],
+            ask,
+            self._read,
+            eta=job.config.eta,
+            generator=draw,
+        )
         for p in self.params.values():
             p.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
@@ -259,18 +258,10 @@ class LiveBlock:
         )
         return loss.detach()
 
-    def _shared_loss(self, u: Tensor, y: Tensor, noise: Tensor) -> Tensor:
-        """The terms that train the readout and a learned W: cross-entropy at z_T, and the KL."""
-        z_T = noise_label(u, self.alpha_bar[-1], noise)  # noqa: N806
-        logits = readout_logits(
-            z_T,
-            self.shared["readout_weight"],
-            self.shared["readout_bias"],
-            self.shared["class_embed"],
-            kind=self.job.spec.readout,
-        )
-        loss = readout_loss(logits, y)
-        return loss + prior_kl(u, self.alpha_bar[0]) if self.learns else loss
+    def _read(self, z: Tensor) -> Tensor:
+        weight, bias = self.shared["readout_weight"], self.shared["readout_bias"]
+        kind = self.job.spec.readout
+        return readout_logits(z, weight, bias, self.shared["class_embed"], kind=kind)
 
     @torch.no_grad()
     def _average_weights(self, step: int) -> None:

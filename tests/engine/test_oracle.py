@@ -16,7 +16,7 @@ from noprop_dist.engine.unit import LiveBlock, Unit, epoch_order, run_unit
 from noprop_dist.maths.algorithm1 import Algorithm1
 from noprop_dist.maths.embedding import learned_embedding
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.block import init_block
+from noprop_dist.model.init import init_block
 
 CPU = torch.device("cpu")
 
