@@ -71,8 +71,8 @@ def init_block(block: Block, generator: torch.Generator) -> Block:
         generator: on the CPU.
 
     Raises:
-        TypeError: a parameter or buffer that nothing gives a value, or a module that draws from
-            PyTorch's global generator; names it, and what would be right.
+        TypeError: a parameter or buffer that nothing gives a value or that no state dict holds, or
+            a module that draws from PyTorch's global generator; names it, and what would be right.
     """
     block.to_empty(device="cpu")
     for path, module in block.named_modules():
@@ -80,6 +80,11 @@ def init_block(block: Block, generator: torch.Generator) -> Block:
         own = dict(module.named_parameters(recurse=False)) | dict(
             module.named_buffers(recurse=False)
         )
+        for name in own.keys() & module._non_persistent_buffers_set:
+            raise TypeError(
+                f"{_name(path, name)} of the block {type(block).__name__} is no part of its state, "
+                "which is all that workers and files get: register the buffer as persistent."
+            )
         before = {name: tensor._version for name, tensor in own.items()}
         if own:
             _initialiser(module)(generator)

@@ -16,7 +16,7 @@ from noprop_dist import StoppedError, TrainConfig, UserError, load_network, trai
 from noprop_dist.data import load_dataset
 from noprop_dist.engine.evaluate import confusion_matrix
 from noprop_dist.engine.executor import LocalExecutor
-from noprop_dist.engine.unit import LiveBlock
+from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.predictions import read_predictions
 from noprop_dist.record.store import Store

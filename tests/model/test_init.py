@@ -19,7 +19,7 @@ class Token(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.token = nn.Parameter(torch.empty(1, 4))
-        self.register_buffer("places", torch.empty(4), persistent=False)
+        self.register_buffer("places", torch.empty(4))
 
 
 class KeyedToken(Token):
@@ -86,7 +86,7 @@ def test_values_are_those_that_pytorch_would_draw_and_of_the_key_alone(
     for name, values in first.items():
         assert torch.equal(values, again[name])
         spread = own[name].std() if own[name].numel() > 1 else torch.zeros(())
-        if spread == 0:
+        if spread == 0 or name == "places":
             assert torch.equal(values, own[name]) or "out_proj" in name
         else:
             assert not torch.equal(values, other[name])
@@ -103,6 +103,16 @@ def test_a_value_that_nothing_draws_is_named(part: type[nn.Module], name: str) -
         TypeError, match=f"{name} of the block Parts gets no value: {part.__name__}"
     ):
         built(on_meta(part, *args))
+
+
+def test_a_buffer_that_no_snapshot_would_hold_is_named() -> None:
+    class Lost(KeyedToken):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("places", torch.empty(4), persistent=False)
+
+    with pytest.raises(TypeError, match=r"parts.0.places of the block Parts is no part of its"):
+        built(Lost)
 
 
 def test_a_buffer_that_nothing_fills_is_named() -> None:
