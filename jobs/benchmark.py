@@ -14,7 +14,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # PyTorch's profiler talks on st
 
 import tyro
 
-from noprop_dist.benchmarks.options import (
+from noprop_benchmarks.benchmark_options import (
     EngineBenchmark,
     PredictBenchmark,
     ScalingBenchmark,
@@ -55,19 +55,19 @@ def main() -> int:
     """Run one benchmark and print what it measured."""
     options = parse(sys.argv[1:])
     if isinstance(options.benchmark, EngineBenchmark):
-        from noprop_dist.benchmarks.engine import benchmark_engine, render
+        from noprop_benchmarks.training_speed import benchmark_engine, render
 
         measured = benchmark_engine(options.benchmark)
     elif isinstance(options.benchmark, PredictBenchmark):
-        from noprop_dist.benchmarks.predict import benchmark_predict, render
+        from noprop_benchmarks.prediction import benchmark_predict, render
 
         measured = benchmark_predict(options.benchmark)
     elif isinstance(options.benchmark, ScalingBenchmark):
-        from noprop_dist.benchmarks.scaling import measure_scaling, render
+        from noprop_benchmarks.scaling import measure_scaling, render
 
         measured = measure_scaling(options.benchmark)
     else:
-        from noprop_dist.benchmarks.sharing import compare_sharing, render
+        from noprop_benchmarks.sharing import compare_sharing, render
 
         measured = compare_sharing(options.benchmark)
     print(json.dumps(measured) if options.json else render(measured))

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import tyro
 
-from noprop_dist.benchmarks.options import ChaosBenchmark
+from noprop_benchmarks.benchmark_options import ChaosBenchmark
 from noprop_dist.cli import exit_code
 
 
@@ -47,7 +47,7 @@ def main() -> int:
     options = parse(sys.argv[1:])
     # A cluster of its own, on loopback, which Ray decides when it is imported.
     os.environ.pop("RAY_ADDRESS", None)
-    from noprop_dist.benchmarks.chaos import measure_chaos, render
+    from noprop_benchmarks.chaos import measure_chaos, render
 
     measured = measure_chaos(options.chaos, options.folder)
     print(json.dumps(measured) if options.json else render(measured))

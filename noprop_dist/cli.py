@@ -122,10 +122,10 @@ def _run_train(argv: Sequence[str], prog: str) -> int:
 
 
 def _run_compare(argv: Sequence[str], prog: str) -> int:
-    from noprop_dist.compare.options import parse_compare
+    from noprop_dist.compare.compare_options import parse_compare
 
     config, options, as_json = parse_compare(argv, prog)
-    from noprop_dist.compare.run import compare, show
+    from noprop_dist.compare.run_comparison import compare, show
     from noprop_dist.training import StoppedError
 
     try:

@@ -99,7 +99,7 @@ def open_site(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Si
     """
     if config.executor == "ray":
         try:
-            from noprop_dist.distributed.run import ray_site
+            from noprop_dist.distributed.ray_site import ray_site
         except ModuleNotFoundError as error:
             if error.name != "ray":
                 raise

@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib.figure  # noqa: F401
 import sklearn.datasets  # noqa: F401
 
-import noprop_dist.compare.run
+import noprop_dist.compare.run_comparison
 import noprop_dist.see.draw
 import noprop_dist.sweep.run
 import noprop_dist.training
@@ -28,7 +28,7 @@ from noprop_dist.sweep.report import SweepResult
 SWEPT = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None, None)
 noprop_dist.sweep.run.sweep = lambda *_: SWEPT
 COMPARED: Any = SimpleNamespace(to_dict=dict)
-noprop_dist.compare.run.compare = lambda *_: COMPARED
+noprop_dist.compare.run_comparison.compare = lambda *_: COMPARED
 
 
 def break_stream(how: str, number: int) -> None:

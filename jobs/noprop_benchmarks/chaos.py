@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from noprop_dist.benchmarks.options import ChaosBenchmark
-from noprop_dist.distributed.machine import Machine, machine
+from noprop_benchmarks.benchmark_options import ChaosBenchmark
+from noprop_benchmarks.local_cluster import Machine, machine
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
 from noprop_dist.record.store import Store

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from noprop_dist.benchmarks.options import ScalingBenchmark
+from noprop_benchmarks.benchmark_options import ScalingBenchmark
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.crew import BlockCrew
-from noprop_dist.distributed.executor import RayExecutor
-from noprop_dist.distributed.look import Place
-from noprop_dist.distributed.watch import Watch
+from noprop_dist.distributed.worker_client import BlockCrew
+from noprop_dist.distributed.ray_executor import RayExecutor
+from noprop_dist.distributed.worker_status import Place
+from noprop_dist.distributed.worker_listener import Watch
 from noprop_dist.engine.executor import run_all
 from noprop_dist.engine.job import Job, Splits, make_job
 from noprop_dist.engine.resume import start_afresh

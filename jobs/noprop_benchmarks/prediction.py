@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from noprop_dist.benchmarks.options import PredictBenchmark
-from noprop_dist.benchmarks.pairs import in_pairs
+from noprop_benchmarks.benchmark_options import PredictBenchmark
+from noprop_benchmarks.pairs import in_pairs
 from noprop_dist.data import fit_normalisation, normalise
 from noprop_dist.data.account import Reading
 from noprop_dist.data.digits import load_digits

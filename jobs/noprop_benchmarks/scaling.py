@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from noprop_dist.benchmarks.engine import plain_loop, random_job, time_plain
-from noprop_dist.benchmarks.memory import measure_memory, render_memory
-from noprop_dist.benchmarks.options import EngineBenchmark, ScalingBenchmark
-from noprop_dist.benchmarks.simulated import measure_simulated, render_simulated
-from noprop_dist.benchmarks.sleepers import measure_sleepers, render_sleepers
-from noprop_dist.benchmarks.traffic import measure_traffic, render_traffic
+from noprop_benchmarks.training_speed import plain_loop, random_job, time_plain
+from noprop_benchmarks.memory import measure_memory, render_memory
+from noprop_benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
+from noprop_benchmarks.simulated import measure_simulated, render_simulated
+from noprop_benchmarks.sleepers import measure_sleepers, render_sleepers
+from noprop_benchmarks.traffic import measure_traffic, render_traffic
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.crew import BlockCrew
-from noprop_dist.distributed.executor import RayExecutor
+from noprop_dist.distributed.worker_client import BlockCrew
+from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.engine.executor import run_all
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.resume import start_afresh

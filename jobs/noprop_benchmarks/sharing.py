@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noprop_dist.benchmarks.options import SharingBenchmark
+from noprop_benchmarks.benchmark_options import SharingBenchmark
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import load_dataset
 from noprop_dist.engine.evaluate import EvalResult, Weights, eval_units, merge, run_eval
 from noprop_dist.engine.executor import LocalExecutor, run_all
 from noprop_dist.engine.job import Job, Splits, make_job
 from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.sequential import epoch_batches, make_algorithm, parts_of
+from noprop_dist.compare.algorithm1_run import epoch_batches, make_algorithm, parts_of
 from noprop_dist.engine.snapshot import Shared, first_shared
 from noprop_dist.engine.unit import UnitResult
 from noprop_dist.maths.algorithm1 import Algorithm1, Batch

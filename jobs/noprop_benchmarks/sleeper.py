@@ -4,7 +4,7 @@ import os
 import platform
 import time
 
-from noprop_dist.distributed.look import Look, Place
+from noprop_dist.distributed.worker_status import Look, Place
 
 
 class Sleeper:

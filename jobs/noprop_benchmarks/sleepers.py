@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
-from noprop_dist.benchmarks.meter import advanced, run_metered
-from noprop_dist.benchmarks.options import ScalingBenchmark
-from noprop_dist.benchmarks.sleeper import Sleeper
+from noprop_benchmarks.utilisation import advanced, run_metered
+from noprop_benchmarks.benchmark_options import ScalingBenchmark
+from noprop_benchmarks.sleeper import Sleeper
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds, connected, count_slots
-from noprop_dist.distributed.executor import RayExecutor
+from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.engine.evaluate import EvalResult
 from noprop_dist.engine.executor import Work
 from noprop_dist.engine.unit import Unit, UnitResult

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from noprop_dist.benchmarks.engine import random_job
-from noprop_dist.benchmarks.options import EngineBenchmark, ScalingBenchmark
+from noprop_benchmarks.training_speed import random_job
+from noprop_benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.executor import RayExecutor
-from noprop_dist.distributed.meter import CountingCrew, Meter, num_bytes
+from noprop_dist.distributed.ray_executor import RayExecutor
+from noprop_dist.compare.on_ray.traffic import CountingCrew, Meter, num_bytes
 from noprop_dist.engine.coordinator import Coordinator, Record
 from noprop_dist.engine.resume import start_afresh
 from noprop_dist.record.events import EventLog

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from noprop_dist.compare.chance import stderr
-from noprop_dist.compare.measured import Measured
+from noprop_dist.compare.confidence import stderr
+from noprop_dist.compare.measurements import Measured
 
 MIB = 2**20
 
@@ -167,7 +167,7 @@ def summarise(
         alone: by method, on one device, where that was measured.
         versions: of the libraries.
     """
-    from noprop_dist.compare.words import sentences
+    from noprop_dist.compare.findings import sentences
 
     rows = [
         make_row(runs, alone.get(method), facts.target_accuracy)

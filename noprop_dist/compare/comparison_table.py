@@ -5,8 +5,8 @@ from collections.abc import Callable
 from rich import box
 from rich.table import Table
 
-from noprop_dist.compare.options import METHODS, NOPROP, SEQUENTIAL, TWIN
-from noprop_dist.compare.summary import MIB, Comparison, Facts, Row
+from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
+from noprop_dist.compare.comparison import MIB, Comparison, Facts, Row
 
 Cell = Callable[[Row], str]
 

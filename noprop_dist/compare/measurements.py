@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from noprop_dist.compare.options import METHODS
+from noprop_dist.compare.compare_options import METHODS
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.resume import check_same_options
 from noprop_dist.errors import UserError

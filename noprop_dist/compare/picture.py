@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from noprop_dist.compare.options import METHODS, NOPROP, SEQUENTIAL, TWIN
-from noprop_dist.compare.summary import MIB, Comparison, Row
-from noprop_dist.compare.table import title
+from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
+from noprop_dist.compare.comparison import MIB, Comparison, Row
+from noprop_dist.compare.comparison_table import title
 from noprop_dist.record.plots import BLUE, GREEN, GREY, INK, VERMILION, frame, new_figure
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from dataclasses import replace
 import torch
 from rich.console import Console
 
-from noprop_dist.compare.measured import Measured, Results
-from noprop_dist.compare.options import METHODS, SEQUENTIAL, CompareOptions
+from noprop_dist.compare.measurements import Measured, Results
+from noprop_dist.compare.compare_options import METHODS, SEQUENTIAL, CompareOptions
 from noprop_dist.compare.picture import plot_comparison
-from noprop_dist.compare.summary import Comparison, Facts, summarise
-from noprop_dist.compare.table import markdown, terminal_table, title
+from noprop_dist.compare.comparison import Comparison, Facts, summarise
+from noprop_dist.compare.comparison_table import markdown, terminal_table, title
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import Job, Splits, load_data, make_job
 from noprop_dist.errors import UserError
@@ -102,8 +102,8 @@ def _measure(
         UserError: Ray is not installed, or lacks what the run needs.
     """
     try:
-        from noprop_dist.compare.methods import check_method, count_workers, measure
-        from noprop_dist.distributed.run import ray_site
+        from noprop_dist.compare.on_ray.methods import check_method, count_workers, measure
+        from noprop_dist.distributed.ray_site import ray_site
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise

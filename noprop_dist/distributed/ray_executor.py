@@ -8,10 +8,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.distributed.crew import FETCH_S, LOST, Crew
-from noprop_dist.distributed.look import BlockMissingError, Look, Place, hold
-from noprop_dist.distributed.roster import Member, Roster, Task
-from noprop_dist.distributed.watch import Watch
+from noprop_dist.distributed.worker_client import FETCH_S, LOST, Crew
+from noprop_dist.distributed.worker_status import BlockMissingError, Look, Place, hold
+from noprop_dist.distributed.worker_pool import Member, Roster, Task
+from noprop_dist.distributed.worker_listener import Watch
 from noprop_dist.engine.executor import Done, Work, WorkFailedError
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError

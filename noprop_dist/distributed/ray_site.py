@@ -19,11 +19,11 @@ from noprop_dist.distributed.cluster import (
     probe,
     slots_of,
 )
-from noprop_dist.distributed.crew import BlockCrew
-from noprop_dist.distributed.executor import RayExecutor
-from noprop_dist.distributed.look import Look, Place
-from noprop_dist.distributed.meter import CountingCrew, Meter
-from noprop_dist.distributed.watch import Watch
+from noprop_dist.distributed.worker_client import BlockCrew
+from noprop_dist.distributed.ray_executor import RayExecutor
+from noprop_dist.distributed.worker_status import Look, Place
+from noprop_dist.compare.on_ray.traffic import CountingCrew, Meter
+from noprop_dist.distributed.worker_listener import Watch
 from noprop_dist.engine.cost import Cost, check_memory
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.unit import UnitProgress

@@ -12,8 +12,7 @@ import ray
 import torch
 
 from noprop_dist import faults
-from noprop_dist.distributed.look import BlockMissingError, Look, Place, hold
-from noprop_dist.distributed.own import memory_of
+from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
 from noprop_dist.engine.executor import WorkFailedError, explain
 from noprop_dist.engine.job import Job, Splits
@@ -26,7 +25,7 @@ from noprop_dist.model.device import resolve_device
 
 
 class BlockWorker:
-    """Runs units; looks and stops are served meanwhile, by other threads.
+    """Runs units; status and stop are served meanwhile, by other threads.
 
     A plain class, tested as such; ``Worker`` is what Ray runs.
 
@@ -62,11 +61,11 @@ class BlockWorker:
         return Place(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
 
     @ray.method
-    def look(self) -> Look:
-        """What it has done since the last look."""
+    def status(self) -> WorkerStatus:
+        """What it has done, with the progress since the last call."""
         with self._lock:
             progress, self._progress = self._progress, {}
-            return Look(self._steps, progress, memory_of(self._device))
+            return WorkerStatus(self._steps, progress)
 
     @ray.method
     def stop(self) -> None:

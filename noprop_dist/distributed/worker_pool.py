@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noprop_dist.distributed.cluster import WorkerNeeds, count_slots
-from noprop_dist.distributed.crew import Crew
-from noprop_dist.distributed.look import Place
+from noprop_dist.distributed.worker_client import Crew
+from noprop_dist.distributed.worker_status import Place
 from noprop_dist.engine.evaluate import EvalUnit
 from noprop_dist.engine.executor import Work
 from noprop_dist.engine.unit import Unit

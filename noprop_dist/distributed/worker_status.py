@@ -11,48 +11,31 @@ Held = TypeVar("Held")
 HELD_BLOCKS = 2  # snapshots kept per unit at once, so that a block that stays is not sent again
 
 
-def hold(held: "dict[int, Held]", t: int, what: "Held", lanes: int) -> None:
+def hold(held: "dict[int, Held]", t: int, what: "Held", units_at_once: int) -> None:
     """A worker has block t now, and forgets the oldest of too many; the executor knows it thus too.
 
     Args:
         held: by t, oldest first.
         t: the block; not among them.
         what: is kept of it.
-        lanes: units that the worker runs at once.
+        units_at_once: of the worker.
     """
     held[t] = what
-    while len(held) > HELD_BLOCKS * lanes:
+    while len(held) > HELD_BLOCKS * units_at_once:
         del held[next(iter(held))]
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What a worker's process has needed so far.
-
-    Attributes:
-        peak_bytes: on a GPU the most that PyTorch had allocated there; else the most that was
-            resident (VmHWM), what it maps of the object store with it.
-        own_bytes: the most that was resident at once without the object store's, of what was looked
-            at now and then; on a GPU ``peak_bytes``.
-    """
-
-    peak_bytes: int
-    own_bytes: int
-
-
-@dataclass(frozen=True)
-class Look:
+class WorkerStatus:
     """What a worker is doing.
 
     Attributes:
         steps: training steps and evaluated batches of its life.
-        progress: by t, the last report of each block since the look before.
-        memory: that it has needed so far, where it says so.
+        progress: by t, the last report of each block since the status before.
     """
 
     steps: int
     progress: "dict[int, UnitProgress]"
-    memory: Memory | None = None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from noprop_dist.benchmarks.options import PredictBenchmark
-from noprop_dist.benchmarks.predict import benchmark_predict, one_core, render
+from noprop_benchmarks.benchmark_options import PredictBenchmark
+from noprop_benchmarks.prediction import benchmark_predict, one_core, render
 
 
 def test_both_sides_are_measured_and_compared() -> None:

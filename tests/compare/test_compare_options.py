@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from noprop_dist import UserError
-from noprop_dist.compare.options import CompareOptions, parse_compare
-from noprop_dist.compare.run import FORM
+from noprop_dist.compare.compare_options import CompareOptions, parse_compare
+from noprop_dist.compare.run_comparison import FORM
 
 
 def test_options_of_the_run_and_of_the_comparison_come_from_one_line() -> None:

@@ -14,12 +14,12 @@ import torch
 from rich.console import Console
 
 from noprop_dist import TrainConfig, UserError
-from noprop_dist.compare.measured import IDENTITY, Measured, Results
-from noprop_dist.compare.options import CompareOptions
+from noprop_dist.compare.measurements import IDENTITY, Measured, Results
+from noprop_dist.compare.compare_options import CompareOptions
 from noprop_dist.compare.picture import plot_comparison
-from noprop_dist.compare.run import compare, show
-from noprop_dist.compare.summary import MIB, Comparison, Facts, make_row, summarise
-from noprop_dist.compare.table import markdown, terminal_table
+from noprop_dist.compare.run_comparison import compare, show
+from noprop_dist.compare.comparison import MIB, Comparison, Facts, make_row, summarise
+from noprop_dist.compare.comparison_table import markdown, terminal_table
 from noprop_dist.engine.job import load_data, make_job
 from noprop_dist.record.plots import figure_bytes, own_style
 from noprop_dist.record.store import Store
@@ -246,7 +246,7 @@ def test_what_is_finished_is_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, options = finished(tmp_path)
-    monkeypatch.setattr("noprop_dist.compare.run._measure", pytest.fail)
+    monkeypatch.setattr("noprop_dist.compare.run_comparison._measure", pytest.fail)
     comparison = compare(config, options)
     assert [row.method for row in comparison.rows] == ["noprop", "twin"]
     assert [row.seeds for row in comparison.rows] == [2, 2]
@@ -270,7 +270,7 @@ def test_the_table_does_without_a_picture_that_cannot_be_drawn(
         assert (tmp_path / "comparison.md").read_text() == markdown(comparison, None)
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("noprop_dist.compare.run.plot_comparison", broken)
+    monkeypatch.setattr("noprop_dist.compare.run_comparison.plot_comparison", broken)
     config, options = finished(tmp_path)
     comparison = compare(config, options)
     assert capsys.readouterr().err == f"not drawn: {tmp_path}/comparison.png (no ink)\n"
@@ -296,7 +296,7 @@ def test_only_what_is_missing_is_measured(tmp_path: Path, monkeypatch: pytest.Mo
         called.append(1)
         Results(Store(tmp_path)).put(run("twin", 1))
 
-    monkeypatch.setattr("noprop_dist.compare.run._measure", measure)
+    monkeypatch.setattr("noprop_dist.compare.run_comparison._measure", measure)
     compare(config, options)
     compare(config, options)
     assert called == [1]

@@ -17,7 +17,7 @@ from ray.cluster_utils import Cluster
 
 from noprop_dist import TrainConfig, UserError, train
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.run import RaySite
+from noprop_dist.distributed.ray_site import RaySite
 from noprop_dist.engine.cost import WORKER_BYTES
 from runs import events, prepared, small, wait_until
 
@@ -147,9 +147,9 @@ def memory_of(monkeypatch: pytest.MonkeyPatch, *, private: bool, gib: float) -> 
     """What a run of ten blocks needs on two workers of one machine, and what is free there."""
     job, _, _ = prepared(num_blocks=10)
     node = {"Alive": True, "Resources": {"CPU": 2, "memory": gib * 2**30}}
-    monkeypatch.setattr("noprop_dist.distributed.run.free_bytes", lambda: int(gib * 2**30))
-    monkeypatch.setattr("noprop_dist.distributed.run.live_nodes", lambda: [node])
-    monkeypatch.setattr("noprop_dist.distributed.run.count_slots", lambda _: 2)
+    monkeypatch.setattr("noprop_dist.distributed.ray_site.free_bytes", lambda: int(gib * 2**30))
+    monkeypatch.setattr("noprop_dist.distributed.ray_site.live_nodes", lambda: [node])
+    monkeypatch.setattr("noprop_dist.distributed.ray_site.count_slots", lambda _: 2)
     site = RaySite(WorkerNeeds(), torch.device("cpu"), "fp32", private)
     return site.memory(job, data_bytes=2**20)
 

@@ -9,12 +9,12 @@ import pytest
 from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 from noprop_dist import UserError
-from noprop_dist.distributed import executor as executor_module
-from noprop_dist.distributed import roster as roster_module
+from noprop_dist.distributed import ray_executor as executor_module
+from noprop_dist.distributed import worker_pool as roster_module
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.distributed.executor import RayExecutor
-from noprop_dist.distributed.look import BlockMissingError, Look, Place
-from noprop_dist.distributed.watch import Watch
+from noprop_dist.distributed.ray_executor import RayExecutor
+from noprop_dist.distributed.worker_status import BlockMissingError, Look, Place
+from noprop_dist.distributed.worker_listener import Watch
 from noprop_dist.engine.executor import Done
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult

@@ -22,8 +22,8 @@ from noprop_dist import TrainConfig, UserError, load_network, train
 from noprop_dist.data import load_dataset
 from noprop_dist.data.pictures import Limits
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.crew import BlockCrew
-from noprop_dist.distributed.executor import RayExecutor
+from noprop_dist.distributed.worker_client import BlockCrew
+from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.engine.executor import Done, run_all
 from noprop_dist.engine.unit import Unit, UnitResult, run_unit
 from noprop_dist.record.checkpoint import sha256_of_tensors

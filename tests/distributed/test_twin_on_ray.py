@@ -13,13 +13,13 @@ from torch.nn import functional as F  # noqa: N812
 
 from noprop_dist import UserError
 from noprop_dist.data import normalise
-from noprop_dist.distributed.run import ray_site
-from noprop_dist.distributed.twin import _by_epoch, _reason, check_share, train_twin
-from noprop_dist.distributed.twin_worker import TwinEnd, TwinEpoch, TwinTask, TwinWorker
+from noprop_dist.distributed.ray_site import ray_site
+from noprop_dist.compare.on_ray.twin_training import _by_epoch, _reason, check_share, train_twin
+from noprop_dist.compare.on_ray.twin_worker import TwinEnd, TwinEpoch, TwinTask, TwinWorker
 from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.engine.unit import epoch_order
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.twin import TwinNetwork
+from noprop_dist.compare.twin_network import TwinNetwork
 from runs import prepared
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from noprop_dist.distributed.cluster import WorkerNeeds, slots_of
-from noprop_dist.distributed.look import BlockMissingError
+from noprop_dist.distributed.worker_status import BlockMissingError
 from noprop_dist.distributed.worker import BlockWorker
 from noprop_dist.engine.evaluate import eval_units, run_eval
 from noprop_dist.engine.executor import WorkFailedError

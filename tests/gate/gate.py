@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import torch
 
 from noprop_dist import TrainConfig, train
-from noprop_dist.compare.options import CompareOptions
-from noprop_dist.compare.run import compare
+from noprop_dist.compare.compare_options import CompareOptions
+from noprop_dist.compare.run_comparison import compare
 from noprop_dist.data.shards import Array
 from noprop_dist.distributed.cluster import connected
 from noprop_dist.sweep.options import SweepConfig

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import noprop_dist
-from noprop_dist.compare.options import parse_compare
+from noprop_dist.compare.compare_options import parse_compare
 from noprop_dist.options import parse_command, parse_with
 from noprop_dist.see.commands import parse_runs, parse_show, parse_visualize
 from noprop_dist.sweep.options import SweepConfig

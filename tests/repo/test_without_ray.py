@@ -21,10 +21,10 @@ import noprop_dist
 
 BENCHMARKS = ("chaos", "memory", "scaling", "sleepers", "traffic")
 ON_RAY = {
-    "noprop_dist.distributed", "noprop_dist.sweep.on_ray", "noprop_dist.compare.methods",
+    "noprop_dist.distributed", "noprop_dist.sweep.on_ray", "noprop_dist.compare.on_ray.methods",
     "noprop_dist.use.on_ray",
 }
-ON_RAY |= {f"noprop_dist.benchmarks.{name}" for name in BENCHMARKS}
+ON_RAY |= {f"noprop_benchmarks.{name}" for name in BENCHMARKS}
 
 def names(package):
     for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
@@ -64,8 +64,8 @@ except UserError as error:
 
 COMPARE_ON_RAY = """
 from noprop_dist import TrainConfig, UserError
-from noprop_dist.compare.options import CompareOptions
-from noprop_dist.compare.run import compare
+from noprop_dist.compare.compare_options import CompareOptions
+from noprop_dist.compare.run_comparison import compare
 
 try:
     compare(TrainConfig(checkpoint_dir=sys.argv[1]), CompareOptions())

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from noprop_dist.compare.measured import Measured
-from noprop_dist.compare.options import NOPROP, SEQUENTIAL, TWIN
+from noprop_dist.compare.measurements import Measured
+from noprop_dist.compare.compare_options import NOPROP, SEQUENTIAL, TWIN
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import count_slots
-from noprop_dist.distributed.meter import Meter
-from noprop_dist.distributed.run import RaySite
-from noprop_dist.distributed.sequential import SequentialEpoch, train_sequential
-from noprop_dist.distributed.twin import check_share, train_twin
-from noprop_dist.distributed.twin_worker import TwinEpoch, TwinTask
+from noprop_dist.compare.on_ray.traffic import Meter
+from noprop_dist.distributed.ray_site import RaySite
+from noprop_dist.compare.on_ray.sequential_training import SequentialEpoch, train_sequential
+from noprop_dist.compare.on_ray.twin_training import check_share, train_twin
+from noprop_dist.compare.on_ray.twin_worker import TwinEpoch, TwinTask
 from noprop_dist.engine.finish import TEST_DRAWS
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.resume import first_class_embed

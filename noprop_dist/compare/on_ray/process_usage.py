@@ -12,7 +12,7 @@ from threading import Thread
 
 import torch
 
-from noprop_dist.distributed.look import Memory
+from noprop_dist.distributed.worker_status import Memory
 
 _BYTES_ACKED = 120  # where tcpi_bytes_acked, 8 bytes, lies in Linux's struct tcp_info
 _TCP_INFO_BYTES = 256

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from noprop_dist.data import Split
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.distributed.look import Memory
-from noprop_dist.distributed.own import memory_of
-from noprop_dist.distributed.scribe import Teller, hear, start_scribe
+from noprop_dist.distributed.worker_status import Memory
+from noprop_dist.compare.on_ray.process_usage import memory_of
+from noprop_dist.compare.on_ray.scribe import Teller, hear, start_scribe
 from noprop_dist.engine.evaluate import EvalResult, eval_units, merge, run_eval
 from noprop_dist.engine.executor import explain
 from noprop_dist.engine.job import Job, Splits
-from noprop_dist.engine.sequential import epoch_batches, make_algorithm, parts_of
+from noprop_dist.compare.algorithm1_run import epoch_batches, make_algorithm, parts_of
 from noprop_dist.errors import UserError
 from noprop_dist.maths.algorithm1 import Algorithm1
 from noprop_dist.model.device import resolve_device

@@ -8,8 +8,8 @@ from typing import Any
 
 from ray import cloudpickle
 
-from noprop_dist.distributed.crew import BlockCrew
-from noprop_dist.distributed.look import Memory
+from noprop_dist.distributed.worker_client import BlockCrew
+from noprop_dist.distributed.worker_status import Memory
 from noprop_dist.engine.evaluate import EvalUnit
 from noprop_dist.engine.executor import Result, Work
 from noprop_dist.engine.job import Job, Splits

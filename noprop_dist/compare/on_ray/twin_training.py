@@ -12,8 +12,8 @@ import ray.train.torch
 from ray.exceptions import RayError
 
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.distributed.scribe import Teller, hear, start_scribe
-from noprop_dist.distributed.twin_worker import TwinEnd, TwinEpoch, TwinTask, run_worker
+from noprop_dist.compare.on_ray.scribe import Teller, hear, start_scribe
+from noprop_dist.compare.on_ray.twin_worker import TwinEnd, TwinEpoch, TwinTask, run_worker
 from noprop_dist.engine.executor import explain
 from noprop_dist.errors import UserError
 

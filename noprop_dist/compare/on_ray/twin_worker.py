@@ -20,13 +20,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from noprop_dist.data import Split, augment, normalise
-from noprop_dist.distributed.look import Memory
-from noprop_dist.distributed.own import SentBytes, memory_of
+from noprop_dist.distributed.worker_status import Memory
+from noprop_dist.compare.on_ray.process_usage import SentBytes, memory_of
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.unit import epoch_order
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.network import INFERENCE_BATCH
-from noprop_dist.model.twin import TwinNetwork
+from noprop_dist.compare.twin_network import TwinNetwork
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.distributed.run import RaySite
+from noprop_dist.distributed.ray_site import RaySite
 from noprop_dist.engine.job import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store, inside
