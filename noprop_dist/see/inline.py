@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from noprop_dist.record.plots import own_style, render
-from noprop_dist.see.colours import Colour, on_dark, on_white
+from noprop_dist.draw.colours import Colour, on_dark, on_white
+from noprop_dist.draw.style import own_style, render
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

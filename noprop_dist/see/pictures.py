@@ -7,12 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from noprop_dist.data import Normalisation, Split
-from noprop_dist.engine.evaluate import confusion_matrix
-from noprop_dist.record.history import History, parse_history
-from noprop_dist.record.plots import MAX_NAMES, Missing, listed
-from noprop_dist.record.predictions import Predictions
-from noprop_dist.record.timeline_plot import plot_timeline
-from noprop_dist.see.answers import (
+from noprop_dist.draw.answers import (
     COLUMNS,
     SECTION_ROWS,
     as_sure,
@@ -21,18 +16,23 @@ from noprop_dist.see.answers import (
     plot_predictions,
     telling_rows,
 )
-from noprop_dist.see.curves import has_numbers, plot_blocks, plot_denoising, plot_history
-from noprop_dist.see.embeddings import (
+from noprop_dist.draw.class_embeddings import (
     LEAST_FOR_TSNE,
     change_of,
     largest,
     plot_embedding,
     plot_prototypes,
 )
+from noprop_dist.draw.curves import has_numbers, plot_blocks, plot_denoising, plot_history
+from noprop_dist.draw.plane import Floats, widest_plane
+from noprop_dist.draw.style import MAX_NAMES, Missing, listed
+from noprop_dist.draw.trajectories import plot_trajectories, shown_classes, walk
+from noprop_dist.draw.units_on_workers import plot_timeline
+from noprop_dist.engine.evaluate import confusion_matrix
+from noprop_dist.record.history import History, parse_history
+from noprop_dist.record.predictions import Predictions
 from noprop_dist.see.material import LeftOutError, Material, gather
 from noprop_dist.see.picture import Picture
-from noprop_dist.see.plane import Floats, widest_plane
-from noprop_dist.see.trajectories import plot_trajectories, shown_classes, walk
 
 Make = Callable[[Material], Picture | None]  # None: such a run has no such picture
 OWN_ACCURACY = (

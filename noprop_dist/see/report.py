@@ -11,10 +11,10 @@ from functools import cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from noprop_dist.record.plots import Missing
+from noprop_dist.draw.colours import DARK_PAPER
+from noprop_dist.draw.style import Missing
 from noprop_dist.record.store import Store, inside
 from noprop_dist.see import words
-from noprop_dist.see.colours import DARK_PAPER
 from noprop_dist.see.facts import RunFacts, read_run
 from noprop_dist.see.grids import Grid, blocks_of, cards_of, epochs_of, options_of
 from noprop_dist.see.inline import Sheet, to_png, to_svg

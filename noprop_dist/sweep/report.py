@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.draw.style import save_figure
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
-from noprop_dist.record.plots import save_figure
 from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.assemble import PerBlock, assemble
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
@@ -245,7 +245,7 @@ def _share_in_units(journal: Journal, spent: Spent) -> float:
 
 
 def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row], metric: str) -> None:
-    from noprop_dist.sweep import plots
+    from noprop_dist.draw import trials as plots
 
     store, space = search.journal.store, search.space
     if metric == BLOCK_METRIC:

@@ -8,17 +8,17 @@ from typing import Any
 
 import torch
 
+from noprop_dist.draw.calibration import plot_evaluation
+from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH
-from noprop_dist.record.plots import save_figure
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
 from noprop_dist.text import shown
 from noprop_dist.use.data import LabelledRows
 from noprop_dist.use.measures import READOUTS, Tally, calibration, class_scores, tally
 from noprop_dist.use.opening import OpenRun, cpu_threads
-from noprop_dist.use.picture import plot_evaluation
 
 Evaluation = dict[str, Any]
 

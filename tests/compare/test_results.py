@@ -16,12 +16,12 @@ from rich.console import Console
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.compare.measured import IDENTITY, Measured, Results
 from noprop_dist.compare.options import CompareOptions
-from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.run import compare, show
 from noprop_dist.compare.summary import MIB, Comparison, Facts, make_row, summarise
 from noprop_dist.compare.table import markdown, terminal_table
+from noprop_dist.draw.methods import plot_comparison
+from noprop_dist.draw.style import figure_bytes, own_style
 from noprop_dist.engine.job import load_data, make_job
-from noprop_dist.record.plots import figure_bytes, own_style
 from noprop_dist.record.store import Store
 from runs import users_style
 

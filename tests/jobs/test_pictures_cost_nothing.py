@@ -14,7 +14,7 @@ import pytest
 from made_runs import make_run
 from noprop_dist import train
 from noprop_dist.cli import main
-from noprop_dist.record.plots import figure_bytes
+from noprop_dist.draw.style import figure_bytes
 from noprop_dist.see import pictures
 from runs import small, users_style
 

@@ -8,9 +8,9 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from noprop_dist.record import plots
-from noprop_dist.see.answers import plot_confusion
-from noprop_dist.see.colours import (
+from noprop_dist.draw import style as plots
+from noprop_dist.draw.answers import plot_confusion
+from noprop_dist.draw.colours import (
     BLACK,
     DARK_PAPER,
     MARK_CONTRAST,

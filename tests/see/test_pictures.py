@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from noprop_dist.data import load_dataset
+from noprop_dist.draw.style import Missing, figure_bytes
 from noprop_dist.record.events import read_events
-from noprop_dist.record.plots import Missing, figure_bytes
 from noprop_dist.record.store import Store
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ def test_prototypes_began_as_training_images(pictures: "dict[str, Picture]") -> 
 def test_predictions_show_the_images_that_were_asked_about(
     pictures: "dict[str, Picture]", pictured_run: Path
 ) -> None:
+    from noprop_dist.draw.answers import telling_rows
     from noprop_dist.record.predictions import read_predictions
-    from noprop_dist.see.answers import telling_rows
 
     said = read_predictions(Store(pictured_run))
     assert said is not None
@@ -162,8 +162,8 @@ def test_svgs_can_stand_on_one_page(pictures: "dict[str, Picture]") -> None:
 
 
 def test_z_goes_from_noise_to_the_embedding_of_the_answer(pictured_run: Path) -> None:
+    from noprop_dist.draw.trajectories import walk
     from noprop_dist.record.export import load_network
-    from noprop_dist.see.trajectories import walk
 
     trained = load_network(pictured_run)
     walks = walk(trained, load_dataset("digits").test, seed=0)

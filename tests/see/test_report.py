@@ -17,10 +17,10 @@ from selenium.webdriver.common.keys import Keys
 
 from made_runs import make_run
 from noprop_dist import UserError
-from noprop_dist.record import plots
+from noprop_dist.draw import style as plots
+from noprop_dist.draw.answers import plot_confusion
+from noprop_dist.draw.curves import plot_denoising
 from noprop_dist.see import report
-from noprop_dist.see.answers import plot_confusion
-from noprop_dist.see.curves import plot_denoising
 from noprop_dist.see.facts import read_run
 from noprop_dist.see.picture import Picture
 from noprop_dist.see.report import FILE, render_report, write_report

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from noprop_dist import TrainConfig, load_network, train
+from noprop_dist.draw import trials as plots
 from noprop_dist.engine.job import load_data, make_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
-from noprop_dist.sweep import plots
 from noprop_dist.sweep.assemble import PerBlock
 from noprop_dist.sweep.block_trial import train_block
 from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome, trial_path

@@ -6,16 +6,16 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from noprop_dist.record.history import BlockEpoch, History
-from noprop_dist.record.plots import figure_bytes
-from noprop_dist.see.answers import (
+from noprop_dist.draw.answers import (
     plot_confusion,
 )
-from noprop_dist.see.colours import TEXT_CONTRAST, contrast
-from noprop_dist.see.curves import plot_blocks, plot_denoising, plot_history
-from noprop_dist.see.embeddings import plot_embedding, plot_prototypes, tsne
-from noprop_dist.see.plane import widest_plane
-from noprop_dist.see.trajectories import Walks, plot_trajectories, shown_classes
+from noprop_dist.draw.class_embeddings import plot_embedding, plot_prototypes, tsne
+from noprop_dist.draw.colours import TEXT_CONTRAST, contrast
+from noprop_dist.draw.curves import plot_blocks, plot_denoising, plot_history
+from noprop_dist.draw.plane import widest_plane
+from noprop_dist.draw.style import figure_bytes
+from noprop_dist.draw.trajectories import Walks, plot_trajectories, shown_classes
+from noprop_dist.record.history import BlockEpoch, History
 
 
 def history(epochs: int, *, validation: bool = True) -> History:

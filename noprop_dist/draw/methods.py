@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from noprop_dist.compare.options import METHODS, NOPROP, SEQUENTIAL, TWIN
 from noprop_dist.compare.summary import MIB, Comparison, Row
 from noprop_dist.compare.table import title
-from noprop_dist.record.plots import BLUE, GREEN, GREY, INK, VERMILION, frame, new_figure
+from noprop_dist.draw.style import BLUE, GREEN, GREY, INK, VERMILION, frame, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noprop_dist.record.history import History
-from noprop_dist.record.plots import (
+from noprop_dist.draw.style import (
     BLUE,
     GREEN,
     GREY,
@@ -20,6 +19,7 @@ from noprop_dist.record.plots import (
     shade,
     style,
 )
+from noprop_dist.record.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

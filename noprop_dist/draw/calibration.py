@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from noprop_dist.record.plots import BLUE, GREY, ORANGE, line, new_figure, percent, style
+from noprop_dist.draw.style import BLUE, GREY, ORANGE, line, new_figure, percent, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 
 from noprop_dist.data import Split, normalise
-from noprop_dist.maths.keys import torch_generator
-from noprop_dist.record.export import TrainedNetwork
-from noprop_dist.record.plots import (
+from noprop_dist.draw.labels import label_points
+from noprop_dist.draw.plane import Floats, widest_plane
+from noprop_dist.draw.style import (
     BLUE,
     GREEN,
     GREY,
@@ -25,9 +25,9 @@ from noprop_dist.record.plots import (
     new_figure,
     short,
 )
-from noprop_dist.see.labels import label_points
+from noprop_dist.maths.keys import torch_generator
+from noprop_dist.record.export import TrainedNetwork
 from noprop_dist.see.material import LeftOutError
-from noprop_dist.see.plane import Floats, widest_plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

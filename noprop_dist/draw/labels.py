@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.record.plots import INK
+from noprop_dist.draw.style import INK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,8 @@ import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
-from noprop_dist.record.plots import Format, figure_bytes, own_style
-from noprop_dist.see.curves import plot_denoising
+from noprop_dist.draw.curves import plot_denoising
+from noprop_dist.draw.style import Format, figure_bytes, own_style
 from runs import users_style
 
 FORMS = get_args(Format)
@@ -37,8 +37,8 @@ path.simplify: false
 SCRIPT = f"""
 import hashlib, os
 before = dict(os.environ), os.getcwd()
-from noprop_dist.record.plots import figure_bytes, own_style
-from noprop_dist.see.curves import plot_denoising
+from noprop_dist.draw.style import figure_bytes, own_style
+from noprop_dist.draw.curves import plot_denoising
 with own_style():
     figure = plot_denoising([0.1, 0.5, 0.9], [0.8, 0.85, 0.9], 4)
 for form in {FORMS}:
@@ -137,7 +137,7 @@ def test_matplotlib_does_not_speak_in_our_style_and_does_outside(
 def test_where_matplotlib_is_of_no_use_the_reason_is_told(tmp_path: Path, repo: Path) -> None:
     (tmp_path / "matplotlib.py").write_text("raise ImportError('built for another NumPy')")
     script = (
-        "from noprop_dist.record.plots import save_figure\n"
+        "from noprop_dist.draw.style import save_figure\n"
         "from noprop_dist.record.store import Store\n"
         "assert not save_figure(Store('run'), 'plots/a.png', lambda: None)"
     )
@@ -154,7 +154,7 @@ def test_figures_are_made_and_drawn_in_one_place(repo: Path) -> None:
         f"{path.relative_to(repo)}: {word}"
         for path in (repo / "noprop_dist").rglob("*.py")
         for word in ("savefig(", " Figure(", "pyplot", "rc_context(")
-        if word in path.read_text() and path.name != "plots.py"
+        if word in path.read_text() and path.name != "style.py"
     }
     assert others == set()
-    assert " Figure(" in (repo / "noprop_dist/record/plots.py").read_text()
+    assert " Figure(" in (repo / "noprop_dist/draw/style.py").read_text()

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from noprop_dist.record.plots import (
+from noprop_dist.draw.style import (
     Format,
     Missing,
     figure_bytes,
@@ -107,8 +107,8 @@ def test_pictures_that_fail_alike_share_a_sentence() -> None:
 def test_drawing_leaves_pyplot_alone_and_importing_is_light() -> None:
     code = (
         "import sys\n"
-        "from noprop_dist.record import plots\n"
-        "from noprop_dist.see import curves\n"
+        "from noprop_dist.draw import style as plots\n"
+        "from noprop_dist.draw import curves\n"
         "assert 'matplotlib' not in sys.modules\n"
         "plots.figure_bytes(curves.plot_denoising([0.5], [0.5], 2))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

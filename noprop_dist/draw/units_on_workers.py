@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noprop_dist.record.plots import GRID, INK, VERMILION, new_figure
+from noprop_dist.draw.style import GRID, INK, VERMILION, new_figure
 from noprop_dist.record.timeline import Lane, Timeline
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from noprop_dist.maths.counter import WORD, threefry
-from noprop_dist.record.plots import (
+from noprop_dist.draw.class_embeddings import channels_last
+from noprop_dist.draw.matrix import write_cells
+from noprop_dist.draw.style import (
     BLUE,
     GREY,
     INK,
@@ -21,9 +22,8 @@ from noprop_dist.record.plots import (
     row_room,
     short,
 )
+from noprop_dist.maths.counter import WORD, threefry
 from noprop_dist.record.predictions import Predictions
-from noprop_dist.see.embeddings import channels_last
-from noprop_dist.see.matrix import write_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

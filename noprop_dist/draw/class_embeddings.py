@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.record.plots import (
+from noprop_dist.draw.labels import label_points
+from noprop_dist.draw.matrix import write_cells
+from noprop_dist.draw.plane import Floats, widest_plane
+from noprop_dist.draw.style import (
     BLUE,
     GREY,
     INK,
@@ -19,9 +22,6 @@ from noprop_dist.record.plots import (
     row_room,
     short,
 )
-from noprop_dist.see.labels import label_points
-from noprop_dist.see.matrix import write_cells
-from noprop_dist.see.plane import Floats, widest_plane
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

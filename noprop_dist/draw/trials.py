@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.record.plots import (
+from noprop_dist.draw.style import (
     BLUE,
     GREY,
     GRID,

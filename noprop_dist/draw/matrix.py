@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from noprop_dist.see.colours import ink_on
+from noprop_dist.draw.colours import ink_on
 
 if TYPE_CHECKING:
     from matplotlib.image import AxesImage

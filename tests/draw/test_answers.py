@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from noprop_dist.record.predictions import Predictions
-from noprop_dist.see.answers import (
+from noprop_dist.draw.answers import (
     as_sure,
     plot_confidence,
     plot_confusion,
@@ -12,6 +11,7 @@ from noprop_dist.see.answers import (
     surest_first,
     telling_rows,
 )
+from noprop_dist.record.predictions import Predictions
 
 
 def said(num_rows: int, wrong: int) -> Predictions:
