@@ -145,7 +145,7 @@ def _train(
 
 def _draw(result: TrainResult, splits: Splits) -> None:
     """Pictures and report; a finished run stays one, whatever happens here."""
-    from noprop_dist.see.draw import draw_run
+    from noprop_dist.see.visualize import draw_run
 
     try:
         for sentence in draw_run(result.folder, test=splits.test).missing:

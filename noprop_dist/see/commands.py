@@ -21,7 +21,7 @@ def parse_visualize(argv: Sequence[str], prog: str = "noprop visualize") -> Visu
 def run_visualize(argv: Sequence[str], prog: str) -> int:
     """Draw, and print a path a line. Returns the exit code."""
     options = parse_visualize(argv, prog)
-    from noprop_dist.see.draw import visualize
+    from noprop_dist.see.visualize import visualize
 
     drawn = visualize(options)
     for note in (*drawn.notes, *drawn.missing):
@@ -49,7 +49,7 @@ def run_runs(argv: Sequence[str], prog: str) -> int:
     """List what lies in a folder. Returns the exit code."""
     options = parse_runs(argv, prog)
     from noprop_dist.see.listing import list_runs
-    from noprop_dist.see.tables import render_runs
+    from noprop_dist.see.terminal import render_runs
 
     entries = list_runs(options.folder)
     if options.json:
@@ -64,8 +64,8 @@ def run_show(argv: Sequence[str], prog: str) -> int:
     """Tell all about one run. Returns the exit code."""
     options = parse_show(argv, prog)
     from noprop_dist.see.facts import read_run
-    from noprop_dist.see.tables import render_run
-    from noprop_dist.see.words import block_rows, changed_options, next_commands
+    from noprop_dist.see.run_text import block_rows, changed_options, next_commands
+    from noprop_dist.see.terminal import render_run
 
     facts = read_run(options.run)
     if options.json:

@@ -47,7 +47,7 @@ class Answers:
 
     @property
     def about(self) -> str:
-        """Which images it is about, in words."""
+        """Which images it is about, in run_text."""
         images = f"{len(self.said):,} test images"
         if not self.redone:
             return f"all {images}"

@@ -13,7 +13,7 @@ class Picture:
 
     Attributes:
         name: its file under ``plots/``, without the ending.
-        title: a few words.
+        title: a few run_text.
         caption: a sentence or two: what is drawn, and how to read it.
         figure: the drawing, which shares no global state.
     """

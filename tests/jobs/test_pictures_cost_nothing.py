@@ -15,7 +15,7 @@ from made_runs import make_run
 from noprop_dist import train
 from noprop_dist.cli import main
 from noprop_dist.draw.style import figure_bytes
-from noprop_dist.see import pictures
+from noprop_dist.see import run_pictures as pictures
 from runs import small, users_style
 
 BROKEN = "no ink,\nno paper"
@@ -119,7 +119,7 @@ def test_visualize_draws_the_others_and_fails_where_nothing_could_be_drawn(
     assert err == ["not drawn: confusion and timeline (no ink, no paper)"]
     drawn = [f"{numbers}/plots/{name}.png" for name in ("history", "blocks", "denoising")]
     assert out == [*drawn, f"{numbers}/report.html"]
-    monkeypatch.setattr("noprop_dist.see.draw.figure_bytes", broken)
+    monkeypatch.setattr("noprop_dist.see.visualize.figure_bytes", broken)
     monkeypatch.setattr("noprop_dist.see.inline.render", pytest.fail)  # nothing is tried twice
     assert main(["visualize", str(numbers)]) == 2
     out, err = told(capsys)
@@ -139,7 +139,7 @@ def test_a_drawing_that_only_the_page_fails_to_take_is_told(
         monkeypatch.undo()
         raise RuntimeError(BROKEN)
 
-    monkeypatch.setattr("noprop_dist.see.report.to_svg", fails_once)
+    monkeypatch.setattr("noprop_dist.see.run_page.to_svg", fails_once)
     assert main(["visualize", str(numbers)]) == 0
     out, err = told(capsys)
     assert err == ["not drawn: history in report.html (no ink, no paper)"]

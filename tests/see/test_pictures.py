@@ -26,7 +26,7 @@ NUM_TEST = 359
 
 @pytest.fixture(scope="module")
 def pictures(pictured_run: Path) -> "dict[str, Picture]":
-    from noprop_dist.see.pictures import pictures_of
+    from noprop_dist.see.run_pictures import pictures_of
 
     found, notes = pictures_of(str(pictured_run))
     assert notes == []
@@ -69,7 +69,7 @@ def test_history_and_blocks_show_what_the_run_wrote(
 def test_history_tells_each_validation_curve_that_is_drawn(
     pictures: "dict[str, Picture]",
 ) -> None:
-    from noprop_dist.see.pictures import pictures_of_history
+    from noprop_dist.see.run_pictures import pictures_of_history
 
     def caption(**lists: list[float]) -> str:
         made, *_ = pictures_of_history(json.dumps(lists).encode(), "made up", Missing())

@@ -20,10 +20,10 @@ from noprop_dist import UserError
 from noprop_dist.draw import style as plots
 from noprop_dist.draw.answers import plot_confusion
 from noprop_dist.draw.curves import plot_denoising
-from noprop_dist.see import report
+from noprop_dist.see import run_page as report
 from noprop_dist.see.facts import read_run
 from noprop_dist.see.picture import Picture
-from noprop_dist.see.report import FILE, render_report, write_report
+from noprop_dist.see.run_page import FILE, render_report, write_report
 
 MIB = 2**20
 HOSTILE = "</style></script><script>document.title = 'taken'</script>&\"'"

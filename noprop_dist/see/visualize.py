@@ -12,9 +12,9 @@ from noprop_dist.record.run_config import FILE as CONFIG
 from noprop_dist.record.store import Store, inside
 from noprop_dist.see.options import VisualizeOptions
 from noprop_dist.see.picture import Picture
-from noprop_dist.see.pictures import pictures_of, pictures_of_history
-from noprop_dist.see.report import FILE as REPORT
-from noprop_dist.see.report import write_report
+from noprop_dist.see.run_page import FILE as REPORT
+from noprop_dist.see.run_page import write_report
+from noprop_dist.see.run_pictures import pictures_of, pictures_of_history
 
 FOLDER = "plots"
 

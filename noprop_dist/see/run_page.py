@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from noprop_dist.draw.colours import DARK_PAPER
 from noprop_dist.draw.style import Missing
 from noprop_dist.record.store import Store, inside
-from noprop_dist.see import words
+from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts, read_run
-from noprop_dist.see.grids import Grid, blocks_of, cards_of, epochs_of, options_of
 from noprop_dist.see.inline import Sheet, to_png, to_svg
 from noprop_dist.see.picture import Picture
+from noprop_dist.see.run_tables import Grid, blocks_of, cards_of, epochs_of, options_of
 from noprop_dist.text import printable
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Drawing:
 
     Attributes:
         id: of its place.
-        title: a few words.
+        title: a few run_text.
         caption: a sentence or two.
         markup: HTML.
         width: in pixels, as drawn.
@@ -106,15 +106,15 @@ def render_report(
         drawn="\n".join([sheet.rules(), *map(_size_rule, drawings)]),
     )
     script = pages.get_template("report.js").render()
-    commands = words.next_commands(facts)
+    commands = run_text.next_commands(facts)
     tables = {"blocks": blocks_of(facts), "epochs": epochs_of(facts), "options": options_of(facts)}
     page = pages.get_template("report.html").render(
         facts=facts,
-        state=words.state(facts),
+        state=run_text.state(facts),
         about=_about(facts),
         cards=cards_of(facts),
-        said=[*notes, *missing.sentences, *words.happened(facts)],
-        told=words.told(facts, ages=False),
+        said=[*notes, *missing.sentences, *run_text.happened(facts)],
+        told=run_text.told(facts, ages=False),
         commands=commands,
         contents=_contents(drawings, tables, commands),
         drawings=drawings,
@@ -122,7 +122,7 @@ def render_report(
         style=Markup(style),
         script=Markup(script),
         made_by=f"noprop-dist {version('noprop-dist')}",
-        made_on=words.moment(time.time()),
+        made_on=run_text.moment(time.time()),
         **tables,
     )
     return NOT_IN_HTML.sub(lambda found: printable(found[0]), page).encode()
@@ -225,7 +225,7 @@ def _contents(
 
 def _about(facts: RunFacts) -> str:
     config = facts.config
-    begun = f", begun {words.moment(facts.started)}" if facts.started is not None else ""
+    begun = f", begun {run_text.moment(facts.started)}" if facts.started is not None else ""
     return (
         f"{config.dataset}, {config.num_blocks} blocks, {config.embedding_type} embeddings{begun}"
     )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from noprop_dist.config.fields import flag
 from noprop_dist.record.progress import percent
-from noprop_dist.see import words
+from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.see.listing import Entry
 from noprop_dist.text import printable
@@ -33,8 +33,8 @@ COLUMNS: tuple[Column, ...] = (
     ("softmax, %", _of_run(lambda f: _accuracy(f, "mean_softmax"))),
     ("best val.", _of_run(lambda f: percent(f.best[1] if f.best else None))),
     ("seed", _of_run(lambda f: str(f.config.seed))),
-    ("trained", _of_run(lambda f: words.duration(f.train_seconds))),
-    ("started", lambda e: words.age(e.started)),
+    ("trained", _of_run(lambda f: run_text.duration(f.train_seconds))),
+    ("started", lambda e: run_text.age(e.started)),
 )
 TEXT = ("data", "network")  # columns of words, which may be broken; the others are numbers
 # What a narrow terminal does without, first to last.
@@ -42,7 +42,7 @@ LEFT_OUT = ("seed", "trained", "best val.", "softmax, %", "started", "network", 
 
 
 def _accuracy(facts: RunFacts, readout: str) -> str:
-    return words.accuracy(facts.result.test_accuracy[readout] if facts.result else None)
+    return run_text.accuracy(facts.result.test_accuracy[readout] if facts.result else None)
 
 
 def _about(entry: Entry) -> str:
@@ -99,17 +99,17 @@ def render_run(facts: RunFacts) -> str:
     """All about one run."""
     console = _console()
     parts: list[Table | Text] = [Text(printable(facts.folder), style="bold"), Text()]
-    parts.append(_pairs(words.told(facts)))
-    if said := words.happened(facts):
+    parts.append(_pairs(run_text.told(facts)))
+    if said := run_text.happened(facts):
         parts += [Text(), Text("what happened", style="bold")]
         parts += [Text(f"- {printable(sentence)}") for sentence in said]
     parts += [Text(), _blocks(facts)]
-    if changed := words.changed_options(facts.config):
+    if changed := run_text.changed_options(facts.config):
         parts += [Text(), Text("options that differ from their defaults", style="bold")]
         parts.append(_pairs([(flag(name), str(value)) for name, value in changed.items()]))
-    known = [(name, what) for name, what in words.FILES.items() if name in facts.files]
+    known = [(name, what) for name, what in run_text.FILES.items() if name in facts.files]
     parts += [Text(), Text("files", style="bold"), _pairs(known)]
-    if commands := words.next_commands(facts):
+    if commands := run_text.next_commands(facts):
         parts += [Text(), Text("next", style="bold")]
         for command, what in commands:  # a line each, to be copied as it is
             parts += [Text(printable(command)), Text(f"    {what}", style="dim")]
@@ -128,12 +128,12 @@ def _blocks(facts: RunFacts) -> Table:
     for name in ("block", *(title for _, title, _ in columns)):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("sha256", no_wrap=True)
-    for t, known in words.block_rows(facts):
+    for t, known in run_text.block_rows(facts):
         cells = []
         for name, _, show in columns:
             value = known[name]
             cells.append(show(value) if isinstance(value, (int, float)) else "-")
-        sha = str(known["sha256"] or "-")[: words.SHA_CHARS]
+        sha = str(known["sha256"] or "-")[: run_text.SHA_CHARS]
         table.add_row(str(t), *cells, "set aside" if t in facts.set_aside else sha)
     return table
 

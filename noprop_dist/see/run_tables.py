@@ -8,7 +8,7 @@ from typing import Any
 
 from noprop_dist.config.fields import flag
 from noprop_dist.record.progress import percent
-from noprop_dist.see import words
+from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
 
 MAX_EPOCHS = 1000  # rows of the table; of more, every second, third, ... is shown
@@ -69,7 +69,7 @@ def cards_of(facts: RunFacts) -> list[Card]:
     if best:
         cards.append(Card("Best validation", percent(best[1]), f"z_T, epoch {best[0]}"))
     epochs = f"{facts.epochs} of {config.epochs} epochs"
-    cards.append(Card("Trained for", words.duration(facts.train_seconds), epochs))
+    cards.append(Card("Trained for", run_text.duration(facts.train_seconds), epochs))
     aside = f", {len(facts.set_aside)} set aside" if facts.set_aside else ""
     cards.append(Card("Blocks", str(config.num_blocks), f"{config.embedding_type}{aside}"))
     if facts.num_workers is not None:
@@ -84,14 +84,14 @@ def blocks_of(facts: RunFacts) -> Grid:
         "block", "loss (nats)", "training (%)", "after t (%)", "alone (%)", "images/s", "sha256",
     )  # fmt: skip
     rows = []
-    for t, known in words.block_rows(facts):
+    for t, known in run_text.block_rows(facts):
         numbers = [
             _number(known["loss"], "{:.4f}"),
             *(_share(known[name]) for name in ("accuracy", "after_t", "own_softmax")),
             _number(known["images_per_s"], "{:,.0f}"),
         ]
         sha = str(known["sha256"] or "")
-        shown = "set aside" if t in facts.set_aside else sha[: words.SHA_CHARS] or "-"
+        shown = "set aside" if t in facts.set_aside else sha[: run_text.SHA_CHARS] or "-"
         why = facts.set_aside.get(t, sha)
         rows.append([Cell(str(t), str(t)), *numbers, Cell(shown, sha, "name", why)])
     title = (
@@ -135,7 +135,7 @@ def epochs_of(facts: RunFacts) -> Grid:
 
 def options_of(facts: RunFacts) -> Grid:
     """A row per option, those first that differ from their defaults."""
-    changed = words.changed_options(facts.config)
+    changed = run_text.changed_options(facts.config)
     rows = []
     for f in fields(facts.config):
         kind = "changed" if f.name in changed else ""
