@@ -8,10 +8,10 @@ from rich.console import Console
 
 from noprop_dist.compare.measured import Measured, Results
 from noprop_dist.compare.options import METHODS, SEQUENTIAL, CompareOptions
+from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.summary import Comparison, Facts, summarise
 from noprop_dist.compare.table import markdown, terminal_table, title
 from noprop_dist.config import TrainConfig
-from noprop_dist.draw.compared import plot_comparison
 from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.job import Job, Splits, load_data, make_job
 from noprop_dist.errors import UserError

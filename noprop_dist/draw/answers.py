@@ -5,24 +5,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from noprop_dist.draw.class_embeddings import channels_last
-from noprop_dist.draw.matrix import write_cells
-from noprop_dist.draw.style import (
-    BLUE,
-    GREY,
-    INK,
+from noprop_dist.draw.axes import (
     MAX_NAMES,
-    VERMILION,
+    bare,
+    channels_last,
+    colour_bar,
     frame,
-    head,
     name_ticks,
-    new_figure,
     row_room,
     short,
+    write_cells,
 )
-from noprop_dist.maths.counter import WORD, threefry
+from noprop_dist.draw.style import BLUE, GREY, MISTAKE, VERMILION, new_figure
 from noprop_dist.record.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -58,20 +53,21 @@ def plot_confusion(
         axes = figure.subplots()
     # A power below one shows rare mistakes beside a full diagonal.
     norm = PowerNorm(0.4, vmin=0, vmax=100)
-    image = axes.imshow(share, cmap="Blues", norm=norm, interpolation="none")
+    image = axes.imshow(share, norm=norm)
     if not many:
         cells = zip(*np.nonzero(counts), strict=True)
         write_cells(image, {(i, j): f"{counts[i, j]:,}" for i, j in cells})
     name_ticks(axes, class_names)
     right, total = int(counts.diagonal().sum()), int(counts.sum())
     of = f" ({about})" if about else ""
-    head(axes, f"{right:,} of {total:,} right: {100 * right / max(total, 1):.2f} %{of}")
-    axes.set_xlabel("answer", color=INK)
-    axes.set_ylabel("true class", color=INK)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[0, 1, 5, 20, 50, 100])
-    bar.ax.set_yticks([0, 1, 5, 20, 50, 100], ["0", "1", "5", "20", "50", "100"])
-    bar.set_label("share of the true class (%)", color=INK)
-    bar.outline.set_visible(False)
+    axes.set(
+        title=f"{right:,} of {total:,} right: {100 * right / max(total, 1):.2f} %{of}",
+        xlabel="answer",
+        ylabel="true class",
+    )
+    ticks = [0, 1, 5, 20, 50, 100]
+    bar = colour_bar(image, axes, "share of the true class (%)", shrink=0.8, ticks=ticks)
+    bar.ax.set_yticks(ticks, list(map(str, ticks)))
     return figure
 
 
@@ -112,8 +108,10 @@ def telling_rows(predictions: Predictions, count: int) -> tuple[npt.NDArray[np.i
 
 
 def _in_turns(said: Predictions, sign: int) -> npt.NDArray[np.int64]:
-    """Places by confidence times ``sign``; equals by class in turn, and by a hash of the row."""
-    mixed, sure = _mixed(said.row), sign * said.confidence
+    """Places by confidence times ``sign``; equals by class in turn, and by a number of the row."""
+    # Fixed for a row, and nothing to do with the order of the rows
+    mixed = np.random.default_rng(0).permutation(said.row.max(initial=0) + 1)[said.row]
+    sure = sign * said.confidence
     order = np.lexsort((mixed, said.label, sure))
     first = np.ones(len(order), bool)  # of its class, among equals
     first[1:] = (np.diff(sure[order]) != 0) | (np.diff(said.label[order]) != 0)
@@ -121,14 +119,6 @@ def _in_turns(said: Predictions, sign: int) -> npt.NDArray[np.int64]:
     turn = np.empty_like(places)
     turn[order] = places - np.maximum.accumulate(np.where(first, places, 0))
     return np.lexsort((mixed, turn, sure))
-
-
-def _mixed(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """A hash of each row, which has nothing to do with their order."""
-    row, zero = torch.from_numpy(rows), torch.tensor(0)
-    high, low = threefry((zero, zero), (row & WORD, row >> 32))
-    mixed: npt.NDArray[np.int64] = (high << 31 | low >> 1).numpy()
-    return mixed
 
 
 def as_sure(predictions: Predictions, places: npt.NDArray[np.int64]) -> str:
@@ -182,7 +172,7 @@ def plot_predictions(
     figure = new_figure(width, height, layout=None)
     top = 0.06
     for (title, places, below), n in zip(sections, rows, strict=True):
-        figure.text(0.1 / width, 1 - (top + 0.22) / height, title, fontsize=11, color=INK)
+        figure.text(0.1 / width, 1 - (top + 0.22) / height, title, fontsize=11)
         top += heading
         for i, place in enumerate(places):
             left = 0.14 + (i % COLUMNS) * cell
@@ -190,16 +180,11 @@ def plot_predictions(
             side = cell - 0.12
             box = (left / width, bottom / height, side / width, side / height)
             axes = figure.add_axes(box)
-            _image(axes, images[place])
+            axes.imshow(channels_last(images[place]), cmap="gray", vmin=0, vmax=255)
+            bare(axes)
             _words(axes, said, place, class_names)
         top += n * (cell + below)
     return figure
-
-
-def _image(axes: "Axes", image: npt.NDArray[np.uint8]) -> None:
-    axes.imshow(channels_last(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
 
 
 def _words(axes: "Axes", said: Predictions, place: int, class_names: Sequence[str]) -> None:
@@ -209,7 +194,7 @@ def _words(axes: "Axes", said: Predictions, place: int, class_names: Sequence[st
     axes.set_xlabel(
         f"{short(answer, 12)}  {_probability(float(said.confidence[place]))}{truth}",
         fontsize=8.5,
-        color=BLUE if right else VERMILION,
+        color=BLUE if right else MISTAKE,
         labelpad=3,
     )
 
@@ -244,7 +229,7 @@ def plot_confidence(predictions: Predictions) -> "Figure":
     frame(shares, "images by confidence, on a logarithmic scale", "probability of the answer (%)")
     shares.set_xlim(0, 100)
     shares.set_ylim(bottom=0)
-    shares.legend(frameon=False, fontsize=9)
+    shares.legend()
     answered, accuracy = surest_first(predictions)
     kept.plot(answered, accuracy, color=BLUE, linewidth=2)
     kept.plot(answered[:1], accuracy[:1], "o", color=BLUE, clip_on=False)

@@ -5,20 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noprop_dist.draw.style import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
+from noprop_dist.draw.axes import (
     MAX_NAMES,
-    ORANGE,
+    block_bar,
+    block_colours,
+    counted,
     line,
     log_scale,
-    new_figure,
     percent,
-    shade,
-    style,
 )
+from noprop_dist.draw.style import BLUE, GREEN, GREY, ORANGE, PAPER, new_figure
 from noprop_dist.record.history import History
 
 if TYPE_CHECKING:
@@ -27,11 +23,10 @@ if TYPE_CHECKING:
 
 
 MOST_POINTS = 5000  # of vector graphics; more become an image in it
-SERIES = ("train_accuracy_history", "val_accuracy_history", "val_accuracy_mean_softmax_history")
 ACCURACIES = (
-    (GREY, "blocks, training (with dropout)"),
-    (BLUE, "z_T, validation"),
-    (ORANGE, "mean softmax, validation"),
+    ("train_accuracy_history", GREY, "blocks, training (with dropout)"),
+    ("val_accuracy_history", BLUE, "z_T, validation"),
+    ("val_accuracy_mean_softmax_history", ORANGE, "mean softmax, validation"),
 )
 
 
@@ -40,39 +35,38 @@ def has_numbers(values: Sequence[float]) -> bool:
     return bool(np.isfinite(values).any()) if values else False
 
 
-def plot_history(history: History) -> "Figure | None":
+def history_panels(history: History) -> list[str]:
+    """Which of "loss", "accuracy" and "rate" there are numbers of."""
+    there = {
+        "loss": has_numbers(history.train_loss_history),
+        "accuracy": any(has_numbers(getattr(history, name)) for name, *_ in ACCURACIES),
+        "rate": has_numbers(history.lr_history),
+    }
+    return [name for name, found in there.items() if found]
+
+
+def plot_history(history: History) -> "Figure":
     """Loss, accuracy and learning rate by epoch: a panel for each that there is.
 
     Args:
-        history: with NaN for gaps.
-
-    Returns:
-        None where there is no number to draw.
+        history: with NaN for gaps, and a number in one of ``history_panels``.
     """
-    accuracies = [getattr(history, name) for name in SERIES]
-    drawn = {
-        "loss": has_numbers(history.train_loss_history),
-        "accuracy": any(map(has_numbers, accuracies)),
-        "rate": has_numbers(history.lr_history),
-    }
-    wide = [4 if name == "rate" else 5 for name, there in drawn.items() if there]
-    if not wide:
-        return None
+    names = history_panels(history)
+    wide = [4 if name == "rate" else 5 for name in names]
     figure = new_figure(max(6.0, 0.93 * sum(wide)), 4.2)
-    panels = iter(figure.subplots(1, len(wide), width_ratios=wide, squeeze=False)[0])
-    if drawn["loss"]:
-        _draw_loss(next(panels), history)
-    if drawn["accuracy"]:
-        axes = next(panels)
-        for values, (colour, label) in zip(accuracies, ACCURACIES, strict=True):
-            if has_numbers(values):
-                line(axes, percent(values), colour, label, 2.0)
-        style(axes, "accuracy (%)", "epoch")
-    if drawn["rate"]:
-        axes = next(panels)
-        line(axes, history.lr_history, GREEN, None, 2.0)
-        style(axes, "learning rate", "epoch")
-        axes.set_ylim(bottom=0)
+    all_axes = figure.subplots(1, len(wide), width_ratios=wide, squeeze=False)[0]
+    for axes, name in zip(all_axes, names, strict=True):
+        if name == "loss":
+            _draw_loss(axes, history)
+        elif name == "accuracy":
+            for series, colour, label in ACCURACIES:
+                if has_numbers(values := getattr(history, series)):
+                    line(axes, percent(values), colour, label, 2.0)
+            counted(axes, "accuracy (%)", "epoch")
+        else:
+            line(axes, history.lr_history, GREEN, None, 2.0)
+            counted(axes, "learning rate", "epoch")
+            axes.set_ylim(bottom=0)
     return figure
 
 
@@ -92,59 +86,44 @@ def _draw_loss(axes: "Axes", history: History) -> None:
         if len(mean) == 1:  # an area of no width
             axes.vlines(x, low, high, color=BLUE, alpha=0.3, linewidth=8)
     line(axes, mean, BLUE, "mean over blocks", 2.0)
-    style(axes, "training loss (nats)", "epoch")
+    counted(axes, "training loss (nats)", "epoch")
     log_scale(axes, [v for v in (*mean, *low) if np.isfinite(v)])
 
 
-def plot_blocks(history: History) -> "Figure | None":
+def block_panels(history: History) -> list[str]:
+    """Which of "loss" and "accuracy" there are numbers of, of any block."""
+    blocks = history.blocks.values()
+    return [n for n in ("loss", "accuracy") if any(has_numbers(block[n]) for block in blocks)]
+
+
+def plot_blocks(history: History) -> "Figure":
     """Loss and accuracy of every block by epoch, from dark (block 1) to light (block T).
 
     Args:
-        history: with NaN for gaps.
-
-    Returns:
-        None where it holds no number of any block.
+        history: with NaN for gaps, and a number in one of ``block_panels``.
     """
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
-    blocks = sorted(history.blocks, key=int)
-    panels = [
-        (name, title)
-        for name, title in (
-            ("loss", "training loss of each block (nats)"),
-            ("accuracy", "training accuracy of each block (%), with dropout"),
-        )
-        if any(has_numbers(history.blocks[t][name]) for t in blocks)
-    ]
-    if not panels:
-        return None
-    last = int(blocks[-1])
-    figure = new_figure(1.4 + 5.8 * len(panels), 4.6)
-    all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (name, title) in zip(all_axes, panels, strict=True):
+    titles = {
+        "loss": "training loss of each block (nats)",
+        "accuracy": "training accuracy of each block (%), with dropout",
+    }
+    blocks = sorted(map(int, history.blocks))
+    colours = block_colours(blocks[-1])
+    names = block_panels(history)
+    figure = new_figure(1.4 + 5.8 * len(names), 4.6)
+    all_axes = list(figure.subplots(1, len(names), squeeze=False)[0])
+    for axes, name in zip(all_axes, names, strict=True):
         for t in blocks:
-            values = history.blocks[t][name]
+            values = history.blocks[str(t)][name]
             shown = percent(values) if name == "accuracy" else values
-            line(axes, shown, shade(int(t) - 1, last), None, 1.6)
-        style(axes, title, "epoch")
+            line(axes, shown, colours.to_rgba(t), None, 1.6)  # type: ignore[arg-type]
+        counted(axes, titles[name], "epoch")
         if len(blocks) * len(axes.lines[0].get_xdata()) > MOST_POINTS:
             for drawn in axes.lines:
                 drawn.set_rasterized(True)
-    if panels[0][0] == "loss":
-        losses = [v for t in blocks for v in history.blocks[t]["loss"] if np.isfinite(v)]
-        log_scale(all_axes[0], losses)
-    steps = np.arange(last)
-    colours = ListedColormap(colormaps["viridis"](0.9 * steps / max(last - 1, 1)))
-    scale = ScalarMappable(BoundaryNorm(np.arange(last + 1) + 0.5, last), colours)
-    gap = -(-last // 10)
-    ticks = sorted({1, *range(gap, last + 1, gap)})
-    bar = figure.colorbar(scale, ax=list(all_axes), ticks=ticks, pad=0.02, aspect=24)
-    bar.ax.minorticks_off()
-    bar.ax.set_yticks(ticks, list(map(str, ticks)))
-    bar.set_label("block t", color=INK)
-    bar.outline.set_visible(False)
+        if name == "loss":
+            losses = [v for block in history.blocks.values() for v in block["loss"]]
+            log_scale(axes, [v for v in losses if np.isfinite(v)])
+    block_bar(colours, all_axes, blocks[-1], aspect=24)
     return figure
 
 
@@ -165,22 +144,15 @@ def plot_denoising(
     line(axes, percent(block_accuracy), ORANGE, "the block's own softmax", 2.0)
     line(axes, percent(accuracy_after_t), BLUE, "readout of z_t", 2.0)
     last = len(accuracy_after_t)
-    few = last <= MAX_NAMES
-    for t, accuracy in enumerate(accuracy_after_t, start=1):
-        if few or t == last:
-            below = accuracy <= block_accuracy[t - 1]
-            axes.annotate(
-                f"{100 * accuracy:.1f}",
-                (t, 100 * accuracy),
-                xytext=(0, -9 if below else 9),
-                textcoords="offset points",
-                ha="center",
-                va="top" if below else "bottom",
-                fontsize=8,
-                color=BLUE,
-                bbox={"facecolor": "white", "pad": 0.6, "linewidth": 0},
-            )
-    style(axes, "test accuracy (%)", "after denoising step t")
+    for t in range(1 if last <= MAX_NAMES else last, last + 1):
+        y = 100 * accuracy_after_t[t - 1]
+        below = accuracy_after_t[t - 1] <= block_accuracy[t - 1]
+        axes.annotate(
+            f"{y:.1f}", (t, y), xytext=(0, -9 if below else 9), textcoords="offset points",
+            ha="center", va="top" if below else "bottom", fontsize=8, color=BLUE,
+            bbox={"facecolor": PAPER, "pad": 0.6, "linewidth": 0},
+        )  # fmt: skip
+    counted(axes, "test accuracy (%)", "after denoising step t")
     best = 100 * max(*accuracy_after_t, *block_accuracy)
     axes.set(xlim=(0.6, last + 0.4), ylim=(-3, min(104, best + 12)))
     return figure

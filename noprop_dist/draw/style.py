@@ -1,4 +1,4 @@
-"""What all pictures share: colours, frames, curves, and how a figure becomes a file.
+"""How all pictures look, on light paper and on dark, and how a figure becomes a file.
 
 They look the same whatever a user has set up for pictures of their own, and share no state with
 them. A picture that cannot be drawn costs nothing else.
@@ -15,32 +15,31 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from noprop_dist.record.progress import say
 from noprop_dist.record.store import Store, inside
-from noprop_dist.text import printable
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-T = TypeVar("T")
 Format = Literal["png", "svg", "pdf"]
+Make = Callable[[], "Figure"]
 
-# Okabe and Ito's colours, which colour-blind readers tell apart
-BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-SKY, PURPLE, YELLOW = "#56B4E9", "#CC79A7", "#F0E442"
-INK, GREY, GRID = "#222222", "#767676", "#E3E3E3"
+# Colours by their place in the cycle of a style, so that each kind of paper has its own.
+BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (f"C{i}" for i in range(7))
+WINE, ASH, GREY, GRID, GROUND, INK, PAPER, MISTAKE = (f"C{i}" for i in range(7, 15))
+LIGHT = (  # Okabe and Ito's first, which colour-blind readers tell apart
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442",
+    "#882255", "#999999", "#6A6A6A", "#E3E3E3", "#F7F7F7", "#222222", "#FFFFFF", "#B34700",
+)  # fmt: skip
+DARK = (  # the same hues, as light as it takes to be seen
+    "#3D9BDC", "#E69F00", "#1DB88A", "#E8743B", "#8CCBF2", "#D993BB", "#F0E442",
+    "#B8508A", "#999999", "#A3ABB5", "#363C43", "#22262B", "#E8EAED", "#1A1D21", "#F09560",
+)  # fmt: skip
+DARK_PAPER = DARK[int(PAPER[1:])]
 DOTS_PER_INCH = 150
-MAX_NAMES = 20  # more class names than this would lie over one another
-NAME_CHARS = 14
-ROW_CHARS = 36  # of names beside rows, which have the room
-INCHES_PER_CHAR = 0.075  # of names beside rows
 
-BACKENDS = {"png": "agg", "svg": "svg", "pdf": "pdf"}
 METADATA: dict[str, dict[str, str | None]] = {
     "png": {"Software": "noprop-dist"},  # by which a picture of ours is told from data
     "svg": {"Date": None},
@@ -51,31 +50,43 @@ METADATA: dict[str, dict[str, str | None]] = {
 COUNTED_ID = re.compile(rb' id="([A-Za-z][\w.]*_\d+)"')
 
 
-class Missing:
+def drawn(
+    make: Make,
+    form: Format = "png",
+    *,
+    name: str = "",
+    dark: bool = False,
+    dpi: float = DOTS_PER_INCH,
+) -> bytes:
+    """A picture as a file; it has the same bytes each time.
+
+    In SVG, words stay words in the reader's font.
+
+    Args:
+        make: one of the project's figures.
+        form: of the file.
+        name: SVG: begins every id, so that several pictures can stand on one page.
+        dark: for dark paper.
+        dpi: dots per inch of what is made of dots.
+    """
+    out = io.BytesIO()
+    with own_style(dark=dark, svg_hashsalt=name):
+        backend = "agg" if form == "png" else form
+        make().savefig(out, format=form, backend=backend, dpi=dpi, metadata=METADATA[form])
+    data = out.getvalue()
+    return COUNTED_ID.sub(rb' id="' + name.encode() + rb'-\1"', data) if form == "svg" else data
+
+
+class NotDrawn:
     """Pictures that could not be drawn, and why."""
 
     def __init__(self) -> None:
         self._by_reason: dict[str, list[str]] = {}
 
-    def attempt(
-        self, picture: str, draw: Callable[[], T], but: tuple[type[Exception], ...] = ()
-    ) -> T | None:
-        """What ``draw`` returns, in ``own_style``; None where it fails, which is noted.
-
-        Args:
-            picture: what is missing then.
-            draw: makes it, or a part of it.
-            but: exceptions that mean something to the caller.
-        """
-        try:
-            with own_style():
-                return draw()
-        except but:
-            raise
-        except Exception as error:
-            why = " ".join(str(error).split()) or type(error).__name__
-            self._by_reason.setdefault(why.rstrip("."), []).append(picture)
-            return None
+    def add(self, picture: str, error: Exception) -> None:
+        """Note one, and what came in its way."""
+        why = " ".join(str(error).split()) or type(error).__name__
+        self._by_reason.setdefault(why.rstrip("."), []).append(picture)
 
     @property
     def sentences(self) -> list[str]:
@@ -83,12 +94,7 @@ class Missing:
         return [f"not drawn: {listed(p)} ({why})" for why, p in self._by_reason.items()]
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def save_figure(store: Store, path: str, make: "Callable[[], Figure]") -> bool:
+def save_figure(store: Store, path: str, make: Make) -> bool:
     """Draw a picture and write it as a PNG, else say in a line on standard error why not.
 
     Args:
@@ -99,21 +105,30 @@ def save_figure(store: Store, path: str, make: "Callable[[], Figure]") -> bool:
     Returns:
         Whether it was written.
     """
-    missing = Missing()
-    missing.attempt(inside(store.root, path), lambda: store.write(path, figure_bytes(make())))
-    for sentence in missing.sentences:
+    failed = NotDrawn()
+    try:
+        store.write(path, drawn(make))
+    except Exception as error:
+        failed.add(inside(store.root, path), error)
+    for sentence in failed.sentences:
         say(sentence)
-    return not missing.sentences
+    return not failed.sentences
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 @contextmanager
-def own_style(**settings: Any) -> Iterator[None]:
-    """Inside, matplotlib draws as it does by default, and does not speak.
+def own_style(*, dark: bool = False, **settings: Any) -> Iterator[None]:
+    """Inside, matplotlib draws as it does by default, in our colours, and does not speak.
 
     The user's own settings are back afterwards. Boxes stand for letters that the font lacks, which
     says it once and for all: matplotlib would warn whenever one is measured or drawn.
 
     Args:
+        dark: for dark paper.
         settings: rcParams, with underscores for points.
 
     Raises:
@@ -129,11 +144,35 @@ def own_style(**settings: Any) -> Iterator[None]:
         try:
             matplotlib = _matplotlib()
             own = {k: v for k, v in dict.items(matplotlib.rcParamsDefault) if k != "backend"}
-            own |= {"svg.fonttype": "none"} | {k.replace("_", "."): v for k, v in settings.items()}
+            own |= _look(dark) | {k.replace("_", "."): v for k, v in settings.items()}
             with matplotlib.rc_context(own):
                 yield
         finally:
             logger.setLevel(level)
+
+
+def _look(dark: bool) -> dict[str, Any]:
+    """The rcParams in which ours differ from matplotlib's own."""
+    from cycler import cycler
+
+    colours = DARK if dark else LIGHT
+    of = {name: colours[int(name[1:])] for name in (GREY, GRID, INK, PAPER)}
+    ink = dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), of[INK]
+    )
+    paper = dict.fromkeys(("figure.facecolor", "savefig.facecolor", "axes.facecolor"), of[PAPER])
+    return ink | paper | {
+        "axes.prop_cycle": cycler(color=colours),
+        "axes.axisbelow": True,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 11,
+        "grid.color": of[GRID],
+        "image.cmap": "Blues_r" if dark else "Blues",  # none is the paper's end
+        "image.interpolation": "none",
+        "legend.fontsize": 9,
+        "legend.frameon": False,
+        "svg.fonttype": "none",
+    }  # fmt: skip
 
 
 def _matplotlib() -> Any:
@@ -173,42 +212,6 @@ def _import_without_settings() -> None:
             os.close(here)
 
 
-def figure_bytes(figure: "Figure", form: Format = "png", name: str = "") -> bytes:
-    """A figure as a file; one figure gives the same bytes each time.
-
-    In SVG, words stay words in the reader's font.
-
-    Args:
-        figure: to be drawn.
-        form: of the file.
-        name: SVG: begins every id, so that several pictures can stand on one page.
-    """
-    drawn = render(figure, form, name=name)
-    return COUNTED_ID.sub(rb' id="' + name.encode() + rb'-\1"', drawn) if form == "svg" else drawn
-
-
-def render(figure: "Figure", form: Format, *, dpi: int = DOTS_PER_INCH, name: str = "") -> bytes:
-    """A figure as a file, by one of matplotlib's own backends.
-
-    Args:
-        figure: to be drawn.
-        form: of the file.
-        dpi: dots per inch of what is made of dots.
-        name: SVG: what ids are made from.
-    """
-    out = io.BytesIO()
-    with own_style(svg_hashsalt=name):
-        figure.savefig(
-            out,
-            format=form,
-            backend=BACKENDS[form],
-            dpi=dpi,
-            facecolor="white",
-            metadata=METADATA[form],
-        )
-    return out.getvalue()
-
-
 def new_figure(
     width: float, height: float, layout: Literal["constrained"] | None = "constrained"
 ) -> "Figure":
@@ -216,89 +219,3 @@ def new_figure(
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout=layout)
-
-
-def line(
-    axes: "Axes", values: Sequence[float | None], colour: object, label: str | None, width: float
-) -> None:
-    """Values at 1, 2, ...; None leaves a gap, and few points get marks so that one is seen."""
-    y = [np.nan if value is None else value for value in values]
-    mark = "o" if len(y) <= MAX_NAMES else ""
-    x = range(1, len(y) + 1)
-    axes.plot(x, y, color=colour, label=label, linewidth=width, marker=mark, markersize=3 + width)
-
-
-def log_scale(axes: "Axes", values: Sequence[float]) -> None:
-    """A logarithmic scale with plain numbers on the y axis, where the values allow one."""
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
-
-    if values and min(values) > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def style(axes: "Axes", title: str, x: str) -> None:
-    """A frame for curves by epoch, block or step: whole numbers on the x axis, and a legend."""
-    from matplotlib.ticker import MaxNLocator
-
-    frame(axes, title, x)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9)
-
-
-def frame(axes: "Axes", title: str, x: str) -> None:
-    """What all of our axes look alike in: title, name of the x axis, grid and open sides."""
-    head(axes, title)
-    axes.set_xlabel(x, color=INK)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def head(axes: "Axes", text: str) -> None:
-    """The title of axes, at their left."""
-    axes.set_title(text, loc="left", fontsize=11, color=INK)
-
-
-def name_ticks(axes: "Axes", class_names: Sequence[str]) -> None:
-    """Classes along both axes of a matrix: their names, or numbers where there are many."""
-    if len(class_names) <= MAX_NAMES:
-        places = range(len(class_names))
-        names = [short(name) for name in class_names]
-        axes.set_xticks(places, names, fontsize=8)
-        if max(map(len, names)) > 3:
-            axes.tick_params(axis="x", rotation=45)
-            for label in axes.get_xticklabels():
-                label.set(horizontalalignment="right", rotation_mode="anchor")
-        axes.set_yticks(places, [short(name, ROW_CHARS) for name in class_names], fontsize=8)
-    axes.tick_params(length=0, colors=INK)
-    axes.spines[:].set_visible(False)
-
-
-def row_room(class_names: Sequence[str]) -> float:
-    """Inches that the names beside the rows of a matrix take beyond those below its columns."""
-    longest = max(map(len, class_names)) if len(class_names) <= MAX_NAMES else 0
-    return INCHES_PER_CHAR * max(0, min(longest, ROW_CHARS) - NAME_CHARS)
-
-
-def shade(rank: int, count: int) -> tuple[float, float, float, float]:
-    """A colour from dark to light, which keeps the order of blocks visible."""
-    from matplotlib import colormaps
-
-    red, green, blue, alpha = colormaps["viridis"](0.9 * rank / max(count - 1, 1))
-    return red, green, blue, alpha
-
-
-def percent(values: Sequence[float | None]) -> list[float | None]:
-    """Fractions times 100."""
-    return [None if value is None else 100 * value for value in values]
-
-
-def short(name: str, most: int = NAME_CHARS) -> str:
-    """A name of at most so many letters, none of which matplotlib takes for mathematics."""
-    told = printable(name)
-    kept = told if len(told) <= most else told[: most - 2] + ".."
-    return kept.replace("$", r"\$")

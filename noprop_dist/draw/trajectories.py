@@ -6,36 +6,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from noprop_dist.data import Split, normalise
-from noprop_dist.draw.labels import label_points
+from noprop_dist.draw.axes import bare, label_points, short
 from noprop_dist.draw.plane import Floats, widest_plane
 from noprop_dist.draw.style import (
+    ASH,
     BLUE,
     GREEN,
     GREY,
+    GROUND,
     INK,
     ORANGE,
+    PAPER,
     PURPLE,
     SKY,
     VERMILION,
+    WINE,
     YELLOW,
-    head,
     new_figure,
-    short,
 )
-from noprop_dist.maths.keys import torch_generator
-from noprop_dist.record.export import TrainedNetwork
-from noprop_dist.see.material import LeftOutError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's eight and two more; a class has a mark of its own too.
-COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, INK, YELLOW, "#882255", "#999999")
-MARKS = "os^Dv<*>ph"  # none is like the cross of a class embedding
+COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, INK, YELLOW, WINE, ASH)
+MARKS = "os^Dv<*>ph"  # of a class, besides its colour; none is like the cross of a class embedding
 PER_CLASS = 15  # samples whose z_t are shown as points
 FOLLOWED = 10  # of them, at least one of a class, whose path is drawn
 
@@ -63,26 +59,6 @@ def shown_classes(num_classes: int) -> Rows:
     return np.unique(np.linspace(0, num_classes - 1, most).round().astype(np.int64))
 
 
-def walk(trained: TrainedNetwork, test: Split, seed: int) -> Walks:
-    """Run the network over the first samples of every class that is shown.
-
-    Args:
-        trained: the network.
-        test: where samples come from.
-        seed: of the noise.
-    """
-    labels = test.labels
-    classes = np.intersect1d(shown_classes(len(trained.class_names)), labels)
-    if not len(classes):
-        raise LeftOutError("the test split has no image of the classes that it shows")
-    rows = np.concatenate([np.flatnonzero(labels == k)[:PER_CLASS] for k in classes])
-    x, y = test.take(rows)
-    draw = torch_generator(seed, "trajectories", device=trained.device)
-    batch = normalise(torch.from_numpy(x).to(trained.device), trained.normalisation)
-    (trace,) = trained.network.trace(batch, [draw], keep_z=True)
-    return Walks(trace.z.double().cpu().numpy(), y, trace.z_T_logits.argmax(dim=1).cpu().numpy())
-
-
 def plot_trajectories(walks: Walks, u: Floats, class_names: Sequence[str]) -> "Figure":
     """The paths of some samples in the plane of the class embeddings, and all of them by step.
 
@@ -99,20 +75,20 @@ def plot_trajectories(walks: Walks, u: Floats, class_names: Sequence[str]) -> "F
     left, *small = _panels(figure, len(shown))
     _draw_paths(left, walks, nearer(steps), nearer(centres))
     left.set_anchor("N")
-    head(left, f"z_0 to z_{last} of single images (distances as square roots)")
-    left.set_xlabel(
-        "open circle: z_0     large mark: class embedding     ringed: wrong answer", color=INK
+    left.set(
+        title=f"z_0 to z_{last} of single images (distances as square roots)",
+        xlabel="open circle: z_0     large mark: class embedding     ringed: wrong answer",
     )
-    small[-1].set_xlabel("+  class embedding", color=INK)
+    small[-1].set_xlabel("+  class embedding")
     for axes, t in zip(small, shown, strict=True):
         x, y = centres[classes].T
         axes.scatter(x, y, s=50, marker="+", color=INK, linewidth=1, zorder=1)
         for k in classes:
             x, y = steps[t, walks.label == k].T
-            axes.scatter(x, y, s=16, edgecolor="white", linewidth=0.3, **_look(int(k), len(u)))
-        head(axes, f"z_{t}" + (": noise" if t == 0 else ""))
-        _bare(axes, np.concatenate([steps[t], centres]))
-    _bare(left, nearer(np.concatenate([steps[:, _followed(walks)].reshape(-1, 2), centres])))
+            axes.scatter(x, y, s=16, edgecolor=PAPER, linewidth=0.3, **_look(int(k), len(u)))
+        axes.set_title(f"z_{t}" + (": noise" if t == 0 else ""))
+        _square(axes, np.concatenate([steps[t], centres]))
+    _square(left, nearer(np.concatenate([steps[:, _followed(walks)].reshape(-1, 2), centres])))
     names = [short(class_names[k]) for k in classes]
     label_points(left, nearer(centres[classes]), names, 10, radius=8, bold=True)
     return figure
@@ -151,8 +127,8 @@ def _draw_paths(axes: "Axes", walks: Walks, steps: Floats, centres: Floats) -> N
         axes.add_collection(LineCollection(list(lines), colors=shades[1:], linewidths=1.5))
         x, y = path.T
         axes.scatter(x[1:-1], y[1:-1], s=14, c=shades[1:-1], linewidth=0)
-        axes.scatter(x[:1], y[:1], s=34, facecolor="white", edgecolor=shades[1], linewidth=1.3)
-        axes.scatter(x[-1:], y[-1:], s=46, zorder=4, edgecolor="white", linewidth=0.8, **look)
+        axes.scatter(x[:1], y[:1], s=34, facecolor=PAPER, edgecolor=shades[1], linewidth=1.3)
+        axes.scatter(x[-1:], y[-1:], s=46, zorder=4, edgecolor=PAPER, linewidth=0.8, **look)
     wrong = followed[walks.answer[followed] != walks.label[followed]]
     x, y = steps[-1, wrong].T
     axes.scatter(x, y, s=190, facecolor="none", edgecolor=INK, linewidth=1.4, zorder=4)
@@ -176,9 +152,8 @@ def _look(k: int, num_classes: int) -> dict[str, Any]:
     return {"color": COLOURS[place], "marker": MARKS[place]}
 
 
-def _bare(axes: "Axes", points: Floats) -> None:
+def _square(axes: "Axes", points: Floats) -> None:
     """A square around the middle that holds the points; what counts is how they lie."""
     reach = 1.08 * float(np.abs(points).max())
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
-    axes.set_facecolor("#F7F7F7")
-    axes.spines[:].set_visible(False)
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", facecolor=GROUND)
+    bare(axes)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noprop_dist.draw.style import GRID, INK, VERMILION, new_figure
+from noprop_dist.draw.axes import block_bar, block_colours
+from noprop_dist.draw.style import ASH, GRID, INK, PAPER, VERMILION, new_figure
 from noprop_dist.record.timeline import Lane, Timeline
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 WIDTH, MAX_HEIGHT = 13.0, 40.0  # inches
 NOTES_Y = -1.0  # above the first row, at 0
-LOST_UNIT = "#F6C9B0"
-EVALUATION = "#8C8C8C"
 
 Places = list[tuple[Lane, float]]  # lanes and the y of their rows
 
@@ -48,18 +47,16 @@ def plot_timeline(timeline: Timeline) -> "Figure":
     height = inches * (y + above)
     figure = new_figure(WIDTH, 1.1 + height)
     axes = figure.subplots()
-    axes.set(xlim=(0, max(timeline.seconds, 1e-3)), ylim=(y - 0.4, -above), axisbelow=True)
+    axes.set(xlim=(0, max(timeline.seconds, 1e-3)), ylim=(y - 0.4, -above))
     size = min(9.0, max(3.0, 58 * inches))
     axes.set_yticks(list(labels), list(labels.values()), fontsize=size)
     for at, name in headings.items():
-        axes.text(0, at + 0.1, name, fontsize=size, color=INK, weight="bold", va="center")
-    bars = _draw_bars(axes, timeline, places)
+        axes.text(0, at + 0.1, name, fontsize=size, weight="bold", va="center")
+    num_blocks = _draw_bars(axes, timeline, places)
     _draw_marks(axes, timeline, places)
     _describe(axes, timeline)
-    ticks = np.unique(np.linspace(1, int(bars.get_clim()[1]), 4 if height < 4 else 8).round())
-    colours = figure.colorbar(bars, ax=axes, pad=0.015, aspect=height / 0.18, ticks=ticks)
-    colours.set_label("block", color=INK)
-    colours.outline.set_visible(False)
+    most = 3 if height < 2 else 10
+    block_bar(block_colours(num_blocks), axes, num_blocks, most=most, aspect=height / 0.18)
     return figure
 
 
@@ -79,30 +76,30 @@ def _rows(timeline: Timeline) -> dict[str, list[list[Lane]]]:
     return nodes
 
 
-def _draw_bars(axes: "Axes", timeline: Timeline, places: Places) -> "PolyCollection":
-    """The units, on a grey ground for the time that their worker is known to have been there."""
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
+def _draw_bars(axes: "Axes", timeline: Timeline, places: Places) -> int:
+    """The units, on a grey ground for the time that their worker is known to have been there.
 
+    Returns:
+        How many blocks there are.
+    """
     ground = [(lane.start, lane.known, y, 0, 1) for lane, y in places]
     axes.add_collection(_boxes(ground, facecolor=GRID, label="waiting"))
     work = [((b.start, b.end, y, b.level, lane.depth), b) for lane, y in places for b in lane.bars]
     if evaluations := [box for box, bar in work if not bar.block]:
-        axes.add_collection(_boxes(evaluations, facecolor=EVALUATION, label="evaluation"))
+        axes.add_collection(_boxes(evaluations, facecolor=ASH, label="evaluation"))
     lost = [(e.end - e.lost_seconds, e.end, y, 0, 1) for e, y in places if e.lost_seconds]
     if lost:
-        axes.add_collection(_boxes(lost, facecolor=LOST_UNIT, label="lost unit"))
+        axes.add_collection(_boxes(lost, facecolor=VERMILION, alpha=0.4, label="lost unit"))
     units = [box for box, bar in work if bar.block]
     t = np.array([bar.block for _, bar in work if bar.block])
-    # White edges would be all there is to see of narrow bars.
-    wide = bool(np.median([end - start for start, end, *_ in units]) > 0.005 * timeline.seconds)
-    # Dark to light as in the other pictures, in one step per block.
     last = max(timeline.num_blocks, int(t.max()))
-    shades = colormaps["viridis"](0.9 * np.arange(last) / max(last - 1, 1))
-    bars = _boxes(units, cmap=ListedColormap(shades), edgecolor="white", antialiased=wide)
-    bars.set(array=t, clim=(0.5, last + 0.5), linewidth=0.5 if wide else 0)
+    # Edges would be all there is to see of narrow bars.
+    wide = bool(np.median([end - start for start, end, *_ in units]) > 0.005 * timeline.seconds)
+    colours = block_colours(last)
+    bars = _boxes(units, cmap=colours.cmap, norm=colours.norm, edgecolor=PAPER, antialiased=wide)
+    bars.set(array=t, linewidth=0.5 if wide else 0)
     axes.add_collection(bars)
-    return bars
+    return last
 
 
 def _boxes(spans: Sequence[tuple[float, ...]], **style: Any) -> "PolyCollection":
@@ -130,9 +127,9 @@ def _draw_marks(axes: "Axes", timeline: Timeline, places: Places) -> None:
     # Beside the moment, so that a loss and a start soon after it do not hide each other.
     before, after = (Affine2D().translate(shift, 0) for shift in (-0.5, 0.5))
     for where, mark, colour, edge, label in (
-        (lost, MarkerStyle("X", transform=before), VERMILION, "white", "worker lost"),
-        (new, MarkerStyle(">", transform=after), "white", INK, "new worker"),
-        (given_up, MarkerStyle("v"), INK, "white", "block set aside"),
+        (lost, MarkerStyle("X", transform=before), VERMILION, PAPER, "worker lost"),
+        (new, MarkerStyle(">", transform=after), PAPER, INK, "new worker"),
+        (given_up, MarkerStyle("v"), INK, PAPER, "block set aside"),
     ):
         if where:
             x, y = zip(*where, strict=True)
@@ -146,7 +143,7 @@ def _draw_marks(axes: "Axes", timeline: Timeline, places: Places) -> None:
     written = -np.inf
     for at, text in sorted(notes):
         if at - written > 0.1 * timeline.seconds:  # else one would lie over the other
-            axes.text(at, NOTES_Y, text, color=INK, fontsize=8, va="center")
+            axes.text(at, NOTES_Y, text, fontsize=8, va="center")
             written = at
 
 
@@ -155,12 +152,13 @@ def _describe(axes: "Axes", timeline: Timeline) -> None:
     workers = f"{timeline.num_workers} worker" + "s" * (timeline.num_workers > 1)
     where = f" on {len(timeline.nodes)} nodes" if len(timeline.nodes) > 1 else ""
     lost = f", {num_lost} lost" if num_lost else ""
-    title = f"{workers}{where}{lost}, {100 * timeline.busy:.0f} % busy"
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
     pauses = ", pauses left out" if timeline.pauses else ""
-    axes.set_xlabel(f"seconds since the start{pauses}", color=INK)
+    axes.set(
+        title=f"{workers}{where}{lost}, {100 * timeline.busy:.0f} % busy",
+        xlabel=f"seconds since the start{pauses}",
+    )
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(axis="x", color=GRID, linewidth=0.8)
+    axes.grid(axis="x", linewidth=0.8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False, fontsize=9)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5)

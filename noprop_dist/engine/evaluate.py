@@ -1,8 +1,8 @@
 """Evaluation as units: labels are compared with predictions only after these are made."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -118,33 +118,66 @@ def run_eval(
     """Evaluate ``unit`` on its rows of ``split``, in order, in batches of a fixed size."""
     began, clock = time.time(), time.perf_counter()
     network = NoPropNetwork.assemble(job.spec, unit.weights, unit.shared, device, job.precision)
-    draws, blocks = len(unit.draws), job.spec.num_blocks
-    mean_softmax = np.zeros(draws, np.int64)
-    after_t, block = np.zeros((2, draws, blocks), np.int64)
-    answers, confidence = [], []
     rows = (unit.start, unit.stop)
-    for y, traces in traces_of(
+    batches = traces_of(
         network, split, job.normalisation, rows, job.config.seed, unit.draws, device
-    ):
-        for s, trace in enumerate(traces):
-            mean_softmax[s] += (trace.mean_softmax.argmax(dim=1).cpu().numpy() == y).sum()
-            after_t[s] += (trace.readout_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
-            block[s] += (trace.block_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
+    )
+    counted = count_batches(batches, on_batch=on_batch)
+    seconds = time.perf_counter() - clock
+    return replace(counted, tag=unit.tag, start=unit.start, began=began, seconds=seconds)
+
+
+def count_batches(
+    batches: Iterable[tuple[Counts, list[Trace]]], *, on_batch: Callable[[], object] = lambda: None
+) -> EvalResult:
+    """Count the right answers of ``traces_of``; who asked and when is not told.
+
+    Args:
+        batches: at least one: labels, int64 (B,), and for each draw what the network says.
+        on_batch: called after each of them.
+    """
+    right: list[tuple[Counts, Counts, Counts]] = []
+    answers, confidence = [], []
+    for y, traces in batches:
+        right.append(count_right(y, traces))
         surest = traces[0].z_T_logits.softmax(dim=1).max(dim=1)
         on_batch()
         answers.append(surest.indices.cpu().numpy())
         confidence.append(surest.values.cpu().numpy())
+    mean_softmax, after_t, block = (sum(counts) for counts in zip(*right, strict=True))
     return EvalResult(
-        unit.tag,
-        unit.start,
-        mean_softmax,
-        after_t,
-        block,
-        np.concatenate(answers),
-        np.concatenate(confidence),
-        began,
-        time.perf_counter() - clock,
+        tag=0,
+        start=0,
+        mean_softmax=mean_softmax,
+        after_t=after_t,
+        block=block,
+        answers=np.concatenate(answers),
+        confidence=np.concatenate(confidence),
+        began=0.0,
+        seconds=0.0,
     )
+
+
+def count_right(y: Counts, traces: Sequence[Trace]) -> tuple[Counts, Counts, Counts]:
+    """Right answers of one batch, by noise draw.
+
+    Args:
+        y: int64 (B,), the labels.
+        traces: S of them, what the network says by draw.
+
+    Returns:
+        int64 (S,) of the mean of the T softmaxes, and (S, T) of the readout of z_t and of each
+        block's own softmax.
+    """
+    truth = torch.from_numpy(y).to(traces[0].mean_softmax.device)
+    mean, after_t, block = (
+        [
+            (getattr(trace, name).argmax(dim=-1) == truth).sum(dim=-1).cpu().numpy()
+            for trace in traces
+        ]
+        for name in ("mean_softmax", "readout_logits", "block_logits")
+    )
+    return np.array(mean), np.array(after_t), np.array(block)
 
 
 def traces_of(

@@ -16,6 +16,7 @@ from noprop_dist.record.result import FILE as RESULT
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store
+from noprop_dist.text import last_part
 
 State = Literal["finished", "running", "stopped"]
 WORK = ("unit", "evaluation")  # most lines of a log, and only needed here for their last times
@@ -83,7 +84,7 @@ class RunFacts:
     @property
     def name(self) -> str:
         """The folder's own name."""
-        return self.folder.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
+        return last_part(self.folder)
 
     @property
     def epochs(self) -> int:

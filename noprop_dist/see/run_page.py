@@ -5,53 +5,56 @@ import hashlib
 import re
 import time
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from noprop_dist.draw.colours import DARK_PAPER
-from noprop_dist.draw.style import Missing
+from noprop_dist.draw.style import DARK_PAPER, DOTS_PER_INCH, NotDrawn, drawn
 from noprop_dist.record.store import Store, inside
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts, read_run
-from noprop_dist.see.inline import Sheet, to_png, to_svg
-from noprop_dist.see.picture import Picture
-from noprop_dist.see.run_tables import Grid, blocks_of, cards_of, epochs_of, options_of
+from noprop_dist.see.run_pictures import Picture
+from noprop_dist.see.run_tables import Table, blocks_of, cards_of, epochs_of, options_of
 from noprop_dist.text import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 FILE = "report.html"
-KB = 1000
-MAX_SVG = 400 * KB  # a drawing of more is a picture of dots
-MAX_PICTURES = 4_400 * KB  # of all, so that the page stays below 5 MB
+MAX_PICTURES = 4_400_000  # bytes of all, so that the page stays below 5 MB
 # Of names of files: control characters, and bytes that are no UTF-8
 NOT_IN_HTML = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-DPIS = (144, 110, 80, 55)  # of pictures of dots, from the best
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """A picture as it stands in the page.
+class Shown:
+    """A picture as it stands in the page, on light paper and on dark.
 
     Attributes:
-        id: of its place.
-        title: a few run_text.
-        caption: a sentence or two.
-        markup: HTML.
-        width: in pixels, as drawn.
-        picture: what it shows, to be drawn again.
+        picture: what it shows.
+        light: a PNG.
+        dark: a PNG of the same size.
+        dpi: their dots per inch.
     """
 
-    id: str
-    title: str
-    caption: str
-    markup: str
-    width: float
     picture: Picture
+    light: bytes
+    dark: bytes
+    dpi: float = DOTS_PER_INCH
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels of the page, 72 an inch."""
+        sides = (int.from_bytes(self.light[i : i + 4], "big") for i in (16, 20))  # of the header
+        width, height = (round(72 * side / self.dpi) for side in sides)
+        return width, height
+
+    def smaller(self) -> "Shown":
+        """The same of fewer dots."""
+        dpi = 0.7 * self.dpi
+        light, dark = (drawn(self.picture.make, dpi=dpi, dark=dark) for dark in (False, True))
+        return replace(self, light=light, dark=dark, dpi=dpi)
 
 
 def write_report(
@@ -59,52 +62,67 @@ def write_report(
     pictures: Sequence[Picture],
     notes: Sequence[str] = (),
     output: str | None = None,
-    missing: Missing | None = None,
+    *,
+    failed: NotDrawn | None = None,
+    there: Mapping[str, bytes] | None = None,
 ) -> str:
     """Write ``report.html``; returns its path.
 
     Args:
         folder: of a run, finished or not, or its URI.
-        pictures: what to show, in order; their figures are left as they were.
+        pictures: what to show, in order.
         notes: what a reader should know besides, a sentence each.
         output: the folder to write into; None: the run's own.
-        missing: pictures that could not be drawn, which the page tells; takes those that fail here.
+        failed: pictures that could not be drawn, which the page tells; takes those that fail here.
+        there: PNGs that are drawn already, by name of the picture.
 
     Raises:
         UserError: there is no run, a file of it is damaged, or the folder cannot be written to.
     """
-    page = render_report(read_run(folder), pictures, notes, missing)
+    facts, failed = read_run(folder), failed or NotDrawn()
+    page = render_report(facts, _shown(pictures, there or {}, failed), notes, failed)
     place = output or folder
     Store(place, "--output").write(FILE, page)
     return inside(place, FILE)
 
 
+def _shown(
+    pictures: Sequence[Picture], there: Mapping[str, bytes], failed: NotDrawn
+) -> list[Shown]:
+    """All pictures that can be drawn, the largest in fewer dots until there is room for all."""
+    found = []
+    for picture in pictures:
+        try:
+            light = there.get(picture.name) or drawn(picture.make)
+            found.append(Shown(picture, light, drawn(picture.make, dark=True)))
+        except Exception as error:
+            failed.add(f"{picture.name} in {FILE}", error)
+    while sum(map(_bytes, found)) > MAX_PICTURES:
+        largest = max(range(len(found)), key=lambda i: _bytes(found[i]))
+        found[largest] = found[largest].smaller()
+    return found
+
+
+def _bytes(shown: Shown) -> int:
+    """What it takes in the page, where four letters stand for three bytes."""
+    return 4 * (len(shown.light) + len(shown.dark)) // 3
+
+
 def render_report(
-    facts: RunFacts,
-    pictures: Sequence[Picture],
-    notes: Sequence[str] = (),
-    missing: Missing | None = None,
+    facts: RunFacts, shown: Sequence[Shown], notes: Sequence[str], failed: NotDrawn
 ) -> bytes:
     """The page, as UTF-8.
 
     Args:
         facts: of the run.
-        pictures: what to show, in order.
+        shown: pictures, in order.
         notes: what a reader should know besides, a sentence each.
-        missing: see ``write_report``.
+        failed: pictures that could not be drawn.
     """
     from markupsafe import Markup
 
-    sheet, missing = Sheet(), missing or Missing()
-    drawings = _drawings(pictures, sheet, missing)
-    red, green, blue = DARK_PAPER
     pages = _pages()
-    style = pages.get_template("report.css").render(
-        drawn_on_white=sheet.variables(dark=False),
-        drawn_on_dark=sheet.variables(dark=True),
-        dark_paper=f"#{red:02x}{green:02x}{blue:02x}",
-        drawn="\n".join([sheet.rules(), *map(_size_rule, drawings)]),
-    )
+    style = pages.get_template("report.css").render(shown=shown, dark_paper=DARK_PAPER)
     script = pages.get_template("report.js").render()
     commands = run_text.next_commands(facts)
     tables = {"blocks": blocks_of(facts), "epochs": epochs_of(facts), "options": options_of(facts)}
@@ -113,11 +131,11 @@ def render_report(
         state=run_text.state(facts),
         about=_about(facts),
         cards=cards_of(facts),
-        said=[*notes, *missing.sentences, *run_text.happened(facts)],
+        said=[*notes, *failed.sentences, *run_text.happened(facts)],
         told=run_text.told(facts, ages=False),
         commands=commands,
-        contents=_contents(drawings, tables, commands),
-        drawings=drawings,
+        contents=_contents(shown, tables, commands),
+        shown=shown,
         policy=_policy(style, script),
         style=Markup(style),
         script=Markup(script),
@@ -133,91 +151,35 @@ def _pages() -> "Environment":
     """The parts of the page; what is put into HTML is escaped, into CSS it is our own."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-    return Environment(
+    pages = Environment(
         loader=PackageLoader("noprop_dist.see", "page"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    pages.filters["data"] = lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return pages
 
 
 def _policy(style: str, script: str) -> str:
     """Nothing is loaded, and nothing runs but the page's own script."""
-
-    def own(text: str) -> str:
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        return f"'sha256-{digest}'"
-
+    digests = (hashlib.sha256(text.encode()).digest() for text in (style, script))
+    of_style, of_script = (f"'sha256-{base64.b64encode(d).decode()}'" for d in digests)
     return (
-        f"default-src 'none'; script-src {own(script)}; style-src {own(style)}; img-src data:; "
+        f"default-src 'none'; script-src {of_script}; style-src {of_style}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def _drawings(pictures: Sequence[Picture], sheet: Sheet, missing: Missing) -> list[Drawing]:
-    """All pictures: drawings where they are small enough, and all of them small enough together."""
-    found: list[Drawing] = []
-    for number, picture in enumerate(pictures, start=1):
-        draw = partial(_drawing, picture, number, sheet)
-        drawing = missing.attempt(f"{picture.name} in {FILE}", draw)
-        found += [drawing] if drawing else []
-    for dpi in DPIS[1:]:
-        for drawing in sorted(found, key=lambda d: -len(d.markup)):
-            if sum(len(d.markup) for d in found) <= MAX_PICTURES:
-                return found
-            smaller = _as_dots(drawing, dpi)
-            if len(smaller.markup) < len(drawing.markup):
-                found[found.index(drawing)] = smaller
-    return found
-
-
-def _drawing(picture: Picture, number: int, sheet: Sheet) -> Drawing:
-    from markupsafe import Markup
-
-    name = re.sub(r"[^a-z0-9]+", "-", picture.name.lower()).strip("-")
-    place = f"picture-{number}-{name}"
-    width = 72 * picture.figure.get_figwidth()
-    tried = deepcopy(sheet)  # the styles of a drawing that is too large are not kept
-    markup = to_svg(picture.figure, f"p{number}", tried, f"{place}-title")
-    drawing = Drawing(place, picture.title, picture.caption, Markup(markup), width, picture)
-    if len(markup) <= MAX_SVG:
-        sheet.take(tried)
-        return drawing
-    for dpi in DPIS:
-        drawing = _as_dots(drawing, dpi)
-        if len(drawing.markup) <= MAX_SVG:
-            break
-    return drawing
-
-
-def _as_dots(drawing: Drawing, dpi: int) -> Drawing:
-    from markupsafe import Markup
-
-    figure = drawing.picture.figure
-    width, height = (round(72 * inches) for inches in figure.get_size_inches())
-    image = Markup('<img src="{}" alt="{}" width="{}" height="{}">').format(
-        to_png(figure, dpi), drawing.title, width, height
-    )
-    return replace(drawing, markup=image)
-
-
-def _size_rule(drawing: Drawing) -> str:
-    """No larger than letters need, and no smaller: on a phone a wide picture is scrolled."""
-    most, wanted, least = (round(share * drawing.width) for share in (1.25, 0.85, 0.65))
-    return (
-        f"#{drawing.id}{{flex-basis:{wanted}px}}"
-        f"#{drawing.id} .plot>*{{max-width:{most}px;min-width:{least}px}}"
-    )
-
-
 def _contents(
-    drawings: Sequence[Drawing], tables: Mapping[str, Grid], commands: Sequence[object]
+    shown: Sequence[Shown], tables: Mapping[str, Table], commands: Sequence[object]
 ) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """The table of contents: ids and titles, of the pictures too."""
     found: list[tuple[str, str, list[tuple[str, str]]]] = [("numbers", "Numbers", [])]
-    if drawings:
-        found.append(("pictures", "Pictures", [(d.id, d.title) for d in drawings]))
+    if shown:
+        pictures = [(f"picture-{s.picture.name}", s.picture.title) for s in shown]
+        found.append(("pictures", "Pictures", pictures))
     found += [(name, name.capitalize(), []) for name, table in tables.items() if table.rows]
     found.append(("run", "The run", []))
     return [*found, ("next", "Next", [])] if commands else found

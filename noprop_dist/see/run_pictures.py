@@ -1,6 +1,7 @@
 """The pictures of a run, in the order in which they are read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,31 +17,55 @@ from noprop_dist.draw.answers import (
     plot_predictions,
     telling_rows,
 )
+from noprop_dist.draw.axes import MAX_NAMES
 from noprop_dist.draw.class_embeddings import (
     LEAST_FOR_TSNE,
     change_of,
     largest,
     plot_embedding,
     plot_prototypes,
+    tsne,
 )
-from noprop_dist.draw.curves import has_numbers, plot_blocks, plot_denoising, plot_history
+from noprop_dist.draw.curves import (
+    block_panels,
+    has_numbers,
+    history_panels,
+    plot_blocks,
+    plot_denoising,
+    plot_history,
+)
 from noprop_dist.draw.plane import Floats, widest_plane
-from noprop_dist.draw.style import MAX_NAMES, Missing, listed
-from noprop_dist.draw.trajectories import plot_trajectories, shown_classes, walk
+from noprop_dist.draw.style import Make, NotDrawn, listed
+from noprop_dist.draw.trajectories import plot_trajectories, shown_classes
 from noprop_dist.draw.units_on_workers import plot_timeline
 from noprop_dist.engine.evaluate import confusion_matrix
 from noprop_dist.record.history import History, parse_history
-from noprop_dist.record.predictions import Predictions
-from noprop_dist.see.material import LeftOutError, Material, gather
-from noprop_dist.see.picture import Picture
+from noprop_dist.see.material import LeftOutError, Material, gather, walk
 
-Make = Callable[[Material], Picture | None]  # None: such a run has no such picture
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a run, with the words that belong to it.
+
+    Attributes:
+        name: its file under ``plots/``, without the ending.
+        title: a few words.
+        caption: a sentence or two: what is drawn, and how to read it.
+        make: draws it; a figure a call, which shares no global state.
+    """
+
+    name: str
+    title: str
+    caption: str
+    make: Make
+
+
+Maker = Callable[[Material], Picture | None]  # None: such a run has no such picture
 OWN_ACCURACY = (
     "A block sees the noised true label while it trains, so its training accuracy cannot be "
     "compared with validation, where the chain begins with noise alone."
 )
 FIRST_DRAW = "first noise draw"  # others answer a few images otherwise
-NO_EPOCH = "no epoch has ended yet"
 
 
 def pictures_of(
@@ -49,7 +74,7 @@ def pictures_of(
     test: Split | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
-    missing: Missing | None = None,
+    failed: NotDrawn | None = None,
 ) -> tuple[list[Picture], list[str]]:
     """Every picture of a run that can be drawn from what is there, a live run's too.
 
@@ -58,7 +83,7 @@ def pictures_of(
         test: the run's test split, where it is in memory.
         dataset: where the run's data set is now; None: where the run found it.
         data_dir: where named data sets are; None: where the run found them.
-        missing: takes those that fail; None: the notes do.
+        failed: takes those whose numbers could not be computed.
 
     Returns:
         The pictures in reading order, and notes, a sentence each: what the pictures are of, which
@@ -68,41 +93,37 @@ def pictures_of(
         UserError: ``folder`` is not a run's, or its history or result is damaged, or ``dataset`` is
             not of the run's kind.
     """
-    found = gather(folder, test=test, dataset=dataset, data_dir=data_dir)
-    pictures: list[Picture] = []
-    failed = missing or Missing()
+    found = gather(folder, test, dataset, data_dir)
+    failed = NotDrawn() if failed is None else failed
+    pictures: list[Picture | None] = []
     left_out: dict[str, list[str]] = {}  # by reason
-    for title, make in MAKERS.items():
+    for name, maker in MAKERS.items():
         try:
-            picture = failed.attempt(title, partial(make, found), (LeftOutError,))
-        except LeftOutError as reason:
-            left_out.setdefault(str(reason), []).append(title)
-        else:
-            pictures += [picture] if picture else []
-    notes = [f"left out {listed(titles)}: {reason}" for reason, titles in left_out.items()]
-    return pictures, found.notes + notes + ([] if missing else failed.sentences)
+            pictures.append(maker(found))
+        except LeftOutError as why:
+            left_out.setdefault(str(why), []).append(name)
+        except Exception as error:
+            failed.add(name, error)
+    notes = [f"left out {listed(names)}: {why}" for why, names in left_out.items()]
+    return [picture for picture in pictures if picture], found.notes + notes
 
 
-def pictures_of_history(data: bytes, where: str, missing: Missing) -> list[Picture]:
+def pictures_of_history(data: bytes, where: str) -> list[Picture]:
     """The pictures of a training history alone.
 
     Args:
         data: the file, JSON.
         where: what to call it.
-        missing: takes those that fail.
 
     Raises:
         UserError: it is damaged.
     """
     history = parse_history(data, where)
-    makers = (("history", _history), ("blocks", _blocks))
-    made = [missing.attempt(title, partial(make, history)) for title, make in makers]
-    return [picture for picture in made if picture]
+    return [picture for picture in (_history(history), _blocks(history)) if picture]
 
 
 def _history(history: History) -> Picture | None:
-    figure = plot_history(history)
-    if figure is None:
+    if not history_panels(history):
         return None
     caption = (
         "Loss, accuracy and learning rate by epoch. The loss is a mean over blocks, whose terms "
@@ -115,26 +136,26 @@ def _history(history: History) -> Picture | None:
     }
     if told := [text for name, text in readouts.items() if has_numbers(getattr(history, name))]:
         caption += f" Validation accuracy is that of {' and of '.join(told)}."
-    return Picture("history", "Training history", caption, figure)
+    return Picture("history", "Training history", caption, partial(plot_history, history))
 
 
 def _blocks(history: History) -> Picture | None:
-    figure = plot_blocks(history)
-    if figure is None:
+    if not block_panels(history):
         return None
     caption = (
         "Loss and training accuracy of every block alone, dark for block 1 to light for block T. "
         "Early blocks see a label that is almost noise, late ones a label that is almost clean. "
         f"{OWN_ACCURACY}"
     )
-    return Picture("blocks", "Loss and accuracy of each block", caption, figure)
+    make = partial(plot_blocks, history)
+    return Picture("blocks", "Loss and accuracy of each block", caption, make)
 
 
-def _of_history(make: Callable[[History], Picture | None]) -> Make:
+def _of_history(maker: Callable[[History], Picture | None]) -> Maker:
     def made(found: Material) -> Picture:
-        picture = make(found.history)
+        picture = maker(found.history)
         if picture is None:
-            raise LeftOutError(NO_EPOCH)
+            raise LeftOutError("no epoch has ended yet")
         return picture
 
     return made
@@ -142,29 +163,28 @@ def _of_history(make: Callable[[History], Picture | None]) -> Make:
 
 def _denoising(found: Material) -> Picture:
     if found.result is not None:
-        after, block = found.result.accuracy_after_t, found.result.block_accuracy
+        after: Sequence[float] = found.result.accuracy_after_t
+        block: Sequence[float] = found.result.block_accuracy
         draws = len(found.result.test_accuracy["z_T"].draws)
         about = f"all test images, mean over {draws} noise draws"
         num_classes = len(found.result.confusion)
     else:
-        answers = found.need_answers()
-        after, block, about = answers.after_t, answers.block, answers.about
-        num_classes = len(found.need_network().class_names)
+        after, block, about = found.said.after_t, found.said.block, found.said.about
+        num_classes = len(found.network.class_names)
     caption = (
         "What the readout of z_t knows after each step of the chain, from noise (t = 0) to the "
         f"label (t = {len(after)}), and what block t says on its own; {about}."
     )
-    figure = plot_denoising(after, block, num_classes)
-    return Picture("denoising", "Accuracy after each denoising step", caption, figure)
+    make = partial(plot_denoising, after, block, num_classes)
+    return Picture("denoising", "Accuracy after each denoising step", caption, make)
 
 
 def _trajectories(found: Material) -> Picture:
-    trained = found.need_network()
-    test = found.need_test()
+    trained, test = found.network, found.images
     assert found.run is not None
-    walks = walk(trained, test, found.run.seed)
     u = _embedding(trained.network.class_embed)
-    figure = plot_trajectories(walks, u, trained.class_names)
+    walks = walk(trained, test, found.run.seed)
+    make = partial(plot_trajectories, walks, u, trained.class_names)
     total, shown = len(trained.class_names), len(shown_classes(len(trained.class_names)))
     some = f" {shown} of the {total} classes are drawn." if shown < total else ""
     caption = (
@@ -173,11 +193,11 @@ def _trajectories(found: Material) -> Picture:
         "large marks are the class embeddings, a ring marks a wrong answer. Right: more images, by "
         f"step.{some}"
     )
-    return Picture("trajectories", "From noise to label", caption, figure)
+    return Picture("trajectories", "From noise to label", caption, make)
 
 
 def _embedding_picture(found: Material) -> Picture:
-    trained = found.need_network()
+    trained = found.network
     u = _embedding(trained.network.class_embed)
     kind = trained.network.spec.embedding_type
     plain = "" if len(u) >= LEAST_FOR_TSNE else " So few classes have no t-SNE."
@@ -190,14 +210,14 @@ def _embedding_picture(found: Material) -> Picture:
         f"them, {plane.about}; and t-SNE, where only what is near counts."
         f"{flat}{alike}{names}{plain}"
     )
-    figure = plot_embedding(u, trained.class_names)
-    return Picture("embedding", "Class embeddings", caption, figure)
+    make = partial(plot_embedding, u, tsne(u), trained.class_names)
+    return Picture("embedding", "Class embeddings", caption, make)
 
 
 def _prototypes(found: Material) -> Picture | None:
     if found.run is None and found.first_embed is None:
         return None  # as far as is known
-    trained = found.need_network()
+    trained = found.network
     spec = trained.network.spec
     if spec.embedding_type != "prototype" or len(spec.sample_shape) != 3:
         return None
@@ -218,8 +238,8 @@ def _prototypes(found: Material) -> Picture | None:
             f" Change is the mean over colour channels; the largest is {100 * most:.2g} % of the "
             "range of pixels, 0..1, and has the strongest colour, however little it is."
         )
-    figure = plot_prototypes(first, now, shape, trained.class_names)
-    return Picture("prototypes", "Prototype embeddings, before training and now", caption, figure)
+    make = partial(plot_prototypes, first, now, shape, trained.class_names)
+    return Picture("prototypes", "Prototype embeddings, before training and now", caption, make)
 
 
 def _embedding(class_embed: Tensor) -> Floats:
@@ -240,16 +260,14 @@ def _confusion(found: Material) -> Picture:
         counts, about = np.array(found.result.confusion), f"all test images, {FIRST_DRAW}"
         names = _names(found, len(counts))
     else:
-        answers = found.need_answers()
-        names = found.need_network().class_names
-        counts = confusion_matrix(answers.said.label, answers.said.answer, len(names))
-        about = answers.about
+        names, said, about = found.network.class_names, found.said.said, found.said.about
+        counts = confusion_matrix(said.label, said.answer, len(names))
     caption = (
         f"How often each class (row) got each answer (column): {about}. Shades are shares of the "
         "row, on a scale that shows rare mistakes."
     )
-    figure = plot_confusion(counts, names, FIRST_DRAW)
-    return Picture("confusion", "Confusion matrix", caption, figure)
+    make = partial(plot_confusion, counts, names, FIRST_DRAW)
+    return Picture("confusion", "Confusion matrix", caption, make)
 
 
 def _names(found: Material, count: int) -> tuple[str, ...]:
@@ -258,11 +276,10 @@ def _names(found: Material, count: int) -> tuple[str, ...]:
 
 
 def _predictions(found: Material) -> Picture | None:
-    names = found.need_network().class_names
-    test = found.need_test()
+    names, test = found.network.class_names, found.images
     if test.is_vector:
         raise LeftOutError("the data set holds vectors, not images")
-    answers = found.need_answers()
+    answers = found.said
     places, mistakes = telling_rows(answers.said, COLUMNS * SECTION_ROWS)
     said = answers.said.at(places)
     images, _ = test.take(said.row)
@@ -272,27 +289,22 @@ def _predictions(found: Material) -> Picture | None:
         + as_sure(answers.said, places[:mistakes])
         + as_sure(answers.said, places[mistakes:])
     )
-    figure = plot_predictions(images, said, mistakes, names)
-    return Picture("predictions", "Surest mistakes and least sure hits", caption, figure)
+    make = partial(plot_predictions, images, said, mistakes, names)
+    return Picture("predictions", "Surest mistakes and least sure hits", caption, make)
 
 
 def _confidence(found: Material) -> Picture:
-    answers = found.need_answers()
+    said = found.said.said
+    surest, tied = int((said.confidence == said.confidence.max()).sum()), ""
+    if surest > len(said) // 100:
+        tied = f": {surest:,} of {len(said):,} are surest, and the curve begins with all of them"
     caption = (
         "Left: how sure the network is of its hits and of its mistakes. Right: the accuracy that "
-        f"is left if only the surest answers are taken; {answers.about}. Answers of one "
-        f"confidence are one point{_tied(answers.said)}."
+        f"is left if only the surest answers are taken; {found.said.about}. Answers of one "
+        f"confidence are one point{tied}."
     )
-    figure = plot_confidence(answers.said)
-    return Picture("confidence", "Confidence of hits and mistakes", caption, figure)
-
-
-def _tied(said: Predictions) -> str:
-    """What is told of many answers that are surest."""
-    surest = int((said.confidence == said.confidence.max()).sum())
-    if surest <= len(said) // 100:
-        return ""
-    return f": {surest:,} of {len(said):,} are surest, and the curve begins with all of them"
+    make = partial(plot_confidence, said)
+    return Picture("confidence", "Confidence of hits and mistakes", caption, make)
 
 
 def _timeline(found: Material) -> Picture:
@@ -307,10 +319,11 @@ def _timeline(found: Material) -> Picture:
         "Which worker trained which block when, a row per worker and a bar per unit; where workers "
         f"were lost, came back or waited is marked.{cut * going}"
     )
-    return Picture("timeline", "Units on workers", caption, plot_timeline(found.timeline))
+    make = partial(plot_timeline, found.timeline)
+    return Picture("timeline", "Units on workers", caption, make)
 
 
-MAKERS: dict[str, Make] = {
+MAKERS: dict[str, Maker] = {
     "history": _of_history(_history),
     "blocks": _of_history(_blocks),
     "denoising": _denoising,

@@ -1,4 +1,4 @@
-"""What the page of a run says in numbers: headline numbers, and tables that can be sorted."""
+"""What is told of a run in numbers: headline numbers, and tables for a page or a terminal."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from itertools import zip_longest
 from typing import Any
 
 from noprop_dist.config.fields import flag
-from noprop_dist.record.progress import percent
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
+from noprop_dist.text import duration, percent
 
 MAX_EPOCHS = 1000  # rows of the table; of more, every second, third, ... is shown
 
@@ -32,7 +32,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Table:
     """A table that can be sorted.
 
     Attributes:
@@ -69,7 +69,7 @@ def cards_of(facts: RunFacts) -> list[Card]:
     if best:
         cards.append(Card("Best validation", percent(best[1]), f"z_T, epoch {best[0]}"))
     epochs = f"{facts.epochs} of {config.epochs} epochs"
-    cards.append(Card("Trained for", run_text.duration(facts.train_seconds), epochs))
+    cards.append(Card("Trained for", duration(facts.train_seconds), epochs))
     aside = f", {len(facts.set_aside)} set aside" if facts.set_aside else ""
     cards.append(Card("Blocks", str(config.num_blocks), f"{config.embedding_type}{aside}"))
     if facts.num_workers is not None:
@@ -78,90 +78,72 @@ def cards_of(facts: RunFacts) -> list[Card]:
     return cards
 
 
-def blocks_of(facts: RunFacts) -> Grid:
+def blocks_of(facts: RunFacts) -> Table:
     """A row per block: its last epoch, its part in the test, its hash."""
     heads = (
         "block", "loss (nats)", "training (%)", "after t (%)", "alone (%)", "images/s", "sha256",
     )  # fmt: skip
     rows = []
     for t, known in run_text.block_rows(facts):
-        numbers = [
-            _number(known["loss"], "{:.4f}"),
-            *(_share(known[name]) for name in ("accuracy", "after_t", "own_softmax")),
-            _number(known["images_per_s"], "{:,.0f}"),
-        ]
         sha = str(known["sha256"] or "")
         shown = "set aside" if t in facts.set_aside else sha[: run_text.SHA_CHARS] or "-"
-        why = facts.set_aside.get(t, sha)
-        rows.append([Cell(str(t), str(t)), *numbers, Cell(shown, sha, "name", why)])
+        rows.append(
+            [
+                _number(t, "d"),
+                _number(known["loss"], ".4f"),
+                *(_number(known[name], ".2f", 100) for name in ("accuracy", "after_t")),
+                _number(known["own_softmax"], ".2f", 100),
+                _number(known["images_per_s"], ",.0f"),
+                Cell(shown, sha, "name", facts.set_aside.get(t, sha)),
+            ]
+        )
     title = (
         "Loss and training accuracy (with dropout) are of the last epoch; after t is the readout "
         "of z_t and alone the block's own softmax, both on the test images."
     )
-    return Grid(title, heads, rows)
+    return Table(title, heads, rows)
 
 
-def epochs_of(facts: RunFacts) -> Grid:
+def epochs_of(facts: RunFacts) -> Table:
     """A row per epoch; of very long runs, some."""
-    heads = (
-        "epoch", "loss (nats)", "training (%)", "z_T, validation (%)",
-        "mean softmax, validation (%)", "learning rate",
-    )  # fmt: skip
     history = facts.history
-    columns = zip_longest(
-        history.train_loss_history,
-        history.train_accuracy_history,
-        history.val_accuracy_history,
-        history.val_accuracy_mean_softmax_history,
-        history.lr_history,
+    columns = (  # head, numbers, their format and scale
+        ("loss (nats)", history.train_loss_history, ".4f", 1),
+        ("training (%)", history.train_accuracy_history, ".2f", 100),
+        ("z_T, validation (%)", history.val_accuracy_history, ".2f", 100),
+        ("mean softmax, validation (%)", history.val_accuracy_mean_softmax_history, ".2f", 100),
+        ("learning rate", history.lr_history, ".2e", 1),
     )
     num_epochs = max(len(found) for name, found in vars(history).items() if name != "blocks")
     every = -(-num_epochs // MAX_EPOCHS) or 1
     rows = [
-        [
-            Cell(str(epoch), str(epoch)),
-            _number(loss, "{:.4f}"),
-            _share(accuracy),
-            _share(z_T),
-            _share(mean),
-            _number(lr, "{:.2e}"),
-        ]
-        for epoch, (loss, accuracy, z_T, mean, lr) in enumerate(columns, start=1)
+        [_number(epoch, "d")]
+        + [_number(v, form, by) for v, (*_, form, by) in zip(values, columns, strict=True)]
+        for epoch, values in enumerate(zip_longest(*(numbers for _, numbers, *_ in columns)), 1)
         if epoch % every == 0 or epoch == num_epochs
     ]
     title = "Loss and training accuracy are means over the blocks."
-    return Grid(title + f" One epoch of {every} is shown." * (every > 1), heads, rows)
+    title += f" One epoch of {every} is shown." * (every > 1)
+    return Table(title, ("epoch", *(head for head, *_ in columns)), rows)
 
 
-def options_of(facts: RunFacts) -> Grid:
+def options_of(facts: RunFacts) -> Table:
     """A row per option, those first that differ from their defaults."""
     changed = run_text.changed_options(facts.config)
     rows = []
-    for f in fields(facts.config):
+    for f in sorted(fields(facts.config), key=lambda f: f.name not in changed):
         kind = "changed" if f.name in changed else ""
         value, default = (
             "-" if v is None else str(v) for v in (getattr(facts.config, f.name), f.default)
         )
-        rows.append(
-            [
-                Cell(flag(f.name), flag(f.name), f"name {kind}".strip()),
-                Cell(value, value, kind),
-                Cell(default, default),
-                Cell(f.metadata["help"], f.metadata["help"]),
-            ]
-        )
-    rows.sort(key=lambda row: not row[1].kind)
+        texts = (flag(f.name), value, default, f.metadata["help"])
+        kinds = (f"name {kind}".strip(), kind, "", "")
+        rows.append([Cell(text, text, kind) for text, kind in zip(texts, kinds, strict=True)])
     title = f"{len(changed)} of {len(rows)} differ from their defaults, and come first."
-    return Grid(title, ("option", "value", "default", "what it is"), rows, in_order=False)
+    return Table(title, ("option", "value", "default", "what it is"), rows, in_order=False)
 
 
-def _share(value: Any) -> Cell:
-    return _number(None if value is None else 100 * value, "{:.2f}")
-
-
-def _number(value: Any, form: str) -> Cell:
-    return (
-        Cell("-", "")
-        if value is None or math.isnan(value)
-        else Cell(form.format(value), repr(value))
-    )
+def _number(value: Any, form: str, by: int = 1) -> Cell:
+    if value is None or math.isnan(value):
+        return Cell("-", "")
+    return Cell(format(by * value, form), repr(by * value))

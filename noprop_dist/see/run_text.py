@@ -9,10 +9,9 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.record.progress import percent
 from noprop_dist.record.result import Accuracy
 from noprop_dist.see.facts import RunFacts
-from noprop_dist.text import printable
+from noprop_dist.text import duration, percent, printable
 
 SHA_CHARS = 12
 TRIAL = "trial.json"  # in the folder of a sweep's trial
@@ -38,19 +37,6 @@ def accuracy(found: Accuracy | None) -> str:
     if found is None:
         return "-"
     return f"{100 * found.mean:.2f} +- {100 * found.stderr:.2f}"
-
-
-def duration(seconds: float) -> str:
-    """A time in the two units that matter."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes:02d} min"
-    return f"{hours // 24} days {hours % 24} h"
 
 
 def age(then: float | None) -> str:

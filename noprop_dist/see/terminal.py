@@ -1,6 +1,7 @@
 """The list of runs, and one run, as text for a terminal or a pipe."""
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -9,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from noprop_dist.config.fields import flag
-from noprop_dist.record.progress import percent
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.see.listing import Entry
-from noprop_dist.text import printable
+from noprop_dist.see.run_tables import blocks_of
+from noprop_dist.text import duration, last_part, percent, printable
 
 WIDE = 160  # columns written where no terminal says how many there are
 COLOURS = {"finished": "green", "running": "cyan", "stopped": "yellow", "damaged": "red"}
@@ -26,14 +27,14 @@ def _of_run(cell: Callable[[RunFacts], str]) -> Callable[[Entry], str]:
 
 
 COLUMNS: tuple[Column, ...] = (
-    ("data", lambda e: _last(e.facts.config.dataset if e.facts else _about(e))),
+    ("data", lambda e: last_part(e.facts.config.dataset if e.facts else e.dataset)),
     ("network", lambda e: _network(e)),
     ("epochs", _of_run(lambda f: f"{f.epochs}/{f.config.epochs}")),
     ("z_T, %", _of_run(lambda f: _accuracy(f, "z_T"))),
     ("softmax, %", _of_run(lambda f: _accuracy(f, "mean_softmax"))),
     ("best val.", _of_run(lambda f: percent(f.best[1] if f.best else None))),
     ("seed", _of_run(lambda f: str(f.config.seed))),
-    ("trained", _of_run(lambda f: run_text.duration(f.train_seconds))),
+    ("trained", _of_run(lambda f: duration(f.train_seconds))),
     ("started", lambda e: run_text.age(e.started)),
 )
 TEXT = ("data", "network")  # columns of words, which may be broken; the others are numbers
@@ -43,10 +44,6 @@ LEFT_OUT = ("seed", "trained", "best val.", "softmax, %", "started", "network", 
 
 def _accuracy(facts: RunFacts, readout: str) -> str:
     return run_text.accuracy(facts.result.test_accuracy[readout] if facts.result else None)
-
-
-def _about(entry: Entry) -> str:
-    return str((entry.config or {}).get("dataset", "-"))
 
 
 def _network(entry: Entry) -> str:
@@ -117,24 +114,12 @@ def render_run(facts: RunFacts) -> str:
 
 
 def _blocks(facts: RunFacts) -> Table:
-    columns: list[tuple[str, str, Callable[[float], str]]] = [
-        ("loss", "loss", lambda v: f"{v:.4f}"),
-        ("accuracy", "training, %", lambda v: f"{100 * v:.2f}"),
-        ("images_per_s", "images/s", lambda v: f"{v:,.0f}"),
-        ("after_t", "after t, %", lambda v: f"{100 * v:.2f}"),
-        ("own_softmax", "alone, %", lambda v: f"{100 * v:.2f}"),
-    ]
-    table = _table()
-    for name in ("block", *(title for _, title, _ in columns)):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("sha256", no_wrap=True)
-    for t, known in run_text.block_rows(facts):
-        cells = []
-        for name, _, show in columns:
-            value = known[name]
-            cells.append(show(value) if isinstance(value, (int, float)) else "-")
-        sha = str(known["sha256"] or "-")[: run_text.SHA_CHARS]
-        table.add_row(str(t), *cells, "set aside" if t in facts.set_aside else sha)
+    blocks, table = blocks_of(facts), _table()
+    for head in blocks.heads:
+        justify: Literal["left", "right"] = "left" if head == "sha256" else "right"
+        table.add_column(head, justify=justify, no_wrap=True)
+    for row in blocks.rows:
+        table.add_row(*(cell.text for cell in row))
     return table
 
 
@@ -165,8 +150,3 @@ def _text(console: Console, parts: Sequence[Table | Text]) -> str:
         for part in parts:  # commands and sentences are not broken where they are long
             console.print(part, soft_wrap=isinstance(part, Text))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
-
-
-def _last(dataset: str) -> str:
-    """A data set's name, or the last part of its path."""
-    return dataset.rstrip("/").rsplit("/", 1)[-1] or dataset

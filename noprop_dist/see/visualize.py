@@ -2,19 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from noprop_dist.data import Split
-from noprop_dist.draw.style import Format, Missing, figure_bytes
+from noprop_dist.draw.style import Format, NotDrawn, drawn
 from noprop_dist.errors import UserError
 from noprop_dist.record.run_config import FILE as CONFIG
 from noprop_dist.record.store import Store, inside
-from noprop_dist.see.options import VisualizeOptions
-from noprop_dist.see.picture import Picture
 from noprop_dist.see.run_page import FILE as REPORT
 from noprop_dist.see.run_page import write_report
-from noprop_dist.see.run_pictures import pictures_of, pictures_of_history
+from noprop_dist.see.run_pictures import Picture, pictures_of, pictures_of_history
 
 FOLDER = "plots"
 
@@ -39,25 +36,6 @@ class Drawn:
     def paths(self) -> tuple[str, ...]:
         """Of all files."""
         return self.pictures + ((self.report,) if self.report else ())
-
-
-def visualize(options: VisualizeOptions) -> Drawn:
-    """Draw what the options ask for.
-
-    Raises:
-        UserError: there is nothing to draw, what is there is damaged, or the pictures cannot be
-            written.
-    """
-    if options.history is not None:
-        return _draw_history(options.history, options.output, options.format)
-    assert options.run is not None
-    return draw_run(
-        options.run,
-        output=options.output,
-        form=options.format,
-        dataset=options.dataset,
-        data_dir=options.data_dir,
-    )
 
 
 def draw_run(
@@ -86,46 +64,59 @@ def draw_run(
     """
     place = output or inside(folder, FOLDER)
     Store(place, "--output").check_writable()
-    missing = Missing()
+    failed = NotDrawn()
     pictures, notes = pictures_of(
-        folder, test=test, dataset=dataset, data_dir=data_dir, missing=missing
+        folder, test=test, dataset=dataset, data_dir=data_dir, failed=failed
     )
-    if not pictures and not missing.sentences:
+    if not pictures and not failed.sentences:
         raise UserError(f"{folder} holds nothing to draw yet: wait until training has begun.")
-    written = write_pictures(pictures, place, form, missing)
-    drawn = [picture for picture in pictures if picture.name in written]
+    files = write_pictures(pictures, place, form, failed)
     report = None
     if not Store(folder).exists(CONFIG):
         notes.append(f"{folder} has no {CONFIG}, so {REPORT} is left out.")
     else:
+        shown = [picture for picture in pictures if picture.name in files]
+        there = files if form == "png" else {}
         try:
-            report = write_report(folder, drawn, notes, output, missing)
+            report = write_report(folder, shown, notes, output, failed=failed, there=there)
         except UserError as error:  # it asks more of a run's files than pictures do
             notes.append(f"{REPORT} is left out: {error}")
-    return Drawn(tuple(written.values()), tuple(notes), tuple(missing.sentences), report)
+    paths = tuple(inside(place, f"{name}.{form}") for name in files)
+    return Drawn(paths, tuple(notes), tuple(failed.sentences), report)
 
 
-def _draw_history(path: str, output: str | None, form: Format) -> Drawn:
+def draw_history(path: str, output: str | None, form: Format) -> Drawn:
+    """The pictures of a training history alone.
+
+    Args:
+        path: of the file.
+        output: folder to write into; None: beside it.
+        form: of the files.
+
+    Raises:
+        UserError: it cannot be read, is damaged or holds no numbers, or a file cannot be written.
+    """
     file = Path(path).expanduser()
     try:
         data = file.read_bytes()
     except OSError as error:
         raise UserError(f"--history {path} cannot be read ({error.strerror}).") from error
-    missing = Missing()
-    pictures = pictures_of_history(data, f"--history {path}", missing)
-    if not pictures and not missing.sentences:
+    pictures = pictures_of_history(data, f"--history {path}")
+    if not pictures:
         raise UserError(
             f"--history {path} holds no numbers to draw: it needs a list by epoch, such as "
             "train_loss_history."
         )
-    written = write_pictures(pictures, output or str(file.parent), form, missing)
-    return Drawn(tuple(written.values()), (), tuple(missing.sentences))
+    place, failed = output or str(file.parent), NotDrawn()
+    files = write_pictures(pictures, place, form, failed)
+    paths = tuple(inside(place, f"{name}.{form}") for name in files)
+    return Drawn(paths, (), tuple(failed.sentences))
 
 
 def write_pictures(
-    pictures: Sequence[Picture], folder: str, form: Format, missing: Missing
-) -> dict[str, str]:
-    """Write pictures into a folder or URI; the paths of those that could be drawn, by name.
+    pictures: Sequence[Picture], folder: str, form: Format, failed: NotDrawn
+) -> dict[str, bytes]:
+    """Write pictures into a folder or URI; what was written, by name of the picture.
 
     Raises:
         UserError: it cannot be written to.
@@ -133,10 +124,11 @@ def write_pictures(
     store = Store(folder, "--output")
     written = {}
     for picture in pictures:
-        draw = partial(figure_bytes, picture.figure, form, picture.name)
-        data = missing.attempt(picture.name, draw)
-        if data is not None:
-            file = f"{picture.name}.{form}"
-            store.write(file, data)
-            written[picture.name] = inside(folder, file)
+        try:
+            data = drawn(picture.make, form, name=picture.name)
+        except Exception as error:
+            failed.add(picture.name, error)
+        else:
+            store.write(f"{picture.name}.{form}", data)
+            written[picture.name] = data
     return written

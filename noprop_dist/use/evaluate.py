@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from noprop_dist.draw.calibration import plot_evaluation
+from noprop_dist.draw.evaluation import plot_evaluation
 from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.host import count_cores

@@ -19,8 +19,8 @@ from noprop_dist.compare.options import CompareOptions
 from noprop_dist.compare.run import compare, show
 from noprop_dist.compare.summary import MIB, Comparison, Facts, make_row, summarise
 from noprop_dist.compare.table import markdown, terminal_table
-from noprop_dist.draw.compared import plot_comparison
-from noprop_dist.draw.style import figure_bytes, own_style
+from noprop_dist.compare.picture import plot_comparison
+from noprop_dist.draw.style import drawn, own_style
 from noprop_dist.engine.job import load_data, make_job
 from noprop_dist.record.store import Store
 from runs import users_style

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from noprop_dist.draw.style import BLUE, GREY, ORANGE, line, new_figure, percent, style
+from noprop_dist.draw.axes import counted, line, percent
+from noprop_dist.draw.style import BLUE, GREY, ORANGE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,17 +26,17 @@ def plot_evaluation(evaluation: dict[str, Any]) -> "Figure":
         _calibration(reliability, shares, name, found["calibration"])
         averaged = percent(found["accuracy_of_averaged_draws"])
         line(draws, averaged, COLOURS[name], LABELS[name], 2.0)
-    style(reliability, "accuracy of answers (%); on the dashed line they are calibrated", "")
+    counted(reliability, "accuracy of answers (%); on the dashed line they are calibrated", "")
     reliability.set_xlabel("confidence (%)")
-    style(shares, "share of answers (%), by confidence", "confidence (%)")
+    counted(shares, "share of answers (%), by confidence", "confidence (%)")
     for axes in (reliability, shares):
         axes.set_xlim(0, 100)
     shares.set_yscale("symlog", linthresh=0.1)
     shares.set_ylim(bottom=0)
-    style(draws, "accuracy (%) of the mean over noise draws", "draws averaged")
+    counted(draws, "accuracy (%) of the mean over noise draws", "draws averaged")
     line(blocks, percent(evaluation["block_accuracy"]), GREY, "the block's own softmax", 2.0)
     line(blocks, percent(evaluation["accuracy_after_t"]), BLUE, "readout of z_t", 2.0)
-    style(blocks, "accuracy (%) after t blocks", "blocks used")
+    counted(blocks, "accuracy (%) after t blocks", "blocks used")
     return figure
 
 
