@@ -183,7 +183,7 @@ def block_colours(num_blocks: int) -> "ScalarMappable":
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     # Neither end of the colours may be as light or dark as the paper.
-    ends = (0.0, 0.9) if luminance(rcParams["figure.facecolor"]) > 0.5 else (0.3, 1.0)
+    ends = (0.0, 0.9) if luminance(rcParams["figure.facecolor"]) > 0.5 else (0.35, 1.0)
     shades = colormaps["viridis"](np.linspace(*ends, num_blocks))
     norm = BoundaryNorm(np.arange(num_blocks + 1) + 0.5, num_blocks)
     return ScalarMappable(norm, ListedColormap(shades))
@@ -192,9 +192,8 @@ def block_colours(num_blocks: int) -> "ScalarMappable":
 def block_bar(
     colours: "ScalarMappable", axes: object, num_blocks: int, *, most: int = 10, **style: Any
 ) -> None:
-    """What the colours of blocks mean, with at most so many numbers and the first."""
-    gap = -(-num_blocks // most)
-    ticks = sorted({1, *range(gap, num_blocks + 1, gap)})
+    """What the colours of blocks mean, with at most so many numbers, from the first to the last."""
+    ticks = np.unique(np.linspace(1, num_blocks, most).round().astype(int))
     bar = colour_bar(colours, axes, "block t", ticks=ticks, pad=0.02, **style)
     bar.ax.minorticks_off()
     bar.ax.set_yticks(ticks, list(map(str, ticks)))

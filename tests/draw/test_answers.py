@@ -13,6 +13,8 @@ from noprop_dist.draw.answers import (
 )
 from noprop_dist.record.predictions import Predictions
 
+pytestmark = pytest.mark.usefixtures("styled")
+
 
 def said(num_rows: int, wrong: int) -> Predictions:
     rows = np.arange(num_rows)

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from noprop_dist.draw.curves import plot_denoising
-from noprop_dist.draw.style import Format, figure_bytes, own_style
+from noprop_dist.draw.style import Format, drawn, own_style
 from runs import users_style
 
 FORMS = get_args(Format)
@@ -37,24 +37,22 @@ path.simplify: false
 SCRIPT = f"""
 import hashlib, os
 before = dict(os.environ), os.getcwd()
-from noprop_dist.draw.style import figure_bytes, own_style
+from noprop_dist.draw.style import drawn
 from noprop_dist.draw.curves import plot_denoising
-with own_style():
-    figure = plot_denoising([0.1, 0.5, 0.9], [0.8, 0.85, 0.9], 4)
+def figure():
+    return plot_denoising([0.1, 0.5, 0.9], [0.8, 0.85, 0.9], 4)
 for form in {FORMS}:
-    print(hashlib.sha256(figure_bytes(figure, form, "x")).hexdigest())
+    print(hashlib.sha256(drawn(figure, form, name="x")).hexdigest())
 assert (dict(os.environ), os.getcwd()) == before
 """
 
 
-def drawn() -> Figure:
-    with own_style():
-        return plot_denoising([0.1, 0.5, 0.9], [0.8, 0.85, 0.9], 4)
+def figure() -> Figure:
+    return plot_denoising([0.1, 0.5, 0.9], [0.8, 0.85, 0.9], 4)
 
 
 def hashes() -> list[str]:
-    figure = drawn()
-    made = (figure_bytes(figure, form, "x") for form in FORMS)
+    made = (drawn(figure, form, name="x") for form in FORMS)
     return [hashlib.sha256(data).hexdigest() for data in made]
 
 

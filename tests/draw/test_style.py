@@ -3,21 +3,31 @@ import re
 import subprocess
 import sys
 import warnings
-from functools import partial
 from pathlib import Path
 
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageColor
 
+from noprop_dist.draw.axes import block_colours, counted, line, luminance
 from noprop_dist.draw.style import (
+    BLUE,
+    DARK,
+    DARK_PAPER,
+    GREY,
+    GRID,
+    GROUND,
+    INK,
+    LIGHT,
+    MISTAKE,
+    PAPER,
     Format,
-    Missing,
-    figure_bytes,
-    line,
+    NotDrawn,
+    drawn,
     new_figure,
+    own_style,
     save_figure,
-    style,
 )
 from noprop_dist.record.store import Store
 
@@ -26,7 +36,7 @@ def curve() -> Figure:
     figure = new_figure(4, 3)
     axes = figure.subplots()
     line(axes, [1.0, None, 3.0], "black", "a curve", 2.0)
-    style(axes, "title", "epoch")
+    counted(axes, "title", "epoch")
     return figure
 
 
@@ -38,13 +48,13 @@ def test_png_has_the_size_that_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_svg_keeps_words_and_is_the_same_each_time() -> None:
-    first, again = figure_bytes(curve(), "svg", "curve"), figure_bytes(curve(), "svg", "curve")
+    first, again = (drawn(curve, "svg", name="curve") for _ in range(2))
     assert first == again
     assert b">a curve</text>" in first
 
 
 def test_svgs_of_two_names_share_no_id() -> None:
-    one, other = (figure_bytes(curve(), "svg", name).decode() for name in ("one", "other"))
+    one, other = (drawn(curve, "svg", name=name).decode() for name in ("one", "other"))
     ids = [re.findall(r' id="([^"]+)"', svg) for svg in (one, other)]
     assert len(ids[0]) == len(set(ids[0])) > 5
     assert not set(ids[0]) & set(ids[1])
@@ -53,21 +63,27 @@ def test_svgs_of_two_names_share_no_id() -> None:
 
 
 def test_pdf_is_the_same_each_time() -> None:
-    first = figure_bytes(curve(), "pdf", "curve")
+    first = drawn(curve, "pdf")
     assert first.startswith(b"%PDF")
-    assert first == figure_bytes(curve(), "pdf", "curve")
+    assert first == drawn(curve, "pdf")
 
 
 @pytest.mark.parametrize("form", ["png", "svg", "pdf"])
 def test_letters_that_the_font_lacks_warn_of_nothing_and_others_do(form: Format) -> None:
-    figure = curve()
-    figure.axes[0].set_title("\u732b and \u72ac")
+    def figure() -> Figure:
+        made = curve()
+        made.axes[0].set_title("\u732b and \u72ac")
+        return made
+
+    def warning() -> Figure:
+        warnings.warn("another", stacklevel=1)
+        return curve()
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        figure_bytes(figure, form)
+        drawn(figure, form)
         assert caught == []
-        figure.savefig = lambda *_, **__: warnings.warn("another", stacklevel=1)  # type: ignore[method-assign]
-        figure_bytes(figure, "png")
+        drawn(warning)
     assert [str(w.message) for w in caught] == ["another"]
 
 
@@ -87,17 +103,11 @@ def test_picture_that_cannot_be_drawn_or_written_is_told_in_a_line(
 
 
 def test_pictures_that_fail_alike_share_a_sentence() -> None:
-    missing = Missing()
-
-    def fail(reason: str) -> None:
-        raise RuntimeError(reason)
-
+    failed = NotDrawn()
+    assert failed.sentences == []
     for name, reason in (("a", "no ink"), ("b", "no paper"), ("c", "no ink."), ("d", "")):
-        assert missing.attempt(name, partial(fail, reason)) is None
-    assert missing.attempt("e", lambda: 5) == 5
-    with pytest.raises(ZeroDivisionError):
-        missing.attempt("f", lambda: 1 / 0, (ZeroDivisionError,))
-    assert missing.sentences == [
+        failed.add(name, RuntimeError(reason))
+    assert failed.sentences == [
         "not drawn: a and c (no ink)",
         "not drawn: b (no paper)",
         "not drawn: d (RuntimeError)",
@@ -107,17 +117,55 @@ def test_pictures_that_fail_alike_share_a_sentence() -> None:
 def test_drawing_leaves_pyplot_alone_and_importing_is_light() -> None:
     code = (
         "import sys\n"
-        "from noprop_dist.draw import style as plots\n"
-        "from noprop_dist.draw import curves\n"
+        "from noprop_dist.draw import curves, style\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "plots.figure_bytes(curves.plot_denoising([0.5], [0.5], 2))\n"
+        "style.drawn(lambda: curves.plot_denoising([0.5], [0.5], 2))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_image_of_a_figure_is_more_than_paper() -> None:
-    with Image.open(io.BytesIO(figure_bytes(curve()))) as image:
+    with Image.open(io.BytesIO(drawn(curve))) as image:
         colours = image.convert("RGB").getcolors(1 << 24)
     assert colours is not None
     assert len(colours) > 20
+
+
+def contrast(a: object, b: object) -> float:
+    """The contrast ratio of WCAG 2.2, 1..21."""
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_that_of_wcag() -> None:
+    assert contrast("black", "white") == pytest.approx(21)
+    assert contrast("#767676", "white") == pytest.approx(4.54, abs=0.01)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_is_read_on_its_paper(dark: bool) -> None:
+    with own_style(dark=dark):
+        for ink in (INK, GREY, BLUE, MISTAKE):  # those in which words are written
+            assert contrast(ink, PAPER) >= 4.5
+
+
+def test_every_colour_is_seen_on_dark_paper() -> None:
+    with own_style(dark=True):
+        assert to_hex(PAPER) == DARK_PAPER.lower()
+        for colour in {f"C{i}" for i in range(len(DARK))} - {PAPER, GRID, GROUND}:
+            assert contrast(colour, PAPER) >= 3
+        blocks = block_colours(12)
+        for t in range(1, 13):
+            assert contrast(blocks.to_rgba(t), PAPER) >= 3
+    assert len(LIGHT) == len(DARK)
+
+
+def test_dark_picture_is_the_light_one_in_other_colours() -> None:
+    sides = []
+    for dark in (False, True):
+        with Image.open(io.BytesIO(drawn(curve, dark=dark))) as image:
+            shown = image.convert("RGB")
+        assert shown.getpixel((0, 0)) == ImageColor.getrgb(DARK_PAPER if dark else "white")
+        sides.append(shown.size)
+    assert sides[0] == sides[1]

@@ -17,6 +17,8 @@ from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import Lane, Timeline, read_timeline
 
+pytestmark = pytest.mark.usefixtures("styled")
+
 T0 = 1_795_518_373.25  # a time as the log has it
 
 Event = dict[str, Any]
@@ -241,7 +243,7 @@ def test_picture_shows_every_unit_in_the_row_of_its_worker(tmp_path: Path) -> No
     assert axes.get_title("left") == "2 workers, 60 % busy"
     assert axes.get_xlabel() == "seconds since the start"
     assert axes.get_xlim() == (0, 10)
-    assert colour_bar.get_ylabel() == "block"
+    assert colour_bar.get_ylabel() == "block t"
     assert list(colour_bar.get_yticks()) == [1, 2, 3]
     assert legend(figure) == {"waiting"}
     image = picture(figure, tmp_path)

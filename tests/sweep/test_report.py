@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from noprop_dist import TrainConfig, load_network, train
-from noprop_dist.draw import trials as plots
+from noprop_dist.draw import trials
 from noprop_dist.engine.job import load_data, make_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
@@ -149,7 +149,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_other_picture(
             assert (tmp_path / name).exists()
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(plots, "plot_settings", broken)
+    monkeypatch.setattr(trials, "plot_settings", broken)
     with users_style():
         result = write_report(searched(tmp_path, {0: reached(FINISHED, 0.9)}), Spent())
     assert result.best == 0
