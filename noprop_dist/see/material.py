@@ -73,7 +73,7 @@ class Material:
     """
 
     history: History
-    timeline: Timeline
+    timeline: Timeline = field(default_factory=Timeline)
     result: TrainResult | None = None
     run: OpenRun | None = None
     first_embed: Tensor | None = None
@@ -103,7 +103,7 @@ class Material:
 
     def _there(self, name: str, value: T | None) -> T:
         if value is None:
-            raise LeftOutError(self.lacks[name])
+            raise LeftOutError(self.lacks.get(name, "there is but a history"))
         return value
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
-from noprop_dist.data import Normalisation, Split
+from noprop_dist.data import Normalisation
 from noprop_dist.draw.answers import (
     COLUMNS,
     SECTION_ROWS,
@@ -39,8 +39,7 @@ from noprop_dist.draw.style import Make, NotDrawn, listed
 from noprop_dist.draw.trajectories import plot_trajectories, shown_classes
 from noprop_dist.draw.units_on_workers import plot_timeline
 from noprop_dist.engine.evaluate import confusion_matrix
-from noprop_dist.record.history import History, parse_history
-from noprop_dist.see.material import LeftOutError, Material, gather, walk
+from noprop_dist.see.material import LeftOutError, Material, walk
 
 
 @dataclass(frozen=True)
@@ -65,38 +64,24 @@ OWN_ACCURACY = (
     "A block sees the noised true label while it trains, so its training accuracy cannot be "
     "compared with validation, where the chain begins with noise alone."
 )
+NO_EPOCH = "no epoch has ended yet"
 FIRST_DRAW = "first noise draw"  # others answer a few images otherwise
 
 
-def pictures_of(
-    folder: str,
-    *,
-    test: Split | None = None,
-    dataset: str | None = None,
-    data_dir: str | None = None,
-    failed: NotDrawn | None = None,
-) -> tuple[list[Picture], list[str]]:
+def pictures_of(found: Material, failed: NotDrawn | None = None) -> tuple[list[Picture], list[str]]:
     """Every picture of a run that can be drawn from what is there, a live run's too.
 
     Args:
-        folder: of the run, or its URI.
-        test: the run's test split, where it is in memory.
-        dataset: where the run's data set is now; None: where the run found it.
-        data_dir: where named data sets are; None: where the run found them.
+        found: what there is of the run, see ``gather``.
         failed: takes those whose numbers could not be computed.
 
     Returns:
         The pictures in reading order, and notes, a sentence each: what the pictures are of, which
         were left out, and why.
-
-    Raises:
-        UserError: ``folder`` is not a run's, or its history or result is damaged, or ``dataset`` is
-            not of the run's kind.
     """
-    found = gather(folder, test, dataset, data_dir)
-    failed = NotDrawn() if failed is None else failed
     pictures: list[Picture | None] = []
     left_out: dict[str, list[str]] = {}  # by reason
+    failed = failed or NotDrawn()
     for name, maker in MAKERS.items():
         try:
             pictures.append(maker(found))
@@ -108,23 +93,10 @@ def pictures_of(
     return [picture for picture in pictures if picture], found.notes + notes
 
 
-def pictures_of_history(data: bytes, where: str) -> list[Picture]:
-    """The pictures of a training history alone.
-
-    Args:
-        data: the file, JSON.
-        where: what to call it.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    history = parse_history(data, where)
-    return [picture for picture in (_history(history), _blocks(history)) if picture]
-
-
-def _history(history: History) -> Picture | None:
+def _history(found: Material) -> Picture:
+    history = found.history
     if not history_panels(history):
-        return None
+        raise LeftOutError(NO_EPOCH)
     caption = (
         "Loss, accuracy and learning rate by epoch. The loss is a mean over blocks, whose terms "
         "weigh differently: compare it along an epoch axis, not between blocks. Training accuracy "
@@ -139,26 +111,16 @@ def _history(history: History) -> Picture | None:
     return Picture("history", "Training history", caption, partial(plot_history, history))
 
 
-def _blocks(history: History) -> Picture | None:
-    if not block_panels(history):
-        return None
+def _blocks(found: Material) -> Picture:
+    if not block_panels(found.history):
+        raise LeftOutError(NO_EPOCH)
     caption = (
         "Loss and training accuracy of every block alone, dark for block 1 to light for block T. "
         "Early blocks see a label that is almost noise, late ones a label that is almost clean. "
         f"{OWN_ACCURACY}"
     )
-    make = partial(plot_blocks, history)
+    make = partial(plot_blocks, found.history)
     return Picture("blocks", "Loss and accuracy of each block", caption, make)
-
-
-def _of_history(maker: Callable[[History], Picture | None]) -> Maker:
-    def made(found: Material) -> Picture:
-        picture = maker(found.history)
-        if picture is None:
-            raise LeftOutError("no epoch has ended yet")
-        return picture
-
-    return made
 
 
 def _denoising(found: Material) -> Picture:
@@ -324,8 +286,8 @@ def _timeline(found: Material) -> Picture:
 
 
 MAKERS: dict[str, Maker] = {
-    "history": _of_history(_history),
-    "blocks": _of_history(_blocks),
+    "history": _history,
+    "blocks": _blocks,
     "denoising": _denoising,
     "trajectories": _trajectories,
     "embedding": _embedding_picture,

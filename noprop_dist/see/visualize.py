@@ -7,11 +7,13 @@ from pathlib import Path
 from noprop_dist.data import Split
 from noprop_dist.draw.style import Format, NotDrawn, drawn
 from noprop_dist.errors import UserError
+from noprop_dist.record.history import parse_history
 from noprop_dist.record.run_config import FILE as CONFIG
 from noprop_dist.record.store import Store, inside
+from noprop_dist.see.material import Material, gather
 from noprop_dist.see.run_page import FILE as REPORT
 from noprop_dist.see.run_page import write_report
-from noprop_dist.see.run_pictures import Picture, pictures_of, pictures_of_history
+from noprop_dist.see.run_pictures import Picture, pictures_of
 
 FOLDER = "plots"
 
@@ -60,14 +62,12 @@ def draw_run(
         data_dir: where named data sets are; None: where the run found them.
 
     Raises:
-        UserError: as ``pictures_of``; there is nothing to draw yet; or a file cannot be written.
+        UserError: as ``gather``; there is nothing to draw yet; or a file cannot be written.
     """
     place = output or inside(folder, FOLDER)
     Store(place, "--output").check_writable()
     failed = NotDrawn()
-    pictures, notes = pictures_of(
-        folder, test=test, dataset=dataset, data_dir=data_dir, failed=failed
-    )
+    pictures, notes = pictures_of(gather(folder, test, dataset, data_dir), failed)
     if not pictures and not failed.sentences:
         raise UserError(f"{folder} holds nothing to draw yet: wait until training has begun.")
     files = write_pictures(pictures, place, form, failed)
@@ -101,13 +101,14 @@ def draw_history(path: str, output: str | None, form: Format) -> Drawn:
         data = file.read_bytes()
     except OSError as error:
         raise UserError(f"--history {path} cannot be read ({error.strerror}).") from error
-    pictures = pictures_of_history(data, f"--history {path}")
+    history, failed = parse_history(data, f"--history {path}"), NotDrawn()
+    pictures, _ = pictures_of(Material(history), failed)
     if not pictures:
         raise UserError(
             f"--history {path} holds no numbers to draw: it needs a list by epoch, such as "
             "train_loss_history."
         )
-    place, failed = output or str(file.parent), NotDrawn()
+    place = output or str(file.parent)
     files = write_pictures(pictures, place, form, failed)
     paths = tuple(inside(place, f"{name}.{form}") for name in files)
     return Drawn(paths, (), tuple(failed.sentences))

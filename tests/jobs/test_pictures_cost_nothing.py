@@ -16,6 +16,7 @@ from noprop_dist import train
 from noprop_dist.cli import main
 from noprop_dist.draw.style import drawn
 from noprop_dist.see import run_pictures
+from noprop_dist.see.material import gather
 from runs import small, users_style
 
 BROKEN = "no ink,\nno paper"
@@ -159,7 +160,7 @@ def test_pages_are_the_same_whatever_a_user_has_set(numbers: Path) -> None:
 
 def test_pictures_are_the_same_whatever_a_user_has_set(pictured_run: Path) -> None:
     def all_of_them() -> dict[str, bytes]:
-        made, notes = run_pictures.pictures_of(str(pictured_run))
+        made, notes = run_pictures.pictures_of(gather(str(pictured_run)))
         assert notes == []
         return {picture.name: drawn(picture.make, "svg") for picture in made}
 

@@ -28,9 +28,10 @@ pytestmark = pytest.mark.usefixtures("styled")
 
 @pytest.fixture(scope="module")
 def pictures(pictured_run: Path) -> "dict[str, Picture]":
+    from noprop_dist.see.material import gather
     from noprop_dist.see.run_pictures import pictures_of
 
-    found, notes = pictures_of(str(pictured_run))
+    found, notes = pictures_of(gather(str(pictured_run)))
     assert notes == []
     assert [picture.name for picture in found] == NAMES
     return {picture.name: picture for picture in found}
@@ -71,10 +72,13 @@ def test_history_and_blocks_show_what_the_run_wrote(
 def test_history_tells_each_validation_curve_that_is_drawn(
     pictures: "dict[str, Picture]",
 ) -> None:
-    from noprop_dist.see.run_pictures import pictures_of_history
+    from noprop_dist.record.history import parse_history
+    from noprop_dist.see.material import Material
+    from noprop_dist.see.run_pictures import pictures_of
 
     def caption(**lists: list[float]) -> str:
-        made, *_ = pictures_of_history(json.dumps(lists).encode(), "made up")
+        history = parse_history(json.dumps(lists).encode(), "made up")
+        (made, *_), _ = pictures_of(Material(history))
         return made.caption
 
     told = pictures["history"].caption
