@@ -8,9 +8,8 @@ import numpy.typing as npt
 
 from noprop_dist.draw.axes import (
     MAX_NAMES,
-    bare,
-    channels_last,
     colour_bar,
+    draw_tiles,
     frame,
     name_ticks,
     row_room,
@@ -156,47 +155,34 @@ def plot_predictions(
         num_mistakes: how many of them, which come first, are mistakes; the others are hits.
         class_names: K names.
     """
-    # Title, images, and the inches that the words under an image take
-    kinds = (
-        ("surest mistakes: answer, its probability, and what it is", range(num_mistakes), 0.40),
-        ("least sure hits: answer and its probability", range(num_mistakes, len(images)), 0.24),
+    kinds = (  # title, images, lines of words under each, their colour
+        (
+            "surest mistakes: answer, its probability, and what it is",
+            slice(num_mistakes),
+            2,
+            MISTAKE,
+        ),
+        ("least sure hits: answer and its probability", slice(num_mistakes, None), 1, BLUE),
     )
-    sections = [kind for kind in kinds if kind[1]]
-    cell, heading = 1.36, 0.34
-    rows = [-(-len(places) // COLUMNS) for _, places, _ in sections]
-    height = 0.12 + sum(
-        heading + n * (cell + below) for n, (*_, below) in zip(rows, sections, strict=True)
-    )
-    width = COLUMNS * cell + 0.16
-    # Placed by hand: a layout engine takes seconds over so many axes, to the same end.
-    figure = new_figure(width, height, layout=None)
-    top = 0.06
-    for (title, places, below), n in zip(sections, rows, strict=True):
-        figure.text(0.1 / width, 1 - (top + 0.22) / height, title, fontsize=11)
-        top += heading
-        for i, place in enumerate(places):
-            left = 0.14 + (i % COLUMNS) * cell
-            bottom = height - (top + (i // COLUMNS) * (cell + below)) - cell + 0.06
-            side = cell - 0.12
-            box = (left / width, bottom / height, side / width, side / height)
-            axes = figure.add_axes(box)
-            axes.imshow(channels_last(images[place]), cmap="gray", vmin=0, vmax=255)
-            bare(axes)
-            _words(axes, said, place, class_names)
-        top += n * (cell + below)
+    sections = [kind for kind in kinds if len(images[kind[1]])]
+    heights = [
+        0.4 + (1.3 + 0.18 * lines) * -(-len(images[some]) // COLUMNS)
+        for _, some, lines, _ in sections
+    ]
+    figure = new_figure(1.3 * COLUMNS, sum(heights))
+    panels = figure.subplots(len(sections), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (title, some, lines, colour) in zip(panels, sections, strict=True):
+        axes.set_title(title)
+        words = [_words(said, place, class_names) for place in range(len(images))[some]]
+        scale = {"cmap": "gray", "vmin": 0, "vmax": 255}
+        draw_tiles(axes, images[some], COLUMNS, words, scale, lines=lines, colour=colour)
     return figure
 
 
-def _words(axes: "Axes", said: Predictions, place: int, class_names: Sequence[str]) -> None:
+def _words(said: Predictions, place: int, class_names: Sequence[str]) -> str:
     answer, label = (class_names[k[place]] for k in (said.answer, said.label))
-    right = bool(said.right[place])
-    truth = "" if right else f"\nis {short(label)}"
-    axes.set_xlabel(
-        f"{short(answer, 12)}  {_probability(float(said.confidence[place]))}{truth}",
-        fontsize=8.5,
-        color=BLUE if right else MISTAKE,
-        labelpad=3,
-    )
+    truth = "" if said.right[place] else f"\nis {short(label)}"
+    return f"{short(answer, 12)}  {_probability(float(said.confidence[place]))}{truth}"
 
 
 def _probability(share: float) -> str:

@@ -209,6 +209,34 @@ def short(name: str, most: int = NAME_CHARS) -> str:
     return shortened(name, most).replace("$", r"\$")
 
 
-def channels_last(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """(C, H, W) as matplotlib takes it: (H, W) of one channel, else (H, W, C)."""
-    return image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+def draw_tiles(
+    axes: "Axes",
+    images: npt.NDArray[Any],
+    columns: int,
+    words: Sequence[str],
+    scale: Mapping[str, Any],
+    *,
+    lines: int = 1,
+    colour: str = INK,
+) -> "AxesImage":
+    """Images beside each other in rows, each over its words; the last of them.
+
+    Args:
+        axes: to be filled.
+        images: (B, C, H, W), C = 1 or 3, B > 0.
+        columns: images of a row.
+        words: B texts, or none.
+        scale: how numbers become colours.
+        lines: of each text.
+        colour: of the texts.
+    """
+    wide, tall = 1.12, 1.12 + 0.15 * lines * bool(words)
+    for k, image in enumerate(images):
+        x, y = wide * (k % columns), tall * (k // columns)
+        pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+        tile = axes.imshow(pixels, extent=(x, x + 1, y + 1, y), **scale)
+        if words:
+            axes.text(x + 0.5, y + 1.04, words[k], color=colour, ha="center", va="top", fontsize=8)
+    axes.set(xlim=(0, wide * columns), ylim=(tall * -(-len(images) // columns), 0), anchor="NW")
+    bare(axes)
+    return tile

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from noprop_dist.draw.axes import (
     MAX_NAMES,
-    bare,
-    channels_last,
     colour_bar,
+    draw_tiles,
     frame,
     label_points,
     name_ticks,
@@ -124,25 +123,20 @@ def plot_prototypes(
         sheets.append((f"change, at most {100 * most:.2g} %", change))
     named = len(now) <= MAX_NAMES
     columns = min(len(now), ACROSS) if named else math.ceil(math.sqrt(len(now)))
-    wide, tall = 1.25 * columns, 1.25 * -(-len(now) // columns)  # of a sheet, in tiles
     if named:  # sheets below one another, so that a class is compared with itself
-        figure = new_figure(1.3 + 0.85 * wide, len(sheets) * (0.4 + 0.85 * tall))
+        rows = -(-len(now) // columns)
+        figure = new_figure(1.3 + columns, len(sheets) * (0.3 + 1.15 * rows))
         panels = figure.subplots(len(sheets), 1, squeeze=False)[:, 0]
     else:
         figure = new_figure(5.2 * len(sheets), 5.4)
         panels = figure.subplots(1, len(sheets), squeeze=False)[0]
+    names = [short(name) for name in class_names] if named else []
     for axes, (title, images) in zip(panels, sheets, strict=True):
-        scale = {"cmap": "gray", "vmin": 0, "vmax": 1}
+        axes.set_title(title)
+        scale: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
         if title.startswith("change"):
             scale = {"cmap": "PuOr", "vmin": -most, "vmax": most}
-        for k, image in enumerate(images):
-            x, y = 1.25 * (k % columns), 1.25 * (k // columns)
-            tile = axes.imshow(channels_last(image), extent=(x, x + 1, y + 1, y), **scale)
-            if named:
-                name = short(class_names[k])
-                axes.text(x + 0.5, y - 0.04, name, ha="center", va="bottom", fontsize=8)
-        axes.set(xlim=(-0.05, wide), ylim=(tall - 0.2, -0.25 * named - 0.05), title=title)
-        bare(axes)
+        tile = draw_tiles(axes, images, columns, names, scale)
     if first is not None:
         colour_bar(tile, panels[-1], "", shrink=0.8).ax.tick_params(labelsize=7)
     return figure

@@ -154,8 +154,10 @@ def own_style(*, dark: bool = False, **settings: Any) -> Iterator[None]:
 def _look(dark: bool) -> dict[str, Any]:
     """The rcParams in which ours differ from matplotlib's own."""
     from cycler import cycler
+    from matplotlib.colors import LinearSegmentedColormap
 
     colours = DARK if dark else LIGHT
+    shades = LinearSegmentedColormap.from_list("", (DARK[11], DARK[0], "#EAF4FD"))
     of = {name: colours[int(name[1:])] for name in (GREY, GRID, INK, PAPER)}
     ink = dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), of[INK]
@@ -167,7 +169,7 @@ def _look(dark: bool) -> dict[str, Any]:
         "axes.titlelocation": "left",
         "axes.titlesize": 11,
         "grid.color": of[GRID],
-        "image.cmap": "Blues_r" if dark else "Blues",  # none is the paper's end
+        "image.cmap": shades if dark else "Blues",
         "image.interpolation": "none",
         "legend.fontsize": 9,
         "legend.frameon": False,

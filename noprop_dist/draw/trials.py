@@ -169,7 +169,7 @@ def plot_block_trials(
         losses: N of them, on validation images.
         settings: what varied, by name.
     """
-    from matplotlib import rcParams
+    from matplotlib import colormaps, rcParams
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
 
@@ -179,7 +179,7 @@ def plot_block_trials(
         here = t == block
         excess[here] = loss[here] / max(loss[here].min(), 1e-12)
         best |= here & (loss == loss[here].min())
-    strong_first = f"{rcParams['image.cmap']}_r".replace("_r_r", "")
+    strong_first = colormaps.get_cmap(rcParams["image.cmap"]).reversed()
     norm = LogNorm(1, max(1.05, min(float(excess.max()), 2.0)))
     colours = ScalarMappable(norm, strong_first)
     figure, panels = _panels(len(settings), 2, 5.2, 3.2)

@@ -138,9 +138,9 @@ def test_predictions_show_the_images_that_were_asked_about(
     x, y = load_dataset("digits").test.take(np.array([surest]))
     np.testing.assert_array_equal(shown(figure)[0], x[0, 0])
     assert re.fullmatch(
-        rf"{said.answer[surest]}  >?[\d.]+ %\nis {y[0]}", figure.axes[0].get_xlabel()
+        rf"{said.answer[surest]}  >?[\d.]+ %\nis {y[0]}", figure.axes[0].texts[0].get_text()
     )
-    assert len(figure.axes) == 16 + min(16, int((~said.right).sum()))
+    assert len(shown(figure)) == 16 + min(16, int((~said.right).sum()))
 
 
 def test_confidence_counts_every_test_image(pictures: "dict[str, Picture]") -> None:
