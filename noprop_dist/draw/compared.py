@@ -15,76 +15,69 @@ ROOM = 6.0  # the accuracy axis begins at so many times the target's distance fr
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One training; E epochs.
-
-    Attributes:
-        seconds: E of them, when each epoch had ended.
-        percent: E of them, validation accuracy.
-        reached: the epoch, from 1, that first reached the target, if any.
-        colour: of its method.
-        label: of the first curve of its method.
-    """
-
-    seconds: Sequence[float]
-    percent: Sequence[float]
-    reached: int | None
-    colour: str
-    label: str | None
-
-
-@dataclass(frozen=True)
 class Bar:
     """One measure of one method.
 
     Attributes:
         length: 0 where it is not known.
         text: what is written beside it.
-        colour: of its method.
         error: to both sides of its end.
         own: the part of its length, from the left, that is the method's alone, if not all.
     """
 
     length: float
     text: str
-    colour: str
     error: float = 0.0
     own: float | None = None
 
 
-def plot_compared(
-    title: str, target: float, curves: Sequence[Curve], bars: Mapping[str, Sequence[Bar]]
-) -> "Figure":
+@dataclass(frozen=True)
+class Method:
+    """One method of a comparison.
+
+    Attributes:
+        name: of a few words.
+        colour: of all that is the method's.
+        runs: of each seed (seconds, accuracy, reached): E times at which an epoch had ended, E
+            validation accuracies in %, and which epoch, from 1, first reached the target, if any.
+        bars: by measure, the same six for all methods.
+    """
+
+    name: str
+    colour: str
+    runs: Sequence[tuple[Sequence[float], Sequence[float], int | None]]
+    bars: Mapping[str, Bar]
+
+
+def plot_compared(title: str, target: float, methods: Sequence[Method]) -> "Figure":
     """Validation accuracy by seconds of training on the left, a bar a method and measure beside it.
 
     Args:
         title: what was compared.
         target: validation accuracy in %.
-        curves: of every method and seed.
-        bars: by measure, six, one a method.
+        methods: at least one.
     """
     figure = new_figure(13, 5.6)
     halves: Any = figure.subfigures(1, 2, width_ratios=(6, 7))
     left, right = halves
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold", parse_math=False)
-    _draw_curves(left.subplots(), target, curves)
-    for axes, (name, row) in zip(right.subplots(3, 2).ravel(), bars.items(), strict=True):
-        _draw_bars(axes, name, row)
+    _draw_runs(left.subplots(), target, methods)
+    for axes, measure in zip(right.subplots(3, 2).ravel(), methods[0].bars, strict=True):
+        _draw_bars(axes, measure, methods)
     return figure
 
 
-def _draw_curves(axes: "Axes", target: float, curves: Sequence[Curve]) -> None:
-    for curve in curves:
-        axes.plot(
-            curve.seconds, curve.percent, color=curve.colour, label=curve.label, linewidth=1.6,
-            alpha=0.85,
-        )  # fmt: skip
-        if curve.reached is not None:
-            at = curve.reached - 1
-            axes.plot(
-                curve.seconds[at], curve.percent[at], "o", color=curve.colour, markersize=8,
-                markeredgecolor=PAPER, markeredgewidth=1.4, zorder=5,
-            )  # fmt: skip
+def _draw_runs(axes: "Axes", target: float, methods: Sequence[Method]) -> None:
+    for method in methods:
+        label, colour = method.name, method.colour
+        for seconds, accuracy, reached in method.runs:
+            axes.plot(seconds, accuracy, color=colour, label=label, linewidth=1.6, alpha=0.85)
+            label = "_"  # of which a legend takes no notice
+            if reached is not None:
+                axes.plot(
+                    seconds[reached - 1], accuracy[reached - 1], "o", color=colour, markersize=8,
+                    markeredgecolor=PAPER, markeredgewidth=1.4, zorder=5,
+                )  # fmt: skip
     axes.axhline(target, color=GREY, linewidth=1, linestyle=(0, (5, 3)))
     axes.text(
         0.01, target, f"target {target:g} %", transform=axes.get_yaxis_transform(), ha="left",
@@ -99,11 +92,12 @@ def _draw_curves(axes: "Axes", target: float, curves: Sequence[Curve]) -> None:
         axes.legend(fontsize=10, loc="lower right")
 
 
-def _draw_bars(axes: "Axes", name: str, bars: Sequence[Bar]) -> None:
+def _draw_bars(axes: "Axes", measure: str, methods: Sequence[Method]) -> None:
     """One bar a method, its value beside it."""
-    longest = max(bar.length for bar in bars) or 1.0
-    for place, bar in enumerate(bars):
-        axes.barh(place, bar.length, height=0.62, color=bar.colour)
+    longest = max(method.bars[measure].length for method in methods) or 1.0
+    for place, method in enumerate(methods):
+        bar = method.bars[measure]
+        axes.barh(place, bar.length, height=0.62, color=method.colour)
         if bar.own is not None:
             shared = bar.length - bar.own
             axes.barh(place, shared, left=bar.own, height=0.62, color=PAPER, alpha=0.45)
@@ -112,7 +106,7 @@ def _draw_bars(axes: "Axes", name: str, bars: Sequence[Bar]) -> None:
             axes.plot(ends, [place, place], color=INK, linewidth=1.4)
         at = bar.length + bar.error + 0.02 * longest
         axes.text(at, place, bar.text, va="center", fontsize=10)
-    axes.set(xlim=(0, 1.45 * longest), ylim=(len(bars) - 0.4, -0.6), xticks=[], yticks=[])
+    axes.set(xlim=(0, 1.45 * longest), ylim=(len(methods) - 0.4, -0.6), xticks=[], yticks=[])
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.spines["left"].set_color(GREY)
-    axes.set_title(name, fontsize=10)
+    axes.set_title(measure, fontsize=10)

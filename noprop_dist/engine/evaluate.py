@@ -1,8 +1,8 @@
 """Evaluation as units: labels are compared with predictions only after these are made."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -118,66 +118,28 @@ def run_eval(
     """Evaluate ``unit`` on its rows of ``split``, in order, in batches of a fixed size."""
     began, clock = time.time(), time.perf_counter()
     network = NoPropNetwork.assemble(job.spec, unit.weights, unit.shared, device, job.precision)
+    right, answers, confidence = [], [], []
     rows = (unit.start, unit.stop)
-    batches = traces_of(
+    for y, traces in traces_of(
         network, split, job.normalisation, rows, job.config.seed, unit.draws, device
-    )
-    counted = count_batches(batches, on_batch=on_batch)
-    seconds = time.perf_counter() - clock
-    return replace(counted, tag=unit.tag, start=unit.start, began=began, seconds=seconds)
-
-
-def count_batches(
-    batches: Iterable[tuple[Counts, list[Trace]]], *, on_batch: Callable[[], object] = lambda: None
-) -> EvalResult:
-    """Count the right answers of ``traces_of``; who asked and when is not told.
-
-    Args:
-        batches: at least one: labels, int64 (B,), and for each draw what the network says.
-        on_batch: called after each of them.
-    """
-    right: list[tuple[Counts, Counts, Counts]] = []
-    answers, confidence = [], []
-    for y, traces in batches:
+    ):
         right.append(count_right(y, traces))
         surest = traces[0].z_T_logits.softmax(dim=1).max(dim=1)
         on_batch()
         answers.append(surest.indices.cpu().numpy())
         confidence.append(surest.values.cpu().numpy())
-    mean_softmax, after_t, block = (sum(counts) for counts in zip(*right, strict=True))
+    mean_softmax, after_t, block = (np.sum(found, axis=0) for found in zip(*right, strict=True))
     return EvalResult(
-        tag=0,
-        start=0,
-        mean_softmax=mean_softmax,
-        after_t=after_t,
-        block=block,
-        answers=np.concatenate(answers),
-        confidence=np.concatenate(confidence),
-        began=0.0,
-        seconds=0.0,
+        unit.tag,
+        unit.start,
+        mean_softmax,
+        after_t,
+        block,
+        np.concatenate(answers),
+        np.concatenate(confidence),
+        began,
+        time.perf_counter() - clock,
     )
-
-
-def count_right(y: Counts, traces: Sequence[Trace]) -> tuple[Counts, Counts, Counts]:
-    """Right answers of one batch, by noise draw.
-
-    Args:
-        y: int64 (B,), the labels.
-        traces: S of them, what the network says by draw.
-
-    Returns:
-        int64 (S,) of the mean of the T softmaxes, and (S, T) of the readout of z_t and of each
-        block's own softmax.
-    """
-    truth = torch.from_numpy(y).to(traces[0].mean_softmax.device)
-    mean, after_t, block = (
-        [
-            (getattr(trace, name).argmax(dim=-1) == truth).sum(dim=-1).cpu().numpy()
-            for trace in traces
-        ]
-        for name in ("mean_softmax", "readout_logits", "block_logits")
-    )
-    return np.array(mean), np.array(after_t), np.array(block)
 
 
 def traces_of(
@@ -191,7 +153,9 @@ def traces_of(
 ) -> Iterator[tuple[Counts, list[Trace]]]:
     """Run a network over rows of a split, INFERENCE_BATCH at a time.
 
-    A batch's noise is drawn from the key (seed, "inference", draw, number of the batch).
+    A batch's noise is drawn from the key (seed, "inference", draw, number of the batch), so that an
+    evaluation repeats the numbers of training. A prediction draws its noise by picture instead
+    (``record.portable``), and so may answer otherwise.
 
     Args:
         network: on ``device``.
@@ -213,6 +177,25 @@ def traces_of(
         ]
         normalised = normalise(torch.from_numpy(x).to(device), normalisation)
         yield y, network.trace(normalised, generators)
+
+
+def count_right(y: Counts, traces: Sequence[Trace]) -> tuple[Counts, Counts, Counts]:
+    """Right answers of a batch, by noise draw (S draws, T blocks).
+
+    Args:
+        y: int64 (B,), the labels.
+        traces: what the network says, by draw.
+
+    Returns:
+        (S,) of the mean of the T softmaxes, (S, T) of the readout of z_t, the last one the paper's,
+        and (S, T) of each block's own softmax.
+    """
+    answers = [
+        [scores.argmax(dim=-1).cpu().numpy() for scores in of_trace]
+        for of_trace in ((t.mean_softmax, t.readout_logits, t.block_logits) for t in traces)
+    ]
+    mean, after, block = (np.stack(said) for said in zip(*answers, strict=True))
+    return tuple((said == y).sum(axis=-1) for said in (mean, after, block))
 
 
 def confusion_matrix(y: Counts, answers: Counts, num_classes: int) -> Counts:

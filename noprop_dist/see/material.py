@@ -10,7 +10,7 @@ from torch import Tensor
 
 from noprop_dist.data import Split, normalise
 from noprop_dist.draw.trajectories import PER_CLASS, Walks, shown_classes
-from noprop_dist.engine.evaluate import count_batches, traces_of
+from noprop_dist.engine.evaluate import count_right, traces_of
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.record.export import TrainedNetwork
@@ -208,17 +208,19 @@ def predict_some(run: OpenRun, test: Split) -> Answers:
     count = min(MOST_PREDICTED, len(test))
     rows = np.linspace(0, len(test) - 1, count).round().astype(np.int64)
     trained, some = run.trained, test.select(rows)
-    said = count_batches(
-        traces_of(
-            trained.network, some, trained.normalisation, (0, count), run.seed, [0], trained.device
-        )
-    )
-    return Answers(
-        Predictions(rows, some.labels, said.answers, said.confidence),
-        len(test),
-        (said.after_t[0] / count).tolist(),
-        (said.block[0] / count).tolist(),
-    )
+    parts = []
+    after, block = np.zeros((2, trained.network.spec.num_blocks))
+    for y, traces in traces_of(
+        trained.network, some, trained.normalisation, (0, count), run.seed, [0], trained.device
+    ):
+        _, right_after, right_block = count_right(y, traces)
+        after += right_after[0]
+        block += right_block[0]
+        surest = traces[0].z_T_logits.softmax(dim=1).max(dim=1)
+        parts.append((surest.indices.cpu().numpy(), surest.values.float().cpu().numpy()))
+    answer, confidence = (np.concatenate(column) for column in zip(*parts, strict=True))
+    said = Predictions(rows, some.labels, answer, confidence)
+    return Answers(said, len(test), (after / count).tolist(), (block / count).tolist())
 
 
 def walk(trained: TrainedNetwork, test: Split, seed: int) -> Walks:

@@ -57,7 +57,7 @@ def moment(then: float | None) -> str:
 
 
 def state(facts: RunFacts) -> str:
-    """The state in a few run_text."""
+    """The state in a few words."""
     if facts.state == "finished" and facts.set_aside:
         count = len(facts.set_aside)
         return f"finished, {count} block{'s' * (count > 1)} set aside"
