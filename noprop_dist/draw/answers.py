@@ -13,6 +13,7 @@ from noprop_dist.draw.axes import (
     frame,
     name_ticks,
     row_room,
+    shades_of_blue,
     short,
     write_cells,
 )
@@ -52,7 +53,7 @@ def plot_confusion(
         axes = figure.subplots()
     # A power below one shows rare mistakes beside a full diagonal.
     norm = PowerNorm(0.4, vmin=0, vmax=100)
-    image = axes.imshow(share, norm=norm)
+    image = axes.imshow(share, shades_of_blue(), norm)
     if not many:
         cells = zip(*np.nonzero(counts), strict=True)
         write_cells(image, {(i, j): f"{counts[i, j]:,}" for i, j in cells})

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.draw.style import INK, PAPER
+from noprop_dist.draw.style import BLUE, GROUND, INK, PAPER
 from noprop_dist.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.colorbar import Colorbar
+    from matplotlib.colors import Colormap
     from matplotlib.image import AxesImage
 
 MAX_NAMES = 20  # more class names than this would lie over one another
@@ -176,14 +177,30 @@ def label_points(
             text.remove()
 
 
+def on_dark_paper() -> bool:
+    """Whether the style is that of dark paper."""
+    from matplotlib import rcParams
+
+    return luminance(rcParams["figure.facecolor"]) < 0.5
+
+
+def shades_of_blue() -> "Colormap":
+    """From hardly another colour than the paper's to a strong one."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+
+    if on_dark_paper():
+        return LinearSegmentedColormap.from_list("", (GROUND, BLUE, "#EAF4FD"))
+    return colormaps["Blues"]
+
+
 def block_colours(num_blocks: int) -> "ScalarMappable":
     """A colour for each of the blocks 1..T, from dark to light, which keeps their order visible."""
-    from matplotlib import colormaps, rcParams
+    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
-    # Neither end of the colours may be as light or dark as the paper.
-    ends = (0.0, 0.9) if luminance(rcParams["figure.facecolor"]) > 0.5 else (0.35, 1.0)
+    ends = (0.37, 1.0) if on_dark_paper() else (0.0, 0.9)  # neither as light or dark as the paper
     shades = colormaps["viridis"](np.linspace(*ends, num_blocks))
     norm = BoundaryNorm(np.arange(num_blocks + 1) + 0.5, num_blocks)
     return ScalarMappable(norm, ListedColormap(shades))

@@ -27,15 +27,16 @@ Format = Literal["png", "svg", "pdf"]
 Make = Callable[[], "Figure"]
 
 # Colours by their place in the cycle of a style, so that each kind of paper has its own.
-BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE, YELLOW = (f"C{i}" for i in range(7))
-WINE, ASH, GREY, GRID, GROUND, INK, PAPER, MISTAKE = (f"C{i}" for i in range(7, 15))
-LIGHT = (  # Okabe and Ito's first, which colour-blind readers tell apart
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442",
-    "#882255", "#999999", "#6A6A6A", "#E3E3E3", "#F7F7F7", "#222222", "#FFFFFF", "#B34700",
+OF_CLASSES = tuple(f"C{i}" for i in range(10))
+BLUE, ORANGE, GREEN, VERMILION, INK = OF_CLASSES[:5]
+GREY, GRID, GROUND, PAPER, MISTAKE = (f"C{i}" for i in range(10, 15))
+LIGHT = (  # of classes Okabe and Ito's eight, which colour-blind readers tell apart, and two more
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222", "#CC79A7", "#56B4E9", "#F0E442",
+    "#882255", "#999999", "#6A6A6A", "#E3E3E3", "#F7F7F7", "#FFFFFF", "#B34700",
 )  # fmt: skip
 DARK = (  # the same hues, as light as it takes to be seen
-    "#3D9BDC", "#E69F00", "#1DB88A", "#E8743B", "#8CCBF2", "#D993BB", "#F0E442",
-    "#B8508A", "#999999", "#A3ABB5", "#363C43", "#22262B", "#E8EAED", "#1A1D21", "#F09560",
+    "#3D9BDC", "#E69F00", "#1DB88A", "#E8743B", "#E8EAED", "#D993BB", "#8CCBF2", "#F0E442",
+    "#B8508A", "#999999", "#A3ABB5", "#363C43", "#22262B", "#1A1D21", "#F09560",
 )  # fmt: skip
 DARK_PAPER = DARK[int(PAPER[1:])]
 DOTS_PER_INCH = 150
@@ -154,10 +155,8 @@ def own_style(*, dark: bool = False, **settings: Any) -> Iterator[None]:
 def _look(dark: bool) -> dict[str, Any]:
     """The rcParams in which ours differ from matplotlib's own."""
     from cycler import cycler
-    from matplotlib.colors import LinearSegmentedColormap
 
     colours = DARK if dark else LIGHT
-    shades = LinearSegmentedColormap.from_list("", (DARK[11], DARK[0], "#EAF4FD"))
     of = {name: colours[int(name[1:])] for name in (GREY, GRID, INK, PAPER)}
     ink = dict.fromkeys(
         ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), of[INK]
@@ -169,7 +168,6 @@ def _look(dark: bool) -> dict[str, Any]:
         "axes.titlelocation": "left",
         "axes.titlesize": 11,
         "grid.color": of[GRID],
-        "image.cmap": shades if dark else "Blues",
         "image.interpolation": "none",
         "legend.fontsize": 9,
         "legend.frameon": False,

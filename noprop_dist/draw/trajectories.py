@@ -9,28 +9,12 @@ import numpy.typing as npt
 
 from noprop_dist.draw.axes import bare, label_points, short
 from noprop_dist.draw.plane import Floats, widest_plane
-from noprop_dist.draw.style import (
-    ASH,
-    BLUE,
-    GREEN,
-    GREY,
-    GROUND,
-    INK,
-    ORANGE,
-    PAPER,
-    PURPLE,
-    SKY,
-    VERMILION,
-    WINE,
-    YELLOW,
-    new_figure,
-)
+from noprop_dist.draw.style import GREY, GROUND, INK, OF_CLASSES, PAPER, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, INK, YELLOW, WINE, ASH)
 MARKS = "os^Dv<*>ph"  # of a class, besides its colour; none is like the cross of a class embedding
 PER_CLASS = 15  # samples whose z_t are shown as points
 FOLLOWED = 10  # of them, at least one of a class, whose path is drawn
@@ -55,7 +39,7 @@ class Walks:
 
 def shown_classes(num_classes: int) -> Rows:
     """All classes or, where they are more than there are colours, so many spread over all."""
-    most = min(num_classes, len(COLOURS))
+    most = min(num_classes, len(OF_CLASSES))
     return np.unique(np.linspace(0, num_classes - 1, most).round().astype(np.int64))
 
 
@@ -149,7 +133,7 @@ def _followed(walks: Walks) -> Rows:
 
 def _look(k: int, num_classes: int) -> dict[str, Any]:
     place = int(np.searchsorted(shown_classes(num_classes), k))
-    return {"color": COLOURS[place], "marker": MARKS[place]}
+    return {"color": OF_CLASSES[place], "marker": MARKS[place]}
 
 
 def _square(axes: "Axes", points: Floats) -> None:

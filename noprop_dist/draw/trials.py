@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.draw.axes import bare, colour_bar, frame
+from noprop_dist.draw.axes import bare, colour_bar, frame, shades_of_blue
 from noprop_dist.draw.style import BLUE, GREY, GRID, INK, ORANGE, PAPER, VERMILION, new_figure
 
 if TYPE_CHECKING:
@@ -169,7 +169,6 @@ def plot_block_trials(
         losses: N of them, on validation images.
         settings: what varied, by name.
     """
-    from matplotlib import colormaps, rcParams
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
 
@@ -179,9 +178,8 @@ def plot_block_trials(
         here = t == block
         excess[here] = loss[here] / max(loss[here].min(), 1e-12)
         best |= here & (loss == loss[here].min())
-    strong_first = colormaps.get_cmap(rcParams["image.cmap"]).reversed()
     norm = LogNorm(1, max(1.05, min(float(excess.max()), 2.0)))
-    colours = ScalarMappable(norm, strong_first)
+    colours = ScalarMappable(norm, shades_of_blue().reversed())
     figure, panels = _panels(len(settings), 2, 5.2, 3.2)
     for panel, (name, setting) in zip(panels, settings.items(), strict=True):
         y = setting.at

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noprop_dist.draw.axes import block_bar, block_colours
-from noprop_dist.draw.style import ASH, GRID, INK, PAPER, VERMILION, new_figure
+from noprop_dist.draw.style import GREY, GRID, INK, PAPER, VERMILION, new_figure
 from noprop_dist.record.timeline import Lane, Timeline
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _draw_bars(axes: "Axes", timeline: Timeline, places: Places) -> int:
     axes.add_collection(_boxes(ground, facecolor=GRID, label="waiting"))
     work = [((b.start, b.end, y, b.level, lane.depth), b) for lane, y in places for b in lane.bars]
     if evaluations := [box for box, bar in work if not bar.block]:
-        axes.add_collection(_boxes(evaluations, facecolor=ASH, label="evaluation"))
+        axes.add_collection(_boxes(evaluations, facecolor=GREY, label="evaluation"))
     lost = [(e.end - e.lost_seconds, e.end, y, 0, 1) for e, y in places if e.lost_seconds]
     if lost:
         axes.add_collection(_boxes(lost, facecolor=VERMILION, alpha=0.4, label="lost unit"))

@@ -15,7 +15,7 @@ from noprop_dist.record.store import Store, inside
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts, read_run
 from noprop_dist.see.run_pictures import Picture
-from noprop_dist.see.run_tables import Table, blocks_of, cards_of, epochs_of, options_of
+from noprop_dist.see.run_tables import Table, blocks_of, epochs_of, headlines_of, options_of
 from noprop_dist.text import printable
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def render_report(
         facts=facts,
         state=run_text.state(facts),
         about=_about(facts),
-        cards=cards_of(facts),
+        headlines=headlines_of(facts),
         said=[*notes, *failed.sentences, *run_text.happened(facts)],
         told=run_text.told(facts, ages=False),
         commands=commands,

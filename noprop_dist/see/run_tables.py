@@ -48,34 +48,25 @@ class Table:
     in_order: bool = True
 
 
-@dataclass(frozen=True)
-class Card:
-    """A headline number."""
-
-    name: str
-    value: str
-    more: str = ""
-
-
-def cards_of(facts: RunFacts) -> list[Card]:
-    """The numbers that everyone asks for."""
+def headlines_of(facts: RunFacts) -> list[tuple[str, str, str]]:
+    """The numbers that everyone asks for: name, value, and more on it."""
     config, best = facts.config, facts.best
-    cards: list[Card] = []
+    found = []
     if facts.result:
         for readout, name in (("z_T", "Test accuracy, z_T"), ("mean_softmax", "Mean softmax")):
-            found = facts.result.test_accuracy[readout]
-            more = f"\u00b1 {100 * found.stderr:.2f}, {len(found.draws)} noise draws"
-            cards.append(Card(name, percent(found.mean), more))
+            reached = facts.result.test_accuracy[readout]
+            more = f"\u00b1 {100 * reached.stderr:.2f}, {len(reached.draws)} noise draws"
+            found.append((name, percent(reached.mean), more))
     if best:
-        cards.append(Card("Best validation", percent(best[1]), f"z_T, epoch {best[0]}"))
+        found.append(("Best validation", percent(best[1]), f"z_T, epoch {best[0]}"))
     epochs = f"{facts.epochs} of {config.epochs} epochs"
-    cards.append(Card("Trained for", duration(facts.train_seconds), epochs))
+    found.append(("Trained for", duration(facts.train_seconds), epochs))
     aside = f", {len(facts.set_aside)} set aside" if facts.set_aside else ""
-    cards.append(Card("Blocks", str(config.num_blocks), f"{config.embedding_type}{aside}"))
+    found.append(("Blocks", str(config.num_blocks), f"{config.embedding_type}{aside}"))
     if facts.num_workers is not None:
         lost = f"Ray, {len(facts.lost) or 'none'} lost"
-        cards.append(Card("Workers", str(facts.num_workers), lost))
-    return cards
+        found.append(("Workers", str(facts.num_workers), lost))
+    return found
 
 
 def blocks_of(facts: RunFacts) -> Table:
