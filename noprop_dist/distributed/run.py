@@ -25,6 +25,7 @@ from noprop_dist.distributed.look import Look, Place
 from noprop_dist.distributed.meter import CountingCrew, Meter
 from noprop_dist.distributed.watch import Watch
 from noprop_dist.engine.cost import Cost, check_memory
+from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import UnitProgress
@@ -34,7 +35,7 @@ from noprop_dist.record.progress import Progress
 
 
 @dataclass(frozen=True)
-class RaySite:
+class RaySite(Backend):
     """A cluster that is connected.
 
     Attributes:

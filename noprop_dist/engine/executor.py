@@ -136,13 +136,8 @@ class Backend(Protocol):
         precision: "fp32" or "bf16".
     """
 
-    @property
-    def device(self) -> torch.device:
-        """See above."""
-
-    @property
-    def precision(self) -> str:
-        """See above."""
+    device: torch.device
+    precision: str
 
     def executor(
         self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]

@@ -9,11 +9,14 @@ from threading import Event
 from typing import Self
 
 import torch
+from typing_extensions import override
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.cost import check_memory
 from noprop_dist.engine.executor import (
+    Backend,
     Done,
+    Executor,
     Work,
     WorkFailedError,
     explain,
@@ -32,7 +35,7 @@ from noprop_dist.record.progress import Progress
 UNIT_S = 60.0  # a unit in this process is lost with it: as rarely as checkpoints matter
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """Runs units in threads of this process: one per slot, each with its own number of threads.
 
     PyTorch computes outside the interpreter lock, so slots run side by side. Two one-thread slots
@@ -57,7 +60,7 @@ class LocalExecutor:
         threads: int,
         on_progress: Callable[[UnitProgress], None] = lambda _: None,
     ) -> None:
-        self.capacity, self.unit_s = slots, UNIT_S
+        self._slots, self.unit_s = slots, UNIT_S
         self._job, self._splits, self._device = job, splits, device
         self._on_progress = on_progress
         self._stop = Event()
@@ -71,8 +74,13 @@ class LocalExecutor:
         )
         self._running: dict[Future[Done], Work] = {}
 
+    @property
+    @override
+    def capacity(self) -> int:
+        return self._slots
+
+    @override
     def submit(self, work: Work) -> None:
-        """See ``Executor``."""
         self._running[self._pool.submit(self._run, work)] = work
 
     def _run(self, work: Work) -> Done:
@@ -85,8 +93,8 @@ class LocalExecutor:
             return Done(work, None, WorkFailedError(explain(error)), name)
         return Done(work, result, worker=name)
 
+    @override
     def wait(self, timeout_s: float) -> list[Done]:
-        """See ``Executor``."""
         ended, _ = wait(self._running, timeout_s, FIRST_COMPLETED)
         # Submission order: what the coordinator does next must not depend on a set's order.
         done = []
@@ -95,32 +103,32 @@ class LocalExecutor:
             done.append(future.result())
         return done
 
+    @override
     def stop(self) -> None:
-        """See ``Executor``."""
         self._stop.set()
 
+    @override
     def __enter__(self) -> Self:
-        """See ``Executor``."""
         return self
 
+    @override
     def __exit__(self, *error: object) -> None:
-        """See ``Executor``."""
         self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(self._threads_before)
 
 
 @dataclass(frozen=True)
-class LocalBackend:
-    """This process. See ``Backend``."""
+class LocalBackend(Backend):
+    """This process."""
 
     device: torch.device
     precision: str
 
+    @override
     def executor(
         self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
     ) -> LocalExecutor:
-        """See ``Backend``."""
 
         def on_progress(p: UnitProgress) -> None:
             progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s)
@@ -134,14 +142,14 @@ class LocalBackend:
             on_progress=on_progress,
         )
 
+    @override
     def slots(self, config: TrainConfig) -> int:
-        """See ``Backend``."""
         on_gpu = self.device.type == "cuda"
         default = 1 if on_gpu else max(1, count_cores() // config.cpus_per_worker)
         return min(config.workers or default, config.num_blocks)
 
+    @override
     def memory(self, config: TrainConfig, spec: ModelSpec, data_bytes: int) -> tuple[int, int]:
-        """See ``Backend``; the data is here already."""
         slots, free = self.slots(config), free_bytes()
         check = partial(check_memory, config, spec)
         if self.device.type == "cuda":
