@@ -9,15 +9,15 @@ from torch import Tensor
 from noprop_dist.data import Split
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.errors import UserError
-from noprop_dist.record.export import TrainedNetwork
 from noprop_dist.record.first_embedding import read_first_embedding
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.predictions import Predictions, read_predictions
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import Timeline, read_timeline
-from noprop_dist.use.data import rows_for
+from noprop_dist.record.trained import TrainedNetwork
 from noprop_dist.use.opening import OpenRun, open_run
+from noprop_dist.use.rows import rows_for
 
 MOST_PREDICTED = 1000  # test images where a run has not left what it said of all of them
 SIGNS = ("config.yaml", "events.jsonl", "result.json", "training_history.json", "checkpoints")

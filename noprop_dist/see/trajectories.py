@@ -10,7 +10,6 @@ import torch
 
 from noprop_dist.data import Split, normalise
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.record.export import TrainedNetwork
 from noprop_dist.record.plots import (
     BLUE,
     GREEN,
@@ -25,6 +24,7 @@ from noprop_dist.record.plots import (
     new_figure,
     short,
 )
+from noprop_dist.record.trained import TrainedNetwork
 from noprop_dist.see.labels import label_points
 from noprop_dist.see.material import LeftOutError
 from noprop_dist.see.plane import Floats, widest_plane

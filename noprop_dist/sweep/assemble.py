@@ -15,9 +15,9 @@ from noprop_dist.engine.job import Job, Splits, resolve_job
 from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
 from noprop_dist.errors import UserError
 from noprop_dist.model.network import NoPropNetwork
-from noprop_dist.record.export import save_network
 from noprop_dist.record.result import Accuracy, accuracy_over
 from noprop_dist.record.store import Store, inside
+from noprop_dist.record.trained import save_network
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, BlockState
 from noprop_dist.sweep.journal import FAILED, FINISHED, Journal, Trial, trial_path
 from noprop_dist.sweep.space import Settings, settle

@@ -15,10 +15,10 @@ from noprop_dist.record.plots import save_figure
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
 from noprop_dist.text import shown
-from noprop_dist.use.data import LabelledRows
 from noprop_dist.use.measures import READOUTS, Tally, calibration, class_scores, tally
 from noprop_dist.use.opening import OpenRun, cpu_threads
 from noprop_dist.use.picture import plot_evaluation
+from noprop_dist.use.rows import LabelledRows
 
 Evaluation = dict[str, Any]
 

@@ -7,11 +7,12 @@ from typing import Literal
 import torch
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.newest import newest_network
 from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import FOLDER as CHECKPOINTS
 from noprop_dist.record.checkpoint import find_checkpoint
-from noprop_dist.record.export import (
+from noprop_dist.record.run_config import config_of, read_config
+from noprop_dist.record.store import Store, above, inside
+from noprop_dist.record.trained import (
     FOLDER,
     SUFFIX,
     TrainedNetwork,
@@ -19,8 +20,7 @@ from noprop_dist.record.export import (
     load_network,
     rebuild,
 )
-from noprop_dist.record.run_config import config_of, read_config
-from noprop_dist.record.store import Store, above, inside
+from noprop_dist.use.newest import newest_network
 
 Precision = Literal["run", "auto", "fp32", "bf16"]
 

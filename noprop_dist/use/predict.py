@@ -18,8 +18,8 @@ from noprop_dist.data.pictures import BadPicture, Limits, read_picture
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores
-from noprop_dist.record.export import TrainedNetwork
-from noprop_dist.use.portable import OUTPUTS, PortableNetwork
+from noprop_dist.record.portable import OUTPUTS, PortableNetwork
+from noprop_dist.record.trained import TrainedNetwork
 
 PIECE = 16  # files that a thread decodes before it looks for others
 

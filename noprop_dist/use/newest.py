@@ -17,7 +17,7 @@ class Newest:
     """A network in the middle of its training.
 
     Attributes:
-        described: see ``record.export.describe``.
+        described: see ``record.trained.describe``.
         tensors: the network's state dict.
         config: the run's options as plain values.
         precision: that it is trained in.
