@@ -15,19 +15,26 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from noprop_dist.data.normalise import Normalisation, normalise
+from noprop_dist.config import TrainConfig
+from noprop_dist.data.normalise import Normalisation
+from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
-from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.store import Store
+from noprop_dist.record.checkpoint import FOLDER as CHECKPOINTS
+from noprop_dist.record.portable import OUTPUTS, PortableNetwork
+from noprop_dist.record.run_config import read_config
+from noprop_dist.record.store import Store, above
 from noprop_dist.text import shown
 
 FOLDER = "model"
 FORMAT = 1  # of network.json
 SUFFIX = ".safetensors"
 FILE_FORMAT = "noprop-network-1"
+
+
+Precision = Literal["run", "auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -68,49 +75,53 @@ class TrainedNetwork:
         images: npt.ArrayLike | torch.Tensor,
         *,
         readout: Literal["z_T", "mean_softmax"] = "z_T",
+        draws: int = 1,
         seed: int = 0,
+        batch: int = INFERENCE_BATCH,
     ) -> Prediction:
         """Classify raw samples; no label is ever needed.
+
+        What is said of a sample depends on it, the draws and the seed alone, up to rounding; it is
+        what ``noprop predict`` and exported files say of it.
 
         Args:
             images: uint8 (N, C, H, W), or (N, H, W) for grey images, on the 0..255 scale; or
                 float32 (N, F) vectors.
             readout: "z_T", the paper's readout at the end of the chain (eq. 3, 14), or
                 "mean_softmax", the mean of the T blocks' own softmaxes.
+            draws: noise draws to average the probabilities over.
             seed: of the inference noise; one seed, one answer.
+            batch: samples computed at once.
 
         Raises:
-            ValueError: shape or dtype is not what the network was trained on, or unknown readout.
+            ValueError: shape or dtype is not what the network was trained on, an unknown readout,
+                or no draw.
         """
-        if readout not in ("z_T", "mean_softmax"):
-            raise ValueError(f"unknown readout {readout!r}; known are z_T and mean_softmax")
+        if readout not in OUTPUTS:
+            raise ValueError(f"unknown readout {readout!r}; known are {' and '.join(OUTPUTS)}")
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1, got {draws}")
         x = self._checked(images)
-        probabilities = []
-        for index, start in enumerate(range(0, len(x), INFERENCE_BATCH)):
-            draw = torch_generator(seed, "inference", 0, index, device=self.device)
-            batch = normalise(
-                x[start : start + INFERENCE_BATCH].to(self.device), self.normalisation
-            )
-            (trace,) = self.network.trace(batch, [draw])
-            softmax = (
-                trace.mean_softmax if readout == "mean_softmax" else trace.z_T_logits.softmax(1)
-            )
-            probabilities.append(softmax.float().cpu())
-        empty = torch.empty(0, self.network.spec.num_classes)
-        p = torch.cat(probabilities or [empty]).numpy()
+        network = PortableNetwork(self.network, self.normalisation, draws)
+        said = [
+            network.classify(x[start : start + batch], seed)[OUTPUTS.index(readout)]
+            for start in range(0, len(x), batch)
+        ]
+        empty = np.empty((0, self.network.spec.num_classes), np.float32)
+        p = np.concatenate(said or [empty])
         return Prediction(p.argmax(axis=1), p, self.class_names)
 
-    def _checked(self, images: npt.ArrayLike | torch.Tensor) -> torch.Tensor:
-        x = images if isinstance(images, torch.Tensor) else torch.from_numpy(np.array(images))
+    def _checked(self, images: npt.ArrayLike | torch.Tensor) -> Array:
+        x = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.array(images)
         shape = self.network.spec.sample_shape
         vector = len(shape) == 1
-        if not vector and x.dim() == 3 and shape[0] == 1:
+        if not vector and x.ndim == 3 and shape[0] == 1:
             x = x[:, None]
-        wanted = torch.float32 if vector else torch.uint8
-        if tuple(x.shape[1:]) != shape or x.dtype != wanted:
+        wanted = np.dtype(np.float32 if vector else np.uint8)
+        if x.shape[1:] != shape or x.dtype != wanted:
             raise ValueError(
                 f"expected {wanted} samples of shape (N, {', '.join(map(str, shape))}), "
-                f"got {x.dtype} of shape {tuple(x.shape)}"
+                f"got {x.dtype} of shape {x.shape}"
             )
         return x
 
@@ -182,20 +193,23 @@ def _sha256_of(described: dict[str, Any]) -> str:
 
 
 def load_network(
-    folder: str | Path, device: str = "cpu", precision: Literal["auto", "fp32", "bf16"] = "auto"
+    folder: str | Path, device: str = "cpu", precision: Precision = "run"
 ) -> TrainedNetwork:
     """Load the network of a run folder, or of a safetensors file that was exported.
 
     Args:
         folder: the run folder (or its ``model`` folder), or a URI; or the file.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto" computes in bf16 where the device gains from it.
+        precision: "run" computes as the run was asked to; "auto", and "run" where there is a file
+            alone, in bf16 where the device gains from it.
 
     Raises:
         UserError: there is no trained network, its files were altered, or no such device.
     """
     if is_network_file(folder):
-        return _read_file(Path(folder).expanduser(), device, precision)
+        return _read_file(Path(folder).expanduser(), device, asked_precision(precision, None))
+    if precision == "run":
+        precision = asked_precision(precision, read_config(Store(home_of(str(folder)))))
     store = Store(folder)
     stem = FOLDER + "/" if store.exists(f"{FOLDER}/network.json") else ""
     try:
@@ -229,6 +243,26 @@ def load_network(
 def is_network_file(path: str | Path) -> bool:
     """Whether ``path`` names an exported file, not a folder."""
     return str(path).endswith(SUFFIX) and Path(path).expanduser().is_file()
+
+
+def home_of(path: str) -> str:
+    """The run folder that ``path`` lies in, or the folder of an exported file."""
+    if is_network_file(path):
+        return str(Path(path).parent)
+    parent, name = above(path)
+    if name == FOLDER and not Store(path).exists("config.yaml"):
+        return parent or "."
+    run, folder = above(parent)
+    return (run or ".") if folder == CHECKPOINTS else path
+
+
+def asked_precision(
+    precision: Precision, config: TrainConfig | None
+) -> Literal["auto", "fp32", "bf16"]:
+    """What "run" means for a run of these options, where they are known."""
+    if precision == "run":
+        return config.precision if config else "auto"
+    return precision
 
 
 def to_bytes(trained: TrainedNetwork) -> bytes:

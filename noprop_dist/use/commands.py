@@ -43,8 +43,9 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
     """Evaluate, write and print. Returns the exit code."""
     options = parse_evaluate(argv, prog)
     from noprop_dist.record.store import Store, inside
+    from noprop_dist.record.trained import home_of
     from noprop_dist.use.evaluate import PICTURE, draw_evaluation, evaluate, write_evaluation
-    from noprop_dist.use.opening import home_of, open_run
+    from noprop_dist.use.opening import open_run
     from noprop_dist.use.rendering import render_evaluation
     from noprop_dist.use.rows import rows_for
 

@@ -28,8 +28,8 @@ PICTURE = "plots/evaluation.png"
 def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2048) -> Evaluation:
     """Everything that ``evaluation.json`` holds of some rows.
 
-    The noise is that of the evaluation after training: of the same rows, draws and precision come
-    the same numbers.
+    The noise is that of the evaluation after training, drawn by place in the rows: of the same
+    rows, draws and precision come the same numbers. A prediction draws its noise by picture.
 
     Args:
         run: whose network to evaluate.
