@@ -158,9 +158,9 @@ def traces_of(
 ) -> Iterator[tuple[Counts, list[Trace]]]:
     """Run a network over rows of a split, INFERENCE_BATCH at a time.
 
-    A batch's noise is drawn from the key (seed, "inference", draw, number of the batch), by which an
-    evaluation after training repeats the numbers of training. A prediction draws its noise by
-    picture instead (``record.portable``), and so may answer otherwise.
+    A batch's noise is drawn from the key (seed, "inference", draw, number of the batch), so that an
+    evaluation repeats the numbers of training. A prediction draws its noise by picture instead
+    (``record.portable``), and so may answer otherwise.
 
     Args:
         network: on ``device``.

@@ -19,14 +19,13 @@ from typing import Any, Protocol, Self
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import TENSORBOARD, TRACKERS, Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.remote import reason
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.store import Store
 from noprop_dist.text import shown
 
-TENSORBOARD = "tensorboard"  # the folder in a run, too
-ID_FILE = "tracker.json"
 PROJECT = "noprop-dist"
 CLOSE_S, STOPPED_S = 20.0, 2.0  # to send what is left, at the end of a run or where it is stopped
 
@@ -324,14 +323,12 @@ def _options(config: TrainConfig) -> dict[str, Any]:
 
 def _known(store: Store, tracker: str) -> dict[str, Any]:
     """What earlier sessions noted of a tracker: the run's ``id`` there, the ``epochs`` it has."""
-    if not store.exists(ID_FILE):
-        return {}
-    noted: dict[str, dict[str, Any]] = json.loads(store.read(ID_FILE))
+    noted: dict[str, dict[str, Any]] = Reader(store).json(TRACKERS) or {}
     return noted.get(tracker, {})
 
 
 def _note(store: Store, tracker: str, **values: Any) -> None:
     with _noting:
-        noted = json.loads(store.read(ID_FILE)) if store.exists(ID_FILE) else {}
+        noted = Reader(store).json(TRACKERS) or {}
         noted[tracker] = noted.get(tracker, {}) | values
-        store.write(ID_FILE, json.dumps(noted).encode())
+        store.write(TRACKERS, json.dumps(noted).encode())

@@ -22,13 +22,12 @@ from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.checkpoint import FOLDER as CHECKPOINTS
+from noprop_dist.record.folder import CHECKPOINTS, CONFIG, MODEL, Reader
 from noprop_dist.record.portable import OUTPUTS, PortableNetwork
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store, above
 from noprop_dist.text import shown
 
-FOLDER = "model"
 FORMAT = 1  # of network.json
 SUFFIX = ".safetensors"
 FILE_FORMAT = "noprop-network-1"
@@ -135,11 +134,11 @@ def save_network(
 ) -> None:
     """Write ``model/network.safetensors`` and then ``model/network.json``, which vouches for it."""
     data = save(_file_tensors(network))
-    store.write(f"{FOLDER}/network.safetensors", data)
+    store.write(f"{MODEL}/network.safetensors", data)
     described = describe(network.spec, normalisation, class_names, data_sha256)
     described |= {"format": FORMAT, "network_sha256": hashlib.sha256(data).hexdigest()}
     described["sha256"] = _sha256_of(described)
-    store.write(f"{FOLDER}/network.json", json.dumps(described, indent=1).encode())
+    store.write(f"{MODEL}/network.json", json.dumps(described, indent=1).encode())
 
 
 def _file_tensors(network: NoPropNetwork) -> dict[str, torch.Tensor]:
@@ -211,17 +210,15 @@ def load_network(
     if precision == "run":
         precision = asked_precision(precision, read_config(Store(home_of(str(folder)))))
     store = Store(folder)
-    stem = FOLDER + "/" if store.exists(f"{FOLDER}/network.json") else ""
-    try:
-        described: dict[str, Any] = json.loads(store.read(f"{stem}network.json"))
-        data = store.read(f"{stem}network.safetensors")
-    except FileNotFoundError as error:
+    stem = MODEL + "/" if store.exists(f"{MODEL}/network.json") else ""
+    reader = Reader(store, remedy="use the version that wrote it, or train again")
+    described = reader.json(f"{stem}network.json")
+    data = reader.read(f"{stem}network.safetensors")
+    if described is None or data is None:
         raise UserError(
             f"{folder} holds no trained network: give a run folder whose training has finished."
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{folder}: network.json is not readable ({error}).") from error
-    if not isinstance(described, dict) or described.get("format", 1) != FORMAT:
+        )
+    if described.get("format", 1) != FORMAT:
         raise UserError(
             f"{folder}: network.json is not of format {FORMAT}, which this version reads: use the "
             "version that wrote it, or train again."
@@ -250,7 +247,7 @@ def home_of(path: str) -> str:
     if is_network_file(path):
         return str(Path(path).parent)
     parent, name = above(path)
-    if name == FOLDER and not Store(path).exists("config.yaml"):
+    if name == MODEL and not Store(path).exists(CONFIG):
         return parent or "."
     run, folder = above(parent)
     return (run or ".") if folder == CHECKPOINTS else path

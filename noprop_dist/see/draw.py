@@ -7,8 +7,8 @@ from pathlib import Path
 
 from noprop_dist.data import Split
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import CONFIG
 from noprop_dist.record.plots import Format, Missing, figure_bytes
-from noprop_dist.record.run_config import FILE as CONFIG
 from noprop_dist.record.store import Store, inside
 from noprop_dist.see.options import VisualizeOptions
 from noprop_dist.see.picture import Picture

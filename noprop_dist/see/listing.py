@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.checked import read_json
+from noprop_dist.record.folder import COMPARISON, SWEEP, Reader, holds_run, is_ours
 from noprop_dist.record.store import Store, inside
-from noprop_dist.see.facts import RUN_FILES, RunFacts, read_run
+from noprop_dist.see.facts import RunFacts, read_run
 
-SWEEP, COMPARISON = "sweep.json", "comparison-of.json"
-# Not the folders in a run: "model" may be the name of a run.
-ITSELF = ("config.yaml", "result.json", "events.jsonl", SWEEP, COMPARISON)
 TRIAL = re.compile(r"\d{4,}")
 
 
@@ -68,7 +65,7 @@ def list_runs(folder: str) -> list[Entry]:
         names = store.list("")
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
-    if any(name in names for name in ITSELF):
+    if is_ours(names):
         raise UserError(
             f"{folder} is itself a run's folder: give the folder it lies in, or tell noprop show "
             "of it."
@@ -93,7 +90,7 @@ def _entry(store: Store, name: str) -> Iterator[Entry]:
             yield _sweep(Store(folder, "FOLDER"), name)
         elif COMPARISON in names:
             yield _comparison(Store(folder, "FOLDER"), name)
-        elif any(file in names for file in RUN_FILES):
+        elif holds_run(names):
             facts = read_run(folder)
             yield Entry("run", name, folder, facts, facts.state, started=facts.started)
     except UserError as error:
@@ -103,7 +100,7 @@ def _entry(store: Store, name: str) -> Iterator[Entry]:
 
 
 def _sweep(store: Store, name: str) -> Entry:
-    about = read_json(store, SWEEP) or {}
+    about = Reader(store).json(SWEEP) or {}
     trials = [t for t in store.list("trials") if TRIAL.fullmatch(t)]
     ended = sum(store.exists(f"trials/{t}/outcome.json") for t in trials)
     done = ended == len(trials) and store.exists("best_config.yaml")
@@ -112,7 +109,7 @@ def _sweep(store: Store, name: str) -> Entry:
 
 
 def _comparison(store: Store, name: str) -> Entry:
-    about = read_json(store, COMPARISON) or {}
+    about = Reader(store).json(COMPARISON) or {}
     measured = sum(n.endswith(".json") for n in store.list("measured"))
     told = f"{measured} measurement{'s' * (measured != 1)}"
     return _entry_of(store, "comparison", name, store.exists("comparison.json"), told, about)

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noprop_dist.config.fields import flag
+from noprop_dist.record.folder import CONTENTS
 from noprop_dist.record.progress import percent
 from noprop_dist.see import words
 from noprop_dist.see.facts import RunFacts
@@ -107,7 +108,7 @@ def render_run(facts: RunFacts) -> str:
     if changed := words.changed_options(facts.config):
         parts += [Text(), Text("options that differ from their defaults", style="bold")]
         parts.append(_pairs([(flag(name), str(value)) for name, value in changed.items()]))
-    known = [(name, what) for name, what in words.FILES.items() if name in facts.files]
+    known = [(name, what) for name, what in CONTENTS.items() if name in facts.files]
     parts += [Text(), Text("files", style="bold"), _pairs(known)]
     if commands := words.next_commands(facts):
         parts += [Text(), Text("next", style="bold")]

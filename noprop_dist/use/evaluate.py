@@ -11,6 +11,7 @@ import torch
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH
+from noprop_dist.record.folder import EVALUATION
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
@@ -108,7 +109,7 @@ def write_evaluation(evaluation: Evaluation, folder: str) -> None:
     Raises:
         UserError: it cannot be written to.
     """
-    Store(folder, "--output").write("evaluation.json", json.dumps(evaluation, indent=1).encode())
+    Store(folder, "--output").write(EVALUATION, json.dumps(evaluation, indent=1).encode())
 
 
 def draw_evaluation(evaluation: Evaluation, folder: str) -> bool:

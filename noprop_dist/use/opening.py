@@ -7,12 +7,11 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
-from noprop_dist.record.checkpoint import FOLDER as CHECKPOINTS
 from noprop_dist.record.checkpoint import find_checkpoint
+from noprop_dist.record.folder import CHECKPOINTS, MODEL
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store, inside
 from noprop_dist.record.trained import (
-    FOLDER,
     SUFFIX,
     Precision,
     TrainedNetwork,
@@ -69,7 +68,7 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
     if path.endswith(SUFFIX) and "://" not in path and not Path(path).exists():
         raise UserError(f"{path}: there is no such file.")
     store = Store(path)
-    if store.exists(f"{FOLDER}/network.json") or store.exists("network.json"):
+    if store.exists(f"{MODEL}/network.json") or store.exists("network.json"):
         config = read_config(Store(home_of(path)))
         return OpenRun(path, load_network(path, device, asked_precision(precision, config)), config)
     source, loaded = find_checkpoint(path)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from noprop_dist.record.folder import EVALUATION
 from noprop_dist.record.store import inside
 from noprop_dist.text import printable
 from noprop_dist.use.export import Exported
@@ -45,7 +46,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
             *_table(_classes(e)),
             "",
             f"readout after t = 1..{last}, %: {after}",
-            f"written to {printable(inside(folder, 'evaluation.json'))}",
+            f"written to {printable(inside(folder, EVALUATION))}",
         ]
     )
 
