@@ -1,7 +1,5 @@
 """From options to a trained network and its numbers: what the job and the Python door both call."""
 
-import random
-from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +10,7 @@ import torch
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.sources import is_known
-from noprop_dist.engine.coordinator import Coordinator, Order, Record
+from noprop_dist.engine.coordinator import Coordinator, Record
 from noprop_dist.engine.finish import evaluate_test, finish
 from noprop_dist.engine.job import Job, Splits, load_data, make_job
 from noprop_dist.engine.resume import (
@@ -22,10 +20,9 @@ from noprop_dist.engine.resume import (
     start_or_resume,
 )
 from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores
-from noprop_dist.model.block import LARGE
+from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
 from noprop_dist.record.progress import make_progress, say
@@ -48,15 +45,11 @@ class StoppedError(Exception):
         self.folder = folder
 
 
-def train(
-    config: TrainConfig, *, shuffled_order: bool = False, site: Site | None = None
-) -> TrainResult:
+def train(config: TrainConfig, *, site: Site | None = None) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
     Args:
         config: the options.
-        shuffled_order: offer ready blocks in an order of chance. It changes no weight: a promise
-            that tests keep.
         site: where units run, already open; None opens what ``config`` names.
 
     Raises:
@@ -66,7 +59,6 @@ def train(
             was trained since the last checkpoint.
     """
     check_places(config)
-    order = _by_chance if shuffled_order else None
     with StopSignals() as signals:
         job, splits = prepare(config)
         config = job.config
@@ -98,7 +90,7 @@ def train(
                     if finished is not None:
                         return finished
                     begun = start_or_resume(job, splits, store)
-                result = _train(begun, splits, store, site, signals, order)
+                result = _train(begun, splits, store, site, signals)
     if not config.no_plots:
         _draw(result, splits)
     return result
@@ -110,7 +102,6 @@ def _train(
     store: Store,
     site: Site,
     signals: StopSignals,
-    order: Order | None,
 ) -> TrainResult:
     rounds, start = begun
     job, config = rounds.job, rounds.job.config
@@ -130,7 +121,7 @@ def _train(
                 progress.warn(f"left out {splits.num_skipped} bad images of {config.dataset}")
             begin(start, rounds, record, splits)
             num_val = len(splits.val)
-            coordinator = Coordinator(rounds, executor, record, num_val=num_val, order=order)
+            coordinator = Coordinator(rounds, executor, record, num_val=num_val)
             with signals.asking(coordinator.request_stop):
                 trained = coordinator.run()
             if not trained:
@@ -153,10 +144,6 @@ def _draw(result: TrainResult, splits: Splits) -> None:
     except (Exception, KeyboardInterrupt) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         say(f"not all pictures are drawn ({why}); noprop visualize {result.folder} draws them")
-
-
-def _by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:
-    return sorted(found, key=lambda _: random.random())
 
 
 def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
@@ -215,8 +202,9 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     if start.checkpoint is None and config.embedding_type == "prototype":
         write_first_embedding(record.store, rounds.shared["class_embed"])
     record.progress.message(f"data: {splits.told}")
-    if config.block == "auto" and rounds.job.spec.block == "conv-pooled":
-        record.progress.message(f"block: conv-pooled, for images of more than {LARGE} pixels")
+    block = rounds.job.spec.block
+    if config.block == "auto" and BLOCKS[block].note:
+        record.progress.message(f"block: {block}, {BLOCKS[block].note}")
     for text in start.warnings:
         record.progress.warn(text)
     steps = {str(t): snapshot.step for t, snapshot in rounds.latest.items()}

@@ -21,7 +21,7 @@ from noprop_dist.engine.unit import Unit, run_unit
 from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.maths.loss import denoising_loss
 from noprop_dist.maths.process import expected_embedding, noise_label
-from noprop_dist.model.block import WIDTH, LabelPath
+from noprop_dist.model.paths import WIDTH, LabelPath
 
 MATRIX_OPERATIONS = ("convolution", "aten::mm", "aten::addmm", "aten::bmm")
 

@@ -11,8 +11,9 @@ import torch
 
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, run_eval
 from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
-from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitProgress, UnitResult, run_unit
+from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult, run_unit
 
 Work = Unit | EvalUnit | SpeedUnit
 Result = UnitResult | EvalResult | Speed

@@ -18,8 +18,9 @@ from noprop_dist.data import (
 from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.errors import UserError
 from noprop_dist.faults import Fault
-from noprop_dist.model.block import LARGE
+from noprop_dist.maths.learning_rate import LR_SCHEDULES, LrSchedule, learning_rate
 from noprop_dist.model.device import resolve_precision
+from noprop_dist.model.registry import BLOCKS, blocks_for, default_block
 from noprop_dist.model.spec import ModelSpec
 
 
@@ -67,14 +68,19 @@ class Job:
         return self.config.embedding_type != "one-hot" and (frozen is None or epoch < frozen)
 
     def lr(self, step: int) -> float:
-        """Learning rate of ``step`` (0-based) before the plateau's factor."""
-        warmup = self.config.warmup_epochs * self.steps_per_epoch
-        if step < warmup:
-            return self.config.lr * min(1.0, (step + 1) / warmup)
-        if self.config.lr_schedule != "cosine":
-            return self.config.lr
-        progress = (step - warmup) / max(1.0, self.total_steps - warmup)
-        return self.config.lr * 0.5 * (1 + math.cos(math.pi * progress))
+        """Learning rate of ``step`` (0-based) before any feedback."""
+        return learning_rate(
+            self.lr_schedule,
+            step,
+            peak=self.config.lr,
+            warmup=self.config.warmup_epochs * self.steps_per_epoch,
+            total=self.total_steps,
+        )
+
+    @property
+    def lr_schedule(self) -> LrSchedule:
+        """How the learning rate goes on after the warm-up."""
+        return LR_SCHEDULES[self.config.lr_schedule]
 
 
 @dataclass(frozen=True)
@@ -217,7 +223,7 @@ def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
         raise UserError("--augmentation standard needs images; this data set holds vectors.")
     for name, needed in (
         ("early_stopping_patience", config.early_stopping_patience is not None),
-        ("lr_schedule", config.lr_schedule == "plateau"),
+        ("lr_schedule", LR_SCHEDULES[config.lr_schedule].feedback is not None),
     ):
         if needed and not len(val):
             raise UserError(
@@ -233,17 +239,16 @@ def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> 
     Raises:
         UserError: the options do not fit them.
     """
-    block: str = config.block
-    if block == "auto":
-        small = "conv" if max(shape) <= LARGE else "conv-pooled"
-        block = "mlp" if len(shape) == 1 else small
-    if (block == "mlp") != (len(shape) == 1):
+    known = blocks_for(shape)
+    block: str = default_block(shape) if config.block == "auto" else config.block
+    if block not in known:
         kind = "vectors" if len(shape) == 1 else "images"
-        right = "mlp" if len(shape) == 1 else "conv, conv-pooled or resnet18"
+        right = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
         raise UserError(f"--block {block} cannot take {kind}: give --block {right}.")
-    if len(shape) == 3 and min(shape[1:]) < 4:
+    least = BLOCKS[block].takes.least
+    if len(shape) == 3 and min(shape[1:]) < least:
         raise UserError(
-            f"images of {shape[1]}x{shape[2]} are too small: give --image-size of at least 4."
+            f"images of {shape[1]}x{shape[2]} are too small: give --image-size of at least {least}."
         )
     return ModelSpec(
         block=block,
@@ -257,6 +262,7 @@ def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> 
         alpha_bar_max=config.alpha_bar_max,
         readout=config.readout,
         dropout=config.dropout,
+        objective=config.objective,
     )
 
 

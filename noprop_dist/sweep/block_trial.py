@@ -12,9 +12,10 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.engine.denoising import denoising_error
 from noprop_dist.engine.executor import explain
 from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.engine.snapshot import Snapshot, first_shared, first_snapshot
-from noprop_dist.engine.unit import NonFiniteLossError, Unit, run_unit
+from noprop_dist.engine.unit import Unit, run_unit
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store

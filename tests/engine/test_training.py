@@ -16,12 +16,12 @@ from noprop_dist import StoppedError, TrainConfig, UserError, load_network, trai
 from noprop_dist.data import load_dataset
 from noprop_dist.engine.evaluate import confusion_matrix, traces_of
 from noprop_dist.engine.executor import LocalExecutor
-from noprop_dist.engine.unit import LiveBlock
+from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.predictions import read_predictions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from runs import small
+from runs import shuffled_order, small
 
 KINDS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
 
@@ -59,7 +59,8 @@ def test_one_seed_gives_one_model(
     """Twice, in shuffled order, and interrupted in mid-epoch and gone on with from files."""
     changes = {"embedding_type": embedding_type, "ema_decay": 0.9, "grad_clip": 1.0}
     first = train(config(tmp_path / "a", **changes))
-    again = train(config(tmp_path / "b", workers=1, **changes), shuffled_order=True)
+    with shuffled_order():
+        again = train(config(tmp_path / "b", workers=1, **changes))
     assert again.block_sha256 == first.block_sha256
     assert again.test_accuracy == first.test_accuracy
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.cli import main
 from noprop_dist.compare.options import parse_compare
-from noprop_dist.engine.unit import LiveBlock
+from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.options import parse_command
 from noprop_dist.use.commands import parse_predict
 

@@ -186,7 +186,7 @@ def test_other_networks_can_be_exported(opened: OpenRun, block: str) -> None:
     """Vectors, and z that is shaped like an image, with random weights."""
     from noprop_dist.data.normalise import Normalisation
     from noprop_dist.engine.snapshot import first_shared
-    from noprop_dist.model.block import init_block
+    from noprop_dist.model.init import init_block
     from noprop_dist.model.network import NoPropNetwork
 
     draw = torch.Generator().manual_seed(0)

@@ -1,0 +1,104 @@
+"""The examples of docs/extending.md, put into a copy of the package and used as a user would."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from noprop_dist import TrainConfig
+from noprop_dist.maths.learning_rate import LR_SCHEDULES
+from noprop_dist.maths.schedule import ALPHA_BARS
+from noprop_dist.model.readout import READOUTS
+from noprop_dist.model.registry import BLOCKS, OBJECTIVES
+
+PAGE = "docs/extending.md"
+EXAMPLE = re.compile(r"```python\n# (\S+\.py)(?:: a (row|choice) of (\w+))?\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("option", "table"),
+    [
+        ("block", ["auto", *BLOCKS]),
+        ("objective", list(OBJECTIVES)),
+        ("lr_schedule", list(LR_SCHEDULES)),
+        ("schedule", list(ALPHA_BARS)),
+        ("readout", list(READOUTS)),
+    ],
+)
+def test_an_option_s_choices_are_the_rows_of_its_table(option: str, table: list[str]) -> None:
+    assert list(get_args(get_type_hints(TrainConfig)[option])) == table
+
+
+def put(root: Path, file: str, kind: str, name: str, code: str) -> None:
+    """One example into the copy, as its first line says."""
+    path = root / file
+    if not kind:
+        assert not path.exists(), f"{file} is there already: the page says that it is new"
+        path.write_text(code)
+        return
+    source = path.read_text()
+    if kind == "choice":
+        line = re.compile(rf"^    {name}: Literal\[.*$", re.MULTILINE)
+        assert len(line.findall(source)) == 1
+        path.write_text(line.sub(lambda _: code.rstrip(), source))
+        return
+    imports = [line for line in code.splitlines() if line.startswith("from ")]
+    row = "\n".join(line for line in code.splitlines() if line and line not in imports)
+    table = re.compile(rf"^({name}\b[^\n]*= {{\n.*?)^}}$", re.MULTILINE | re.DOTALL)
+    assert len(table.findall(source)) == 1, f"{file} has no table {name}"
+    source = table.sub(lambda found: f"{found[1]}{row}\n}}", source)
+    last = [line for line in source.splitlines() if line.startswith("from noprop_dist")]
+    if imports:
+        source = source.replace(last[-1] + "\n", "\n".join([last[-1], *imports]) + "\n", 1)
+    path.write_text(source)
+
+
+@pytest.fixture(scope="module")
+def extended(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("extended")
+    shutil.copytree(repo / "noprop_dist", root / "noprop_dist")
+    examples = EXAMPLE.findall((repo / PAGE).read_text())
+    assert len(examples) == (repo / PAGE).read_text().count("```python")
+    for example in examples:
+        put(root, *example)
+    return root
+
+
+def noprop(root: Path, *args: str) -> dict[str, Any]:
+    """A command in the copy, its last line of output as JSON."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "noprop_dist", *args],
+        cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True,
+        timeout=240,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--block", "linear", "--lr-schedule", "linear", "--epochs", "8", "--lr", "0.05"],
+        ["--block", "linear", "--objective", "flow", "--epochs", "8", "--lr", "0.05"],
+        ["--dataset", "stripes", "--schedule", "quadratic", "--epochs", "4"],
+    ],
+    ids=["block", "objective", "data"],
+)
+def test_the_examples_train_and_predict(extended: Path, options: list[str]) -> None:
+    run = f"runs/{len(options)}-{options[3]}"
+    machine = ["--executor", "local", "--precision", "fp32", "--no-plots", "--json"]
+    size = ["--num-blocks", "3", "--batch-size", "32", "--checkpoint-dir", run]
+    result = noprop(extended, "train", *options, *machine, *size)
+    best = max(
+        result["test_accuracy"]["z_T"]["mean"], result["test_accuracy"]["mean_softmax"]["mean"]
+    )
+    assert best > 0.85
+    again = noprop(extended, "evaluate", run, "--json")
+    assert again["readouts"]["z_T"]["accuracy"] == result["test_accuracy"]["z_T"]
