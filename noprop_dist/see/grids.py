@@ -7,9 +7,9 @@ from itertools import zip_longest
 from typing import Any
 
 from noprop_dist.config.fields import flag
-from noprop_dist.record.progress import percent
 from noprop_dist.see import words
 from noprop_dist.see.facts import RunFacts
+from noprop_dist.text import percent
 
 MAX_EPOCHS = 1000  # rows of the table; of more, every second, third, ... is shown
 

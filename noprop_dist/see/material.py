@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from noprop_dist.data import Split
-from noprop_dist.engine.evaluate import traces_of
+from noprop_dist.engine.evaluate import count_right, traces_of
 from noprop_dist.errors import UserError
 from noprop_dist.record.first_embedding import read_first_embedding
 from noprop_dist.record.folder import SWEEP, holds_run
@@ -225,9 +224,9 @@ def predict_some(run: OpenRun, test: Split) -> Answers:
         trained.network, some, trained.normalisation, (0, count), run.seed, [0], trained.device
     ):
         surest = trace.z_T_logits.softmax(dim=1).max(dim=1)
-        truth = torch.from_numpy(y).to(trained.device)
-        after += (trace.readout_logits.argmax(dim=2) == truth).sum(dim=1).cpu().numpy()
-        block += (trace.block_logits.argmax(dim=2) == truth).sum(dim=1).cpu().numpy()
+        _, (right_after,), (right_block,) = count_right(y, [trace])
+        after += right_after
+        block += right_block
         parts.append((surest.indices.cpu().numpy(), surest.values.float().cpu().numpy()))
     answer, confidence = (np.concatenate(column) for column in zip(*parts, strict=True))
     said = Predictions(rows, some.labels, answer, confidence)

@@ -10,11 +10,10 @@ from rich.text import Text
 
 from noprop_dist.config.fields import flag
 from noprop_dist.record.folder import CONTENTS
-from noprop_dist.record.progress import percent
 from noprop_dist.see import words
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.see.listing import Entry
-from noprop_dist.text import printable
+from noprop_dist.text import percent, printable
 
 WIDE = 160  # columns written where no terminal says how many there are
 COLOURS = {"finished": "green", "running": "cyan", "stopped": "yellow", "damaged": "red"}
