@@ -163,26 +163,44 @@ def describe(
 
 
 def rebuild(
-    described: dict[str, Any], tensors: dict[str, torch.Tensor], device: str, precision: str
+    described: dict[str, Any],
+    tensors: dict[str, torch.Tensor],
+    device: str,
+    precision: str,
+    where: object,
 ) -> TrainedNetwork:
     """The network of a description and its state dict.
 
+    Args:
+        described: see ``describe``.
+        tensors: by name.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "fp32" or "bf16".
+        where: what to call the two.
+
     Raises:
-        UserError: no such device.
-        KeyError, TypeError, ValueError, RuntimeError: the two do not go together, or are of another
-            version.
+        UserError: no such device, or the two do not go together or are of another version.
     """
     place = resolve_device(device)
-    network = NoPropNetwork(
-        ModelSpec.from_dict(described["spec"]), resolve_precision(precision, place)
-    ).to_empty(device=place)
-    network.load_state_dict(tensors)
+    asked = resolve_precision(precision, place)
+    try:
+        network = NoPropNetwork(ModelSpec.from_dict(described["spec"]), asked).to_empty(
+            device=place
+        )
+        network.load_state_dict(tensors)
+        norm = {k: tuple(v) for k, v in described["normalisation"].items()}
+        normalisation = Normalisation(**norm)
+        # As data sets are read now: files of older runs have class folders' names as they were.
+        names = tuple(map(shown, described["class_names"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{where}: the network is not one that this version knows ({reason}): use the version "
+            "that wrote it, or train again."
+        ) from error
     network.requires_grad_(False).eval()
     network = network.to(memory_format=torch.channels_last)
-    norm = {k: tuple(v) for k, v in described["normalisation"].items()}
-    # As data sets are read now: files of older runs have the names of class folders as they were.
-    names, data = tuple(map(shown, described["class_names"])), described.get("data_sha256", "")
-    return TrainedNetwork(network, Normalisation(**norm), names, place, data)
+    return TrainedNetwork(network, normalisation, names, place, described.get("data_sha256", ""))
 
 
 def _sha256_of(described: dict[str, Any]) -> str:
@@ -206,7 +224,11 @@ def load_network(
         UserError: there is no trained network, its files were altered, or no such device.
     """
     if is_network_file(folder):
-        return _read_file(Path(folder).expanduser(), device, asked_precision(precision, None))
+        try:
+            file = Path(folder).expanduser().read_bytes()
+        except OSError as error:
+            raise UserError(f"{folder} cannot be read ({error.strerror}).") from error
+        return from_bytes(file, device, asked_precision(precision, None), folder)
     if precision == "run":
         precision = asked_precision(precision, read_config(Store(home_of(str(folder)))))
     store = Store(folder)
@@ -227,14 +249,7 @@ def load_network(
         raise UserError(f"{folder}: network.json was altered or is of another version.")
     if hashlib.sha256(data).hexdigest() != described["network_sha256"]:
         raise UserError(f"{folder}: network.safetensors was altered or is truncated.")
-    try:
-        return rebuild(described, load(data), device, precision)
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"{folder}: the network is not one that this version knows ({reason}): use the version "
-            "that wrote it, or train again."
-        ) from error
+    return rebuild(described, load(data), device, precision, folder)
 
 
 def is_network_file(path: str | Path) -> bool:
@@ -276,32 +291,24 @@ def header(trained: TrainedNetwork) -> str:
     )
 
 
-def _read_file(path: Path, device: str, precision: str) -> TrainedNetwork:
-    """The network of a file that ``to_bytes`` made."""
-    try:
-        data = path.read_bytes()
-        return from_bytes(data, device, precision)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}).") from error
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged or no safetensors file ({error}).") from error
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} is not a network that this version reads ({reason}).") from error
-
-
-def from_bytes(data: bytes, device: str, precision: str) -> TrainedNetwork:
+def from_bytes(
+    data: bytes, device: str, precision: str, where: object = "the file"
+) -> TrainedNetwork:
     """The inverse of ``to_bytes``.
 
     Raises:
-        UserError: no such device.
-        SafetensorError: no safetensors file, or a damaged one.
-        KeyError, TypeError, ValueError, RuntimeError: not a network that this version reads.
+        UserError: a damaged file, not a network that this version reads, or no such device.
     """
-    tensors = load(data)
-    # The reader gives tensors alone; the format puts the header first, after its length.
-    length = int.from_bytes(data[:8], "little")
-    metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    if FILE_FORMAT not in metadata:
-        raise ValueError(f"its header has no {FILE_FORMAT}")
-    return rebuild(json.loads(metadata[FILE_FORMAT]), tensors, device, precision)
+    try:
+        tensors = load(data)
+        # The reader gives tensors alone; the format puts the header first, after its length.
+        length = int.from_bytes(data[:8], "little")
+        metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        if FILE_FORMAT not in metadata:
+            raise UserError(
+                f"{where} is not a network that this version reads (it has no {FILE_FORMAT})."
+            )
+        described = json.loads(metadata[FILE_FORMAT])
+    except SafetensorError as error:
+        raise UserError(f"{where} is damaged or no safetensors file ({error}).") from error
+    return rebuild(described, tensors, device, precision, where)

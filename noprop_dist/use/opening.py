@@ -83,12 +83,8 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
     where = inside(source.root, f"{CHECKPOINTS}/{loaded.name}")
     newest = newest_network(loaded, where)
     config = config_of(newest.config, where)
-    try:
-        trained = rebuild(
-            newest.described, newest.tensors, device, asked_precision(precision, config)
-        )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{where} is of another version ({error}).") from error
+    asked = asked_precision(precision, config)
+    trained = rebuild(newest.described, newest.tensors, device, asked, where)
     fewest, most = min(newest.steps.values()), max(newest.steps.values())
     steps = f"{most}" if fewest == most else f"{fewest} to {most}"
     note = f"{path} has no finished network: using {loaded.name}, blocks of {steps} steps"
