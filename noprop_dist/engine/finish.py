@@ -12,8 +12,8 @@ from noprop_dist.engine.evaluate import (
     merge,
 )
 from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
-from noprop_dist.engine.job import Splits
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.splits import Splits
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.predictions import Predictions, write_predictions

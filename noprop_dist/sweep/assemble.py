@@ -11,8 +11,9 @@ import yaml
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.evaluate import EvalResult, eval_units, merge, run_eval
 from noprop_dist.engine.finish import TEST_DRAWS
-from noprop_dist.engine.job import Job, Splits, resolve_job
+from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.folder import Reader
@@ -175,7 +176,7 @@ class _Judge:
 
     def __init__(self, config: TrainConfig, splits: Splits) -> None:
         self.splits, self.device = splits, torch.device("cpu")
-        self.job: Job = resolve_job(config, splits, self.device)
+        self.job: Job = make_job(config, splits, self.device)
 
     @staticmethod
     def _parts(blocks: Blocks) -> tuple[dict[int, dict[str, torch.Tensor]], Shared]:

@@ -11,7 +11,7 @@ from noprop_dist.data.account import Reading
 from noprop_dist.data.dataset import Found, order_of
 from noprop_dist.data.sources import find_rows, is_known, limit
 from noprop_dist.data.split_names import ALL
-from noprop_dist.engine.job import Splits, make_splits
+from noprop_dist.engine.splits import Splits, make_splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.record.trained import home_of
@@ -74,7 +74,7 @@ def rows_for(
     name = dataset or (run.config or config).dataset
     trained_on = run.trained.data_sha256
     own = _own_splits(config, found) if dataset is None or trained_on else None
-    same = own is not None and own.hashes()["data"] == trained_on
+    same = own is not None and own.hashes["data"] == trained_on
     notes: list[str] = []
     if dataset is None and trained_on and not same:
         notes.append(

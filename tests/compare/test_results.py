@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from noprop_dist import TrainConfig, UserError
@@ -20,7 +19,7 @@ from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.run import compare, show
 from noprop_dist.compare.summary import MIB, Comparison, Facts, make_row, summarise
 from noprop_dist.compare.table import markdown, terminal_table
-from noprop_dist.engine.job import load_data, make_job
+from noprop_dist.engine.splits import load_splits
 from noprop_dist.record.folder import COMPARISON
 from noprop_dist.record.plots import figure_bytes, own_style
 from noprop_dist.record.store import Store
@@ -233,8 +232,8 @@ def finished(folder: Path, *, without: str = "") -> tuple[TrainConfig, CompareOp
     """A folder with all measurements of a comparison of two methods and two seeds."""
     config = TrainConfig(checkpoint_dir=str(folder), quiet=True)
     results = Results(Store(folder))
-    job, _ = make_job(config, load_data(config), torch.device("cpu"))
-    results.claim(config, SETTINGS, job.fingerprint["data"] + job.fingerprint["test"])
+    hashes = load_splits(config).hashes
+    results.claim(config, SETTINGS, hashes["data"] + hashes["test"])
     for method in ("noprop", "twin"):
         for seed in (0, 1):
             if f"{method}-{seed}" != without:

@@ -9,7 +9,7 @@ from noprop_dist import TrainConfig
 from noprop_dist.data import Dataset, Split, load_dataset
 from noprop_dist.data.account import Reading
 from noprop_dist.data.sources import find_rows
-from noprop_dist.engine.job import make_splits
+from noprop_dist.engine.splits import make_splits
 from noprop_dist.errors import UserError
 from pets import COLOURS, NAMES, class_folders, encoded, parquet, pixels
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from noprop_dist import StoppedError, TrainConfig, UserError, load_network, train
 from noprop_dist.data import load_dataset
 from noprop_dist.engine.evaluate import confusion_matrix, traces_of
-from noprop_dist.engine.executor import LocalExecutor
 from noprop_dist.engine.live_block import LiveBlock
+from noprop_dist.engine.local import LocalExecutor
 from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.predictions import read_predictions
 from noprop_dist.record.store import Store
@@ -137,7 +137,7 @@ def test_predictions_do_not_change_with_the_test_labels(
         object.__setattr__(test, "ys", tuple(rng.permutation(y) for y in test.ys))
         return dataset
 
-    monkeypatch.setattr("noprop_dist.engine.job.load_dataset", permuted)
+    monkeypatch.setattr("noprop_dist.engine.splits.load_dataset", permuted)
     other = train(config(tmp_path / "b"))
     assert other.block_sha256 == honest.block_sha256
     assert np.sum(other.confusion, axis=0).tolist() == np.sum(honest.confusion, axis=0).tolist()
@@ -280,7 +280,7 @@ def test_data_that_changed_since_the_checkpoint_is_refused(
         dataset.train.xs[0][0, 0, 0, 0] ^= 1
         return dataset
 
-    monkeypatch.setattr("noprop_dist.engine.job.load_dataset", changed)
+    monkeypatch.setattr("noprop_dist.engine.splits.load_dataset", changed)
     with pytest.raises(UserError, match="other data than digits has now"):
         train(config(tmp_path))
 

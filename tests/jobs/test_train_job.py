@@ -320,6 +320,6 @@ def test_interrupt_outside_training_is_one_line(
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("noprop_dist.engine.job.load_dataset", interrupted)
+    monkeypatch.setattr("noprop_dist.engine.splits.load_dataset", interrupted)
     assert main(["train", *SMALL, "--checkpoint-dir", str(tmp_path)]) == 130
     assert capsys.readouterr().err.count("\n") == 1

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from noprop_dist import TrainConfig, load_network, train
-from noprop_dist.engine.job import load_data, make_splits
+from noprop_dist.engine.splits import load_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
 from noprop_dist.sweep import plots
@@ -218,7 +218,7 @@ def blocks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, SweepResul
     options = SweepConfig(samples=2, per_block=True, scheduler="none")
     journal = Journal(Store(folder))
     journal.open(config, options, LR)
-    splits = make_splits(config, load_data(config))
+    splits = load_splits(config)
     for number in range(6):
         settings = {"lr": LR["lr"].values[number // 3], "t": number % 3 + 1}
         journal.add(number, settings)
