@@ -19,8 +19,8 @@ from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
-from noprop_dist.record.progress import percent
 from noprop_dist.record.store import Store, inside
+from noprop_dist.text import percent
 from noprop_dist.training import train
 
 Tell = Callable[[str], None]

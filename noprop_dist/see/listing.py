@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.checked import read_json
+from noprop_dist.record.folder import COMPARISON, SWEEP, Reader, holds_run, is_ours
 from noprop_dist.record.store import Store, inside
-from noprop_dist.see.facts import RUN_FILES, RunFacts, read_run
+from noprop_dist.see.facts import RunFacts, read_run
 
-SWEEP, COMPARISON = "sweep.json", "comparison-of.json"
-# Not the folders in a run: "model" may be the name of a run.
-ITSELF = ("config.yaml", "result.json", "events.jsonl", SWEEP, COMPARISON)
 TRIAL = re.compile(r"\d{4,}")
 
 
@@ -68,7 +65,7 @@ def list_runs(folder: str) -> list[Entry]:
         names = store.list("")
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
-    if any(name in names for name in ITSELF):
+    if is_ours(names):
         raise UserError(
             f"{folder} is itself a run's folder: give the folder it lies in, or tell noprop show "
             "of it."
@@ -93,7 +90,7 @@ def _entry(store: Store, name: str) -> Iterator[Entry]:
             yield _of_several(Store(folder, "FOLDER"), "sweep", name)
         elif COMPARISON in names:
             yield _of_several(Store(folder, "FOLDER"), "comparison", name)
-        elif any(file in names for file in RUN_FILES):
+        elif holds_run(names):
             facts = read_run(folder)
             yield Entry("run", name, folder, facts, facts.state, started=facts.started)
     except UserError as error:
@@ -116,7 +113,7 @@ def _of_several(store: Store, kind: Literal["sweep", "comparison"], name: str) -
         done = store.exists("comparison.json")
         about = f"{measured} measurement{'s' * (measured != 1)}"
     state = "running" if store.holder() else "finished" if done else "stopped"
-    config = (read_json(store, file) or {}).get("config")
+    config = (Reader(store).json(file) or {}).get("config")
     dataset = config.get("dataset", "-") if isinstance(config, dict) else "-"
     started = store.written(file)
     return Entry(

@@ -13,19 +13,19 @@ from noprop_dist.draw.trajectories import PER_CLASS, Walks, shown_classes
 from noprop_dist.engine.evaluate import count_right, traces_of
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.record.export import TrainedNetwork
 from noprop_dist.record.first_embedding import read_first_embedding
+from noprop_dist.record.folder import SWEEP, holds_run
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.predictions import Predictions, read_predictions
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import Timeline, read_timeline
-from noprop_dist.use.data import rows_for
+from noprop_dist.record.trained import TrainedNetwork
 from noprop_dist.use.opening import OpenRun, open_run
+from noprop_dist.use.rows import rows_for
 
 MOST_PREDICTED = 1000  # test images where a run has not left what it said of all of them
 T = TypeVar("T")
-SIGNS = ("config.yaml", "events.jsonl", "result.json", "training_history.json", "checkpoints")
 
 
 class LeftOutError(Exception):
@@ -142,12 +142,12 @@ def gather(
 
 
 def _check_is_run(store: Store) -> None:
-    if store.exists("sweep.json"):
+    if store.exists(SWEEP):
         raise UserError(
             f"{store.root} holds a sweep, which has pictures of its own: give one of its runs, a "
             f"folder in {store.root.rstrip('/')}/trials."
         )
-    if not any(store.exists(name) for name in (*SIGNS, "model/network.json")):
+    if not holds_run(store.list("")):
         if store.local is not None and store.local.is_file():
             raise UserError(
                 f"{store.root} is a file: give a run folder, or --history for a history."

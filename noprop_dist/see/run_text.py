@@ -9,27 +9,12 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
+from noprop_dist.record.folder import TRIAL
 from noprop_dist.record.result import Accuracy
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.text import duration, percent, printable
 
 SHA_CHARS = 12
-TRIAL = "trial.json"  # in the folder of a sweep's trial
-FILES = {  # of a run folder, by what they are
-    "config.yaml": "every option",
-    "result.json": "the numbers",
-    "training_history.json": "numbers by epoch",
-    "events.jsonl": "what happened, a line each",
-    "checkpoints": "what training goes on from",
-    "model": "the network",
-    "test_predictions.parquet": "its answer to every test image",
-    "first_embedding.safetensors": "prototypes before training",
-    "plots": "pictures",
-    "evaluation.json": "of the last evaluation",
-    "report.html": "all of it on one page",
-    "tensorboard": "event files for TensorBoard",
-    "tracker.json": "what trackers call it, and what they have",
-}
 
 
 def accuracy(found: Accuracy | None) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noprop_dist.config.fields import flag
+from noprop_dist.record.folder import CONTENTS
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.see.listing import Entry
@@ -104,7 +105,7 @@ def render_run(facts: RunFacts) -> str:
     if changed := run_text.changed_options(facts.config):
         parts += [Text(), Text("options that differ from their defaults", style="bold")]
         parts.append(_pairs([(flag(name), str(value)) for name, value in changed.items()]))
-    known = [(name, what) for name, what in run_text.FILES.items() if name in facts.files]
+    known = [(name, what) for name, what in CONTENTS.items() if name in facts.files]
     parts += [Text(), Text("files", style="bold"), _pairs(known)]
     if commands := run_text.next_commands(facts):
         parts += [Text(), Text("next", style="bold")]

@@ -7,8 +7,8 @@ from pathlib import Path
 from noprop_dist.data import Split
 from noprop_dist.draw.style import Format, NotDrawn, drawn
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import CONFIG
 from noprop_dist.record.history import parse_history
-from noprop_dist.record.run_config import FILE as CONFIG
 from noprop_dist.record.store import Store, inside
 from noprop_dist.see.material import Material, gather
 from noprop_dist.see.run_page import FILE as REPORT

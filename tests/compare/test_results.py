@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from noprop_dist import TrainConfig, UserError
-from noprop_dist.compare.measured import IDENTITY, Measured, Results
+from noprop_dist.compare.measured import Measured, Results
 from noprop_dist.compare.options import CompareOptions
 from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.run import compare, show
@@ -21,6 +21,7 @@ from noprop_dist.compare.summary import MIB, Comparison, Facts, make_row, summar
 from noprop_dist.compare.table import markdown, terminal_table
 from noprop_dist.draw.style import drawn
 from noprop_dist.engine.splits import load_splits
+from noprop_dist.record.folder import COMPARISON
 from noprop_dist.record.store import Store
 from runs import users_style
 
@@ -310,7 +311,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b/result.json").write_text("{}")
     with pytest.raises(UserError, match=r"holds a training run \(result.json\)"):
         compare(replace(config, checkpoint_dir=str(tmp_path / "b")), options)
-    assert not (tmp_path / "b" / IDENTITY).exists()
+    assert not (tmp_path / "b" / COMPARISON).exists()
 
 
 def test_a_folder_is_claimed_with_what_is_first_measured(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from PIL import Image
 from noprop_dist import TrainConfig, train
 from noprop_dist.cli import main
 from noprop_dist.data.pictures import Limits, read_picture
-from noprop_dist.use.data import rows_for
 from noprop_dist.use.opening import open_run
+from noprop_dist.use.rows import rows_for
 from pets import NAMES, class_folders, encoded, parquet, pixels
 from runs import SMALL
 

@@ -27,6 +27,7 @@ from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.local import LocalBackend
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import SWEEP, Reader
 from noprop_dist.record.store import Store, inside
 from noprop_dist.signals import kept
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, train_block
@@ -200,7 +201,7 @@ def _place(plan: Plan, number: int, settings: Settings, num_images: int) -> Plac
     number and how often that happened.
     """
     store = Store(plan.folder)
-    if not store.exists("sweep.json"):
+    if not store.exists(SWEEP):
         raise UserError(
             f"{plan.folder} is not there on {platform.node()}: give a --checkpoint-dir that every "
             "node sees, a shared folder or a URI such as s3://bucket/sweep."
@@ -218,7 +219,7 @@ def _place(plan: Plan, number: int, settings: Settings, num_images: int) -> Plac
     else:
         path = mine[-1]
         if len(mine) > 1:
-            taken = json.loads(store.read(f"{path}/{TAKEN}"))
+            taken = Reader(store, "a sweep").json(f"{path}/{TAKEN}")
     if taken is not None:
         settings = taken["settings"]
     try:

@@ -14,7 +14,8 @@ from noprop_dist.data.split_names import ALL
 from noprop_dist.engine.splits import Splits, make_splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
-from noprop_dist.use.opening import OpenRun, home_of
+from noprop_dist.record.trained import home_of
+from noprop_dist.use.opening import OpenRun
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,15 @@ class Newest:
     """A network in the middle of its training.
 
     Attributes:
-        described: see ``record.export.describe``.
+        described: see ``record.trained.describe``.
         tensors: the network's state dict.
         config: the run's options as plain values.
-        precision: that it is trained in.
         steps: by t, how many it has taken.
     """
 
     described: dict[str, Any]
     tensors: dict[str, Tensor]
     config: dict[str, Any]
-    precision: str
     steps: dict[int, int]
 
 
@@ -64,7 +62,6 @@ def newest_network(loaded: Loaded, where: str) -> Newest:
         state["network"],
         tensors | shared,
         state["config"],
-        state["fingerprint"]["precision"],
         steps,
     )
 

@@ -1,13 +1,15 @@
 """What a person wants to know of an evaluation or an export, in a few lines."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+from noprop_dist.record.folder import EVALUATION
 from noprop_dist.record.store import inside
-from noprop_dist.text import printable
+from noprop_dist.text import aligned, percent, printable, size
 from noprop_dist.use.export import Exported
 
 MOST_CLASSES = 25  # more are told of by the worst ones
+_percent = partial(percent, unit="")  # the head of a column has the unit
 NAMES = {"z_T": "z_T", "mean_softmax": "mean softmax"}
 
 
@@ -28,7 +30,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
         rows.append(
             [
                 NAMES[name],
-                f"{100 * accuracy['mean']:.2f}{spread}",
+                _percent(accuracy["mean"]) + spread,
                 _percent(found["accuracy_of_averaged_draws"][-1]),
                 _percent(found["macro"]["f1"]),
                 _percent(found["calibration"]["expected_calibration_error"]),
@@ -40,12 +42,12 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
             f"{e['images']:,} images of {printable(e['dataset'])} ({e['split']}), {noise}, "
             f"{e['precision']}",
             "",
-            *_table(rows),
+            *aligned(rows),
             "",
-            *_table(_classes(e)),
+            *aligned(_classes(e)),
             "",
             f"readout after t = 1..{last}, %: {after}",
-            f"written to {printable(inside(folder, 'evaluation.json'))}",
+            f"written to {printable(inside(folder, EVALUATION))}",
         ]
     )
 
@@ -89,25 +91,9 @@ def render_exported(exported: Exported) -> str:
     }
     return "\n".join(
         [
-            f"wrote {printable(e.file)}, {e.size_bytes / 2**20:,.1f} MiB",
+            f"wrote {printable(e.file)}, {size(e.size_bytes)}",
             *loaded[e.to],
             f"largest difference from the original on {e.checked_images:,} images: "
             f"{e.largest_difference:.1e}",
         ]
     )
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned columns, the first to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -48,7 +48,7 @@ class PortableNetwork(nn.Module):
         return self.answer(samples, noise)
 
     def answer(self, samples: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """``forward`` with the noise of each draw, float32 (N, T + 1, D), z_0 first."""
+        """``forward`` with the noise of each draw, z_0's first: float32 (N, noises, D)."""
         x = normalise(samples, self.normalisation)
         traces = self.network.follow(x, [iter(normals.unbind(dim=1)) for normals in noise])
         z_T = torch.stack([t.z_T_logits.softmax(1) for t in traces]).mean(dim=0)  # noqa: N806
@@ -68,7 +68,7 @@ class PortableNetwork(nn.Module):
         device = self.network.class_embed.device
         seeds = torch.from_numpy(seeds_of(samples, seed)).to(device)
         spec = self.network.spec
-        rows = max(1, NOISE_NUMBERS // ((spec.num_blocks + 1) * spec.embed_dim))
+        rows = max(1, NOISE_NUMBERS // (self.network.objective.num_draws * spec.embed_dim))
         noise = [
             torch.cat([self._noise(part, draw) for part in torch.split(seeds, rows)])
             for draw in range(self.draws)
@@ -77,9 +77,8 @@ class PortableNetwork(nn.Module):
         return z_T.cpu().numpy(), mean.cpu().numpy()
 
     def _noise(self, seed: Tensor, draw: int) -> Tensor:
-        spec = self.network.spec
-        steps = spec.num_blocks + 1
-        return seeded_normals(seed, draw, steps * spec.embed_dim).view(-1, steps, spec.embed_dim)
+        steps, width = self.network.objective.num_draws, self.network.spec.embed_dim
+        return seeded_normals(seed, draw, steps * width).view(-1, steps, width)
 
 
 def seeds_of(samples: Array, seed: int) -> npt.NDArray[np.int64]:
