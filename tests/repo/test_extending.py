@@ -19,7 +19,7 @@ from noprop_dist.model.registry import BLOCKS, OBJECTIVES
 from noprop_dist.training import BACKENDS
 
 PAGE = "docs/extending.md"
-EXAMPLE = re.compile(r"```python\n# (\S+\.py)(?:: a (row|choice) of (\w+))?\n(.*?)```", re.DOTALL)
+EXAMPLE = re.compile(r"```py(?:thon)?\n# (\S+\.py)(?:: a (row|choice) of (\w+))?\n(.*?)```", re.DOTALL)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def extended(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("extended")
     shutil.copytree(repo / "noprop_dist", root / "noprop_dist")
     examples = EXAMPLE.findall((repo / PAGE).read_text())
-    assert len(examples) == (repo / PAGE).read_text().count("```python")
+    assert len(examples) == (repo / PAGE).read_text().count("```py")
     for example in examples:
         put(root, *example)
     return root
