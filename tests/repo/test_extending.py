@@ -19,7 +19,9 @@ from noprop_dist.model.registry import BLOCKS, OBJECTIVES
 from noprop_dist.training import BACKENDS
 
 PAGE = "docs/extending.md"
-EXAMPLE = re.compile(r"```py(?:thon)?\n# (\S+\.py)(?:: a (row|choice) of (\w+))?\n(.*?)```", re.DOTALL)
+EXAMPLE = re.compile(
+    r"```py(?:thon)?\n# (\S+\.py)(?:: a (row|choice) of (\w+))?\n(.*?)```", re.DOTALL
+)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +95,7 @@ EXAMPLES = {
 
 @pytest.mark.parametrize("options", EXAMPLES.values(), ids=EXAMPLES)
 def test_the_examples_train_and_predict(extended: Path, options: list[str]) -> None:
-    size = [
-        "--num-blocks",
-        "3",
-        "--batch-size",
-        "32",
-        "--precision",
-        "fp32",
-        "--no-plots",
-        "--json",
-    ]
+    size = ["--num-blocks=3", "--batch-size=32", "--precision=fp32", "--no-plots", "--json"]
 
     def trained(executor: str, run: str) -> dict[str, Any]:
         where = ["--executor", executor, "--checkpoint-dir", run]
