@@ -74,16 +74,15 @@ def extended(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def noprop(root: Path, *args: str) -> dict[str, Any]:
-    """A command in the copy, its last line of output as JSON."""
+def noprop(root: Path, *args: str) -> list[str]:
+    """A command in the copy; the lines that it prints."""
     ran = subprocess.run(
         [sys.executable, "-m", "noprop_dist", *args],
         cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True,
         timeout=240,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return found
+    return ran.stdout.splitlines()
 
 
 EXAMPLES = {
@@ -99,12 +98,15 @@ def test_the_examples_train_and_predict(extended: Path, options: list[str]) -> N
 
     def trained(executor: str, run: str) -> dict[str, Any]:
         where = ["--executor", executor, "--checkpoint-dir", run]
-        return noprop(extended, "train", *options, *size, *where)
+        found: dict[str, Any] = json.loads(noprop(extended, "train", *options, *size, *where)[-1])
+        return found
 
     local, serial = trained("local", f"local-{options[1]}{options[3]}"), trained("serial", "again")
     shutil.rmtree(extended / "again")
     assert serial["block_sha256"] == local["block_sha256"]
     accuracy = local["test_accuracy"]
     assert max(accuracy["z_T"]["mean"], accuracy["mean_softmax"]["mean"]) > 0.85
-    again = noprop(extended, "evaluate", local["folder"], "--json")
+    drawn = noprop(extended, "visualize", local["folder"])
+    assert any(path.endswith("plots/speed.png") for path in drawn)
+    again = json.loads(noprop(extended, "evaluate", local["folder"], "--json")[-1])
     assert again["readouts"]["z_T"]["accuracy"] == accuracy["z_T"]
