@@ -282,5 +282,6 @@ def _finished_result(config: TrainConfig, splits: Splits, store: Store) -> Train
         path = Path(config.history)
         Store(path.parent, "--history").write(path.name, store.read("training_history.json"))
     if not config.quiet:
+        say(f"data: {splits.told}")
         say(f"{store.root} holds this run, finished: nothing to train")
     return result

@@ -21,6 +21,7 @@ SIZES = (512, 384, 256, 224, 192, 160, 128, 96, 64, 48, 32, 28, 16, 8)
 SPARE = 0.95  # of what is free: what is left is the system's
 BACKWARD = 1.5  # gradients of activations live beside what was saved of them
 WORKER_BYTES = 450 * 2**20  # of a worker's process on Ray, most of it PyTorch
+RAY_BYTES = 600 * 2**20  # of the processes of a private cluster beside its workers
 GIB = 2**30
 
 
@@ -108,7 +109,7 @@ class Cost:
 
     def on_ray(self, workers: int, lanes: int, data: int) -> int:
         """Of a run whose workers are on the machine of the coordinator."""
-        return self.coordinator + self.on_node(workers, lanes, data)
+        return RAY_BYTES + self.coordinator + self.on_node(workers, lanes, data)
 
 
 Needs = Callable[[Cost, int], int]  # what a run takes with so many units at once

@@ -73,7 +73,14 @@ def rows_for(
     )
     name = dataset or (run.config or config).dataset
     trained_on = run.trained.data_sha256
-    own = _own_splits(config, found) if dataset is None or trained_on else None
+    own = None
+    if dataset is None or trained_on:
+        try:
+            own = _own_splits(config, found)
+        except UserError:
+            if dataset is None:
+                raise
+            # What nothing could be trained on is not what the run was trained on.
     same = own is not None and own.hashes["data"] == trained_on
     notes: list[str] = []
     if dataset is None and trained_on and not same:
