@@ -15,12 +15,12 @@ from unittest.mock import patch
 import torch
 
 from noprop_dist import TrainConfig, TrainResult, train
-from noprop_dist.data import load_dataset
 from noprop_dist.engine.coordinator import Coordinator
-from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.resume import start_afresh
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import Snapshot
+from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.record.events import read_events
 from noprop_dist.record.store import Store
 
@@ -44,8 +44,8 @@ def small(folder: Path, **changes: Any) -> TrainConfig:
 def prepared(**changes: Any) -> tuple[Job, Splits, Rounds]:
     """The job of ``small``, its data, and every block before its first step."""
     options = TrainConfig(**(SMALL | changes))
-    dataset = load_dataset("digits", max_train_images=options.max_train_images)
-    job, splits = make_job(options, dataset, torch.device("cpu"))
+    splits = load_splits(options)
+    job = make_job(options, splits, torch.device("cpu"))
     return job, splits, start_afresh(job, splits)
 
 

@@ -12,25 +12,26 @@ from noprop_benchmarks.benchmark_options import ScalingBenchmark
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.worker_client import BlockCrew
 from noprop_dist.distributed.ray_executor import RayExecutor
+from noprop_dist.distributed.worker_client import BlockClient
+from noprop_dist.distributed.worker_listener import WorkerListener
 from noprop_dist.distributed.worker_status import Place
-from noprop_dist.distributed.worker_listener import Watch
 from noprop_dist.engine.executor import run_all
-from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.resume import start_afresh
+from noprop_dist.engine.splits import Splits, make_splits
 from noprop_dist.engine.unit import Unit
 
 FEATURES = 4096  # of a row: one epoch reads all the data and takes few steps
 LITTLE_MIB = 2  # data to compare with
 
 
-class _Places(Watch):
+class _Places(WorkerListener):
     def __init__(self) -> None:
         self.pids: list[int] = []
 
     def worker_started(self, worker: str, place: Place, *, spare: bool) -> None:
-        """See ``Watch``."""
+        """See ``WorkerListener``."""
         self.pids.append(place.pid)
 
 
@@ -69,7 +70,7 @@ def _memory_of_workers(
     job, splits = _vectors(data_mib, workers)
     rounds = start_afresh(job, splits)
     places = _Places()
-    with RayExecutor(BlockCrew(job, splits), needs, limit=workers, watch=places) as executor:
+    with RayExecutor(BlockClient(job, splits), needs, limit=workers, listener=places) as executor:
         executor.wait_for_workers(workers)
         run_all(executor, [Unit(s, job.steps_per_epoch) for s in rounds.latest.values()])
         found = [memory_of(pid) for pid in places.pids]
@@ -93,7 +94,8 @@ def _vectors(data_mib: int, num_blocks: int) -> tuple[Job, Splits]:
     nothing = split.select(np.arange(1))
     dataset = Dataset("random", tuple("0123456789"), split, nothing, photographs=False)
     config = TrainConfig(num_blocks=num_blocks, batch_size=64, val_fraction=0.0, no_cuda=True)
-    return make_job(config, dataset, torch.device("cpu"))
+    splits = make_splits(config, dataset)
+    return make_job(config, splits, torch.device("cpu")), splits
 
 
 def render_memory(measured: dict[str, Any]) -> list[str]:

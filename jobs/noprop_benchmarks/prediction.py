@@ -27,7 +27,7 @@ from noprop_dist.model.device import autocast, resolve_precision
 from noprop_dist.model.init import init_block
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.export import TrainedNetwork
+from noprop_dist.record.trained import TrainedNetwork
 from noprop_dist.use.predict import Answer, Predictor, Question, predict
 from noprop_dist.use.writers import open_writer
 

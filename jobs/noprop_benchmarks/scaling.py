@@ -8,18 +8,19 @@ from typing import Any
 
 import torch
 
-from noprop_benchmarks.training_speed import plain_loop, random_job, time_plain
-from noprop_benchmarks.memory import measure_memory, render_memory
 from noprop_benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
+from noprop_benchmarks.memory import measure_memory, render_memory
 from noprop_benchmarks.simulated import measure_simulated, render_simulated
 from noprop_benchmarks.sleepers import measure_sleepers, render_sleepers
 from noprop_benchmarks.traffic import measure_traffic, render_traffic
+from noprop_benchmarks.training_speed import plain_loop, random_job, time_plain
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.worker_client import BlockCrew
 from noprop_dist.distributed.ray_executor import RayExecutor
+from noprop_dist.distributed.worker_client import BlockClient
 from noprop_dist.engine.executor import run_all
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import start_afresh
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitResult
 
 
@@ -135,7 +136,7 @@ def _time_workers(
     rounds = start_afresh(job, splits)
     # More workers than blocks train a block twice, from the same snapshot.
     blocks = [rounds.latest[1 + i % len(rounds.blocks)] for i in range(workers)]
-    with RayExecutor(BlockCrew(job, splits), needs, limit=workers) as executor:
+    with RayExecutor(BlockClient(job, splits), needs, limit=workers) as executor:
         executor.wait_for_workers(workers)
         run_all(executor, [Unit(snapshot, 2) for snapshot in blocks])
         start = time.perf_counter()

@@ -5,8 +5,8 @@ import time
 from dataclasses import asdict
 from typing import Any, Self
 
-from noprop_benchmarks.utilisation import advanced, run_metered
 from noprop_benchmarks.benchmark_options import ScalingBenchmark
+from noprop_benchmarks.utilisation import advanced, run_metered
 from noprop_dist.engine.executor import Done, Work
 from noprop_dist.engine.unit import Unit
 

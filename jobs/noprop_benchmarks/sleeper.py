@@ -4,7 +4,7 @@ import os
 import platform
 import time
 
-from noprop_dist.distributed.worker_status import Look, Place
+from noprop_dist.distributed.worker_status import Place, WorkerStatus
 
 
 class Sleeper:
@@ -20,13 +20,13 @@ class Sleeper:
 
     def place(self) -> Place:
         """Where this is."""
-        import ray  # noqa: TID251
+        import ray
 
         return Place(ray.get_runtime_context().get_node_id(), platform.node(), os.getpid())
 
-    def look(self) -> Look:
+    def status(self) -> WorkerStatus:
         """What it has done."""
-        return Look(self._steps, {})
+        return WorkerStatus(self._steps, {})
 
     def stop(self) -> None:
         """A unit is a single step to a sleeper, and ends when it ends."""

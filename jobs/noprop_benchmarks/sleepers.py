@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from noprop_benchmarks.utilisation import advanced, run_metered
 from noprop_benchmarks.benchmark_options import ScalingBenchmark
 from noprop_benchmarks.sleeper import Sleeper
+from noprop_benchmarks.utilisation import advanced, run_metered
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds, connected, count_slots
 from noprop_dist.distributed.ray_executor import RayExecutor
@@ -18,7 +18,7 @@ NEEDS = WorkerNeeds(cpus=0.01)  # asleep they share the cores
 
 
 class SleeperCrew:
-    """See ``Crew``: nothing but times goes to and fro.
+    """See ``WorkerClient``: nothing but times goes to and fro.
 
     Args:
         seconds: that every unit sleeps.
@@ -28,27 +28,27 @@ class SleeperCrew:
         self._seconds = seconds
 
     def start(self, needs: WorkerNeeds, spare_on: str | None) -> Any:
-        """See ``Crew``; there are no spares."""
+        """See ``WorkerClient``; there are no spares."""
         # After the room that sets what Ray reads when it is imported.
-        import ray  # noqa: TID251
+        import ray
 
         options = {"num_cpus": needs.cpus, "max_concurrency": 3}  # a unit, a look and a stop
         return ray.remote(Sleeper).options(**options).remote(self._seconds)
 
     def send(self, actor: Any, work: Work, *, held: bool) -> Any:
-        """See ``Crew``."""
+        """See ``WorkerClient``."""
         return actor.train.remote()
 
     def receive(self, work: Work, answer: Any) -> UnitResult | EvalResult:
-        """See ``Crew``."""
+        """See ``WorkerClient``."""
         assert isinstance(work, Unit)
         return advanced(work, *answer)
 
     def mend(self) -> None:
-        """See ``Crew``; nothing is in the store."""
+        """See ``WorkerClient``; nothing is in the store."""
 
     def close(self) -> None:
-        """See ``Crew``: nothing was changed."""
+        """See ``WorkerClient``: nothing was changed."""
 
 
 def measure_sleepers(options: ScalingBenchmark) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from noprop_benchmarks.training_speed import random_job
 from noprop_benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
+from noprop_benchmarks.training_speed import random_job
+from noprop_dist.compare.on_ray.traffic import CountingClient, Meter, num_bytes
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.ray_executor import RayExecutor
-from noprop_dist.compare.on_ray.traffic import CountingCrew, Meter, num_bytes
 from noprop_dist.engine.coordinator import Coordinator, Record
 from noprop_dist.engine.resume import start_afresh
 from noprop_dist.record.events import EventLog
@@ -48,8 +48,8 @@ def measure_traffic(options: ScalingBenchmark) -> dict[str, Any]:
         store = Store(folder)
         record = Record(store, EventLog(store), Progress())
         meter = Meter()
-        crew = CountingCrew(job, splits, meter)
-        with RayExecutor(crew, WorkerNeeds(), limit=options.workers) as executor:
+        client = CountingClient(job, splits, meter=meter)
+        with RayExecutor(client, WorkerNeeds(), limit=options.workers) as executor:
             Coordinator(rounds, executor, record, num_val=len(splits.val)).run()
         snapshot = num_bytes(rounds.latest[1])
     counted = {name: value / (blocks * EPOCHS) for name, value in meter.count.items()}

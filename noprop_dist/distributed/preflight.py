@@ -41,7 +41,7 @@ def plain_command_line() -> Iterator[None]:
 
 
 def check_reachable(address: str) -> None:
-    """Look whether a Ray cluster of this version lets this process in.
+    """Check whether a Ray cluster of this version lets this process in.
 
     Args:
         address: "host:port" of its head, or "auto" for one that was started on this machine.

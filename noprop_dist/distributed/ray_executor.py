@@ -8,10 +8,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.distributed.worker_client import FETCH_S, LOST, Crew
-from noprop_dist.distributed.worker_status import BlockMissingError, Look, Place, hold
-from noprop_dist.distributed.worker_pool import Member, Roster, Task
-from noprop_dist.distributed.worker_listener import Watch
+from noprop_dist.distributed.worker_client import FETCH_S, LOST, WorkerClient
+from noprop_dist.distributed.worker_listener import WorkerListener
+from noprop_dist.distributed.worker_pool import PoolWorker, Task, WorkerPool
+from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
 from noprop_dist.engine.executor import Done, Work, WorkFailedError
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
@@ -22,36 +22,42 @@ DEATHS = 10  # of workers in one unit, before it is given up: most are not its f
 TEND_S = 1.0  # between looks at workers and nodes
 AWAY_S = 15.0  # between looks: then this process was away, and no worker is late
 NO_WORKER_S = 60.0  # without any worker, before and between warnings
-LOOKS = 64  # workers looked at in one go: looking must not slow the coordinator down
+LOOKS = 64  # workers status at in one go: looking must not slow the coordinator down
 
 
 class RayExecutor:
     """See ``Executor``. Ray must be connected.
 
     Args:
-        crew: starts workers and speaks to them.
+        client: starts workers and speaks to them.
         needs: what a worker asks of the cluster.
         limit: most workers at once.
         spares: per node, workers that stand in for dead ones.
-        lanes: units that a worker runs at once.
+        units_at_once: units that a worker runs at once.
         own: so many workers are enough for every block to stay with one.
         watch: told what happens to workers and blocks.
     """
 
     def __init__(
         self,
-        crew: Crew,
+        client: WorkerClient,
         needs: WorkerNeeds,
         *,
         limit: int,
         spares: int = 0,
-        lanes: int = 1,
+        units_at_once: int = 1,
         own: bool = False,
-        watch: Watch | None = None,
+        listener: WorkerListener | None = None,
     ) -> None:
         self.unit_s = UNIT_S
-        self._crew, self._watch, self._lanes = crew, watch or Watch(), lanes
-        self._roster = Roster(crew, needs, limit=limit, spares=spares, lanes=lanes, own=own)
+        self._client, self._listener, self._units_at_once = (
+            client,
+            listener or WorkerListener(),
+            units_at_once,
+        )
+        self._pool = WorkerPool(
+            client, needs, limit=limit, spares=spares, units_at_once=units_at_once, own=own
+        )
         self._queue: deque[Task] = deque()
         self._over: list[Done] = []  # given up, or not begun before a stop
         self._step_s: float | None = None
@@ -66,12 +72,12 @@ class RayExecutor:
 
         Twice as much where blocks wait here for workers of their own, busy with an evaluation.
         """
-        return max(1, self._roster.capacity * (2 if self._roster.is_settled else 1))
+        return max(1, self._pool.capacity * (2 if self._pool.is_settled else 1))
 
     @property
     def num_ready(self) -> int:
         """Workers that have started, spares not counted."""
-        return len(self._roster.ready(spare=False))
+        return len(self._pool.ready(spare=False))
 
     def wait_for_workers(self, count: int) -> None:
         """Return once so many have started; nothing must have been submitted."""
@@ -89,7 +95,7 @@ class RayExecutor:
         while True:
             self._tend()
             self._dispatch()
-            calls = {call: member for member in self._roster.members for call in member.calls}
+            calls = {call: worker for worker in self._pool.workers for call in worker.calls}
             left = max(0.0, deadline - time.monotonic())
             ended: list[Any] = []
             if calls:
@@ -110,8 +116,8 @@ class RayExecutor:
         for task in [task for task in self._queue if isinstance(task.work, Unit)]:
             self._queue.remove(task)
             self._over.append(Done(task.work, None))
-        for member in self._roster.members:
-            member.actor.stop.remote()
+        for worker in self._pool.workers:
+            worker.actor.stop.remote()
 
     def __enter__(self) -> Self:
         """See ``Executor``."""
@@ -119,73 +125,73 @@ class RayExecutor:
 
     def __exit__(self, *error: object) -> None:
         """See ``Executor``."""
-        for member in self._roster.members:
-            ray.kill(member.actor)
-        self._roster.members.clear()
-        self._crew.close()
+        for worker in self._pool.workers:
+            ray.kill(worker.actor)
+        self._pool.workers.clear()
+        self._client.close()
 
-    def _take(self, member: Member, call: Any) -> Done | None:
+    def _take(self, worker: PoolWorker, call: Any) -> Done | None:
         """What a call that has ended says; a worker that died says so in any of them."""
-        if member not in self._roster.members:
+        if worker not in self._pool.workers:
             return None
         try:
             answer = ray.get(call, timeout=FETCH_S)
         except (RayTaskError, *LOST) as error:
-            return self._take_error(member, call, error)
+            return self._take_error(worker, call, error)
         except RayError as error:  # of many kinds: killed, out of memory, its node is gone, ...
-            self._bury(member, str(error))
+            self._lose(worker, str(error))
         else:
-            if call is member.ready:
-                self._welcome(member, answer)
-            elif call is member.look:
-                self._take_look(member, answer)
+            if call is worker.ready:
+                self._admit(worker, answer)
+            elif call is worker.status_call:
+                self._take_status(worker, answer)
             else:
-                return self._take_result(member, member.tasks.pop(call), answer)
+                return self._take_result(worker, worker.tasks.pop(call), answer)
         return None
 
-    def _welcome(self, member: Member, place: Place) -> None:
-        self._roster.seat(member, place)
-        self._watch.worker_started(member.name, place, spare=member.is_spare)
+    def _admit(self, worker: PoolWorker, place: Place) -> None:
+        self._pool.admit(worker, place)
+        self._listener.worker_started(worker.name, place, spare=worker.is_spare)
         if self._stopping:
-            member.actor.stop.remote()
+            worker.actor.stop.remote()
 
-    def _take_look(self, member: Member, look: Look) -> None:
-        member.look = None
-        if look.steps != member.steps:
-            member.steps, member.changed_at = look.steps, time.monotonic()
-        assert member.place is not None
-        self._watch.looked(member.name, look)
-        for progress in look.progress.values():
-            self._watch.progress(progress, member.name, member.place.host)
+    def _take_status(self, worker: PoolWorker, status: WorkerStatus) -> None:
+        worker.status_call = None
+        if status.steps != worker.steps:
+            worker.steps, worker.changed_at = status.steps, time.monotonic()
+        assert worker.place is not None
+        self._listener.status(worker.name, status)
+        for progress in status.progress.values():
+            self._listener.progress(progress, worker.name, worker.place.host)
 
-    def _take_result(self, member: Member, task: Task, answer: Any) -> Done:
-        result = self._crew.receive(task.work, answer)
+    def _take_result(self, worker: PoolWorker, task: Task, answer: Any) -> Done:
+        result = self._client.receive(task.work, answer)
         if isinstance(result, UnitResult) and isinstance(task.work, Unit):
-            assert member.place is not None
-            self._watch.progress(result.progress, member.name, member.place.host)
+            assert worker.place is not None
+            self._listener.progress(result.progress, worker.name, worker.place.host)
             snapshot = result.snapshot
-            self._watch.unit_done(snapshot.t)
-            hold(member.held, snapshot.t, snapshot.step, self._lanes)
+            self._listener.unit_done(snapshot.t)
+            hold(worker.held, snapshot.t, snapshot.step, self._units_at_once)
             num_steps = max(1, snapshot.step - task.work.snapshot.step)
             self._step_s = max(self._step_s or 0.0, result.seconds / num_steps)
-        return Done(task.work, result, worker=member.name)
+        return Done(task.work, result, worker=worker.name)
 
-    def _take_error(self, member: Member, call: Any, error: Exception) -> Done | None:
+    def _take_error(self, worker: PoolWorker, call: Any, error: Exception) -> Done | None:
         cause = error.cause if isinstance(error, RayTaskError) else error
         reason = f"{type(cause).__name__}: {cause}"
         if isinstance(cause, LOST):
-            self._crew.mend()
-            if call is member.look:
-                member.look = None
+            self._client.mend()
+            if call is worker.status_call:
+                worker.status_call = None
                 return None
-        if call not in member.tasks:
-            self._bury(member, reason)
+        if call not in worker.tasks:
+            self._lose(worker, reason)
             return None
-        task = member.tasks.pop(call)
+        task = worker.tasks.pop(call)
         if isinstance(task.work, Unit):
-            member.held.pop(task.work.snapshot.t, None)
+            worker.held.pop(task.work.snapshot.t, None)
         if isinstance(cause, WorkFailedError):
-            return Done(task.work, None, cause, member.name)
+            return Done(task.work, None, cause, worker.name)
         if isinstance(cause, BlockMissingError):
             self._queue.appendleft(task)
             return None
@@ -193,7 +199,7 @@ class RayExecutor:
         self._again(task, f"it failed {task.errors} times in a row, the last time with {reason}")
         if not isinstance(cause, LOST):
             # It may be the worker: a broken device fails every block. The next try is another's.
-            self._bury(member, reason)
+            self._lose(worker, reason)
         return None
 
     def _again(self, task: Task, reason: str) -> None:
@@ -205,45 +211,47 @@ class RayExecutor:
         else:
             self._over.append(Done(task.work, None, WorkFailedError(reason)))
 
-    def _bury(self, member: Member, reason: str) -> None:
+    def _lose(self, worker: PoolWorker, reason: str) -> None:
         """Forget a dead worker; its units go to others."""
-        self._roster.members.remove(member)
-        ray.kill(member.actor)  # one that cannot be reached may be alive
+        self._pool.workers.remove(worker)
+        ray.kill(worker.actor)  # one that cannot be reached may be alive
         now = time.monotonic()
         lost = {
             task.work.snapshot.t: now - task.began_at
-            for task in member.tasks.values()
+            for task in worker.tasks.values()
             if isinstance(task.work, Unit)
         }
-        self._watch.worker_lost(member.name, list(lost), reason.split("\n")[0], sum(lost.values()))
-        if member.place is None:
-            self._roster.start_failed()
-            if self._roster.failed_starts >= TRIES and not self._roster.capacity:
+        self._listener.worker_lost(
+            worker.name, list(lost), reason.split("\n")[0], sum(lost.values())
+        )
+        if worker.place is None:
+            self._pool.start_failed()
+            if self._pool.failed_starts >= TRIES and not self._pool.capacity:
                 # The end of a traceback, without the name of the exception.
                 last = reason.strip().splitlines()[-1].rpartition("Error: ")[2].rstrip(".")
                 raise UserError(f"no worker can be started ({last}).")
-            self._crew.mend()  # it may have died of what the object store has lost
-        for task in member.tasks.values():
+            self._client.mend()  # it may have died of what the object store has lost
+        for task in worker.tasks.values():
             task.deaths += 1
             self._again(task, f"{task.deaths} workers died while they trained it")
         self._tended_at = min(self._tended_at, now - TEND_S)  # at once: starting takes seconds
 
     def _dispatch(self) -> None:
-        free = self._roster.capacity - sum(len(m.tasks) for m in self._roster.members)
+        free = self._pool.capacity - sum(len(m.tasks) for m in self._pool.workers)
         for task in list(self._queue):
             if free <= 0:
                 return
             work = task.work
-            member = self._roster.choose(work)
-            if member is None:
+            worker = self._pool.choose(work)
+            if worker is None:
                 continue
             self._queue.remove(task)
             free -= 1
             held = isinstance(work, Unit) and (
-                member.held.pop(work.snapshot.t, None) == work.snapshot.step
+                worker.held.pop(work.snapshot.t, None) == work.snapshot.step
             )
-            member.tasks[self._crew.send(member.actor, work, held=held)] = task
-            task.began_at = member.changed_at = time.monotonic()
+            worker.tasks[self._client.send(worker.actor, work, held=held)] = task
+            task.began_at = worker.changed_at = time.monotonic()
 
     def _tend(self) -> None:
         """Now and then: start workers for free devices, give up the stuck, look at the others."""
@@ -251,18 +259,18 @@ class RayExecutor:
         if now - self._tended_at < TEND_S:
             return
         if now - self._tended_at > AWAY_S:
-            self._roster.excuse(now)
+            self._pool.forgive(now)
         self._tended_at = now
         if self._queue or not self._stopping:
-            self._roster.hire()
-        if self._roster.capacity:
+            self._pool.start_missing()
+        if self._pool.capacity:
             self._had_worker_at = self._warned_at = now
         elif now - self._warned_at > NO_WORKER_S:
             self._warned_at = now
-            self._watch.no_worker(now - self._had_worker_at)
-        for member in self._roster.stuck(now, self._step_s):
-            self._bury(member, "it has shown no progress for too long")
+            self._listener.no_worker(now - self._had_worker_at)
+        for worker in self._pool.stuck(now, self._step_s):
+            self._lose(worker, "it has shown no progress for too long")
         # Idle ones too: their death shows in no other call.
-        waiting = [m for m in self._roster.members if m.place is not None and m.look is None]
-        for member in sorted(waiting, key=lambda m: m.looked_at)[:LOOKS]:
-            member.look, member.looked_at = member.actor.look.remote(), now
+        waiting = [m for m in self._pool.workers if m.place is not None and m.status_call is None]
+        for worker in sorted(waiting, key=lambda m: m.asked_at)[:LOOKS]:
+            worker.status_call, worker.asked_at = worker.actor.status.remote(), now

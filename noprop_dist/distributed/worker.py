@@ -12,20 +12,22 @@ import ray
 import torch
 
 from noprop_dist import faults
+from noprop_dist.distributed.process_usage import memory_of
 from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
 from noprop_dist.engine.executor import WorkFailedError, explain
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult, run_unit
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device
 
 
 class BlockWorker:
-    """Runs units; status and stop are served meanwhile, by other threads.
+    """Runs units; looks and stops are served meanwhile, by other threads.
 
     A plain class, tested as such; ``Worker`` is what Ray runs.
 
@@ -62,10 +64,10 @@ class BlockWorker:
 
     @ray.method
     def status(self) -> WorkerStatus:
-        """What it has done, with the progress since the last call."""
+        """What it has done since the last look."""
         with self._lock:
             progress, self._progress = self._progress, {}
-            return WorkerStatus(self._steps, progress)
+            return WorkerStatus(self._steps, progress, memory_of(self._device))
 
     @ray.method
     def stop(self) -> None:

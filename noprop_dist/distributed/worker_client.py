@@ -17,8 +17,9 @@ from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.worker import Worker, send_tensors_as_arrays
 from noprop_dist.engine.evaluate import EvalResult
 from noprop_dist.engine.executor import Result, Work
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.speed import Speed, SpeedUnit
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 
@@ -27,7 +28,7 @@ LOST = (ObjectLostError, GetTimeoutError)  # what the store no longer has, or do
 FETCH_S = 30.0  # for an object that is somewhere in the cluster
 
 
-class Crew(Protocol):
+class WorkerClient(Protocol):
     """Starts workers of one kind and speaks their language; the executor knows no other."""
 
     def start(self, needs: WorkerNeeds, spare_on: str | None) -> Any:
@@ -46,8 +47,8 @@ class Crew(Protocol):
         """Leave this process as it was."""
 
 
-class BlockCrew:
-    """Workers that train blocks. See ``Crew``.
+class BlockClient:
+    """Workers that train blocks. See ``WorkerClient``.
 
     Args:
         job: the run.
@@ -62,9 +63,9 @@ class BlockCrew:
         self._networks: dict[tuple[str, int], Any] = {}
 
     def start(self, needs: WorkerNeeds, spare_on: str | None) -> Any:
-        """See ``Crew``."""
-        lanes = self._own[0].config.blocks_per_worker
-        options: dict[str, Any] = {"max_concurrency": lanes + 2}  # units, a look and a stop
+        """See ``WorkerClient``."""
+        units_at_once = self._own[0].config.blocks_per_worker
+        options: dict[str, Any] = {"max_concurrency": units_at_once + 2}  # units, a look and a stop
         if spare_on is None:
             options |= {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
             options["resources"] = needs.resources
@@ -74,7 +75,7 @@ class BlockCrew:
         return Worker.options(**options).remote(*self._refs, "cuda" if needs.gpus else "cpu")
 
     def send(self, actor: Any, work: Work, *, held: bool) -> Any:
-        """See ``Crew``."""
+        """See ``WorkerClient``."""
         if isinstance(work, Unit):
             if held:
                 work = replace(work, snapshot=replace(work.snapshot, tensors={}))
@@ -89,7 +90,7 @@ class BlockCrew:
         return actor.evaluate.remote(replace(work, weights={}, shared={}), self._networks[key])
 
     def receive(self, work: Work, answer: Any) -> Result:
-        """See ``Crew``."""
+        """See ``WorkerClient``."""
         if isinstance(answer, UnitResult):
             # Memory of our own: the object store's is for what is under way.
             tensors = {k: v.clone() for k, v in answer.snapshot.tensors.items()}
@@ -98,7 +99,7 @@ class BlockCrew:
         return answer
 
     def mend(self) -> None:
-        """See ``Crew``; networks are put again with the next unit that needs them."""
+        """See ``WorkerClient``; networks are put again with the next unit that needs them."""
         self._networks.clear()
         self._refs = [
             ref if _is_there(ref) else _put(value)
@@ -106,7 +107,7 @@ class BlockCrew:
         ]
 
     def close(self) -> None:
-        """See ``Crew``: tensors go through the object store as they did before."""
+        """See ``WorkerClient``: tensors go through the object store as they did before."""
         ray.util.deregister_serializer(torch.Tensor)
 
 

@@ -7,14 +7,17 @@ from noprop_dist.engine.unit import UnitProgress
 class WorkerListener:
     """Told of every worker and block; this one does nothing."""
 
+    def progress(self, progress: UnitProgress, worker: str, host: str) -> None:
+        """A block has got on."""
+
+    def unit_done(self, t: int) -> None:
+        """A training unit of block t has ended and its snapshot is here."""
+
     def worker_started(self, worker: str, place: Place, *, spare: bool) -> None:
         """A worker is ready."""
 
-    def status(self, worker: str, place: Place, status: WorkerStatus) -> None:
+    def status(self, worker: str, status: WorkerStatus) -> None:
         """A worker has said what it is doing, as it does about once a second."""
-
-    def unit_done(self, worker: str, place: Place, progress: UnitProgress) -> None:
-        """A training unit has ended and its snapshot is here."""
 
     def worker_lost(self, worker: str, blocks: list[int], reason: str, seconds: float) -> None:
         """A worker died or got stuck; its blocks go to others.

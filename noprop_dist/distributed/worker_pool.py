@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noprop_dist.distributed.cluster import WorkerNeeds, count_slots
-from noprop_dist.distributed.worker_client import Crew
+from noprop_dist.distributed.worker_client import WorkerClient
 from noprop_dist.distributed.worker_status import Place
 from noprop_dist.engine.evaluate import EvalUnit
 from noprop_dist.engine.executor import Work
@@ -36,7 +36,7 @@ class Task:
 
 
 @dataclass(eq=False)
-class Member:
+class PoolWorker:
     """A worker as the executor sees it.
 
     Attributes:
@@ -46,9 +46,9 @@ class Member:
         spare_on: the node whose dead workers it stands in for, or None for one of the regulars.
         place: where it is, once it has started.
         tasks: by call, what it does.
-        look: the call that looks at it.
-        steps: at the last look.
-        looked_at: when the last look was asked for.
+        status_call: the call that asks for its status.
+        steps: that it had taken by its last status.
+        asked_at: when its status was asked for last.
         changed_at: when it was asked to start, ``steps`` changed, or a task began.
         held: by t, the step of each snapshot that it has.
     """
@@ -59,16 +59,16 @@ class Member:
     spare_on: str | None = None
     place: Place | None = None
     tasks: dict[Any, Task] = field(default_factory=dict)
-    look: Any = None
+    status_call: Any = None
     steps: int = -1
-    looked_at: float = 0.0
+    asked_at: float = 0.0
     changed_at: float = field(default_factory=time.monotonic)
     held: dict[int, int] = field(default_factory=dict)
 
     @property
     def calls(self) -> list[Any]:
         """What it has still to answer."""
-        return [c for c in (self.ready, *self.tasks, self.look) if c is not None]
+        return [c for c in (self.ready, *self.tasks, self.status_call) if c is not None]
 
     @property
     def is_spare(self) -> bool:
@@ -81,36 +81,42 @@ class Member:
         return any(isinstance(task.work, EvalUnit) for task in self.tasks.values())
 
 
-class Roster:
+class WorkerPool:
     """Regular workers take the devices of the cluster. Spares take nothing and wait.
 
-    A node has as many seats as regular workers were ready there at once, and no more of its
-    workers than seats are ever at work: a spare works from the death of a regular until the
-    replacement is ready and the spare's unit has ended.
+    No more workers of a node are ever at work than regular ones were ready there at once: a spare
+    works from the death of a regular until the replacement is ready and the spare's unit has ended.
 
     Args:
-        crew: starts workers.
+        client: starts workers.
         needs: what a regular asks of the cluster.
         limit: most regulars.
         spares: per node.
-        lanes: units that a worker runs at once.
+        units_at_once: units that a worker runs at once.
         own: so many workers are enough for every block to stay with one.
     """
 
     def __init__(
-        self, crew: Crew, needs: WorkerNeeds, *, limit: int, spares: int, lanes: int, own: bool
+        self,
+        client: WorkerClient,
+        needs: WorkerNeeds,
+        *,
+        limit: int,
+        spares: int,
+        units_at_once: int,
+        own: bool,
     ) -> None:
-        self._crew, self._needs, self._own = crew, needs, own
-        self._limit, self._spares, self._lanes = limit, spares, lanes
-        self._seats: Counter[str] = Counter()
-        self._keepers: dict[int, Member] = {}  # by t, who had the block last
+        self._client, self._needs, self._own = client, needs, own
+        self._limit, self._spares, self._units_at_once = limit, spares, units_at_once
+        self._most_at_work: Counter[str] = Counter()
+        self._last_worker: dict[int, PoolWorker] = {}  # by t, who had the block last
         self._num_started = self.failed_starts = 0
         self._not_before = 0.0
-        self.members: list[Member] = []
+        self.workers: list[PoolWorker] = []
 
-    def ready(self, *, spare: bool) -> list[Member]:
+    def ready(self, *, spare: bool) -> list[PoolWorker]:
         """The regulars, or the spares, that have started."""
-        return [m for m in self.members if m.place is not None and m.is_spare == spare]
+        return [m for m in self.workers if m.place is not None and m.is_spare == spare]
 
     @property
     def is_settled(self) -> bool:
@@ -120,22 +126,24 @@ class Roster:
     @property
     def capacity(self) -> int:
         """Units that can run at once now."""
-        here = Counter(m.place.node_id for m in self.members if m.place is not None)
-        return self._lanes * sum(min(n, self._seats[node]) for node, n in here.items())
+        here = Counter(m.place.node_id for m in self.workers if m.place is not None)
+        return self._units_at_once * sum(
+            min(n, self._most_at_work[node]) for node, n in here.items()
+        )
 
-    def hire(self) -> None:
+    def start_missing(self) -> None:
         """Start workers for devices that are free, and spares once every regular is ready."""
         if time.monotonic() < self._not_before:
             return
         wanted = min(self._limit, count_slots(self._needs))
-        regulars = sum(not m.is_spare for m in self.members)
+        regulars = sum(not m.is_spare for m in self.workers)
         for _ in range(wanted - regulars):
             self._start(None)
         ready = Counter(m.place.node_id for m in self.ready(spare=False) if m.place is not None)
         if ready.total() < wanted:
             return
-        self._seats = ready
-        there = Counter(m.spare_on for m in self.members)
+        self._most_at_work = ready
+        there = Counter(m.spare_on for m in self.workers)
         for node in ready:
             for _ in range(self._spares - there[node]):
                 self._start(node)
@@ -143,86 +151,86 @@ class Roster:
     def _start(self, spare_on: str | None) -> None:
         name = f"{'w' if spare_on is None else 's'}{self._num_started}"
         self._num_started += 1
-        actor = self._crew.start(self._needs, spare_on)
-        self.members.append(Member(actor, name, actor.place.remote(), spare_on))
+        actor = self._client.start(self._needs, spare_on)
+        self.workers.append(PoolWorker(actor, name, actor.place.remote(), spare_on))
 
-    def seat(self, member: Member, place: Place) -> None:
+    def admit(self, worker: PoolWorker, place: Place) -> None:
         """A worker has started."""
-        member.ready, member.place = None, place
+        worker.ready, worker.place = None, place
         self.failed_starts = 0
-        if not member.is_spare:
+        if not worker.is_spare:
             node = place.node_id
             ready = sum(m.place.node_id == node for m in self.ready(spare=False) if m.place)
-            self._seats[node] = max(self._seats[node], ready)
+            self._most_at_work[node] = max(self._most_at_work[node], ready)
 
-    def choose(self, work: Work) -> Member | None:
+    def choose(self, work: Work) -> PoolWorker | None:
         """Who should do the work: who has the block, else who has the fewest; regulars first.
 
         None where nobody is free, or where the block waits for its own worker.
         """
-        at_work = Counter(m.place.node_id for m in self.members if m.tasks and m.place)
+        at_work = Counter(m.place.node_id for m in self.workers if m.tasks and m.place)
         waiting = {m.place.node_id for m in self.ready(spare=False) if m.place and not m.tasks}
 
-        def is_free(member: Member) -> bool:
-            if member.place is None or len(member.tasks) >= self._lanes:
+        def is_free(worker: PoolWorker) -> bool:
+            if worker.place is None or len(worker.tasks) >= self._units_at_once:
                 return False
-            node = member.place.node_id
-            if at_work[node] < self._seats[node]:
+            node = worker.place.node_id
+            if at_work[node] < self._most_at_work[node]:
                 return True
-            # More for one that has a seat, unless it is a spare whose seat a regular waits for.
-            return bool(member.tasks) and not (member.is_spare and node in waiting)
+            # More for one that is at work, unless it is a spare whose place a regular waits for.
+            return bool(worker.tasks) and not (worker.is_spare and node in waiting)
 
-        def has_block(member: Member) -> bool:
+        def has_block(worker: PoolWorker) -> bool:
             if not isinstance(work, Unit):
                 return False
-            return member.held.get(work.snapshot.t) == work.snapshot.step
+            return worker.held.get(work.snapshot.t) == work.snapshot.step
 
-        def cost(member: Member) -> tuple[bool, bool, int, int]:
-            return member.is_spare, not has_block(member), len(member.tasks), len(member.held)
+        def cost(worker: PoolWorker) -> tuple[bool, bool, int, int]:
+            return worker.is_spare, not has_block(worker), len(worker.tasks), len(worker.held)
 
         if not isinstance(work, Unit):
-            return min(filter(is_free, self.members), key=cost, default=None)
+            return min(filter(is_free, self.workers), key=cost, default=None)
         t = work.snapshot.t
-        asked = self._asked(t) if self.is_settled else self.members
+        asked = self._asked(t) if self.is_settled else self.workers
         chosen = min(filter(is_free, asked), key=cost, default=None)
         if chosen is not None:
-            self._keepers[t] = chosen
+            self._last_worker[t] = chosen
         return chosen
 
-    def _asked(self, t: int) -> list[Member]:
+    def _asked(self, t: int) -> list[PoolWorker]:
         """Where every block stays with a worker of its own: who may have block t.
 
         Whoever had it last, and while that one has more blocks than it trains at once, those that
         have fewer: it took over some when there were fewer workers.
         """
-        keeper = self._keepers.get(t)
-        if keeper not in self.members or keeper.is_spare:
-            return self.members
-        kept = Counter(self._keepers.values())
-        if kept[keeper] <= self._lanes:
-            return [keeper]
-        return [keeper, *(m for m in self.ready(spare=False) if kept[m] < self._lanes)]
+        last = self._last_worker.get(t)
+        if last not in self.workers or last.is_spare:
+            return self.workers
+        kept = Counter(self._last_worker.values())
+        if kept[last] <= self._units_at_once:
+            return [last]
+        return [last, *(m for m in self.ready(spare=False) if kept[m] < self._units_at_once)]
 
     def start_failed(self) -> None:
         """A worker died before it was ready: the next one waits a little, and longer each time."""
         self.failed_starts += 1
         self._not_before = time.monotonic() + min(2.0**self.failed_starts, MOST_WAIT_S) - 2
 
-    def stuck(self, now: float, step_s: float | None) -> list[Member]:
+    def stuck(self, now: float, step_s: float | None) -> list[PoolWorker]:
         """Workers that start, or have a task, and have shown no progress for too long."""
 
-        def patience(member: Member) -> float:
+        def patience(worker: PoolWorker) -> float:
             usual = STUCK_STEPS * (step_s or 0)
-            slow = step_s is None or member.place is None or member.evaluates
+            slow = step_s is None or worker.place is None or worker.evaluates
             return max(STUCK_SLOW_S if slow else STUCK_S, usual)
 
         return [
             m
-            for m in self.members
+            for m in self.workers
             if (m.tasks or m.place is None) and now - m.changed_at > patience(m)
         ]
 
-    def excuse(self, now: float) -> None:
-        """Nobody has been looked at for a while: no worker is to blame for that."""
-        for member in self.members:
-            member.changed_at = now
+    def forgive(self, now: float) -> None:
+        """Nobody has been asked for a while: no worker is to blame for that."""
+        for worker in self.workers:
+            worker.changed_at = now

@@ -18,11 +18,26 @@ def hold(held: "dict[int, Held]", t: int, what: "Held", units_at_once: int) -> N
         held: by t, oldest first.
         t: the block; not among them.
         what: is kept of it.
-        units_at_once: of the worker.
+        units_at_once: units that the worker runs at once.
     """
     held[t] = what
     while len(held) > HELD_BLOCKS * units_at_once:
         del held[next(iter(held))]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a worker's process has needed so far.
+
+    Attributes:
+        peak_bytes: on a GPU the most that PyTorch had allocated there; else the most that was
+            resident (VmHWM), what it maps of the object store with it.
+        own_bytes: the most that was resident at once without the object store's, of what was status
+            at now and then; on a GPU ``peak_bytes``.
+    """
+
+    peak_bytes: int
+    own_bytes: int
 
 
 @dataclass(frozen=True)
@@ -31,11 +46,13 @@ class WorkerStatus:
 
     Attributes:
         steps: training steps and evaluated batches of its life.
-        progress: by t, the last report of each block since the status before.
+        progress: by t, the last report of each block since the look before.
+        memory: that it has needed so far, where it says so.
     """
 
     steps: int
     progress: "dict[int, UnitProgress]"
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ SIZES = (512, 384, 256, 224, 192, 160, 128, 96, 64, 48, 32, 28, 16, 8)
 SPARE = 0.95  # of what is free: what is left is the system's
 BACKWARD = 1.5  # gradients of activations live beside what was saved of them
 WORKER_BYTES = 450 * 2**20  # of a worker's process on Ray, most of it PyTorch
+RAY_BYTES = 600 * 2**20  # of the processes of a private cluster beside its workers
 GIB = 2**30
 
 
@@ -96,19 +97,19 @@ class Cost:
         """Of a run in one process with so many units at once."""
         return self.coordinator + slots * self.unit
 
-    def worker(self, lanes: int) -> int:
+    def worker(self, units_at_once: int) -> int:
         """Of a worker on Ray that trains so many blocks at once and keeps two snapshots of each."""
-        return WORKER_BYTES + lanes * (self.unit + 2 * self.snapshot)
+        return WORKER_BYTES + units_at_once * (self.unit + 2 * self.snapshot)
 
-    def on_node(self, workers: int, lanes: int, data: int) -> int:
+    def on_node(self, workers: int, units_at_once: int, data: int) -> int:
         """Of some workers of a run with their node's object store."""
         networks = 2 * self.spec.num_blocks * self.weights
-        store = data + networks + workers * lanes * self.snapshot
-        return workers * self.worker(lanes) + store
+        store = data + networks + workers * units_at_once * self.snapshot
+        return workers * self.worker(units_at_once) + store
 
-    def on_ray(self, workers: int, lanes: int, data: int) -> int:
+    def on_ray(self, workers: int, units_at_once: int, data: int) -> int:
         """Of a run whose workers are on the machine of the coordinator."""
-        return self.coordinator + self.on_node(workers, lanes, data)
+        return RAY_BYTES + self.coordinator + self.on_node(workers, units_at_once, data)
 
 
 Needs = Callable[[Cost, int], int]  # what a run takes with so many units at once

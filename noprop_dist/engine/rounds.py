@@ -22,8 +22,8 @@ from noprop_dist.engine.snapshot import (
     first_snapshot,
 )
 from noprop_dist.engine.unit import Unit
-from noprop_dist.record.export import describe
 from noprop_dist.record.history import BlockEpoch, History
+from noprop_dist.record.trained import describe
 
 AHEAD_BYTES = 2**30  # what the ends of epochs that are not yet closed may take
 

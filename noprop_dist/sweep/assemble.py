@@ -11,13 +11,15 @@ import yaml
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.evaluate import EvalResult, eval_units, merge, run_eval
 from noprop_dist.engine.finish import TEST_DRAWS
-from noprop_dist.engine.job import Job, Splits, resolve_job
+from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.model.network import NoPropNetwork
-from noprop_dist.record.export import save_network
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.result import Accuracy, accuracy_over
 from noprop_dist.record.store import Store, inside
+from noprop_dist.record.trained import save_network
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, BlockState
 from noprop_dist.sweep.journal import FAILED, FINISHED, Journal, Trial, trial_path
 from noprop_dist.sweep.space import Settings, settle
@@ -65,24 +67,6 @@ class PerBlock:
     blocks: dict[int, dict[str, Any]]
     trials: list[int]
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "PerBlock":
-        """The inverse of ``asdict``, through JSON."""
-
-        def network(found: dict[str, Any]) -> Assembled:
-            return Assembled(**(found | {"test_accuracy": Accuracy(**found["test_accuracy"])}))
-
-        one = values["one_for_all"]
-        return cls(
-            network(values["best_of_each"]),
-            None if one is None else network(one),
-            values["one_for_all_settings"],
-            values["num_settings"],
-            values["num_on_all"],
-            {int(t): block for t, block in values["blocks"].items()},
-            values["trials"],
-        )
-
 
 def assemble(journal: Journal, config: TrainConfig, splits: Splits) -> PerBlock:
     """Assemble, evaluate and write ``model/`` (the best of each block) and ``blocks.yaml``.
@@ -97,16 +81,10 @@ def assemble(journal: Journal, config: TrainConfig, splits: Splits) -> PerBlock:
     """
     store = journal.store
     trials = [trial.number for trial in journal.ended]
-    if store.exists(FOUND):
-        try:
-            found = PerBlock.from_dict(json.loads(store.read(FOUND)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{store.root}/{FOUND} is not what a sweep writes ({error}): delete it, and the "
-                "same command makes it again."
-            ) from error
-        if found.trials == trials:
-            return found
+    remedy = "delete it, and the same command makes it again"
+    found = Reader(store, "a sweep", remedy).typed(FOUND, PerBlock)
+    if found is not None and found.trials == trials:
+        return found
     judge = _Judge(config, splits)
     best = _best_trials(journal, config.num_blocks)
     chosen = {t: _state(store, trial.number).best for t, trial in best.items()}
@@ -198,7 +176,7 @@ class _Judge:
 
     def __init__(self, config: TrainConfig, splits: Splits) -> None:
         self.splits, self.device = splits, torch.device("cpu")
-        self.job: Job = resolve_job(config, splits, self.device)
+        self.job: Job = make_job(config, splits, self.device)
 
     @staticmethod
     def _parts(blocks: Blocks) -> tuple[dict[int, dict[str, torch.Tensor]], Shared]:

@@ -11,6 +11,7 @@ from typing import Any
 from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import CONFIG, HISTORY, RESULT, SWEEP, TRIAL, Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
 from noprop_dist.sweep.options import SweepConfig
@@ -20,7 +21,8 @@ from noprop_dist.sweep.trial import REPORTS, Report, told_before
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 NUMBER = re.compile(r"\d{4,}")
 TAKEN = "taken.json"  # in a run folder that begins where another's run was
-SETTINGS, OUTCOME, HISTORY = "trial.json", "outcome.json", "training_history.json"
+OUTCOME = "outcome.json"
+REMEDY = "restore it, or give another --name or --checkpoint-dir"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Journal:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._reader = Reader(store, "a sweep", REMEDY)
         self.trials: dict[int, Trial] = {}
         self._claim = b""
 
@@ -92,14 +95,15 @@ class Journal:
             "space": {name: dimension.to_dict() for name, dimension in space.items()},
             "data": data,
         }
-        if self.store.exists("sweep.json"):
-            differs = _difference(self._read("sweep.json"), json.loads(json.dumps(identity)))
+        there = self._reader.json(SWEEP)
+        if there is not None:
+            differs = _difference(there, json.loads(json.dumps(identity)))
             if differs:
                 raise UserError(
                     f"{self.store.root} holds another sweep ({differs}): give the same options, or "
                     "another --name or --checkpoint-dir."
                 )
-        elif self.store.exists("config.yaml") or self.store.exists("result.json"):
+        elif self.store.exists(CONFIG) or self.store.exists(RESULT):
             raise UserError(
                 f"{self.store.root} holds a run, not a sweep: give another --name or "
                 "--checkpoint-dir."
@@ -107,37 +111,19 @@ class Journal:
         else:
             self._claim = json.dumps(identity, indent=1).encode()
         for name in self.store.list("trials"):
-            if NUMBER.fullmatch(name) and self.store.exists(f"trials/{name}/{SETTINGS}"):
-                trial = Trial(int(name), self._read(f"trials/{name}/{SETTINGS}"))
-                if self.store.exists(f"trials/{name}/{OUTCOME}"):
-                    values = self._read(f"trials/{name}/{OUTCOME}")
-                    if values.keys() != {f.name for f in fields(Outcome)}:
-                        raise self._foreign(f"trials/{name}/{OUTCOME}", "other fields")
-                    trial = Trial(trial.number, trial.settings, Outcome(**values))
-                self.trials[trial.number] = trial
-
-    def _read(self, path: str, kind: type = dict) -> Any:
-        try:
-            values = json.loads(self.store.read(path))
-        except ValueError as error:
-            raise self._foreign(path, error) from error
-        if not isinstance(values, kind):
-            raise self._foreign(path, f"no {kind.__name__}")
-        return values
-
-    def _foreign(self, path: str, reason: object) -> UserError:
-        return UserError(
-            f"{self.store.root}/{path} is not what a sweep writes ({reason}): restore it, or give "
-            "another --name or --checkpoint-dir."
-        )
+            if NUMBER.fullmatch(name):
+                settings = self._reader.json(f"trials/{name}/{TRIAL}")
+                if settings is not None:
+                    outcome = self._reader.typed(f"trials/{name}/{OUTCOME}", Outcome)
+                    self.trials[int(name)] = Trial(int(name), settings, outcome)
 
     def add(self, number: int, settings: Settings) -> None:
         """A trial that is about to begin."""
         if self._claim:
-            self.store.write("sweep.json", self._claim)
+            self.store.write(SWEEP, self._claim)
             self._claim = b""
         self.trials[number] = Trial(number, settings)
-        self._write(number, SETTINGS, settings)
+        self._write(number, TRIAL, settings)
 
     def end(self, number: int, outcome: Outcome) -> None:
         """A trial has ended for good."""
@@ -151,10 +137,9 @@ class Journal:
     def settings_now(self, number: int) -> Settings:
         """What an open trial trains with: as drawn, or as when it took another's place."""
         path = run_folders(self.store, number)[-1]
-        if self.store.exists(f"{path}/{TAKEN}"):
-            settings: Settings = self._read(f"{path}/{TAKEN}")["settings"]
-            return settings
-        return self.trials[number].settings
+        taken = self._reader.json(f"{path}/{TAKEN}")
+        settings: Settings = self.trials[number].settings if taken is None else taken["settings"]
+        return settings
 
     @property
     def open_trials(self) -> list[Trial]:
@@ -174,13 +159,11 @@ class Journal:
     def reports(self, number: int) -> list[Report]:
         """What a trial told, epoch by epoch."""
         path = run_folders(self.store, number)[-1]
-        if self.store.exists(f"{path}/{REPORTS}"):
-            reports: list[Report] = self._read(f"{path}/{REPORTS}", list)
+        reports: list[Report] | None = self._reader.json(f"{path}/{REPORTS}", list)
+        if reports is not None:
             return reports
-        if not self.store.exists(f"{path}/{HISTORY}"):
-            return []
-        history = History.from_dict(self._read(f"{path}/{HISTORY}"))
-        return list(told_before(history, len(history.lr_history)))
+        history = self._reader.typed(f"{path}/{HISTORY}", History)
+        return list(told_before(history, len(history.lr_history))) if history else []
 
 
 def trial_path(number: int) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.draw import trials
+from noprop_dist.draw.style import save_figure
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
-from noprop_dist.record.plots import save_figure
 from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.assemble import PerBlock, assemble
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
@@ -245,19 +246,30 @@ def _share_in_units(journal: Journal, spent: Spent) -> float:
 
 
 def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row], metric: str) -> None:
-    from noprop_dist.sweep import plots
-
-    store, space = search.journal.store, search.space
-    if metric == BLOCK_METRIC:
-        save_figure(store, "plots/blocks.png", lambda: plots.plot_blocks(trained, space))
-        return
+    store = search.journal.store
+    settings = {
+        name: trials.Setting(varied.kind, varied.values, [row.get(name) for row in trained])
+        for name, varied in search.space.items()
+    }
+    reached = [row[metric] for row in trained]
+    status = {row["trial"]: row["status"] for row in rows}
 
     def curves() -> "Figure":
-        reports = {row["trial"]: search.journal.reports(row["trial"]) for row in rows}
-        return plots.plot_curves(
-            {n: [r[metric] for r in told] for n, told in reports.items()}, rows
-        )
+        told = {number: search.journal.reports(number) for number in status}
+        by_epoch = {number: [r[metric] for r in reports] for number, reports in told.items()}
+        return trials.plot_curves(by_epoch, status, rows[0]["trial"])
 
-    save_figure(store, "plots/trials.png", curves)
-    save_figure(store, "plots/settings.png", lambda: plots.plot_settings(trained, space))
-    save_figure(store, "plots/parallel.png", lambda: plots.plot_parallel(trained, space))
+    def blocks() -> "Figure":
+        return trials.plot_block_trials([row[BLOCK] for row in trained], reached, settings)
+
+    def against() -> "Figure":
+        return trials.plot_settings(reached, [row["status"] for row in trained], settings)
+
+    def parallel() -> "Figure":
+        return trials.plot_parallel(reached, settings)
+
+    if metric == BLOCK_METRIC:
+        save_figure(store, "plots/blocks.png", blocks)
+        return
+    for name, make in (("trials", curves), ("settings", against), ("parallel", parallel)):
+        save_figure(store, f"plots/{name}.png", make)

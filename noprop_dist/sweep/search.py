@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.job import Splits
+from noprop_dist.engine.splits import Splits
 from noprop_dist.sweep.journal import Journal
 from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import Settings, Space

@@ -12,15 +12,16 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.coordinator import Coordinator, Record
-from noprop_dist.engine.job import Job, Splits, resolve_job
+from noprop_dist.engine.executor import Backend
+from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.resume import start_or_resume
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.lock import InUseError
 from noprop_dist.record.progress import Progress, RoundReport
 from noprop_dist.record.store import Store, inside
-from noprop_dist.site import Site
 from noprop_dist.sweep.space import CHANGEABLE, Settings
 from noprop_dist.training import begin
 
@@ -74,7 +75,7 @@ def trial_config(base: TrainConfig, settings: Settings, folder: str, path: str) 
 def train_trial(
     config: TrainConfig,
     splits: Splits,
-    site: Site,
+    backend: Backend,
     tell: Tell,
     *,
     told: Callable[[int], int] = lambda _: 0,
@@ -85,7 +86,7 @@ def train_trial(
     Args:
         config: the options; ``checkpoint`` names a run to go on from with other settings.
         splits: the data.
-        site: where units run.
+        backend: where units run.
         tell: called after every epoch, also those of an earlier call, marked by ``AGAIN``; it may
             raise SystemExit to end the trial.
         told: of the epochs that the run begins with, given their number, how many are not to be
@@ -98,7 +99,7 @@ def train_trial(
         SystemExit: ``tell`` ended it.
     """
     store = Store(config.folder)
-    job = job_of(config, splits).on(site.device, site.precision)
+    job = job_of(config, splits, backend.device, backend.precision)
     may_differ = CHANGEABLE if config.checkpoint is not None else frozenset()
     with locked(store):
         rounds, start = start_or_resume(job, splits, store, may_differ)
@@ -117,7 +118,7 @@ def train_trial(
         for report in told_before(rounds.history, rounds.round):
             if report["epoch"] > known:
                 tell_now(report | {AGAIN: True})
-        with site.executor(job, splits, listener, events.write) as executor:
+        with backend.executor(job, splits, listener, events.write) as executor:
             coordinator = Coordinator(rounds, executor, record, num_val=len(splits.val))
             if save_on_leave:
                 listener.on_leave = coordinator.request_stop
@@ -131,14 +132,14 @@ def train_trial(
         raise listener.left
 
 
-def job_of(config: TrainConfig, splits: Splits) -> Job:
-    """What the settings mean for this data.
+def job_of(config: TrainConfig, splits: Splits, device: torch.device, precision: str) -> Job:
+    """What the settings mean for this data, where units compute.
 
     Raises:
         CannotTrainError: they do not fit it.
     """
     try:
-        return resolve_job(config, splits, torch.device("cpu"))
+        return make_job(config, splits, device, precision)
     except UserError as error:
         raise CannotTrainError(str(error)) from error
 

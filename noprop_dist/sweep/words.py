@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from noprop_dist.record.progress import percent
 from noprop_dist.sweep.assemble import PerBlock
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.trial import BLOCK, METRIC
-from noprop_dist.text import printable
+from noprop_dist.text import percent, printable
 
 if TYPE_CHECKING:
     from noprop_dist.sweep.report import SweepResult

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from noprop_dist.compare.algorithm1_run import epoch_batches, make_algorithm, parts_of
 from noprop_dist.data import normalise
 from noprop_dist.engine.evaluate import eval_units, run_eval
 from noprop_dist.engine.resume import first_class_embed
-from noprop_dist.compare.algorithm1_run import epoch_batches, make_algorithm, parts_of
 from runs import prepared
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from noprop_dist.compare.on_ray.process_usage import SentBytes
+from noprop_dist.distributed.process_usage import SentBytes
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def test_counting_leaves_descriptors_open_and_none_behind() -> None:
 HOLD = """
 import mmap, time
 import torch
-from noprop_dist.compare.on_ray.process_usage import memory_of, watch_memory
+from noprop_dist.distributed.process_usage import memory_of, watch_memory
 
 cpu, size = torch.device("cpu"), 200 * 2**20
 before = memory_of(cpu)

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from noprop_dist.compare.twin_network import TwinNetwork
 from noprop_dist.maths.embedding import learned_embedding, one_hot_embedding
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.compare.twin_network import TwinNetwork
 
 K, D, T, B = 5, 8, 3, 16
 

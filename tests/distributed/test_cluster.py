@@ -1,4 +1,4 @@
-"""What is looked at before a cluster is joined, and what is seen of a run on it."""
+"""What is status at before a cluster is joined, and what is seen of a run on it."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from ray.cluster_utils import Cluster
 
 from noprop_dist import TrainConfig, UserError, train
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.ray_site import RaySite
+from noprop_dist.distributed.ray_backend import RayBackend
 from noprop_dist.engine.cost import WORKER_BYTES
 from runs import events, prepared, small, wait_until
 
@@ -147,11 +147,11 @@ def memory_of(monkeypatch: pytest.MonkeyPatch, *, private: bool, gib: float) -> 
     """What a run of ten blocks needs on two workers of one machine, and what is free there."""
     job, _, _ = prepared(num_blocks=10)
     node = {"Alive": True, "Resources": {"CPU": 2, "memory": gib * 2**30}}
-    monkeypatch.setattr("noprop_dist.distributed.ray_site.free_bytes", lambda: int(gib * 2**30))
-    monkeypatch.setattr("noprop_dist.distributed.ray_site.live_nodes", lambda: [node])
-    monkeypatch.setattr("noprop_dist.distributed.ray_site.count_slots", lambda _: 2)
-    site = RaySite(WorkerNeeds(), torch.device("cpu"), "fp32", private)
-    return site.memory(job, data_bytes=2**20)
+    monkeypatch.setattr("noprop_dist.distributed.ray_backend.free_bytes", lambda: int(gib * 2**30))
+    monkeypatch.setattr("noprop_dist.distributed.ray_backend.live_nodes", lambda: [node])
+    monkeypatch.setattr("noprop_dist.distributed.ray_backend.count_slots", lambda _: 2)
+    site = RayBackend(WorkerNeeds(), torch.device("cpu"), "fp32", private)
+    return site.memory(job.config, job.spec, data_bytes=2**20)
 
 
 @pytest.mark.parametrize("private", [True, False])

@@ -10,11 +10,11 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 
 from noprop_dist import UserError
 from noprop_dist.distributed import ray_executor as executor_module
-from noprop_dist.distributed import worker_pool as roster_module
+from noprop_dist.distributed import worker_pool as pool_module
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.ray_executor import RayExecutor
-from noprop_dist.distributed.worker_status import BlockMissingError, Look, Place
-from noprop_dist.distributed.worker_listener import Watch
+from noprop_dist.distributed.worker_listener import WorkerListener
+from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus
 from noprop_dist.engine.executor import Done
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult
@@ -47,7 +47,7 @@ class Actor:
         made = Call(kind, self, work)
         if kind == "look":
             self.steps += 1
-            made.answer = Look(self.steps, {})
+            made.answer = WorkerStatus(self.steps, {})
         self.calls.append(made)
         return made
 
@@ -115,20 +115,20 @@ class Rig:
     """An executor with such workers."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, slots: int, **options: Any) -> None:
-        self.slots, self.ray, self.crew = slots, FakeRay(), FakeCrew()
+        self.slots, self.ray, self.client = slots, FakeRay(), FakeCrew()
         monkeypatch.setattr(executor_module, "ray", self.ray)
-        monkeypatch.setattr(roster_module, "count_slots", lambda _: self.slots)
+        monkeypatch.setattr(pool_module, "count_slots", lambda _: self.slots)
         monkeypatch.setattr(executor_module, "TEND_S", 0.0)
         self.lost: list[tuple[str, list[int]]] = []
-        watch = Watch()
+        watch = WorkerListener()
         watch.worker_lost = lambda name, blocks, *_: self.lost.append((name, blocks))  # type: ignore[method-assign]
         needs: Any = WorkerNeeds()
         options = {"limit": slots, "watch": watch} | options
-        self.executor = RayExecutor(self.crew, needs, **options)
+        self.executor = RayExecutor(self.client, needs, **options)
 
     def start_all(self) -> None:
         for _ in range(3):  # spares come after the regulars
-            for actor in self.crew.actors:
+            for actor in self.client.actors:
                 actor.start()
             self.wait()
 
@@ -136,7 +136,7 @@ class Rig:
         return self.executor.wait(seconds)
 
     def running(self) -> list[Call]:
-        return [call for call, _ in self.crew.sent if call.answer is None]
+        return [call for call, _ in self.client.sent if call.answer is None]
 
 
 def unit(t: int, step: int = 0) -> Unit:
@@ -183,7 +183,7 @@ def test_sick_worker_is_given_up_and_not_the_blocks(monkeypatch: pytest.MonkeyPa
         else:
             trained(call)
 
-    rig.crew.on_send = answer
+    rig.client.on_send = answer
     for t in range(1, 7):
         rig.executor.submit(unit(t))
     done: list[Done] = []
@@ -198,7 +198,7 @@ def test_unit_that_fails_everywhere_is_given_up_after_three_tries(
 ) -> None:
     rig = Rig(monkeypatch, 3)
     rig.start_all()
-    rig.crew.on_send = lambda call: setattr(call, "answer", failure(ValueError("bad")))
+    rig.client.on_send = lambda call: setattr(call, "answer", failure(ValueError("bad")))
     rig.executor.submit(unit(2))
     done: list[Done] = []
     for _ in range(10):
@@ -228,25 +228,25 @@ def test_failed_starts_do_not_end_a_run_that_has_workers(monkeypatch: pytest.Mon
     rig.executor.submit(unit(1))
     rig.slots = 6
     rig.wait()
-    assert len(rig.crew.actors) == 6
+    assert len(rig.client.actors) == 6
     rig.slots = 2
-    for actor in rig.crew.actors[2:]:
+    for actor in rig.client.actors[2:]:
         actor.fail(DIED)
     rig.wait(0.05)
     assert rig.executor.num_ready == 2
-    assert len(rig.crew.actors) == 6
+    assert len(rig.client.actors) == 6
 
 
 def test_no_worker_that_starts_ends_the_run_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(roster_module, "MOST_WAIT_S", 0.0)
+    monkeypatch.setattr(pool_module, "MOST_WAIT_S", 0.0)
     rig = Rig(monkeypatch, 1)
     reason = RayActorError(error_msg="The actor died\n  in line 1\nRuntimeError: no such device.")
 
     def fail_and_wait() -> None:
         for _ in range(100):
-            rig.crew.actors[-1].fail(reason)
+            rig.client.actors[-1].fail(reason)
             rig.wait()
 
     with pytest.raises(UserError, match=r"^no worker can be started \(no such device\)\.$"):
@@ -256,7 +256,7 @@ def test_no_worker_that_starts_ends_the_run_with_the_reason(
 def test_worker_without_progress_is_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(monkeypatch, 2)
     rig.start_all()
-    monkeypatch.setattr(roster_module, "STUCK_SLOW_S", 0.2)
+    monkeypatch.setattr(pool_module, "STUCK_SLOW_S", 0.2)
     rig.executor.submit(unit(1))
     (call,) = rig.running()
     monkeypatch.setattr(call.actor, "call", lambda *_: Call("look", call.actor))
@@ -281,20 +281,20 @@ def test_nobody_is_blamed_while_this_process_was_away(monkeypatch: pytest.Monkey
 def test_what_a_worker_has_is_known_here_as_there(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(monkeypatch, 1)
     rig.start_all()
-    rig.crew.on_send = trained
+    rig.client.on_send = trained
     for t in (1, 2, 3):
         rig.executor.submit(unit(t))
         rig.wait(1)
     for t in (1, 3):
         rig.executor.submit(unit(t, step=10))
         rig.wait(1)
-    assert [held for _, held in rig.crew.sent[3:]] == [False, True]
-    rig.crew.on_send = lambda call: setattr(call, "answer", failure(BlockMissingError("gone")))
+    assert [held for _, held in rig.client.sent[3:]] == [False, True]
+    rig.client.on_send = lambda call: setattr(call, "answer", failure(BlockMissingError("gone")))
     rig.executor.submit(unit(3, step=20))
-    rig.crew.on_send = trained
+    rig.client.on_send = trained
     (done,) = rig.wait(1)
     assert done.result is not None
-    assert [held for _, held in rig.crew.sent[5:]] == [True, False]
+    assert [held for _, held in rig.client.sent[5:]] == [True, False]
 
 
 def test_worker_that_comes_late_gets_the_block_that_another_took_over(
@@ -304,7 +304,7 @@ def test_worker_that_comes_late_gets_the_block_that_another_took_over(
     rig = Rig(monkeypatch, 3, own=True)
     for t in (1, 2, 3):
         rig.executor.submit(unit(t))
-    for actor in rig.crew.actors[:2]:
+    for actor in rig.client.actors[:2]:
         actor.start()
 
     def train_on(rounds: int) -> dict[int, set[int]]:
@@ -322,21 +322,21 @@ def test_worker_that_comes_late_gets_the_block_that_another_took_over(
         return who
 
     assert train_on(6).keys() == {1, 2, 3}  # by two
-    rig.crew.actors[2].start()
+    rig.client.actors[2].start()
     train_on(3)
     settled = train_on(10)
     assert all(len(workers) == 1 for workers in settled.values())
     assert set.union(*settled.values()) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("units_at_once", [1, 2])
 def test_spare_works_from_a_death_until_the_replacement_is_there(
-    monkeypatch: pytest.MonkeyPatch, lanes: int
+    monkeypatch: pytest.MonkeyPatch, units_at_once: int
 ) -> None:
-    rig = Rig(monkeypatch, 2, spares=1, lanes=lanes)
+    rig = Rig(monkeypatch, 2, spares=1, units_at_once=units_at_once)
     rig.start_all()
-    assert [actor.spare for actor in rig.crew.actors] == [False, False, True]
-    assert rig.executor.capacity == 2 * lanes
+    assert [actor.spare for actor in rig.client.actors] == [False, False, True]
+    assert rig.executor.capacity == 2 * units_at_once
     number = iter(range(1, 1000))
 
     def fill() -> None:
@@ -348,12 +348,12 @@ def test_spare_works_from_a_death_until_the_replacement_is_there(
 
     fill()
     assert at_work() == {0, 1}
-    rig.crew.actors[0].fail(DIED)
+    rig.client.actors[0].fail(DIED)
     rig.wait()
     rig.wait()
     assert at_work() == {1, 2}
     rig.start_all()
-    for _ in range(8 * lanes):
+    for _ in range(8 * units_at_once):
         trained(rig.running()[0])
         rig.wait()
         fill()

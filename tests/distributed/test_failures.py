@@ -22,12 +22,12 @@ from noprop_dist import TrainConfig, UserError, load_network, train
 from noprop_dist.data import load_dataset
 from noprop_dist.data.pictures import Limits
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.worker_client import BlockCrew
 from noprop_dist.distributed.ray_executor import RayExecutor
+from noprop_dist.distributed.worker_client import BlockClient
 from noprop_dist.engine.executor import Done, run_all
 from noprop_dist.engine.unit import Unit, UnitResult, run_unit
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from noprop_dist.use.on_ray.predict import TRIES, predict_on_ray
+from noprop_dist.use.on_ray.actors import TRIES, predict_on_ray
 from noprop_dist.use.opening import open_run
 from noprop_dist.use.predict import Question
 from runs import (
@@ -177,9 +177,9 @@ def test_data_that_the_store_has_lost_is_put_again(
         owner: Any = Owner.remote()
         with monkeypatch.context() as lost:
             lost.setattr(ray, "put", lambda value: ray.get(owner.put.remote(value))[0])
-            crew = BlockCrew(made, splits)
+            client = BlockClient(made, splits)
         ray.kill(owner)
-        with RayExecutor(crew, needs, limit=1) as executor:
+        with RayExecutor(client, needs, limit=1) as executor:
             (first,) = run_all(executor, [Unit(rounds.latest[1], 2)])
     whole = run_unit(Unit(rounds.latest[1], 2), made, splits.train, torch.device("cpu"))
     assert isinstance(first, UnitResult)
@@ -194,7 +194,7 @@ def test_snapshot_lost_with_its_node_is_trained_again(cluster: Cluster, tmp_path
         with (
             connected(made.config, 0),
             RayExecutor(
-                BlockCrew(made, splits), WorkerNeeds(resources={"doomed": 1}), limit=1
+                BlockClient(made, splits), WorkerNeeds(resources={"doomed": 1}), limit=1
             ) as executor,
         ):
             executor.wait_for_workers(1)
@@ -249,7 +249,7 @@ def test_picture_that_kills_whoever_reads_it_is_given_up(
             (tmp_path / str(os.getpid())).touch()
             os._exit(1)
 
-    monkeypatch.setattr("noprop_dist.use.on_ray.predict.PredictorActor", Dies)
+    monkeypatch.setattr("noprop_dist.use.on_ray.actors.PredictorActor", Dies)
     run = open_run(str(pictured_run), "cpu")
     question = Question("z_T", 1, 1, 0, Limits(2**20, 2**20))
     with pytest.raises(UserError, match="the cluster could not classify the pictures"):

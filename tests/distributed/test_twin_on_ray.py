@@ -12,14 +12,14 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from noprop_dist import UserError
-from noprop_dist.data import normalise
-from noprop_dist.distributed.ray_site import ray_site
 from noprop_dist.compare.on_ray.twin_training import _by_epoch, _reason, check_share, train_twin
 from noprop_dist.compare.on_ray.twin_worker import TwinEnd, TwinEpoch, TwinTask, TwinWorker
+from noprop_dist.compare.twin_network import TwinNetwork
+from noprop_dist.data import normalise
+from noprop_dist.distributed.ray_backend import ray_backend
 from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.engine.unit import epoch_order
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.compare.twin_network import TwinNetwork
 from runs import prepared
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
@@ -46,7 +46,7 @@ def task() -> TwinTask:
 def trained(cluster: object, task: TwinTask) -> Iterator[Run]:
     """One run for all tests here: starting Ray Train takes most of their time."""
     told: list[TwinEpoch] = []
-    with ray_site(task.job.config, task.splits.nbytes) as site:
+    with ray_backend(task.job.config, task.splits.nbytes) as site:
         epochs, ends = train_twin(task, site.needs, WORKERS, told.append)
         yield epochs, ends, told
 
@@ -136,7 +136,7 @@ def test_shared_test_split_is_evaluated_as_one_process_does(trained: Run, task: 
     assert alone.accuracy(task.splits.test, DRAWS) == trained[1][0].test_accuracy
     labels = task.splits.test.ys[0]
     shuffled = replace(task.splits.test, ys=(labels[::-1].copy(),))
-    assert alone.accuracy(shuffled, 1)[0] < 0.5  # labels are compared with, never looked at
+    assert alone.accuracy(shuffled, 1)[0] < 0.5  # labels are compared with, never status at
 
 
 def test_one_worker_alone_learns() -> None:

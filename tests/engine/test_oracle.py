@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from noprop_dist import TrainConfig
-from noprop_dist.data import load_dataset, normalise
-from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.data import normalise
+from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.engine.unit import Unit, epoch_order, run_unit
 from noprop_dist.maths.algorithm1 import Algorithm1
 from noprop_dist.maths.embedding import learned_embedding
@@ -25,7 +26,8 @@ CPU = torch.device("cpu")
 def job_of(**changes: object) -> tuple[Job, Splits]:
     values = {"embedding_type": "learned", "num_blocks": 3, "batch_size": 64, "no_cuda": True}
     config = TrainConfig(**(values | changes))  # type: ignore[arg-type]
-    return make_job(config, load_dataset("digits"), CPU)
+    splits = load_splits(config)
+    return make_job(config, splits, CPU), splits
 
 
 def readout(weight: Tensor, bias: Tensor) -> nn.Linear:

@@ -75,7 +75,7 @@ def test_a_run_in_another_number_format_says_how_to_go_on(
     result = train(small(folder, epochs=1, precision="fp32"))
     (folder / "result.json").unlink()
     with monkeypatch.context() as patch:
-        patch.setattr("noprop_dist.site.resolve_precision", lambda *_: "bf16")
+        patch.setattr("noprop_dist.engine.local.resolve_precision", lambda *_: "bf16")
         with pytest.raises(UserError, match="give --precision fp32, or another --name") as caught:
             train(small(folder, epochs=1))
     assert "would go on in bf16" in str(caught.value)

@@ -16,9 +16,12 @@ from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.maths.schedule import ALPHA_BARS
 from noprop_dist.model.readout import READOUTS
 from noprop_dist.model.registry import BLOCKS, OBJECTIVES
+from noprop_dist.training import BACKENDS
 
 PAGE = "docs/extending.md"
-EXAMPLE = re.compile(r"```python\n# (\S+\.py)(?:: a (row|choice) of (\w+))?\n(.*?)```", re.DOTALL)
+EXAMPLE = re.compile(
+    r"```py(?:thon)?\n# (\S+\.py)(?:: a (row|choice) of (\w+))?\n(.*?)```", re.DOTALL
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,7 @@ EXAMPLE = re.compile(r"```python\n# (\S+\.py)(?:: a (row|choice) of (\w+))?\n(.*
         ("lr_schedule", list(LR_SCHEDULES)),
         ("schedule", list(ALPHA_BARS)),
         ("readout", list(READOUTS)),
+        ("executor", list(BACKENDS)),
     ],
 )
 def test_an_option_s_choices_are_the_rows_of_its_table(option: str, table: list[str]) -> None:
@@ -64,41 +68,45 @@ def extended(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("extended")
     shutil.copytree(repo / "noprop_dist", root / "noprop_dist")
     examples = EXAMPLE.findall((repo / PAGE).read_text())
-    assert len(examples) == (repo / PAGE).read_text().count("```python")
+    assert len(examples) == (repo / PAGE).read_text().count("```py")
     for example in examples:
         put(root, *example)
     return root
 
 
-def noprop(root: Path, *args: str) -> dict[str, Any]:
-    """A command in the copy, its last line of output as JSON."""
+def noprop(root: Path, *args: str) -> list[str]:
+    """A command in the copy; the lines that it prints."""
     ran = subprocess.run(
         [sys.executable, "-m", "noprop_dist", *args],
         cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True,
         timeout=240,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return found
+    return ran.stdout.splitlines()
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--block", "linear", "--lr-schedule", "linear", "--epochs", "8", "--lr", "0.05"],
-        ["--block", "linear", "--objective", "flow", "--epochs", "8", "--lr", "0.05"],
-        ["--dataset", "stripes", "--schedule", "quadratic", "--epochs", "4"],
-    ],
-    ids=["block", "objective", "data"],
-)
+EXAMPLES = {
+    "block": ["--block", "linear", "--lr-schedule", "linear", "--epochs", "8", "--lr", "0.05"],
+    "objective": ["--block", "linear", "--objective", "flow", "--epochs", "8", "--lr", "0.05"],
+    "data": ["--dataset", "stripes", "--schedule", "quadratic", "--epochs", "4"],
+}
+
+
+@pytest.mark.parametrize("options", EXAMPLES.values(), ids=EXAMPLES)
 def test_the_examples_train_and_predict(extended: Path, options: list[str]) -> None:
-    run = f"runs/{len(options)}-{options[3]}"
-    machine = ["--executor", "local", "--precision", "fp32", "--no-plots", "--json"]
-    size = ["--num-blocks", "3", "--batch-size", "32", "--checkpoint-dir", run]
-    result = noprop(extended, "train", *options, *machine, *size)
-    best = max(
-        result["test_accuracy"]["z_T"]["mean"], result["test_accuracy"]["mean_softmax"]["mean"]
-    )
-    assert best > 0.85
-    again = noprop(extended, "evaluate", run, "--json")
-    assert again["readouts"]["z_T"]["accuracy"] == result["test_accuracy"]["z_T"]
+    size = ["--num-blocks=3", "--batch-size=32", "--precision=fp32", "--no-plots", "--json"]
+
+    def trained(executor: str, run: str) -> dict[str, Any]:
+        where = ["--executor", executor, "--checkpoint-dir", run]
+        found: dict[str, Any] = json.loads(noprop(extended, "train", *options, *size, *where)[-1])
+        return found
+
+    local, serial = trained("local", f"local-{options[1]}{options[3]}"), trained("serial", "again")
+    shutil.rmtree(extended / "again")
+    assert serial["block_sha256"] == local["block_sha256"]
+    accuracy = local["test_accuracy"]
+    assert max(accuracy["z_T"]["mean"], accuracy["mean_softmax"]["mean"]) > 0.85
+    drawn = noprop(extended, "visualize", local["folder"])
+    assert any(path.endswith("plots/speed.png") for path in drawn)
+    again = json.loads(noprop(extended, "evaluate", local["folder"], "--json")[-1])
+    assert again["readouts"]["z_T"]["accuracy"] == accuracy["z_T"]

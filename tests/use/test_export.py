@@ -14,11 +14,11 @@ from noprop_dist import UserError, load_network
 from noprop_dist.cli import main
 from noprop_dist.data import load_dataset
 from noprop_dist.data.shards import Array
+from noprop_dist.record.portable import PortableNetwork, seeds_of
 from noprop_dist.use import export
-from noprop_dist.use.data import rows_for
 from noprop_dist.use.export import Answers, export_network, largest_difference
 from noprop_dist.use.opening import OpenRun
-from noprop_dist.use.portable import PortableNetwork, seeds_of
+from noprop_dist.use.rows import rows_for
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of PyTorch's exporter
 

@@ -4,35 +4,42 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from noprop_dist.compare.measurements import Measured
 from noprop_dist.compare.compare_options import NOPROP, SEQUENTIAL, TWIN
-from noprop_dist.config import TrainConfig
-from noprop_dist.distributed.cluster import count_slots
-from noprop_dist.compare.on_ray.traffic import Meter
-from noprop_dist.distributed.ray_site import RaySite
+from noprop_dist.compare.measurements import Measured
 from noprop_dist.compare.on_ray.sequential_training import SequentialEpoch, train_sequential
+from noprop_dist.compare.on_ray.traffic import CountingClient, Meter
 from noprop_dist.compare.on_ray.twin_training import check_share, train_twin
 from noprop_dist.compare.on_ray.twin_worker import TwinEpoch, TwinTask
+from noprop_dist.config import TrainConfig
+from noprop_dist.distributed.cluster import count_slots
+from noprop_dist.distributed.ray_backend import RayBackend
 from noprop_dist.engine.finish import TEST_DRAWS
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import first_class_embed
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
-from noprop_dist.record.progress import percent
 from noprop_dist.record.store import Store, inside
+from noprop_dist.text import percent
 from noprop_dist.training import train
 
 Tell = Callable[[str], None]
 
 
 def measure(
-    method: str, site: RaySite, job: Job, splits: Splits, store: Store, folder: str, tell: Tell
+    method: str,
+    backend: RayBackend,
+    job: Job,
+    splits: Splits,
+    store: Store,
+    folder: str,
+    tell: Tell,
 ) -> Measured:
     """Train one method with one seed on ``job.config.workers`` devices.
 
     Args:
         method: of ``METHODS``.
-        site: the cluster.
+        backend: the cluster.
         job: the run; what it is called and where it lives does not matter.
         splits: its data.
         store: the comparison's folder.
@@ -46,16 +53,16 @@ def measure(
     workers = job.config.workers
     assert workers is not None
     if method == NOPROP:
-        return _measure_noprop(site, job, store, folder, workers)
+        return _measure_noprop(backend, job, store, folder, workers)
     class_embed = first_class_embed(job, splits)
     images = job.steps_per_epoch * job.config.batch_size
     made = partial(Measured, method, job.config.seed, images=images)
     if method == TWIN:
         task = TwinTask(job, splits, class_embed.numpy(), TEST_DRAWS)
-        epochs, ends = train_twin(task, site.needs, workers, partial(_tell_epoch, tell, job))
+        epochs, ends = train_twin(task, backend.needs, workers, partial(_tell_epoch, tell, job))
         count = len(epochs)
         # NCCL keeps to the machine's own ways between GPUs, which TCP's counters do not see.
-        seen = not site.needs.gpus >= 1
+        seen = not backend.needs.gpus >= 1
         return made(
             workers,
             test_accuracy=ends[0].test_accuracy,
@@ -68,7 +75,7 @@ def measure(
         )
     assert method == SEQUENTIAL
     told, end = train_sequential(
-        job, splits, class_embed, site.needs, TEST_DRAWS, partial(_tell_epoch, tell, job)
+        job, splits, class_embed, backend.needs, TEST_DRAWS, partial(_tell_epoch, tell, job)
     )
     return made(
         1,
@@ -82,9 +89,9 @@ def measure(
     )
 
 
-def count_workers(config: TrainConfig, site: RaySite) -> int:
+def count_workers(config: TrainConfig, backend: RayBackend) -> int:
     """The devices of every parallel method: as many as NoProp can use, which has T blocks."""
-    slots = config.workers or count_slots(site.needs)
+    slots = config.workers or count_slots(backend.needs)
     return min(slots, -(-config.num_blocks // config.blocks_per_worker))
 
 
@@ -98,13 +105,22 @@ def check_method(method: str, config: TrainConfig, workers: int) -> None:
         check_share(config.batch_size, workers)
 
 
-def _measure_noprop(site: RaySite, job: Job, store: Store, folder: str, workers: int) -> Measured:
+def _measure_noprop(
+    backend: RayBackend, job: Job, store: Store, folder: str, workers: int
+) -> Measured:
     # A run that goes on would be measured in part.
     store.delete_tree(folder)
     own = inside(store.root, folder)
     config = replace(job.config, checkpoint_dir=own, name=None, no_plots=True)
     meter = Meter()
-    result = train(config, site=replace(site, meter=meter))
+    result = train(
+        config,
+        backend=replace(
+            backend,
+            make_client=partial(CountingClient, meter=meter),
+            on_memory=meter.memory.__setitem__,
+        ),
+    )
     if result.set_aside:
         reasons = "; ".join(f"block {t}: {why}" for t, why in result.set_aside.items())
         raise UserError(f"not every block could be trained, which is no comparison ({reasons}).")

@@ -10,15 +10,16 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 from torch import Tensor
 
+from noprop_dist.compare.algorithm1_run import epoch_batches, make_algorithm, parts_of
+from noprop_dist.compare.on_ray.epoch_channel import Sender, open_channel, received
 from noprop_dist.data import Split
 from noprop_dist.distributed.cluster import WorkerNeeds
+from noprop_dist.distributed.process_usage import memory_of
 from noprop_dist.distributed.worker_status import Memory
-from noprop_dist.compare.on_ray.process_usage import memory_of
-from noprop_dist.compare.on_ray.scribe import Teller, hear, start_scribe
 from noprop_dist.engine.evaluate import EvalResult, eval_units, merge, run_eval
 from noprop_dist.engine.executor import explain
-from noprop_dist.engine.job import Job, Splits
-from noprop_dist.compare.algorithm1_run import epoch_batches, make_algorithm, parts_of
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.maths.algorithm1 import Algorithm1
 from noprop_dist.model.device import resolve_device
@@ -75,14 +76,14 @@ def train_sequential(
     Raises:
         UserError: it cannot be trained.
     """
-    scribe = start_scribe()
+    channel = open_channel()
     task = ray.remote(_run).options(
         num_cpus=needs.cpus, num_gpus=needs.gpus, resources=needs.resources, max_retries=0
     )
     device = "cuda" if needs.gpus else "cpu"
-    running = task.remote(job, ray.put(splits), class_embed.numpy(), device, num_draws, scribe)
+    running = task.remote(job, ray.put(splits), class_embed.numpy(), device, num_draws, channel)
     epochs = []
-    for epoch in hear(scribe, lambda: bool(ray.wait([running], timeout=POLL_S)[0])):
+    for epoch in received(channel, lambda: bool(ray.wait([running], timeout=POLL_S)[0])):
         epochs.append(epoch)
         on_epoch(epoch)
     try:
@@ -95,14 +96,14 @@ def train_sequential(
 
 
 def _run(
-    job: Job, splits: Splits, class_embed: Any, device_name: str, num_draws: int, scribe: Any
+    job: Job, splits: Splits, class_embed: Any, device_name: str, num_draws: int, channel: Any
 ) -> SequentialEnd:
     device = resolve_device(device_name)
     memory_of(device)  # watched from here on
     torch.set_num_threads(job.config.cpus_per_worker)
     algorithm = make_algorithm(job, torch.tensor(class_embed), device)
     optimizers = algorithm.optimizers(job.config.lr, job.config.weight_decay)
-    teller, start = Teller(scribe), time.perf_counter()
+    sender, start = Sender(channel), time.perf_counter()
     for epoch in range(job.config.epochs):
         first = epoch * job.steps_per_epoch
         algorithm.train_epoch(
@@ -114,8 +115,8 @@ def _run(
         if len(splits.val):
             val = _evaluate(algorithm, job, "val", splits.val, 1, device).accuracy_z_T[0]
         seconds = time.perf_counter() - start
-        teller.tell(SequentialEpoch(epoch + 1, seconds, val))
-    teller.close()
+        sender.tell(SequentialEpoch(epoch + 1, seconds, val))
+    sender.close()
     test = _evaluate(algorithm, job, "test", splits.test, num_draws, device)
     return SequentialEnd(test.accuracy_z_T, memory_of(device))
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from ray import cloudpickle
 
-from noprop_dist.distributed.worker_client import BlockCrew
+from noprop_dist.distributed.worker_client import BlockClient
 from noprop_dist.distributed.worker_status import Memory
 from noprop_dist.engine.evaluate import EvalUnit
 from noprop_dist.engine.executor import Result, Work
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit
 
 
@@ -36,22 +37,22 @@ class Meter:
         return sum(self.count[way] for way in ("to_workers", "networks", "to_coordinator"))
 
 
-class CountingCrew(BlockCrew):
-    """See ``BlockCrew``; counts what it sends and receives.
+class CountingClient(BlockClient):
+    """See ``BlockClient``; counts what it sends and receives.
 
     Args:
         job: the run.
         splits: its data.
-        meter: counts.
         splits_ref: where the object store has the data already.
+        meter: counts.
     """
 
-    def __init__(self, job: Job, splits: Splits, meter: Meter, splits_ref: Any = None) -> None:
+    def __init__(self, job: Job, splits: Splits, splits_ref: Any = None, *, meter: "Meter") -> None:
         super().__init__(job, splits, splits_ref)
         self.count = meter.count
 
     def send(self, actor: Any, work: Work, *, held: bool) -> Any:
-        """See ``Crew``."""
+        """See ``WorkerClient``."""
         if _is_test(work):
             return super().send(actor, work, held=held)
         if isinstance(work, EvalUnit) and (work.split, work.tag) not in self._networks:
@@ -62,7 +63,7 @@ class CountingCrew(BlockCrew):
         self.count["to_workers"] += num_bytes(arguments)
 
     def receive(self, work: Work, answer: Any) -> Result:
-        """See ``Crew``."""
+        """See ``WorkerClient``."""
         if _is_test(work):
             return super().receive(work, answer)
         self.count["to_coordinator"] += num_bytes(answer)

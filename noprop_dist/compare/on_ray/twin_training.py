@@ -11,9 +11,9 @@ import ray.train
 import ray.train.torch
 from ray.exceptions import RayError
 
-from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.compare.on_ray.scribe import Teller, hear, start_scribe
+from noprop_dist.compare.on_ray.epoch_channel import Sender, open_channel, received
 from noprop_dist.compare.on_ray.twin_worker import TwinEnd, TwinEpoch, TwinTask, run_worker
+from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.engine.executor import explain
 from noprop_dist.errors import UserError
 
@@ -61,10 +61,10 @@ def train_twin(
         UserError: the twin cannot be trained.
     """
     check_share(task.job.config.batch_size, workers)
-    scribe = start_scribe()
+    channel = open_channel()
     said: list[TwinEpoch | TwinEnd] = []
     with tempfile.TemporaryDirectory(prefix="noprop-twin-") as folder:
-        trainer = _trainer(ray.put(task), scribe, needs, workers, folder)
+        trainer = _trainer(ray.put(task), channel, needs, workers, folder)
         failed: list[BaseException] = []
         # In a thread: Ray Train would take Ctrl-C for itself and leave with code 0.
         thread = Thread(target=_fit, args=(trainer, failed), daemon=True)
@@ -75,7 +75,7 @@ def train_twin(
             return not thread.is_alive()
 
         try:
-            for what in hear(scribe, wait):
+            for what in received(channel, wait):
                 said.append(what)
                 if isinstance(what, TwinEpoch) and what.rank == 0:
                     on_epoch(what)
@@ -89,16 +89,16 @@ def train_twin(
 
 
 def _trainer(
-    task: Any, scribe: Any, needs: WorkerNeeds, workers: int, folder: str
+    task: Any, channel: Any, needs: WorkerNeeds, workers: int, folder: str
 ) -> ray.train.torch.TorchTrainer:
     def loop(config: dict[str, Any]) -> None:
-        teller = Teller(config["scribe"])
-        run_worker(ray.get(config["task"]), teller.tell)
-        teller.close()
+        sender = Sender(config["channel"])
+        run_worker(ray.get(config["task"]), sender.tell)
+        sender.close()
 
     return ray.train.torch.TorchTrainer(
         loop,
-        train_loop_config={"task": task, "scribe": scribe},
+        train_loop_config={"task": task, "channel": channel},
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers,
             use_gpu=needs.gpus > 0,

@@ -19,14 +19,15 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from noprop_dist.compare.twin_network import TwinNetwork
 from noprop_dist.data import Split, augment, normalise
+from noprop_dist.distributed.process_usage import SentBytes, memory_of
 from noprop_dist.distributed.worker_status import Memory
-from noprop_dist.compare.on_ray.process_usage import SentBytes, memory_of
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import epoch_order
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.network import INFERENCE_BATCH
-from noprop_dist.compare.twin_network import TwinNetwork
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,14 @@ from ray.tune.schedulers import TrialScheduler
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.distributed.ray_site import RaySite
-from noprop_dist.engine.job import Splits
+from noprop_dist.distributed.ray_backend import RayBackend
+from noprop_dist.engine.executor import Backend
+from noprop_dist.engine.local import LocalBackend
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import SWEEP, Reader
 from noprop_dist.record.store import Store, inside
 from noprop_dist.signals import kept
-from noprop_dist.site import LocalSite, Site
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, train_block
 from noprop_dist.sweep.journal import TAKEN, run_folders
 from noprop_dist.sweep.on_ray.schedulers import Limits, SweepEndedError
@@ -107,13 +109,13 @@ class Plan:
         amounts = self.needs.amounts
         return [amounts | {"CPU": self.needs.cpus * self.threads_in_trial}]
 
-    def site(self) -> Site:
+    def backend(self) -> Backend:
         """Where the units of a trial run, asked in its process."""
         if self.workers:
-            return RaySite(
+            return RayBackend(
                 self.needs, self.device, self.precision, private=True, splits_ref=self.splits_ref
             )
-        return LocalSite(self.device, self.precision)
+        return LocalBackend(self.device, self.precision)
 
     def config(self, settings: Settings, path: str) -> TrainConfig:
         """The options of a trial whose run folder is ``path`` inside the sweep's."""
@@ -154,9 +156,9 @@ def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
             t = settings[BLOCK]
             train_block(place.options, splits, t, plan.device, plan.precision, tell)
         else:
-            site = plan.site()
+            backend = plan.backend()
             train_trial(
-                place.options, splits, site, tell, told=place.told, save_on_leave=plan.changes
+                place.options, splits, backend, tell, told=place.told, save_on_leave=plan.changes
             )
     except CannotTrainError as error:
         tune.report({"failed": str(error), "epoch": last, "done": True})
@@ -199,7 +201,7 @@ def _place(plan: Plan, number: int, settings: Settings, num_images: int) -> Plac
     number and how often that happened.
     """
     store = Store(plan.folder)
-    if not store.exists("sweep.json"):
+    if not store.exists(SWEEP):
         raise UserError(
             f"{plan.folder} is not there on {platform.node()}: give a --checkpoint-dir that every "
             "node sees, a shared folder or a URI such as s3://bucket/sweep."
@@ -217,7 +219,7 @@ def _place(plan: Plan, number: int, settings: Settings, num_images: int) -> Plac
     else:
         path = mine[-1]
         if len(mine) > 1:
-            taken = json.loads(store.read(f"{path}/{TAKEN}"))
+            taken = Reader(store, "a sweep").json(f"{path}/{TAKEN}")
     if taken is not None:
         settings = taken["settings"]
     try:

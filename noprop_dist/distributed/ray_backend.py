@@ -1,0 +1,200 @@
+"""From a run's options to an executor on a cluster."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from ray.util.metrics import Gauge
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.distributed.cluster import (
+    WorkerNeeds,
+    connected,
+    count_slots,
+    is_private,
+    live_nodes,
+    probe,
+    slots_of,
+)
+from noprop_dist.distributed.ray_executor import RayExecutor
+from noprop_dist.distributed.worker_client import BlockClient
+from noprop_dist.distributed.worker_listener import WorkerListener
+from noprop_dist.distributed.worker_status import Memory, Place, WorkerStatus
+from noprop_dist.engine.cost import Cost, check_memory
+from noprop_dist.engine.executor import Backend
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.splits import Splits
+from noprop_dist.engine.unit import UnitProgress
+from noprop_dist.host import free_bytes
+from noprop_dist.model.spec import ModelSpec
+from noprop_dist.record.progress import Progress
+
+
+@dataclass(frozen=True)
+class RayBackend(Backend):
+    """A cluster that is connected.
+
+    Attributes:
+        needs: what a worker asks of it.
+        device: of the workers.
+        precision: that they compute in.
+        private: whether it ends with the run.
+        make_client: starts workers and speaks to them; a comparison counts what it sends.
+        on_memory: told what memory a worker, by its name, says that it takes.
+        splits_ref: where the object store has the run's data already, or None.
+    """
+
+    needs: WorkerNeeds
+    device: torch.device
+    precision: str
+    private: bool
+    make_client: Callable[[Job, Splits, Any], BlockClient] = BlockClient
+    on_memory: Callable[[str, Memory], object] = lambda worker, memory: None
+    splits_ref: Any = None
+
+    def executor(
+        self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
+    ) -> RayExecutor:
+        """An executor for the run.
+
+        Args:
+            job: the run.
+            splits: its data.
+            progress: the live view.
+            on_event: called with a name and fields for ``events.jsonl``.
+        """
+        config = job.config
+        units_at_once = config.blocks_per_worker
+        enough = -(-config.num_blocks // units_at_once)
+        spares = config.spares
+        if spares is None:
+            spares = 0 if self.needs.gpus or self.private else 1
+        limit = min(enough, config.workers or enough)
+        return RayExecutor(
+            self.make_client(job, splits, self.splits_ref),
+            self.needs,
+            limit=limit,
+            spares=spares,
+            units_at_once=units_at_once,
+            own=limit == enough,
+            listener=RunListener(progress, on_event, self.on_memory),
+        )
+
+    def slots(self, config: TrainConfig) -> int:
+        """See ``Backend``."""
+        return self._workers(config, count_slots(self.needs)) * config.blocks_per_worker
+
+    def _workers(self, config: TrainConfig, fit: int) -> int:
+        enough = -(-config.num_blocks // config.blocks_per_worker)
+        return min(enough, config.workers or enough, fit)
+
+    def memory(self, config: TrainConfig, spec: ModelSpec, data_bytes: int) -> tuple[int, int]:
+        """See ``Backend``: workers of one node are counted together.
+
+        Of a GPU's memory nothing is known before a worker has it.
+        """
+        units_at_once = config.blocks_per_worker
+        check = partial(check_memory, config, spec)
+        here = free_bytes()
+        if self.needs.gpus:
+            return check(here, 1, lambda cost, _: cost.coordinator), here
+        if self.private:
+            workers = self._workers(config, count_slots(self.needs))
+            takes = partial(Cost.on_ray, units_at_once=units_at_once, data=data_bytes)
+            return check(here, workers, takes), here
+        check(here, 1, lambda cost, _: cost.coordinator)
+        found = []
+        for node in live_nodes():
+            has = node["Resources"]
+            workers = self._workers(config, slots_of(has, self.needs))
+            free = int(has.get("memory", 0) + has.get("object_store_memory", 0))
+            takes = partial(Cost.on_node, units_at_once=units_at_once, data=data_bytes)
+            found.append((check(free, workers, takes), free))
+        return max(found, key=lambda needed: needed[0] / max(needed[1], 1))
+
+
+@contextmanager
+def ray_backend(config: TrainConfig, data_bytes: int) -> Iterator[RayBackend]:
+    """The cluster of ``RAY_ADDRESS``, or a private one that ends with this.
+
+    Raises:
+        UserError: the cluster cannot be reached or lacks what the run needs.
+    """
+    private = is_private()
+    with connected(config, data_bytes) as needs:
+        yield RayBackend(needs, *probe(config, needs), private)
+
+
+class RunListener(WorkerListener):
+    """Tells the live view, ``events.jsonl`` and Ray's metrics.
+
+    The metrics are gauges by block: ``noprop_block_loss``, ``noprop_block_images_per_s``,
+    ``noprop_block_units`` (done in this run) and ``noprop_block_restarts`` (workers lost).
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        on_event: Callable[..., None],
+        on_memory: Callable[[str, Memory], object],
+    ) -> None:
+        self._progress, self._on_event, self._on_memory = progress, on_event, on_memory
+        self._counts: dict[tuple[str, int], int] = {}
+        self._gauges = {
+            name: Gauge(f"noprop_block_{name}", description=text, tag_keys=("block",))
+            for name, text in (
+                ("loss", "training loss, mean over the epoch so far, nats"),
+                ("images_per_s", "training images per second"),
+                ("units", "training units done"),
+                ("restarts", "workers that died while they trained the block"),
+            )
+        }
+
+    def _set(self, name: str, t: int, value: float) -> None:
+        self._gauges[name].set(value, tags={"block": str(t)})
+
+    def _count(self, name: str, t: int) -> None:
+        self._counts[name, t] = self._counts.get((name, t), 0) + 1
+        self._set(name, t, self._counts[name, t])
+
+    def progress(self, progress: UnitProgress, worker: str, host: str) -> None:
+        """See ``WorkerListener``."""
+        p = progress
+        self._progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s, worker, host)
+        self._set("loss", p.t, p.loss)
+        self._set("images_per_s", p.t, p.images_per_s)
+
+    def unit_done(self, t: int) -> None:
+        """See ``WorkerListener``."""
+        self._count("units", t)
+        self._set("restarts", t, self._counts.get(("restarts", t), 0))
+
+    def worker_started(self, worker: str, place: Place, *, spare: bool) -> None:
+        """See ``WorkerListener``."""
+        self._on_event("worker_started", worker=worker, **vars(place), spare=spare)
+
+    def status(self, worker: str, status: WorkerStatus) -> None:
+        """See ``WorkerListener``."""
+        if status.memory is not None:
+            self._on_memory(worker, status.memory)
+
+    def worker_lost(self, worker: str, blocks: list[int], reason: str, seconds: float) -> None:
+        """See ``WorkerListener``."""
+        lost: dict[str, Any] = {"reason": reason, "seconds": round(seconds, 4)}
+        self._on_event("worker_lost", worker=worker, blocks=blocks, **lost)
+        if blocks:
+            which = ", ".join(map(str, blocks))
+            self._progress.message(f"worker {worker} was lost; another takes block {which} over")
+        for t in blocks:
+            self._progress.worker_lost(t)
+            self._count("restarts", t)
+
+    def no_worker(self, seconds: float) -> None:
+        """See ``WorkerListener``."""
+        self._progress.warn(
+            f"no worker for {seconds:.0f} s: waiting for a device of the cluster; where none will "
+            "come, stop the run and ask for less with --cpus-per-worker or --gpus-per-worker"
+        )
