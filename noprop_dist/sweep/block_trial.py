@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.denoising import denoising_error
 from noprop_dist.engine.executor import explain
 from noprop_dist.engine.job import Job, Splits
 from noprop_dist.engine.resume import first_class_embed
@@ -18,7 +17,16 @@ from noprop_dist.engine.unit import NonFiniteLossError, Unit, run_unit
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.trial import AGAIN, REPORTS, CannotTrainError, Report, Tell, job_of, locked
+from noprop_dist.sweep.denoising_loss import denoising_error
+from noprop_dist.sweep.network_trial import (
+    AGAIN,
+    REPORTS,
+    CannotTrainError,
+    Report,
+    Tell,
+    job_of,
+    locked,
+)
 
 BLOCK_METRIC = "val_loss"  # by which trials of a block are compared: smaller is better
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import Splits
-from noprop_dist.sweep.journal import Journal
-from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import Settings, Space
+from noprop_dist.sweep.sweep_folder import Journal
+from noprop_dist.sweep.sweep_options import SweepConfig
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from ray.cluster_utils import Cluster
 
 from noprop_dist import UserError
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.journal import run_folders
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.report import SweepResult
-from noprop_dist.sweep.run import sweep
+from noprop_dist.sweep.run_sweep import sweep
+from noprop_dist.sweep.sweep_folder import run_folders
+from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.sweep.sweep_results import SweepResult
 from runs import events, small, steps_trained, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
@@ -40,22 +40,24 @@ def swept(
 def test_trials_at_once_are_what_memory_holds(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from noprop_dist.sweep.on_ray import drive
+    from noprop_dist.sweep.on_ray import run_search
 
-    monkeypatch.setattr(drive, "is_private", lambda: True)
-    monkeypatch.setattr(drive, "free_bytes", lambda: 700 * 2**20)  # of one process, and a little
+    monkeypatch.setattr(run_search, "is_private", lambda: True)
+    monkeypatch.setattr(
+        run_search, "free_bytes", lambda: 700 * 2**20
+    )  # of one process, and a little
     at_once: list[int] = []
 
     def run_trials(*args: Any) -> None:
         at_once.append(args[5])
 
     with monkeypatch.context() as patch:
-        patch.setattr(drive, "run_trials", run_trials)
+        patch.setattr(run_search, "run_trials", run_trials)
         swept(tmp_path / "one", "lr: {choice: [1e-3, 2e-3]}\n", 2)
-        patch.setattr(drive, "free_bytes", lambda: 2**31)
+        patch.setattr(run_search, "free_bytes", lambda: 2**31)
         swept(tmp_path / "two", "lr: {choice: [1e-3, 2e-3]}\n", 2)
     assert at_once == [1, 2]
-    monkeypatch.setattr(drive, "free_bytes", lambda: 2**28)
+    monkeypatch.setattr(run_search, "free_bytes", lambda: 2**28)
     with pytest.raises(UserError, match=r"and 0\.2 GiB are free: use a larger machine"):
         swept(tmp_path / "none", "lr: {choice: [1e-3, 2e-3]}\n", 2)
     assert not (tmp_path / "none/sweep.json").exists()

@@ -21,8 +21,8 @@ from noprop_dist.compare.options import CompareOptions
 from noprop_dist.compare.run import compare
 from noprop_dist.data.shards import Array
 from noprop_dist.distributed.cluster import connected
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.run import sweep
+from noprop_dist.sweep.run_sweep import sweep
+from noprop_dist.sweep.sweep_options import SweepConfig
 from noprop_dist.training import StoppedError
 from noprop_dist.use.data import rows_for
 from noprop_dist.use.export import export_network

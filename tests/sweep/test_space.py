@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from noprop_dist import TrainConfig, UserError
-from noprop_dist.sweep.options import SweepConfig
+from noprop_dist.sweep.network_trial import trial_config
 from noprop_dist.sweep.space import CHANGEABLE, FIXED, OF_A_BLOCK, Dimension, read_space, settle
-from noprop_dist.sweep.trial import trial_config
+from noprop_dist.sweep.sweep_options import SweepConfig
 
 BASE = TrainConfig()
 

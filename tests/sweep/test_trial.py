@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from noprop_dist import TrainConfig, UserError, train
-from noprop_dist.engine.denoising import denoising_error
 from noprop_dist.engine.job import Splits, load_data, make_splits, resolve_job
 from noprop_dist.record.store import Store
 from noprop_dist.site import LocalSite
 from noprop_dist.sweep.block_trial import BlockState, train_block
-from noprop_dist.sweep.trial import AGAIN, Report, train_trial, trial_config
+from noprop_dist.sweep.denoising_loss import denoising_error
+from noprop_dist.sweep.network_trial import AGAIN, Report, train_trial, trial_config
 from runs import prepared, small, steps_trained
 
 CPU = torch.device("cpu")

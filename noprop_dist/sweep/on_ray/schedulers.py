@@ -17,10 +17,10 @@ from ray.tune.schedulers import (
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
-from noprop_dist.sweep.journal import Journal
-from noprop_dist.sweep.options import SweepConfig
+from noprop_dist.sweep.network_trial import AGAIN, BLOCK
 from noprop_dist.sweep.space import Dimension, Space, most_epochs
-from noprop_dist.sweep.trial import AGAIN, BLOCK
+from noprop_dist.sweep.sweep_folder import Journal
+from noprop_dist.sweep.sweep_options import SweepConfig
 
 PERTURBATIONS = 4  # chances of a trial to take another's place
 

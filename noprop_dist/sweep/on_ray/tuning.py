@@ -29,12 +29,7 @@ from noprop_dist.record.store import Store, inside
 from noprop_dist.signals import kept
 from noprop_dist.site import LocalSite, Site
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, train_block
-from noprop_dist.sweep.journal import TAKEN, run_folders
-from noprop_dist.sweep.on_ray.schedulers import Limits, SweepEndedError
-from noprop_dist.sweep.on_ray.search import JournalSearch
-from noprop_dist.sweep.on_ray.storage import storage_of
-from noprop_dist.sweep.space import Settings, settle
-from noprop_dist.sweep.trial import (
+from noprop_dist.sweep.network_trial import (
     BLOCK,
     GONE_S,
     METRIC,
@@ -43,6 +38,11 @@ from noprop_dist.sweep.trial import (
     train_trial,
     trial_config,
 )
+from noprop_dist.sweep.on_ray.samplers import JournalSearch
+from noprop_dist.sweep.on_ray.schedulers import Limits, SweepEndedError
+from noprop_dist.sweep.on_ray.storage import storage_of
+from noprop_dist.sweep.space import Settings, settle
+from noprop_dist.sweep.sweep_folder import TAKEN, run_folders
 
 RETRIES = 3  # of a trial whose process died
 TUNE_FOLDER = "tune"

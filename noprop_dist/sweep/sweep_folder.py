@@ -13,9 +13,9 @@ from noprop_dist.config.fields import flag
 from noprop_dist.errors import UserError
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.options import SweepConfig
+from noprop_dist.sweep.network_trial import REPORTS, Report, told_before
 from noprop_dist.sweep.space import Settings, Space
-from noprop_dist.sweep.trial import REPORTS, Report, told_before
+from noprop_dist.sweep.sweep_options import SweepConfig
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 NUMBER = re.compile(r"\d{4,}")

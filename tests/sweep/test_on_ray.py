@@ -9,8 +9,15 @@ from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.journal import FAILED, FINISHED, Journal, Outcome, Trial
-from noprop_dist.sweep.on_ray.drive import Sources
+from noprop_dist.sweep.network_trial import AGAIN
+from noprop_dist.sweep.on_ray.recorder import Watch
+from noprop_dist.sweep.on_ray.run_search import Sources
+from noprop_dist.sweep.on_ray.samplers import (
+    JournalSearch,
+    OptunaSource,
+    RandomSource,
+    all_at_once,
+)
 from noprop_dist.sweep.on_ray.schedulers import (
     AshaByBlock,
     Limits,
@@ -18,18 +25,11 @@ from noprop_dist.sweep.on_ray.schedulers import (
     remember,
     scheduler_of,
 )
-from noprop_dist.sweep.on_ray.search import (
-    JournalSearch,
-    OptunaSource,
-    RandomSource,
-    all_at_once,
-)
-from noprop_dist.sweep.on_ray.watch import Watch
-from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.search import Search
 from noprop_dist.sweep.space import Dimension, Settings
-from noprop_dist.sweep.trial import AGAIN
-from noprop_dist.sweep.view import SweepView
+from noprop_dist.sweep.sweep_folder import FAILED, FINISHED, Journal, Outcome, Trial
+from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.sweep.sweep_progress import SweepView
 
 SPACE = {"lr": Dimension("loguniform", (1e-4, 1e-1)), "block": Dimension("choice", ("conv", "mlp"))}
 WIDE = {"x": Dimension("uniform", (0.0, 1.0))}

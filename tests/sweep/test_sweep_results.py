@@ -16,15 +16,15 @@ from noprop_dist.engine.job import load_data, make_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
 from noprop_dist.sweep import plots
-from noprop_dist.sweep.assemble import PerBlock
 from noprop_dist.sweep.block_trial import train_block
-from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome, trial_path
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.report import SweepResult, middle, write_report
+from noprop_dist.sweep.network_trial import Report, trial_config
+from noprop_dist.sweep.per_block import PerBlock
 from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import Dimension, Settings
-from noprop_dist.sweep.trial import Report, trial_config
-from noprop_dist.sweep.words import render
+from noprop_dist.sweep.sweep_folder import FAILED, FINISHED, STOPPED, Journal, Outcome, trial_path
+from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.sweep.sweep_results import SweepResult, middle, write_report
+from noprop_dist.sweep.sweep_summary import render
 from runs import small, users_style
 
 SPACE = {

@@ -6,10 +6,10 @@ from typing import Any
 from ray.tune import Callback
 
 from noprop_dist.errors import UserError
-from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome
+from noprop_dist.sweep.network_trial import BLOCK
 from noprop_dist.sweep.space import Settings
-from noprop_dist.sweep.trial import BLOCK
-from noprop_dist.sweep.view import SweepView
+from noprop_dist.sweep.sweep_folder import FAILED, FINISHED, STOPPED, Journal, Outcome
+from noprop_dist.sweep.sweep_progress import SweepView
 
 Result = dict[str, Any]
 # What a trial reports of an epoch, of all that Tune puts beside it.

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from noprop_dist.record.progress import percent
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
-from noprop_dist.sweep.journal import Outcome, Trial
+from noprop_dist.sweep.network_trial import METRIC, Report
 from noprop_dist.sweep.space import Settings
-from noprop_dist.sweep.trial import METRIC, Report
-from noprop_dist.sweep.words import heading, show
+from noprop_dist.sweep.sweep_folder import Outcome, Trial
+from noprop_dist.sweep.sweep_summary import heading, show
 
 STATUS_EVERY_S = 60.0  # between plain lines on what is running
 RUNNING = "running"

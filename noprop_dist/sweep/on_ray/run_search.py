@@ -20,22 +20,22 @@ from noprop_dist.maths.keys import key
 from noprop_dist.record.progress import say
 from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
-from noprop_dist.sweep.journal import Trial
-from noprop_dist.sweep.on_ray.schedulers import Limits, remember, scheduler_of
-from noprop_dist.sweep.on_ray.search import (
+from noprop_dist.sweep.network_trial import BLOCK, METRIC
+from noprop_dist.sweep.on_ray.recorder import Watch
+from noprop_dist.sweep.on_ray.samplers import (
     JournalSearch,
     OptunaSource,
     RandomSource,
     Source,
     all_at_once,
 )
+from noprop_dist.sweep.on_ray.schedulers import Limits, remember, scheduler_of
 from noprop_dist.sweep.on_ray.tuning import Plan, run_trials
-from noprop_dist.sweep.on_ray.watch import Watch
-from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import Settings, most_epochs, settle
-from noprop_dist.sweep.trial import BLOCK, METRIC
-from noprop_dist.sweep.view import make_view
+from noprop_dist.sweep.sweep_folder import Trial
+from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.sweep.sweep_progress import make_view
 
 
 def run_search(search: Search, signals: StopSignals) -> Spent:

@@ -13,13 +13,13 @@ from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
 from noprop_dist.record.plots import save_figure
 from noprop_dist.record.store import Store, inside
-from noprop_dist.sweep.assemble import PerBlock, assemble
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
-from noprop_dist.sweep.journal import FAILED, Journal, Trial, run_folders
+from noprop_dist.sweep.network_trial import BLOCK, METRIC
+from noprop_dist.sweep.per_block import PerBlock, assemble
 from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import FIXED, Settings, Space, settle
-from noprop_dist.sweep.trial import BLOCK, METRIC
-from noprop_dist.sweep.words import TEN, markdown
+from noprop_dist.sweep.sweep_folder import FAILED, Journal, Trial, run_folders
+from noprop_dist.sweep.sweep_summary import TEN, markdown
 from noprop_dist.text import shown
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from ray.tune.search import Searcher
 
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import numpy_generator
-from noprop_dist.sweep.journal import FAILED, Journal, Trial
 from noprop_dist.sweep.space import Settings, Space
+from noprop_dist.sweep.sweep_folder import FAILED, Journal, Trial
 
 DRAWS = 1000  # of settings that contradict each other, before the space is to blame
 

@@ -8,9 +8,7 @@ from noprop_dist.engine.job import Splits, check_fit, load_data, make_splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.sweep.journal import Journal
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.report import SweepResult, write_report
+from noprop_dist.sweep.network_trial import trial_config
 from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import (
     CHANGEABLE,
@@ -20,7 +18,9 @@ from noprop_dist.sweep.space import (
     read_space,
     settle,
 )
-from noprop_dist.sweep.trial import trial_config
+from noprop_dist.sweep.sweep_folder import Journal
+from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.sweep.sweep_results import SweepResult, write_report
 from noprop_dist.training import check_places, in_a_lasting_place
 
 FORM = "{}-sweep"  # of the name of a sweep that was given none
@@ -117,7 +117,7 @@ def _check_count(search: Search) -> None:
 
 def _run_on_ray(search: Search, signals: StopSignals) -> Spent:
     try:
-        from noprop_dist.sweep.on_ray.drive import run_search
+        from noprop_dist.sweep.on_ray.run_search import run_search
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise

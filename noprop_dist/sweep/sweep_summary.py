@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from noprop_dist.record.progress import percent
-from noprop_dist.sweep.assemble import PerBlock
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
-from noprop_dist.sweep.trial import BLOCK, METRIC
+from noprop_dist.sweep.network_trial import BLOCK, METRIC
+from noprop_dist.sweep.per_block import PerBlock
 from noprop_dist.text import printable
 
 if TYPE_CHECKING:
-    from noprop_dist.sweep.report import SweepResult
+    from noprop_dist.sweep.sweep_results import SweepResult
 
 TEN = 10
 

@@ -6,11 +6,11 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from noprop_dist.sweep import view
-from noprop_dist.sweep.journal import FAILED, FINISHED, Outcome
-from noprop_dist.sweep.trial import Report
-from noprop_dist.sweep.view import LiveView, PlainView, make_view
-from noprop_dist.sweep.words import heading, show
+from noprop_dist.sweep import sweep_progress
+from noprop_dist.sweep.network_trial import Report
+from noprop_dist.sweep.sweep_folder import FAILED, FINISHED, Outcome
+from noprop_dist.sweep.sweep_progress import LiveView, PlainView, make_view
+from noprop_dist.sweep.sweep_summary import heading, show
 
 
 def report(epoch: int, accuracy: float) -> Report:
@@ -28,7 +28,7 @@ def test_logs_get_a_line_per_trial_and_one_now_and_then(monkeypatch: pytest.Monk
         plain.told(0, {"lr": 0.1}, report(1, 0.5), report(1, 0.5))
         plain.ended(1, {"lr": 0.2}, Outcome(FINISHED, 8, 1.0, report(7, 0.9)))
         plain.ended(2, {"lr": 0.3}, Outcome(FAILED, 0, 1.0, {}, "no memory"))
-        monkeypatch.setattr(view, "STATUS_EVERY_S", -1.0)
+        monkeypatch.setattr(sweep_progress, "STATUS_EVERY_S", -1.0)
         plain.told(0, {"lr": 0.1}, report(2, 0.4), report(1, 0.5))
     assert text.getvalue().splitlines() == [
         "trial   1  finished   90.00 %  lr 0.2",

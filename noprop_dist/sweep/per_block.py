@@ -19,9 +19,9 @@ from noprop_dist.record.export import save_network
 from noprop_dist.record.result import Accuracy, accuracy_over
 from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, BlockState
-from noprop_dist.sweep.journal import FAILED, FINISHED, Journal, Trial, trial_path
+from noprop_dist.sweep.network_trial import BLOCK
 from noprop_dist.sweep.space import Settings, settle
-from noprop_dist.sweep.trial import BLOCK
+from noprop_dist.sweep.sweep_folder import FAILED, FINISHED, Journal, Trial, trial_path
 
 Blocks = dict[int, Snapshot]  # by t
 FOUND = "per_block.json"
