@@ -20,7 +20,6 @@ from noprop_dist.record.store import Store
 from noprop_dist.sweep.denoising_loss import denoising_error
 from noprop_dist.sweep.network_trial import (
     AGAIN,
-    REPORTS,
     CannotTrainError,
     Report,
     Tell,
@@ -28,6 +27,7 @@ from noprop_dist.sweep.network_trial import (
     locked,
 )
 
+REPORTS = "reports.json"  # in the run folder, its epochs
 BLOCK_METRIC = "val_loss"  # by which trials of a block are compared: smaller is better
 
 

@@ -17,8 +17,8 @@ from noprop_dist.record.plots import (
     new_figure,
 )
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
-from noprop_dist.sweep.network_trial import BLOCK, METRIC
-from noprop_dist.sweep.space import Dimension, Space
+from noprop_dist.sweep.network_trial import METRIC
+from noprop_dist.sweep.space import BLOCK, Dimension, Space
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

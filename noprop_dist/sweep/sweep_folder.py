@@ -5,7 +5,7 @@ It is written as things happen, whole files at a time, and is all that a sweep n
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from noprop_dist.config import FREE_FIELDS, TrainConfig
@@ -13,27 +13,26 @@ from noprop_dist.config.fields import flag
 from noprop_dist.errors import UserError
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.network_trial import REPORTS, Report, told_before
+from noprop_dist.sweep.block_trial import REPORTS
+from noprop_dist.sweep.network_trial import Report, reports_of
 from noprop_dist.sweep.space import Settings, Space
 from noprop_dist.sweep.sweep_options import SweepConfig
 
-FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 NUMBER = re.compile(r"\d{4,}")
-TAKEN = "taken.json"  # in a run folder that begins where another's run was
 SETTINGS, OUTCOME, HISTORY = "trial.json", "outcome.json", "training_history.json"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended.
+    """How a trial ended, or how far one has come that is running.
 
     Attributes:
-        status: "finished", "stopped" (by the scheduler: it fell behind) or "failed".
+        status: "finished", "stopped" (by the scheduler: it fell behind), "failed" or "running".
         epochs: that it trained.
         seconds: that it trained, pauses not counted.
         best: what it reported after its best epoch, by name; empty where it reported nothing.
         reason: why it failed.
-        changed: settings that the scheduler changed on the way.
     """
 
     status: str
@@ -41,7 +40,6 @@ class Outcome:
     seconds: float
     best: dict[str, float]
     reason: str = ""
-    changed: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Trial:
     outcome: Outcome | None = None
 
 
-class Journal:
+class SweepFolder:
     """The trials of a sweep, on disk and in memory.
 
     Args:
@@ -108,13 +106,17 @@ class Journal:
             self._claim = json.dumps(identity, indent=1).encode()
         for name in self.store.list("trials"):
             if NUMBER.fullmatch(name) and self.store.exists(f"trials/{name}/{SETTINGS}"):
-                trial = Trial(int(name), self._read(f"trials/{name}/{SETTINGS}"))
-                if self.store.exists(f"trials/{name}/{OUTCOME}"):
-                    values = self._read(f"trials/{name}/{OUTCOME}")
-                    if values.keys() != {f.name for f in fields(Outcome)}:
-                        raise self._foreign(f"trials/{name}/{OUTCOME}", "other fields")
-                    trial = Trial(trial.number, trial.settings, Outcome(**values))
-                self.trials[trial.number] = trial
+                self.trials[int(name)] = self._trial(int(name))
+
+    def _trial(self, number: int) -> Trial:
+        path = trial_path(number)
+        trial = Trial(number, self._read(f"{path}/{SETTINGS}"))
+        if not self.store.exists(f"{path}/{OUTCOME}"):
+            return trial
+        values = self._read(f"{path}/{OUTCOME}")
+        if values.keys() != {f.name for f in fields(Outcome)}:
+            raise self._foreign(f"{path}/{OUTCOME}", "other fields")
+        return replace(trial, outcome=Outcome(**values))
 
     def _read(self, path: str, kind: type = dict) -> Any:
         try:
@@ -141,20 +143,11 @@ class Journal:
 
     def end(self, number: int, outcome: Outcome) -> None:
         """A trial has ended for good."""
-        trial = self.trials[number]
-        self.trials[number] = Trial(number, trial.settings, outcome)
+        self.trials[number] = replace(self.trials[number], outcome=outcome)
         self._write(number, OUTCOME, asdict(outcome))
 
     def _write(self, number: int, name: str, value: dict[str, Any]) -> None:
         self.store.write(f"{trial_path(number)}/{name}", json.dumps(value, indent=1).encode())
-
-    def settings_now(self, number: int) -> Settings:
-        """What an open trial trains with: as drawn, or as when it took another's place."""
-        path = run_folders(self.store, number)[-1]
-        if self.store.exists(f"{path}/{TAKEN}"):
-            settings: Settings = self._read(f"{path}/{TAKEN}")["settings"]
-            return settings
-        return self.trials[number].settings
 
     @property
     def open_trials(self) -> list[Trial]:
@@ -168,34 +161,23 @@ class Journal:
 
     def clear(self, number: int) -> None:
         """Delete the checkpoints of a trial that has ended: its log and history stay."""
-        for path in run_folders(self.store, number):
-            self.store.delete_tree(f"{path}/checkpoints")
+        self.store.delete_tree(f"{trial_path(number)}/checkpoints")
 
     def reports(self, number: int) -> list[Report]:
         """What a trial told, epoch by epoch."""
-        path = run_folders(self.store, number)[-1]
+        path = trial_path(number)
         if self.store.exists(f"{path}/{REPORTS}"):
             reports: list[Report] = self._read(f"{path}/{REPORTS}", list)
             return reports
         if not self.store.exists(f"{path}/{HISTORY}"):
             return []
         history = History.from_dict(self._read(f"{path}/{HISTORY}"))
-        return list(told_before(history, len(history.lr_history)))
+        return reports_of(history, len(history.lr_history))
 
 
 def trial_path(number: int) -> str:
     """The run folder of a trial, inside the sweep's."""
     return f"trials/{number:04d}"
-
-
-def run_folders(store: Store, number: int) -> list[str]:
-    """The run folders of a trial, inside the sweep's: its first, and one for each place it took."""
-    mine = f"{number:04d}-"
-    taken = sorted(
-        (name for name in store.list("trials") if name.startswith(mine)),
-        key=lambda name: int(name.removeprefix(mine)),
-    )
-    return [trial_path(number), *(f"trials/{name}" for name in taken)]
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:

@@ -1,23 +1,20 @@
-"""Where the next trial's settings come from: trials that were interrupted first, then new draws."""
+"""Where the settings of a new trial come from."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
-from ray import tune
-from ray.tune.search import Searcher
-
 from noprop_dist.errors import UserError
-from noprop_dist.maths.keys import numpy_generator
-from noprop_dist.sweep.space import Settings, Space
-from noprop_dist.sweep.sweep_folder import FAILED, Journal, Trial
+from noprop_dist.maths.keys import key, numpy_generator
+from noprop_dist.sweep.search import Search
+from noprop_dist.sweep.space import BLOCK, Dimension, Settings, Space
+from noprop_dist.sweep.sweep_folder import FAILED, Trial
 
 DRAWS = 1000  # of settings that contradict each other, before the space is to blame
 
 Check = Callable[[Settings], None]  # raises UserError for settings that cannot be trained
 
 
-class Source(Protocol):
+class Sampler(Protocol):
     """Draws settings."""
 
     def draw(self, number: int) -> Settings:
@@ -27,7 +24,7 @@ class Source(Protocol):
         """A trial has ended."""
 
 
-class RandomSource:
+class RandomSampler:
     """By chance, from the key (seed, "sweep", number): the same whatever else goes on.
 
     Args:
@@ -40,29 +37,24 @@ class RandomSource:
         self._space, self._seed, self._check = space, seed, check
 
     def draw(self, number: int) -> Settings:
-        """See ``Source``."""
-        refused: UserError | None = None
-        for attempt in range(DRAWS):
+        """See ``Sampler``."""
+
+        def settings(attempt: int) -> Settings:
             generator = numpy_generator(self._seed, "sweep", number, attempt)
-            settings = {name: d.draw(generator) for name, d in self._space.items()}
-            try:
-                self._check(settings)
-            except UserError as error:
-                refused = error
-            else:
-                return settings
-        raise UserError(f"no settings of the space can be trained: {refused}") from refused
+            return {name: d.draw(generator) for name, d in self._space.items()}
+
+        return _first_good(settings, self._check)
 
     def learn(self, trial: Trial) -> None:
-        """See ``Source``; chance has no memory."""
+        """See ``Sampler``; chance has no memory."""
 
 
-class OptunaSource:
+class OptunaSampler:
     """By Optuna's tree of Parzen estimators, from the trials that have ended.
 
     Args:
         space: to draw from.
-        seed: of the sampler.
+        seed: of the estimators.
         metric: what is searched for, a key of an outcome's best report.
         mode: "max" or "min".
         check: settings that it refuses are drawn again.
@@ -72,66 +64,57 @@ class OptunaSource:
     """
 
     def __init__(self, space: Space, seed: int, metric: str, mode: str, check: Check) -> None:
-        check_installed()
-        import optuna
-
+        try:
+            import optuna
+        except ModuleNotFoundError as error:
+            if error.name != "optuna":
+                raise
+            raise UserError(
+                "--search optuna needs Optuna, which is not installed: pip install "
+                "'noprop-dist[optuna]', or give --search random."
+            ) from error
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        sampler = optuna.samplers.TPESampler(seed=seed % 2**32)
-        direction = "maximize" if mode == "max" else "minimize"
         self._optuna: Any = optuna  # its stubs know less than it does
         self._metric, self._check = metric, check
-        self._study = self._optuna.create_study(sampler=sampler, direction=direction)
+        self._study = self._optuna.create_study(
+            sampler=optuna.samplers.TPESampler(seed=seed % 2**32),
+            direction="maximize" if mode == "max" else "minimize",
+        )
         self._space = {name: _distribution(optuna, d) for name, d in space.items()}
-        self._asked: list[Any] = []
 
     def draw(self, number: int) -> Settings:
-        """See ``Source``."""
-        refused: UserError | None = None
-        for _ in range(DRAWS):
-            asked = self._study.ask(fixed_distributions=self._space)
-            try:
-                self._check(asked.params)
-            except UserError as error:
-                refused = error
-                self._study.tell(asked, state=self._optuna.trial.TrialState.FAIL)
-            else:
-                self._asked.append(asked)
-                return dict(asked.params)
-        raise UserError(f"no settings of the space can be trained: {refused}") from refused
+        """See ``Sampler``; what is drawn counts once it is learned."""
+        ask = self._study.ask
+        return _first_good(lambda _: dict(ask(fixed_distributions=self._space).params), self._check)
 
     def learn(self, trial: Trial) -> None:
-        """See ``Source``."""
+        """See ``Sampler``; a trial of an earlier call counts alike."""
         assert trial.outcome is not None
-        states = self._optuna.trial.TrialState
-        failed = trial.outcome.status == FAILED or self._metric not in trial.outcome.best
-        state = states.FAIL if failed else states.COMPLETE
-        value = None if failed else trial.outcome.best[self._metric]
-        params = {name: trial.settings[name] for name in self._space}
-        asked = next((a for a in self._asked if a.params == params), None)
-        if asked is not None:
-            self._asked.remove(asked)
-            self._study.tell(asked, value, state=state)
-        else:  # drawn by an earlier process
-            past = self._optuna.trial.create_trial(
-                state=state, value=value, params=params, distributions=self._space
-            )
-            self._study.add_trial(past)
+        states, best = self._optuna.trial.TrialState, trial.outcome.best
+        failed = trial.outcome.status == FAILED or self._metric not in best
+        told = self._optuna.trial.create_trial(
+            state=states.FAIL if failed else states.COMPLETE,
+            value=None if failed else best[self._metric],
+            params={name: trial.settings[name] for name in self._space},
+            distributions=self._space,
+        )
+        self._study.add_trial(told)
 
 
-def check_installed() -> None:
-    """Raise the sentence that helps where Optuna is missing."""
-    try:
-        import optuna  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "optuna":
-            raise
-        raise UserError(
-            "--search optuna needs Optuna, which is not installed: pip install "
-            "'noprop-dist[optuna]', or give --search random."
-        ) from error
+def _first_good(draw: Callable[[int], Settings], check: Check) -> Settings:
+    refused: UserError | None = None
+    for attempt in range(DRAWS):
+        settings = draw(attempt)
+        try:
+            check(settings)
+        except UserError as error:
+            refused = error
+        else:
+            return settings
+    raise UserError(f"no settings of the space can be trained: {refused}") from refused
 
 
-def _distribution(optuna: Any, dimension: Any) -> Any:
+def _distribution(optuna: Any, dimension: Dimension) -> Any:
     """A dimension as Optuna knows it."""
     kinds = optuna.distributions
     if dimension.kind == "choice":
@@ -141,77 +124,43 @@ def _distribution(optuna: Any, dimension: Any) -> Any:
     return kinds.FloatDistribution(*dimension.values, log=dimension.kind == "loguniform")
 
 
-def all_at_once(journal: Journal, draw: Callable[[int], Settings], samples: int) -> dict[str, Any]:
-    """The same trials as a space of Tune's own: population based training takes no searcher.
+class SamplerByBlock:
+    """One sampler, or with ``--per-block`` one for every block.
+
+    By chance, all blocks get the same settings in turn, so that each of them can also be judged as
+    one setting for all.
 
     Args:
-        journal: where new trials are written down.
-        draw: the settings of a new trial, by number.
-        samples: trials in all.
-    """
-    for number in range(samples):
-        if number not in journal.trials:
-            journal.add(number, draw(number))
-    by_number = {trial.number: journal.settings_now(trial.number) for trial in journal.open_trials}
-    names = next(iter(by_number.values()))
-    return {"trial": tune.grid_search(list(by_number))} | {
-        name: tune.sample_from(partial(_look_up, by_number=by_number, name=name)) for name in names
-    }
+        search: what is to be searched.
 
-
-def _look_up(spec: Any, *, by_number: dict[int, Settings], name: str) -> Any:
-    return by_number[spec["config"]["trial"]][name]
-
-
-class JournalSearch(Searcher):
-    """Gives Tune the trials of the journal that have not ended, then new ones.
-
-    Args:
-        journal: where new trials are written down before they begin.
-        draw: the settings of a new trial, by number.
-        samples: trials in all.
-        fail: told what ends the sweep: Tune would go on without what it cannot have.
+    Raises:
+        UserError: Optuna is not installed, or no settings of the space can be trained.
     """
 
-    def __init__(
-        self,
-        journal: Journal,
-        draw: Callable[[int], Settings],
-        samples: int,
-        fail: Callable[[UserError], None],
-    ) -> None:
-        super().__init__()
-        self._journal, self._draw, self._fail = journal, draw, fail
-        self._again = journal.open_trials
-        self._new = iter(n for n in range(samples) if n not in journal.trials)
+    def __init__(self, search: Search) -> None:
+        self._blocks = search.config.num_blocks if search.options.per_block else 0
+        self._samplers = {t: _sampler(search, t) for t in range(1, self._blocks + 1) or [0]}
+        for trial in search.folder.ended:
+            self.learn(trial)
+        if search.options.search == "random":
+            self.draw(len(search.folder.trials))  # a space of contradictions shows at once
 
-    def suggest(self, trial_id: str) -> Any:
-        """See ``Searcher``: the settings and, as "trial", the number."""
-        if self._again:
-            trial = self._again.pop(0)
-            return {"trial": trial.number, **trial.settings}
-        number = next(self._new, None)
-        if number is None:
-            return Searcher.FINISHED
-        try:
-            settings = self._draw(number)
-            self._journal.add(number, settings)
-        except UserError as error:
-            self._fail(error)
-            return None
-        return {"trial": number, **settings}
+    def draw(self, number: int) -> Settings:
+        """See ``Sampler``."""
+        if not self._blocks:
+            return self._samplers[0].draw(number)
+        turn, place = divmod(number, self._blocks)
+        return self._samplers[place + 1].draw(turn) | {BLOCK: place + 1}
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """See ``Searcher``; whoever watches the trials tells the source."""
+    def learn(self, trial: Trial) -> None:
+        """See ``Sampler``."""
+        self._samplers[trial.settings.get(BLOCK, 0)].learn(trial)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes a pickle of everything that it is given, which nobody reads."""
-        return {}
 
-    def save(self, checkpoint_path: str) -> None:
-        """See ``Searcher``; the journal is all that is kept."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """See ``Searcher``; never called: the journal is read instead."""
+def _sampler(search: Search, t: int) -> Sampler:
+    seed = search.config.seed
+    if search.options.search == "optuna":
+        # A call that goes on must not draw what the one before it has drawn.
+        drawn = key(seed, "optuna", t, len(search.folder.trials))
+        return OptunaSampler(search.space, drawn, search.metric, search.mode, search.check)
+    return RandomSampler(search.space, seed, search.check)
