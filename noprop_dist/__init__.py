@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noprop_dist.config import TrainConfig
     from noprop_dist.errors import UserError
-    from noprop_dist.record.export import Prediction, TrainedNetwork, load_network
     from noprop_dist.record.result import TrainResult
+    from noprop_dist.record.trained import Prediction, TrainedNetwork, load_network
     from noprop_dist.training import StoppedError, train
 
 __all__ = [
@@ -23,9 +23,9 @@ __all__ = [
 _HOMES = {
     "TrainConfig": "config",
     "UserError": "errors",
-    "Prediction": "record.export",
-    "TrainedNetwork": "record.export",
-    "load_network": "record.export",
+    "Prediction": "record.trained",
+    "TrainedNetwork": "record.trained",
+    "load_network": "record.trained",
     "StoppedError": "training",
     "TrainResult": "record.result",
     "train": "training",

@@ -1,25 +1,36 @@
 """From argv to options: defaults, then a YAML file, then flags.
 
-The parser and YAML are imported late, so that other uses of the package do without them.
+YAML is imported late, so that other uses of the package do without it.
 """
 
-import io
 import os
-import re
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
-from contextlib import redirect_stderr
-from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NoReturn,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.config.fields import check_types, flag
+from noprop_dist.config.fields import check_types, flag, option
 from noprop_dist.config.run import MAX_NAME
 from noprop_dist.errors import UserError
 from noprop_dist.record.run_config import parse_yaml
 
 if TYPE_CHECKING:
+    from argparse import _ArgumentGroup
+    from dataclasses import Field
+
     from _typeshed import DataclassInstance
 
 REHEARSE = "NOPROP_REHEARSE"  # the environment variable that makes a run a rehearsal
@@ -38,6 +49,14 @@ class TrainCommand:
 @dataclass(frozen=True)
 class _Nothing:
     """``noprop train`` has no options but the run's."""
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What every command that trains takes beside the options of the run."""
+
+    config: str | None = option(None, "output", "YAML file of options by name; flags lie over it")
+    json: bool = option(False, "output", "print the result as one JSON object on the last line")
 
 
 def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainCommand:
@@ -70,11 +89,14 @@ def parse_with(
         UserError: flags that do not parse, a value out of range, or a YAML file of no use.
         SystemExit: ``--help`` (code 0).
     """
-    args, path = _without_config(argv)
+    first = _Parser(prog, add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    found, args = first.parse_known_args(argv)
+    path = found.config
     values = _read_yaml(path) if path is not None else {}
     # Names and types alone: flags may yet change a value that does not go with another.
     check_types(TrainConfig, values, f"--config {path}")
-    flat = _parse(args, prog, description, _grouped_options(values, extra))
+    flat = _parse(args, prog, description, (_Around, extra, TrainConfig), values)
     as_json = flat.pop("json")
     del flat["config"]  # in the list for --help alone; it was read first
     own = {f.name: flat.pop(f.name) for f in fields(extra)}
@@ -149,137 +171,91 @@ def parse_own(argv: Sequence[str], prog: str, description: str, options: type[Ex
         UserError: flags that do not parse, or a value that ``options`` refuses.
         SystemExit: ``--help`` (code 0).
     """
-    return options(**_parse(argv, prog, description, _groups({}, options)))
+    found = _parse(argv, prog, description, (options,))
+    # The parser gives lists.
+    return options(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
 
 
-def _parse(argv: Sequence[str], prog: str, description: str, grouped: type[Any]) -> dict[str, Any]:
-    """The value of every option, by name."""
-    import tyro
+class _Parser(ArgumentParser):
+    """Says what is wrong with the arguments in one sentence, as an error of ours."""
 
-    errors = io.StringIO()
-    try:
-        with redirect_stderr(errors):
-            parsed: Any = tyro.cli(
-                grouped,
-                config=(tyro.conf.OmitArgPrefixes,),
-                prog=prog,
-                description=description,
-                args=argv,
-            )
-    except SystemExit as left:
-        if left.code in (0, None):
-            raise
-        raise UserError(_sentence(errors.getvalue(), prog)) from None
-    flat: dict[str, Any] = {}
-    for group in fields(parsed):
-        flat |= asdict(getattr(parsed, group.name))
-    return flat
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments.
+
+        Raises:
+            UserError: always.
+        """
+        what = message.removeprefix("argument ")
+        raise UserError(f"{what}; {self.prog} --help lists the options.")
 
 
-def _sentence(box: str, prog: str) -> str:
-    """What the parser says in a box, drawn in Unicode or in ASCII, as one sentence."""
-    rows = [row.strip("\u2502| ") for row in box.splitlines()]
-    rules = [i for i, row in enumerate(rows) if row and set(row) <= set("\u2500-+")]
-    has_title = bool(rows) and rows[0][:1] in "\u256d+"
-    first = 1 if has_title and 0 not in rules else next(iter(rules), -1) + 1
-    last = next((i for i in rules if i > first), len(rows))
-    text = " ".join(row for row in rows[first:last] if row)
-    wrong = re.search(r"Error parsing (\S+):.* instantiated from \['(.*?)'\]", text)
-    if wrong:
-        text = f"{wrong[1]} cannot be '{wrong[2]}'"
-    near = re.search(r"Perhaps you meant:\s*(--[\w-]+)", " ".join(rows))
-    hint = f"did you mean {near[1]}? " if near else ""
-    return f"{text.rstrip('.')}; {hint}{prog} --help lists the options."
+def _parse(
+    argv: Sequence[str],
+    prog: str,
+    description: str,
+    classes: Sequence[type[Any]],
+    values: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The value of every option, by name.
+
+    Args:
+        argv: the arguments.
+        prog: what the command is called.
+        description: of the command, for ``--help``.
+        classes: dataclasses whose fields are the options.
+        values: other defaults than the fields' own, by name.
+    """
+    hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
+    options = [f for cls in classes for f in fields(cls)]
+    places = [f.metadata["name"] for f in options if "name" in f.metadata]
+    usage = " ".join([prog, "[-h]", "[OPTIONS]", *places])
+    parser = _Parser(prog, usage, description, allow_abbrev=False)
+    groups: dict[str, _ArgumentGroup] = {}
+    for f in options:
+        group = f.metadata["group"]
+        if group not in groups:
+            title = group if group == "arguments" else f"{group} options"
+            groups[group] = parser.add_argument_group(title)
+        _add(groups[group], f, hints[f.name], (values or {}).get(f.name, f.default))
+    found, unknown = parser.parse_known_intermixed_args([_dashed(word) for word in argv])
+    if unknown:
+        flags = [flag(f.name) for f in options]
+        near = get_close_matches(unknown[0].partition("=")[0], flags, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        parser.error(f"Unrecognized options: {', '.join(unknown)}{hint}")
+    return vars(found)
 
 
-def _grouped_options(values: dict[str, Any], extra: type[Any]) -> type[Any]:
-    """All fields as one dataclass per group, which is how the parser shows groups."""
-    output: list[tuple[str, Any, Any]] = []
-    for name, hint, default, text in (
-        ("config", str | None, None, "YAML file of options by name; flags lie over it"),
-        ("json", bool, False, "print the result as one JSON object on the last line"),
-    ):
-        output.append((name, _option_type(hint, text, default), field(default=default)))
-    return _groups(values, extra, TrainConfig, output=output)
+def _add(group: "_ArgumentGroup", f: "Field[Any]", hint: Any, default: Any) -> None:
+    """Tell the parser of an option; switches only turn on, and no text is taken for nothing."""
+    several, none = get_origin(hint) is tuple, type(None)
+    inner = get_args(hint) if several or none in get_args(hint) else (hint,)
+    kind = next(k for k in inner if k is not none)
+    # Without a default to show, the text tells what happens; a switch is off.
+    shown = "" if default in (None, MISSING) or kind is bool else f" (default: {default})"
+    text = (f.metadata["help"] + shown).replace("%", "%%")
+    if kind is bool:
+        group.add_argument(flag(f.name), action="store_true", default=default, help=text)
+        return
+    told: dict[str, Any] = {"help": text, "type": kind, "metavar": f.metadata.get("name")}
+    if get_origin(kind) is Literal:
+        told |= {"type": str, "choices": get_args(kind)}
+    elif told["metavar"] is None:
+        told["metavar"] = kind.__name__.upper()
+    if "name" not in f.metadata:
+        group.add_argument(flag(f.name), default=default, **told)
+    elif several:
+        group.add_argument(f.name, nargs="*", default=(), **told)
+    elif default is MISSING:
+        group.add_argument(f.name, **told)
+    else:
+        group.add_argument(f.name, nargs="?", default=default, **told)
 
 
-def _groups(
-    values: dict[str, Any], *classes: type[Any], **groups: list[tuple[str, Any, Any]]
-) -> type[Any]:
-    """One dataclass per group of the fields of ``classes``, after those of ``groups``."""
-    for cls in classes:
-        hints = get_type_hints(cls)
-        for f in fields(cls):
-            default = values.get(f.name, f.default)
-            hint = _option_type(hints[f.name], f.metadata["help"], default, f.metadata.get("name"))
-            made_field = field() if default is MISSING else field(default=default)
-            groups.setdefault(f.metadata["group"], []).append((f.name, hint, made_field))
-    made = {name: make_dataclass(name.capitalize(), options) for name, options in groups.items()}
-    return make_dataclass(
-        "Options",
-        [
-            (name, cls, field(default_factory=cls) if _has_defaults(cls) else field())
-            for name, cls in made.items()
-        ],
-    )
-
-
-def _has_defaults(cls: type[Any]) -> bool:
-    return all(f.default is not MISSING for f in fields(cls))
-
-
-def _option_type(hint: Any, text: str, default: Any, name: str | None = None) -> Any:
-    """A field's type with its help line; switches only turn on; ``name``: of an argument."""
-    import tyro
-
-    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-    optional = len(kinds) == 1 and isinstance(kinds[0], type)
-    described: Any = Annotated[
-        hint,
-        tyro.conf.arg(
-            help=text,
-            metavar=name or (kinds[0].__name__.upper() if optional else None),
-            # Without a default to show, the text tells what happens; a switch is off.
-            help_behavior_hint="" if default in (None, False) else None,
-        ),
-    ]
-    if name is not None:
-        positional: Any = tyro.conf.Positional
-        described = positional[described]
-    if hint == str | None:
-        described = Annotated[described, _text()]
-    if hint is bool:
-        described = Annotated[described, tyro.conf.FlagCreatePairsOff]
-    return described
-
-
-def _text() -> Any:
-    """Text that may be left out: the parser's own kind would take "None" for that."""
-    from tyro.constructors import PrimitiveConstructorSpec
-
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="STR",
-        instance_from_str=lambda words: words[0],
-        is_instance=lambda value: value is None or isinstance(value, str),
-        str_from_instance=lambda value: [str(value)],
-    )
-
-
-def _without_config(argv: Sequence[str]) -> tuple[list[str], str | None]:
-    """The arguments without ``--config FILE``, and FILE."""
-    args, path = [], None
-    rest = iter(argv)
-    for arg in rest:
-        if arg == "--config":
-            path = next(rest, None)
-            if path is None:
-                raise UserError("--config needs the path of a YAML file.")
-        elif arg.startswith("--config="):
-            path = arg.removeprefix("--config=")
-        else:
-            args.append(arg)
-    return args, path
+def _dashed(word: str) -> str:
+    """A flag as ``--help`` spells it, where it is given as the field is spelt."""
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else word
 
 
 def _read_yaml(path: str) -> dict[str, Any]:

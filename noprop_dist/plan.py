@@ -6,18 +6,18 @@ from typing import Any
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.cost import Cost
 from noprop_dist.engine.evaluate import EVAL_ROWS
-from noprop_dist.engine.executor import WAIT_S, Executor, WorkFailedError, run_all
+from noprop_dist.engine.executor import WAIT_S, Backend, Executor, WorkFailedError, run_all
 from noprop_dist.engine.finish import TEST_DRAWS
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import find_start, first_class_embed
 from noprop_dist.engine.snapshot import first_shared
 from noprop_dist.engine.speed import Speed, SpeedUnit
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.progress import Progress
 from noprop_dist.record.store import Store
-from noprop_dist.site import Site, open_site
 from noprop_dist.text import printable, size
-from noprop_dist.training import check_places, prepare
+from noprop_dist.training import check_places, job_on, open_backend, prepare
 
 TRY_S = 5.0  # of timing a block; starting Ray takes some ten more
 
@@ -31,13 +31,13 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         UserError: what a real run would refuse.
     """
     check_places(config)
-    job, splits = prepare(config)
-    with open_site(job.config, splits.nbytes) as site:
-        job = job.on(site.device, site.precision)
-        needed, free = site.memory(job, splits.nbytes)
+    config, splits = prepare(config)
+    with open_backend(config, splits.nbytes) as backend:
+        job = job_on(backend, config, splits)
+        needed, free = backend.memory(config, job.spec, splits.nbytes)
         loaded, start = find_start(job, Store(job.config.folder))
-        slots = site.slots(job.config)
-        speed = _try_out(job, splits, site, slots)
+        slots = backend.slots(config)
+        speed = _try_out(job, splits, backend, slots)
     steps_done = sum(loaded.state["steps"].values()) if loaded else 0
     steps = job.total_steps * job.spec.num_blocks - steps_done
     epochs = job.config.epochs - (loaded.state["round"] if loaded else 0)
@@ -61,7 +61,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         "memory_free_bytes": free,
         "goes_on_from": start.checkpoint,
         "steps": steps,
-        "device": str(site.device),
+        "device": str(backend.device),
         "precision": job.precision,
         "units_at_once": slots,
         "evaluation_seconds": round(evaluation, 3),
@@ -69,11 +69,11 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _try_out(job: Job, splits: Splits, site: Site, slots: int) -> Speed:
+def _try_out(job: Job, splits: Splits, backend: Backend, slots: int) -> Speed:
     """How fast blocks are with as many of them at work as in the run."""
     shared = first_shared(first_class_embed(job, splits))
     units = [SpeedUnit(t, shared, TRY_S) for t in range(1, slots + 1)]
-    with site.executor(job, splits, Progress(), lambda *_, **__: None) as executor:
+    with backend.executor(job, splits, Progress(), lambda *_, **__: None) as executor:
         _wait_for(executor, slots)
         try:
             results = run_all(executor, units)

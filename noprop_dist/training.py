@@ -1,20 +1,19 @@
 """From options to a trained network and its numbers: what the job and the Python door both call."""
 
-import random
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.sources import is_known
-from noprop_dist.engine.coordinator import Coordinator, Order, Record
+from noprop_dist.engine.coordinator import Coordinator, Record
+from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.finish import evaluate_test, finish
-from noprop_dist.engine.job import Job, Splits, load_data, make_job
+from noprop_dist.engine.job import Job, check_fit, make_job
+from noprop_dist.engine.local import local_backend
 from noprop_dist.engine.resume import (
     Start,
     check_same_data,
@@ -22,10 +21,9 @@ from noprop_dist.engine.resume import (
     start_or_resume,
 )
 from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.snapshot import Snapshot
+from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.errors import UserError
-from noprop_dist.host import count_cores
-from noprop_dist.model.block import LARGE
+from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
 from noprop_dist.record.progress import make_progress, say
@@ -33,7 +31,6 @@ from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import check_trackers, open_trackers
 from noprop_dist.signals import StopSignals
-from noprop_dist.site import Site, open_site
 
 
 class StoppedError(Exception):
@@ -48,16 +45,12 @@ class StoppedError(Exception):
         self.folder = folder
 
 
-def train(
-    config: TrainConfig, *, shuffled_order: bool = False, site: Site | None = None
-) -> TrainResult:
+def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
     Args:
         config: the options.
-        shuffled_order: offer ready blocks in an order of chance. It changes no weight: a promise
-            that tests keep.
-        site: where units run, already open; None opens what ``config`` names.
+        backend: where units run, already open; None opens what ``config`` names.
 
     Raises:
         UserError: bad input, in one sentence.
@@ -66,10 +59,8 @@ def train(
             was trained since the last checkpoint.
     """
     check_places(config)
-    order = _by_chance if shuffled_order else None
     with StopSignals() as signals:
-        job, splits = prepare(config)
-        config = job.config
+        config, splits = prepare(config)
         store = Store(config.folder)
         for name, what in (("sweep.json", "a sweep"), ("trial.json", "a trial of a sweep")):
             if store.exists(name):
@@ -77,14 +68,14 @@ def train(
                     f"{store.root} holds {what}: give another --name or --checkpoint-dir for the "
                     "run."
                 )
-        finished = _finished_result(job, store)
+        finished = _finished_result(config, splits, store)
         if finished is not None:
             return finished
-        faults.arm(job.faults)
-        opened = nullcontext(site) if site else open_site(config, splits.nbytes)
-        with opened as site:
-            job = job.on(site.device, site.precision)
-            site.memory(job, splits.nbytes)
+        opened = nullcontext(backend) if backend else open_backend(config, splits.nbytes)
+        with opened as backend:
+            job = job_on(backend, config, splits)
+            faults.arm(job.faults)
+            backend.memory(config, job.spec, splits.nbytes)
             begun = start_or_resume(job, splits, store)
             waited: list[str] = []
 
@@ -94,11 +85,11 @@ def train(
 
             with store.lock(tell=tell):
                 if waited:  # for another run, which may have gone on or finished meanwhile
-                    finished = _finished_result(job, store)
+                    finished = _finished_result(config, splits, store)
                     if finished is not None:
                         return finished
                     begun = start_or_resume(job, splits, store)
-                result = _train(begun, splits, store, site, signals, order)
+                result = _train(begun, splits, store, backend, signals)
     if not config.no_plots:
         _draw(result, splits)
     return result
@@ -108,9 +99,8 @@ def _train(
     begun: tuple[Rounds, Start],
     splits: Splits,
     store: Store,
-    site: Site,
+    backend: Backend,
     signals: StopSignals,
-    order: Order | None,
 ) -> TrainResult:
     rounds, start = begun
     job, config = rounds.job, rounds.job.config
@@ -125,12 +115,12 @@ def _train(
     trackers = open_trackers(config, store, rounds.round, progress.warn)
     record = Record(store, events, progress, config.history, trackers)
     with trackers:
-        with site.executor(job, splits, progress, events.write) as executor, progress:
+        with backend.executor(job, splits, progress, events.write) as executor, progress:
             if splits.num_skipped:
                 progress.warn(f"left out {splits.num_skipped} bad images of {config.dataset}")
             begin(start, rounds, record, splits)
             num_val = len(splits.val)
-            coordinator = Coordinator(rounds, executor, record, num_val=num_val, order=order)
+            coordinator = Coordinator(rounds, executor, record, num_val=num_val)
             with signals.asking(coordinator.request_stop):
                 trained = coordinator.run()
             if not trained:
@@ -145,7 +135,7 @@ def _train(
 
 def _draw(result: TrainResult, splits: Splits) -> None:
     """Pictures and report; a finished run stays one, whatever happens here."""
-    from noprop_dist.see.draw import draw_run
+    from noprop_dist.see.visualize import draw_run
 
     try:
         for sentence in draw_run(result.folder, test=splits.test).missing:
@@ -153,10 +143,6 @@ def _draw(result: TrainResult, splits: Splits) -> None:
     except (Exception, KeyboardInterrupt) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         say(f"not all pictures are drawn ({why}); noprop visualize {result.folder} draws them")
-
-
-def _by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:
-    return sorted(found, key=lambda _: random.random())
 
 
 def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
@@ -215,8 +201,9 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     if start.checkpoint is None and config.embedding_type == "prototype":
         write_first_embedding(record.store, rounds.shared["class_embed"])
     record.progress.message(f"data: {splits.told}")
-    if config.block == "auto" and rounds.job.spec.block == "conv-pooled":
-        record.progress.message(f"block: conv-pooled, for images of more than {LARGE} pixels")
+    block = rounds.job.spec.block
+    if config.block == "auto" and BLOCKS[block].note:
+        record.progress.message(f"block: {block}, {BLOCKS[block].note}")
     for text in start.warnings:
         record.progress.warn(text)
     steps = {str(t): snapshot.step for t, snapshot in rounds.latest.items()}
@@ -232,32 +219,69 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     )
 
 
-def prepare(config: TrainConfig) -> tuple[Job, Splits]:
-    """The job as it is on any device, in its place, and its data.
+def prepare(config: TrainConfig) -> tuple[TrainConfig, Splits]:
+    """The options in their place, and the data that they name.
 
     Raises:
-        UserError: the data is not there, or the options do not fit it.
+        UserError: the data is not there, or the options fit neither it nor this machine.
     """
-    if config.executor == "local" and config.cpus_per_worker > count_cores():
+    if config.executor == "local":
+        local_backend(config)  # what is not on this machine is refused before data is read
+    splits = load_splits(config)
+    check_fit(config, splits)
+    return in_a_lasting_place(config.placed(splits.hashes)), splits
+
+
+def job_on(backend: Backend, config: TrainConfig, splits: Splits) -> Job:
+    """The run, as units compute it there."""
+    armed = faults.from_environment()
+    return make_job(config, splits, backend.device, backend.precision, armed)
+
+
+def _here(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Backend]:
+    return nullcontext(local_backend(config))
+
+
+def _on_ray(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Backend]:
+    try:
+        from noprop_dist.distributed.run import ray_site
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
         raise UserError(
-            f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's "
-            f"{count_cores()} cores: give at most so many."
-        )
-    job, splits = make_job(config, load_data(config), torch.device("cpu"))
-    config = in_a_lasting_place(config.placed(job.fingerprint))
-    return replace(job, config=config, faults=faults.from_environment()), splits
+            "Ray is not installed: install ray[default], or give --executor local to train in "
+            "this process."
+        ) from error
+    return ray_site(config, data_bytes)
 
 
-def _finished_result(job: Job, store: Store) -> TrainResult | None:
+# By the value of --executor: the options and the bytes of the data -> where units run.
+BACKENDS: dict[str, Callable[[TrainConfig, int], AbstractContextManager[Backend]]] = {
+    "ray": _on_ray,
+    "local": _here,
+}
+
+
+def open_backend(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Backend]:
+    """Where the units of a run compute.
+
+    Raises:
+        UserError: there are no such devices, or Ray is not installed.
+    """
+    return BACKENDS[config.executor](config, data_bytes)
+
+
+def _finished_result(config: TrainConfig, splits: Splits, store: Store) -> TrainResult | None:
     """What an earlier call left, if it finished."""
-    config, result = job.config, read_result(store)
+    result = read_result(store)
     if result is None:
         return None
     check_same_options(config, result.config, store.root)
-    check_same_data(job, result.fingerprint, store.root, ("data", "test"))
+    check_same_data(config, splits.hashes, result.fingerprint, store.root)
     if config.history is not None:
         path = Path(config.history)
         Store(path.parent, "--history").write(path.name, store.read("training_history.json"))
     if not config.quiet:
+        say(f"data: {splits.told}")
         say(f"{store.root} holds this run, finished: nothing to train")
     return result

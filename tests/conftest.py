@@ -4,6 +4,7 @@ Nothing of noprop_dist is imported here at the top: the shape checks of noprop_d
 after this file is read, and only into modules that are not imported yet.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,12 @@ def pictured_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictured") / "run"
     train(small(folder, epochs=2, embedding_type="prototype"))
     return folder
+
+
+@pytest.fixture
+def styled() -> Iterator[None]:
+    """Figures are made in the style in which they become files."""
+    from noprop_dist.draw.style import own_style
+
+    with own_style():
+        yield

@@ -15,7 +15,7 @@ import matplotlib.figure  # noqa: F401
 import sklearn.datasets  # noqa: F401
 
 import noprop_dist.compare.run
-import noprop_dist.see.draw
+import noprop_dist.see.visualize
 import noprop_dist.sweep.run_sweep
 import noprop_dist.training
 import noprop_dist.use.evaluate

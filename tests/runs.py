@@ -1,22 +1,26 @@
 """What tests of whole runs share: a small run, a look into its log, and waiting with a limit."""
 
 import json
+import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from noprop_dist import TrainConfig, TrainResult, train
-from noprop_dist.data import load_dataset
-from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.engine.coordinator import Coordinator
+from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.resume import start_afresh
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.snapshot import Snapshot
+from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.record.events import read_events
 from noprop_dist.record.store import Store
 
@@ -40,8 +44,8 @@ def small(folder: Path, **changes: Any) -> TrainConfig:
 def prepared(**changes: Any) -> tuple[Job, Splits, Rounds]:
     """The job of ``small``, its data, and every block before its first step."""
     options = TrainConfig(**(SMALL | changes))
-    dataset = load_dataset("digits", max_train_images=options.max_train_images)
-    job, splits = make_job(options, dataset, torch.device("cpu"))
+    splits = load_splits(options)
+    job = make_job(options, splits, torch.device("cpu"))
     return job, splits, start_afresh(job, splits)
 
 
@@ -73,6 +77,17 @@ def result_of(folder: Path) -> dict[str, Any]:
 def same(a: TrainResult, b: TrainResult) -> bool:
     """Whether two runs made the same model and the same predictions."""
     return a.block_sha256 == b.block_sha256 and a.test_accuracy == b.test_accuracy
+
+
+@contextmanager
+def shuffled_order() -> Iterator[None]:
+    """Runs that offer ready blocks in an order of chance."""
+
+    def by_chance(found: Iterable[Snapshot]) -> list[Snapshot]:
+        return sorted(found, key=lambda _: random.random())
+
+    with patch("noprop_dist.training.Coordinator", partial(Coordinator, order=by_chance)):
+        yield
 
 
 @contextmanager

@@ -13,15 +13,17 @@ from noprop_dist.benchmarks.options import EngineBenchmark
 from noprop_dist.benchmarks.pairs import in_pairs
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
-from noprop_dist.engine.executor import LocalExecutor, run_all
-from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.engine.executor import run_all
+from noprop_dist.engine.job import Job, make_job
+from noprop_dist.engine.local import LocalExecutor
 from noprop_dist.engine.resume import start_afresh
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.splits import Splits, make_splits
 from noprop_dist.engine.unit import Unit, run_unit
 from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.maths.loss import denoising_loss
 from noprop_dist.maths.process import expected_embedding, noise_label
-from noprop_dist.model.block import WIDTH, LabelPath
+from noprop_dist.model.paths import WIDTH, LabelPath
 
 MATRIX_OPERATIONS = ("convolution", "aten::mm", "aten::addmm", "aten::bmm")
 
@@ -106,7 +108,8 @@ def random_job(options: EngineBenchmark, device: torch.device) -> tuple[Job, Spl
     split = Split.from_arrays(x, np.arange(rows) % 10)
     dataset = Dataset("random", tuple("0123456789"), split, split, photographs=False)
     config = TrainConfig(batch_size=options.batch_size, val_fraction=0.0)
-    return make_job(config, dataset, device)
+    splits = make_splits(config, dataset)
+    return make_job(config, splits, device), splits
 
 
 def _time_engine(

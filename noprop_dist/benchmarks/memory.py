@@ -17,8 +17,9 @@ from noprop_dist.distributed.executor import RayExecutor
 from noprop_dist.distributed.look import Place
 from noprop_dist.distributed.watch import Watch
 from noprop_dist.engine.executor import run_all
-from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.resume import start_afresh
+from noprop_dist.engine.splits import Splits, make_splits
 from noprop_dist.engine.unit import Unit
 
 FEATURES = 4096  # of a row: one epoch reads all the data and takes few steps
@@ -93,7 +94,8 @@ def _vectors(data_mib: int, num_blocks: int) -> tuple[Job, Splits]:
     nothing = split.select(np.arange(1))
     dataset = Dataset("random", tuple("0123456789"), split, nothing, photographs=False)
     config = TrainConfig(num_blocks=num_blocks, batch_size=64, val_fraction=0.0, no_cuda=True)
-    return make_job(config, dataset, torch.device("cpu"))
+    splits = make_splits(config, dataset)
+    return make_job(config, splits, torch.device("cpu")), splits
 
 
 def render_memory(measured: dict[str, Any]) -> list[str]:

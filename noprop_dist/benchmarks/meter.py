@@ -17,6 +17,7 @@ from noprop_dist.engine.executor import Done, Executor, Work
 from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import first_shared, first_snapshot
+from noprop_dist.engine.splits import make_splits
 from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult
 from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.record.events import EventLog
@@ -171,7 +172,7 @@ def _tiny_job(num_blocks: int) -> Job:
     config = TrainConfig(
         num_blocks=num_blocks, batch_size=BATCH, val_fraction=0.0, epochs=10**6, no_cuda=True
     )
-    return make_job(config, dataset, torch.device("cpu"))[0]
+    return make_job(config, make_splits(config, dataset), torch.device("cpu"))
 
 
 def advanced(unit: Unit, started: float, seconds: float) -> UnitResult:

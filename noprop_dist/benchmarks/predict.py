@@ -19,15 +19,15 @@ from noprop_dist.benchmarks.options import PredictBenchmark
 from noprop_dist.benchmarks.pairs import in_pairs
 from noprop_dist.data import fit_normalisation, normalise
 from noprop_dist.data.account import Reading
+from noprop_dist.data.digits import load_digits
 from noprop_dist.data.pictures import Limits, find_pictures
-from noprop_dist.data.sources import load_digits
 from noprop_dist.engine.snapshot import first_shared
 from noprop_dist.maths.embedding import one_hot_embedding
-from noprop_dist.model.block import init_block
 from noprop_dist.model.device import autocast, resolve_precision
+from noprop_dist.model.init import init_block
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.export import TrainedNetwork
+from noprop_dist.record.trained import TrainedNetwork
 from noprop_dist.use.predict import Answer, Predictor, Question, predict
 from noprop_dist.use.writers import open_writer
 
@@ -117,6 +117,7 @@ def _network(num_blocks: int) -> TrainedNetwork:
         alpha_bar_min=1e-4,
         alpha_bar_max=0.99,
         readout="softmax",
+        dropout=0.0,
     )
     blocks = {
         t: init_block(spec.make_block(), torch.Generator().manual_seed(t)).state_dict()

@@ -18,8 +18,9 @@ from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.executor import RayExecutor
 from noprop_dist.engine.executor import run_all
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import start_afresh
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitResult
 
 

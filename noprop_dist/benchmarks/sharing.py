@@ -17,11 +17,13 @@ from noprop_dist.benchmarks.options import SharingBenchmark
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import load_dataset
 from noprop_dist.engine.evaluate import EvalResult, Weights, eval_units, merge, run_eval
-from noprop_dist.engine.executor import LocalExecutor, run_all
-from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.engine.executor import run_all
+from noprop_dist.engine.job import Job, make_job
+from noprop_dist.engine.local import LocalExecutor
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.sequential import epoch_batches, make_algorithm, parts_of
 from noprop_dist.engine.snapshot import Shared, first_shared
+from noprop_dist.engine.splits import Splits, make_splits
 from noprop_dist.engine.unit import UnitResult
 from noprop_dist.maths.algorithm1 import Algorithm1, Batch
 from noprop_dist.maths.embedding import embedding_distances, learned_embedding
@@ -114,7 +116,8 @@ def _prepare(options: SharingBenchmark, seed: int, freeze_after: int | None) -> 
     )
     device = torch.device("cpu")
     dataset = load_dataset(config.dataset, max_train_images=options.images, seed=seed)
-    job, splits = make_job(config, dataset, device)
+    splits = make_splits(config, dataset)
+    job = make_job(config, splits, device)
     return _Run(job, splits, device, options.workers)
 
 

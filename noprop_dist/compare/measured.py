@@ -8,10 +8,11 @@ from noprop_dist.compare.options import METHODS
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.resume import check_same_options
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import CHECKPOINTS, COMPARISON, RESULT, Reader
 from noprop_dist.record.store import Store
 
-IDENTITY = "comparison-of.json"  # which comparison a folder holds
-RUN_FILES = ("result.json", "checkpoints")  # of a training run: not ours to write beside
+RUN_FILES = (RESULT, CHECKPOINTS)  # of a training run: not ours to write beside
+REMEDY = "delete it, and the same command measures it again"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Results:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._reader = Reader(store, "a comparison", REMEDY)
         self._claim: dict[str, Any] = {}
 
     def check(self, config: TrainConfig, settings: dict[str, Any], data: str) -> bool:
@@ -92,7 +94,8 @@ class Results:
         Raises:
             UserError: the folder holds something else.
         """
-        if not self._store.exists(IDENTITY):
+        there = self._reader.json(COMPARISON)
+        if there is None:
             taken = [name for name in RUN_FILES if self._store.exists(name)]
             if taken:
                 raise UserError(
@@ -100,7 +103,6 @@ class Results:
                     "another --name or --checkpoint-dir."
                 )
             return False
-        there = self._read(IDENTITY)
         another = "give the same options, or another --name or --checkpoint-dir."
         check_same_options(config, there["config"], self._store.root, another)
         if there["data"] != data:
@@ -127,39 +129,21 @@ class Results:
 
     def settings(self) -> dict[str, Any]:
         """What the folder was claimed with."""
-        settings: dict[str, Any] = self._read(IDENTITY)["settings"]
+        settings: dict[str, Any] = (self._reader.json(COMPARISON) or {})["settings"]
         return settings
 
     def get(self, method: str, seed: int, *, alone: bool = False) -> Measured | None:
         """What was measured before, of a method on all devices or on one ``alone``."""
         path = _path(method, seed, alone)
-        if not self._store.exists(path):
-            return None
-        try:
-            return Measured(**self._read(path))
-        except TypeError as error:
-            raise UserError(
-                f"{self._store.root}/{path} is not what a comparison writes: delete it, and the "
-                "same command measures it again."
-            ) from error
+        return self._reader.typed(path, Measured)
 
     def put(self, measured: Measured, *, alone: bool = False) -> None:
         """Keep it."""
         if self._claim:
-            self._store.write(IDENTITY, json.dumps(self._claim, indent=1).encode())
+            self._store.write(COMPARISON, json.dumps(self._claim, indent=1).encode())
             self._claim = {}
         path = _path(measured.method, measured.seed, alone)
         self._store.write(path, json.dumps(asdict(measured), indent=1).encode())
-
-    def _read(self, path: str) -> dict[str, Any]:
-        try:
-            values: dict[str, Any] = json.loads(self._store.read(path))
-        except ValueError as error:
-            raise UserError(
-                f"{self._store.root}/{path} is not what a comparison writes: delete it, and the "
-                "same command measures it again."
-            ) from error
-        return values
 
 
 def _path(method: str, seed: int, alone: bool) -> str:

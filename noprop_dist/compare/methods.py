@@ -14,12 +14,13 @@ from noprop_dist.distributed.sequential import SequentialEpoch, train_sequential
 from noprop_dist.distributed.twin import check_share, train_twin
 from noprop_dist.distributed.twin_worker import TwinEpoch, TwinTask
 from noprop_dist.engine.finish import TEST_DRAWS
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import first_class_embed
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
-from noprop_dist.record.progress import percent
 from noprop_dist.record.store import Store, inside
+from noprop_dist.text import percent
 from noprop_dist.training import train
 
 Tell = Callable[[str], None]
@@ -104,7 +105,7 @@ def _measure_noprop(site: RaySite, job: Job, store: Store, folder: str, workers:
     own = inside(store.root, folder)
     config = replace(job.config, checkpoint_dir=own, name=None, no_plots=True)
     meter = Meter()
-    result = train(config, site=replace(site, meter=meter))
+    result = train(config, backend=replace(site, meter=meter))
     if result.set_aside:
         reasons = "; ".join(f"block {t}: {why}" for t, why in result.set_aside.items())
         raise UserError(f"not every block could be trained, which is no comparison ({reasons}).")

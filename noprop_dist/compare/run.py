@@ -12,9 +12,10 @@ from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.summary import Comparison, Facts, summarise
 from noprop_dist.compare.table import markdown, terminal_table, title
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.job import Job, Splits, load_data, make_job
+from noprop_dist.draw.style import save_figure
+from noprop_dist.engine.job import Job, check_fit, make_job
+from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.errors import UserError
-from noprop_dist.record.plots import save_figure
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
 from noprop_dist.record.store import Store
@@ -46,28 +47,28 @@ def compare(config: TrainConfig, options: CompareOptions) -> Comparison:
     check_places(config, FORM)
     asked = {"workers_asked_for": config.workers, "efficiency_epochs": options.efficiency_epochs}
     with StopSignals():
-        job, splits = _prepare(config, config.seed)
-        config = job.config
+        config, splits = _prepare(config, config.seed)
         store = Store(config.folder)
         results = Results(store)
-        known = results.check(config, asked, _data_of(job))
+        known = results.check(config, asked, _data_of(splits))
         with store.lock(tell=say):
             plan = _plan(config, options, results.settings()["workers"] if known else None)
             if not known or _missing(results, plan):
-                _measure(config, options, results, store, job, splits, asked)
+                _measure(config, options, results, store, splits, asked)
             settings = results.settings()
-            job = job.on(torch.device(settings["device"]), settings["precision"])
+            job = make_job(config, splits, torch.device(settings["device"]), settings["precision"])
             return _write(job, splits, options, results, store)
 
 
-def _prepare(config: TrainConfig, seed: int) -> tuple[Job, Splits]:
+def _prepare(config: TrainConfig, seed: int) -> tuple[TrainConfig, Splits]:
     config = replace(config, seed=seed)
-    job, splits = make_job(config, load_data(config), torch.device("cpu"))
-    return replace(job, config=in_a_lasting_place(config.placed(job.fingerprint, FORM))), splits
+    splits = load_splits(config)
+    check_fit(config, splits)
+    return in_a_lasting_place(config.placed(splits.hashes, FORM)), splits
 
 
-def _data_of(job: Job) -> str:
-    return job.fingerprint["data"] + job.fingerprint["test"]
+def _data_of(splits: Splits) -> str:
+    return splits.hashes["data"] + splits.hashes["test"]
 
 
 def _plan(config: TrainConfig, options: CompareOptions, workers: int | None) -> Plan:
@@ -92,7 +93,6 @@ def _measure(
     options: CompareOptions,
     results: Results,
     store: Store,
-    job: Job,
     splits: Splits,
     asked: dict[str, int | None],
 ) -> None:
@@ -113,27 +113,27 @@ def _measure(
         ) from error
     tell = (lambda _: None) if config.quiet else say
     with ray_site(config, splits.nbytes) as site:
-        site.memory(job, splits.nbytes)
+        site.memory(config, check_fit(config, splits), splits.nbytes)
         workers = count_workers(config, site)
         for method in options.names:
             check_method(method, config, workers)
         where = {"workers": workers, "device": site.device.type, "precision": site.precision}
-        results.claim(config, {**asked, **where}, _data_of(job))
+        results.claim(config, {**asked, **where}, _data_of(splits))
         tell(f"data: {splits.told}")
         for method, seed, alone in _missing(results, _plan(config, options, workers)):
-            if seed != job.config.seed:
-                job, splits = _prepare(config, seed)
+            if seed != config.seed:
+                config, splits = _prepare(config, seed)
             count = 1 if alone or method == SEQUENTIAL else workers
             epochs = min(options.efficiency_epochs, config.epochs) if alone else config.epochs
             tell(_heading(method, seed, count, epochs))
             here = replace(
-                job.config,
+                config,
                 workers=count,
                 epochs=epochs,
                 warmup_epochs=min(config.warmup_epochs, epochs),
             )
             folder = f"runs/{method}-{seed}{'-alone' if alone else ''}"
-            run = replace(job, config=here).on(site.device, site.precision)
+            run = make_job(here, splits, site.device, site.precision)
             measured = measure(method, site, run, splits, store, folder, tell)
             results.put(measured, alone=alone)
 

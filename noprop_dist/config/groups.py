@@ -100,6 +100,9 @@ class ModelOptions(Checked):
         0.99, "model", "alpha_bar[T], the share of label in z_T", Bounds(above=0, below=1)
     )
     readout: Literal["softmax", "radial"] = option("softmax", "model", "readout of z_T")
+    objective: Literal["dt"] = option(
+        "dt", "model", "what a block learns; dt: NoProp's discrete time (eq. 8)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,6 +116,11 @@ def _classes(folder: Path, passed_over: PassedOver) -> Classes:
         below = PassedOver()
         pictures = list(pictures_below(entry.path, below))
         passed_over.update(below)
+        if len(splits := _splits_below(Path(entry.path), pictures)) > 1:
+            raise UserError(
+                f"the class folder {entry.path} holds {' and '.join(map(shown, splits[:2]))}: put "
+                f"splits above classes, as in train/{shown(entry.name)}/."
+            )
         if pictures:
             found[entry.name] = pictures
         elif set(below) != {"run folders"}:
@@ -127,6 +132,16 @@ def _classes(folder: Path, passed_over: PassedOver) -> Classes:
     if not found:
         raise UserError(f"{folder} holds no class folders: put the images of each class into one.")
     return found
+
+
+def _splits_below(folder: Path, pictures: Iterable[str | BadPicture]) -> list[str]:
+    """Folders between a class's and its pictures that name different splits, one of each."""
+    named: dict[str, str] = {}
+    between = {Path(p).relative_to(folder).parent for p in pictures if isinstance(p, str)}
+    for part in sorted({part for path in between for part in path.parts}):
+        if split := split_of(part):
+            named.setdefault(split, f"{part}/")
+    return list(named.values())
 
 
 def _encoded(classes: Classes) -> Iterator[Encoded]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 ROWS = 2048  # rows read at a time
+SUFFIXES = frozenset({".parquet", ".parq", ".pq"})
+OWN = b"noprop-dist"  # in the metadata of what is written about data, and is none
 
 Files = dict[str, list[Path]]
 
@@ -46,7 +48,7 @@ def find_parquet(path: Path) -> Files | None:
         UserError: names that contradict each other; see ``by_split``.
     """
     if path.is_file():
-        return {split_of(path.stem) or ALL: [path]} if path.suffix == ".parquet" else None
+        return {split_of(path.stem) or ALL: [path]} if _is_parquet(path.name) else None
     if not path.is_dir():
         return None
     here, data = _parquet_in(path), _parquet_in(path / "data")
@@ -54,6 +56,12 @@ def find_parquet(path: Path) -> Files | None:
         raise UserError(f"{path} holds Parquet files, and so does its data/: give one of the two.")
     inside = [Path(e.path) for e in visible(path, PassedOver()) if e.is_dir()]
     if here or data:
+        for folder in inside:
+            if folder.name != "data" and _parquet_in(folder):
+                raise UserError(
+                    f"{path} holds Parquet files, and so does its {shown(folder.name)}/: give the "
+                    "path of one of them."
+                )
         _refuse_pictures(path, [folder for folder in inside if folder.name != "data"])
         at = {file.stem: file for file in here or data}
         return {s: [at[name] for name in names] for s, names in by_split(at, str(path)).items()}
@@ -86,11 +94,33 @@ def _refuse_pictures(path: Path, folders: Sequence[Path]) -> None:
             )
 
 
-def _parquet_in(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    files = (Path(e.path) for e in visible(folder, PassedOver()) if e.is_file())
-    return [file for file in files if file.suffix == ".parquet"]
+def _is_parquet(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def _parquet_in(folder: Path, passed_over: PassedOver | None = None) -> list[Path]:
+    """The Parquet files of a folder, without what ``noprop predict`` has written there."""
+    passed_over = PassedOver() if passed_over is None else passed_over
+    found = []
+    for entry in visible(folder, passed_over) if folder.is_dir() else ():
+        if not _is_parquet(entry.name):
+            if entry.is_file():
+                passed_over[Path(entry.name).suffix or "without an ending"] += 1
+        elif _is_own(Path(entry.path)):
+            passed_over["predictions"] += 1
+        else:
+            found.append(Path(entry.path))
+    return found
+
+
+def _is_own(path: Path) -> bool:
+    import pyarrow as pa
+
+    try:
+        metadata = _open(path).schema_arrow.metadata or {}
+    except (UserError, pa.ArrowException, OSError):
+        return False  # what is wrong with it is told when it is read
+    return OWN in metadata
 
 
 def load_parquet(path: Path, files: Files, reading: Reading) -> Found:
@@ -124,7 +154,9 @@ def _load(path: Path, files: Files, reading: Reading) -> Found:
             by_file[p] = order_of(names[p], known, str(p), str(next(iter(names))))[y]
     labels = {s: np.concatenate([by_file[p] for p in paths]) for s, paths in files.items()}
     account = Account(f"Parquet of {shown(path.name)}")
-    account.places = {s: _place(paths) for s, paths in files.items()}
+    account.places = {s: _place(paths, path) for s, paths in files.items()}
+    for folder in {p.parent for p in opened if path.is_dir()}:
+        _parquet_in(folder, account.passed_over)
     if column.width is not None:
         splits = {
             s: Split.from_arrays(
@@ -157,10 +189,11 @@ def _numbers(files: Files, labels: dict[Path, Rows]) -> tuple[str, ...]:
     return tuple(str(k) for k in range(max(most, 1) + 1))
 
 
-def _place(paths: Sequence[Path]) -> str:
-    if len(paths) == 1:
-        return shown(paths[0].name)
-    return f"{len(paths)} files, {shown(paths[0].name)} to {shown(paths[-1].name)}"
+def _place(paths: Sequence[Path], root: Path) -> str:
+    first, last = (
+        shown(p.name if p == root else str(p.relative_to(root))) for p in (paths[0], paths[-1])
+    )
+    return first if len(paths) == 1 else f"{len(paths)} files, {first} to {last}"
 
 
 def _open(path: Path) -> "pq.ParquetFile":

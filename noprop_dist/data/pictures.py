@@ -22,6 +22,7 @@ SUFFIXES = frozenset(
 SHADOWS = frozenset({"@eaDir", "__MACOSX"})  # copies that a NAS and a Mac keep beside pictures
 MAX_BYTES = 64 * 2**20
 # What a run, a sweep and a comparison leave in their folder as soon as they begin.
+LOCK = ".lock"  # what is there before anything else is
 RUN_SIGNS = ({"config.yaml", "events.jsonl"}, {"sweep.json"}, {"comparison-of.json"})
 
 
@@ -122,8 +123,10 @@ def visible(folder: Path | str, passed_over: PassedOver) -> "list[os.DirEntry[st
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a run, a sweep or a comparison lies there."""
-    return any(all((folder / name).is_file() for name in signs) for signs in RUN_SIGNS)
+    """Whether a run, a sweep or a comparison lies there, or has begun to."""
+    if any(all((folder / name).is_file() for name in signs) for signs in RUN_SIGNS):
+        return True
+    return (folder / LOCK).is_file() and [p.name for p in folder.iterdir()] == [LOCK]
 
 
 def read_picture(path: str, shape: tuple[int, ...], limits: Limits) -> Array | BadPicture:

@@ -1,19 +1,25 @@
 """Where data comes from: one call, a name or a path in, a data set out."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from noprop_dist.data.account import Account, Reading
-from noprop_dist.data.dataset import Dataset, Found, for_training, hold_out_test, stratified_rows
+from noprop_dist.data.account import Reading
+from noprop_dist.data.dataset import Dataset, Found, for_training, stratified_rows
+from noprop_dist.data.digits import load_digits
 from noprop_dist.data.folders import load_folders
 from noprop_dist.data.parquet import find_parquet, load_parquet
 from noprop_dist.data.pictures import is_run_folder
-from noprop_dist.data.shards import Split
 from noprop_dist.data.torchvision_sets import TORCHVISION_SETS, load_torchvision
 from noprop_dist.errors import UserError
 from noprop_dist.text import shown
+
+# Named data sets: how images are read and where sets are kept -> the rows. A new one is a row here.
+SOURCES: dict[str, Callable[[Reading, str | None], Found]] = {
+    "digits": load_digits,
+    **{name: partial(load_torchvision, name) for name in TORCHVISION_SETS},
+}
 
 
 def load_dataset(
@@ -55,8 +61,7 @@ def find_rows(name_or_path: str, reading: Reading, data_dir: str | None = None) 
     """Load and decode whatever rows a source holds.
 
     Args:
-        name_or_path: "digits", a torchvision set ("mnist", "fashion-mnist", "kmnist", "cifar10",
-            "cifar100", "svhn"), a folder of class folders, or a Parquet file or folder.
+        name_or_path: one of SOURCES, a folder of class folders, or a Parquet file or folder.
         reading: how images are read.
         data_dir: where torchvision sets are kept or downloaded to.
 
@@ -69,15 +74,13 @@ def find_rows(name_or_path: str, reading: Reading, data_dir: str | None = None) 
 
 
 def _found(name_or_path: str, reading: Reading, data_dir: str | None) -> Found:
-    if name_or_path == "digits":
-        return load_digits(reading)
-    if name_or_path in TORCHVISION_SETS:
-        return load_torchvision(name_or_path, data_dir, reading)
+    if name_or_path in SOURCES:
+        return SOURCES[name_or_path](reading, data_dir)
     path = Path(name_or_path).expanduser()
     if not path.exists():
         if "/" in name_or_path or path.suffix:
             raise UserError(f"--dataset {name_or_path}: there is no such file or folder.")
-        known = ", ".join(["digits", *TORCHVISION_SETS])
+        known = ", ".join(SOURCES)
         raise UserError(
             f"--dataset {name_or_path} is unknown: give one of {known}, or the path of a folder "
             "of class folders or of Parquet files."
@@ -95,24 +98,4 @@ def _found(name_or_path: str, reading: Reading, data_dir: str | None) -> Found:
 
 def is_known(name: str) -> bool:
     """Whether it is the name of a data set, and no path."""
-    return name == "digits" or name in TORCHVISION_SETS
-
-
-def load_digits(reading: Reading | None = None) -> Found:
-    """scikit-learn's embedded digits: 1,797 grey 8x8 images, 20 % of them a fixed test split."""
-    from sklearn.datasets import load_digits as load  # slow import, for this source alone
-
-    from noprop_dist.data.images import fit_batch
-
-    bunch = load()
-    x = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
-    rows = Split.from_arrays(fit_batch(x, reading or Reading()), bunch.target.astype(np.int64))
-    train, test = hold_out_test(rows)
-    return Found(
-        name="digits",
-        class_names=tuple("0123456789"),
-        named=True,
-        splits={"train": train, "test": test},
-        photographs=False,
-        account=Account("scikit-learn's digits"),
-    )
+    return name in SOURCES

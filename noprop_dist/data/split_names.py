@@ -17,6 +17,7 @@ ADVICE = "name splits train, val and test, as in train.parquet or train/"
 # "petsTrain-01" is pets, Train and 01.
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 ALIKE = re.compile("(train|valid|test|eval)", re.IGNORECASE)
+PARTS = re.compile("train|trn|valid|val|dev|test|tst|eval")
 
 
 def split_of(name: str) -> str | None:
@@ -59,10 +60,18 @@ def by_split(names: Iterable[str], where: str) -> dict[str, list[str]]:
 
 
 def look_alike(names: Iterable[str]) -> list[str]:
-    """Two names of no split that begin like the names of different ones, else nothing."""
+    """Two names of no split that begin like those of different ones, or differ as they do."""
     like: dict[str, str] = {}
+    rests: dict[str, dict[str, str]] = {}  # by what is left without a part, the names by that part
     for name in names:
+        plain = name.casefold()
+        for part in PARTS.finditer(plain):
+            rest = f"{plain[: part.start()]}*{plain[part.end() :]}"
+            rests.setdefault(rest, {})[part[0]] = name
         for word in WORD.findall(name):
             if begins := ALIKE.match(word):
                 like.setdefault(begins[1].lower(), name)
-    return list(like.values())[:2] if len(set(like.values())) > 1 else []
+    for found in (like, *rests.values()):
+        if len(set(found.values())) > 1:
+            return list(dict.fromkeys(found.values()))[:2]
+    return []

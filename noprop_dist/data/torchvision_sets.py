@@ -32,7 +32,7 @@ TORCHVISION_SETS = {
 }
 
 
-def load_torchvision(name: str, data_dir: str | None, reading: Reading) -> Found:
+def load_torchvision(name: str, reading: Reading, data_dir: str | None) -> Found:
     """Load one of TORCHVISION_SETS from ``data_dir``, downloading it first if need be.
 
     Raises:

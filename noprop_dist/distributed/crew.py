@@ -17,8 +17,9 @@ from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.worker import Worker, send_tensors_as_arrays
 from noprop_dist.engine.evaluate import EvalResult
 from noprop_dist.engine.executor import Result, Work
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.speed import Speed, SpeedUnit
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 

@@ -12,7 +12,8 @@ from noprop_dist.distributed.crew import BlockCrew
 from noprop_dist.distributed.look import Memory
 from noprop_dist.engine.evaluate import EvalUnit
 from noprop_dist.engine.executor import Result, Work
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit
 
 

@@ -25,14 +25,17 @@ from noprop_dist.distributed.look import Look, Place
 from noprop_dist.distributed.meter import CountingCrew, Meter
 from noprop_dist.distributed.watch import Watch
 from noprop_dist.engine.cost import Cost, check_memory
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.executor import Backend
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import UnitProgress
 from noprop_dist.host import free_bytes
+from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.progress import Progress
 
 
 @dataclass(frozen=True)
-class RaySite:
+class RaySite(Backend):
     """A cluster that is connected.
 
     Attributes:
@@ -80,25 +83,23 @@ class RaySite:
         )
 
     def slots(self, config: TrainConfig) -> int:
-        """See ``Site``."""
+        """See ``Backend``."""
         return self._workers(config, count_slots(self.needs)) * config.blocks_per_worker
 
     def _workers(self, config: TrainConfig, fit: int) -> int:
         enough = -(-config.num_blocks // config.blocks_per_worker)
         return min(enough, config.workers or enough, fit)
 
-    def memory(self, job: Job, data_bytes: int) -> tuple[int, int]:
-        """See ``Site``: workers of one node are counted together.
+    def memory(self, config: TrainConfig, spec: ModelSpec, data_bytes: int) -> tuple[int, int]:
+        """See ``Backend``: workers of one node are counted together.
 
         Of a GPU's memory nothing is known before a worker has it.
         """
-        config, lanes = job.config, job.config.blocks_per_worker
-        check = partial(check_memory, config, job.spec)
+        lanes = config.blocks_per_worker
+        check = partial(check_memory, config, spec)
         here = free_bytes()
         if self.needs.gpus:
-            return check_memory(
-                job.config, job.spec, here, 1, lambda cost, _: cost.coordinator
-            ), here
+            return check(here, 1, lambda cost, _: cost.coordinator), here
         if self.private:
             workers = self._workers(config, count_slots(self.needs))
             takes = partial(Cost.on_ray, lanes=lanes, data=data_bytes)

@@ -17,8 +17,9 @@ from noprop_dist.distributed.own import memory_of
 from noprop_dist.distributed.scribe import Teller, hear, start_scribe
 from noprop_dist.engine.evaluate import EvalResult, eval_units, merge, run_eval
 from noprop_dist.engine.executor import explain
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.sequential import epoch_batches, make_algorithm, parts_of
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.maths.algorithm1 import Algorithm1
 from noprop_dist.model.device import resolve_device

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from noprop_dist.errors import UserError
 from noprop_dist.signals import kept, withheld
+from noprop_dist.text import shown
 
 VARIABLE = "RAY_TMPDIR"
 SOCKET = "/np-abcdefgh/ray/session_2026-01-31_23-59-59_123456_4194304/sockets/plasma_store"
@@ -26,6 +27,12 @@ def starting(address: str | None = None) -> Iterator[None]:
         UserError: whatever Ray raises, as a sentence.
         KeyboardInterrupt: a signal to stop came meanwhile.
     """
+    here = str(Path.cwd())
+    if shown(here) != here:
+        raise UserError(
+            f"Ray cannot work in {here}, a folder whose name is not UTF-8: start from another one, "
+            "or do without Ray."
+        )
     try:
         # Ray puts its own handler of SIGTERM in the place of ours. SIGHUP comes to all processes of
         # a terminal that goes: those of a private cluster are needed for the last checkpoint.

@@ -22,7 +22,8 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from noprop_dist.data import Split, augment, normalise
 from noprop_dist.distributed.look import Memory
 from noprop_dist.distributed.own import SentBytes, memory_of
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import epoch_order
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.network import INFERENCE_BATCH

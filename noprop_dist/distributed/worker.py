@@ -16,10 +16,12 @@ from noprop_dist.distributed.look import BlockMissingError, Look, Place, hold
 from noprop_dist.distributed.own import memory_of
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
 from noprop_dist.engine.executor import WorkFailedError, explain
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
-from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitProgress, UnitResult, run_unit
+from noprop_dist.engine.splits import Splits
+from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult, run_unit
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device
 

@@ -14,13 +14,14 @@ from torch import Tensor
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import make_spec
 from noprop_dist.errors import UserError
-from noprop_dist.model.block import LARGE
+from noprop_dist.model.registry import default_block
 from noprop_dist.model.spec import ModelSpec
 
 SIZES = (512, 384, 256, 224, 192, 160, 128, 96, 64, 48, 32, 28, 16, 8)
 SPARE = 0.95  # of what is free: what is left is the system's
 BACKWARD = 1.5  # gradients of activations live beside what was saved of them
 WORKER_BYTES = 450 * 2**20  # of a worker's process on Ray, most of it PyTorch
+RAY_BYTES = 600 * 2**20  # of the processes of a private cluster beside its workers
 GIB = 2**30
 
 
@@ -108,7 +109,7 @@ class Cost:
 
     def on_ray(self, workers: int, lanes: int, data: int) -> int:
         """Of a run whose workers are on the machine of the coordinator."""
-        return self.coordinator + self.on_node(workers, lanes, data)
+        return RAY_BYTES + self.coordinator + self.on_node(workers, lanes, data)
 
 
 Needs = Callable[[Cost, int], int]  # what a run takes with so many units at once
@@ -157,8 +158,8 @@ def _smaller(
         return Cost.of(other, make_spec(other, shape, spec.num_classes))
 
     images, side = len(spec.sample_shape) == 3, max(spec.sample_shape[1:], default=0)
-    if images and spec.block == "conv" and side > LARGE:
-        yield "--block", "conv-pooled", changed(block="conv-pooled"), slots
+    if (block := default_block(spec.sample_shape)) != spec.block:
+        yield "--block", block, changed(block=block), slots
     for fewer in range(slots - 1, 0, -1):
         yield "--workers", fewer, Cost.of(config, spec), fewer
     for size in SIZES:

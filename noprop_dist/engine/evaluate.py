@@ -118,22 +118,17 @@ def run_eval(
     """Evaluate ``unit`` on its rows of ``split``, in order, in batches of a fixed size."""
     began, clock = time.time(), time.perf_counter()
     network = NoPropNetwork.assemble(job.spec, unit.weights, unit.shared, device, job.precision)
-    draws, blocks = len(unit.draws), job.spec.num_blocks
-    mean_softmax = np.zeros(draws, np.int64)
-    after_t, block = np.zeros((2, draws, blocks), np.int64)
-    answers, confidence = [], []
+    right, answers, confidence = [], [], []
     rows = (unit.start, unit.stop)
     for y, traces in traces_of(
         network, split, job.normalisation, rows, job.config.seed, unit.draws, device
     ):
-        for s, trace in enumerate(traces):
-            mean_softmax[s] += (trace.mean_softmax.argmax(dim=1).cpu().numpy() == y).sum()
-            after_t[s] += (trace.readout_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
-            block[s] += (trace.block_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
+        right.append(count_right(y, traces))
         surest = traces[0].z_T_logits.softmax(dim=1).max(dim=1)
         on_batch()
         answers.append(surest.indices.cpu().numpy())
         confidence.append(surest.values.cpu().numpy())
+    mean_softmax, after_t, block = (np.sum(found, axis=0) for found in zip(*right, strict=True))
     return EvalResult(
         unit.tag,
         unit.start,
@@ -158,7 +153,9 @@ def traces_of(
 ) -> Iterator[tuple[Counts, list[Trace]]]:
     """Run a network over rows of a split, INFERENCE_BATCH at a time.
 
-    A batch's noise is drawn from the key (seed, "inference", draw, number of the batch).
+    A batch's noise is drawn from the key (seed, "inference", draw, number of the batch), so that an
+    evaluation repeats the numbers of training. A prediction draws its noise by picture instead
+    (``record.portable``), and so may answer otherwise.
 
     Args:
         network: on ``device``.
@@ -180,6 +177,25 @@ def traces_of(
         ]
         normalised = normalise(torch.from_numpy(x).to(device), normalisation)
         yield y, network.trace(normalised, generators)
+
+
+def count_right(y: Counts, traces: Sequence[Trace]) -> tuple[Counts, Counts, Counts]:
+    """Right answers of a batch, by noise draw (S draws, T blocks).
+
+    Args:
+        y: int64 (B,), the labels.
+        traces: what the network says, by draw.
+
+    Returns:
+        (S,) of the mean of the T softmaxes, (S, T) of the readout of z_t, the last one the paper's,
+        and (S, T) of each block's own softmax.
+    """
+    answers = [
+        [scores.argmax(dim=-1).cpu().numpy() for scores in of_trace]
+        for of_trace in ((t.mean_softmax, t.readout_logits, t.block_logits) for t in traces)
+    ]
+    mean, after, block = (np.stack(said) for said in zip(*answers, strict=True))
+    return tuple((said == y).sum(axis=-1) for said in (mean, after, block))
 
 
 def confusion_matrix(y: Counts, answers: Counts, num_classes: int) -> Counts:

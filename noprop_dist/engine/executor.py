@@ -1,18 +1,21 @@
 """Who runs units. The coordinator knows this protocol and nothing of where units run."""
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from threading import Event
 from typing import Protocol, Self
 
 import torch
 
+from noprop_dist.config import TrainConfig
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, run_eval
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
-from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitProgress, UnitResult, run_unit
+from noprop_dist.engine.splits import Splits
+from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult, run_unit
+from noprop_dist.model.spec import ModelSpec
+from noprop_dist.record.progress import Progress
 
 Work = Unit | EvalUnit | SpeedUnit
 Result = UnitResult | EvalResult | Speed
@@ -125,79 +128,28 @@ def run_all(executor: Executor, work: Sequence[Work]) -> list[Result]:
     return results
 
 
-class LocalExecutor:
-    """Runs units in threads of this process: one per slot, each with its own number of threads.
+class Backend(Protocol):
+    """Where a run's units run: what is known of it before there is a job.
 
-    PyTorch computes outside the interpreter lock, so slots run side by side. Two one-thread slots
-    train more than one slot of two threads, since no operation then waits for its slower half.
-
-    Args:
-        job: the run.
-        splits: its data.
-        device: where every slot computes.
-        slots: units at once.
-        threads: CPU threads of one unit; part of what fixes the bits.
-        on_progress: called from the slots' threads.
+    Attributes:
+        device: that units compute on.
+        precision: "fp32" or "bf16".
     """
 
-    def __init__(
-        self,
-        job: Job,
-        splits: Splits,
-        device: torch.device,
-        *,
-        slots: int,
-        threads: int,
-        on_progress: Callable[[UnitProgress], None] = lambda _: None,
-    ) -> None:
-        self.capacity, self.unit_s = slots, UNIT_S
-        self._job, self._splits, self._device = job, splits, device
-        self._on_progress = on_progress
-        self._stop = Event()
-        self._threads_before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        if device.type == "cuda":
-            torch.backends.cudnn.deterministic = True  # one seed, one model
-        # OpenMP keeps the number of threads per calling thread.
-        self._pool = ThreadPoolExecutor(
-            slots, "slot", initializer=torch.set_num_threads, initargs=(threads,)
-        )
-        self._running: dict[Future[Done], Work] = {}
+    device: torch.device
+    precision: str
 
-    def submit(self, work: Work) -> None:
-        """See ``Executor``."""
-        self._running[self._pool.submit(self._run, work)] = work
+    def executor(
+        self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
+    ) -> AbstractContextManager[Executor]:
+        """What runs the units; ``on_event`` is told of workers, for ``events.jsonl``."""
 
-    def _run(self, work: Work) -> Done:
-        name = threading.current_thread().name
-        try:
-            result = run_work(
-                work, self._job, self._splits, self._device, self._on_progress, self._stop.is_set
-            )
-        except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
-            return Done(work, None, WorkFailedError(explain(error)), name)
-        return Done(work, result, worker=name)
+    def slots(self, config: TrainConfig) -> int:
+        """How many units will run at once."""
 
-    def wait(self, timeout_s: float) -> list[Done]:
-        """See ``Executor``."""
-        ended, _ = wait(self._running, timeout_s, FIRST_COMPLETED)
-        # Submission order: what the coordinator does next must not depend on a set's order.
-        done = []
-        for future in [f for f in self._running if f in ended]:
-            del self._running[future]
-            done.append(future.result())
-        return done
+    def memory(self, config: TrainConfig, spec: ModelSpec, data_bytes: int) -> tuple[int, int]:
+        """What the run will take on the machine where memory is shortest, and what is free there.
 
-    def stop(self) -> None:
-        """See ``Executor``."""
-        self._stop.set()
-
-    def __enter__(self) -> Self:
-        """See ``Executor``."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """See ``Executor``."""
-        self.stop()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(self._threads_before)
+        Raises:
+            UserError: it is not enough; names what would be.
+        """

@@ -12,14 +12,14 @@ from noprop_dist.engine.evaluate import (
     merge,
 )
 from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
-from noprop_dist.engine.job import Splits
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.splits import Splits
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from noprop_dist.record.export import save_network
 from noprop_dist.record.predictions import Predictions, write_predictions
 from noprop_dist.record.result import TrainResult, accuracy_over, versions
 from noprop_dist.record.store import Store
+from noprop_dist.record.trained import save_network
 
 TEST_DRAWS = 5
 

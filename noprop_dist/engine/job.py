@@ -1,25 +1,19 @@
 """What every unit of one run has in common, resolved from the options and the data."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.data import (
-    Dataset,
-    Normalisation,
-    Split,
-    fit_normalisation,
-    load_dataset,
-    split_validation,
-)
-from noprop_dist.data.shards import count_common, sha256_of_rows
+from noprop_dist.data import Normalisation, fit_normalisation
+from noprop_dist.engine.splits import Splits, flips
 from noprop_dist.errors import UserError
 from noprop_dist.faults import Fault
-from noprop_dist.model.block import LARGE
+from noprop_dist.maths.learning_rate import LR_SCHEDULES, LrSchedule, learning_rate
 from noprop_dist.model.device import resolve_precision
+from noprop_dist.model.registry import BLOCKS, blocks_for, default_block
 from noprop_dist.model.spec import ModelSpec
 
 
@@ -51,11 +45,6 @@ class Job:
     fingerprint: dict[str, str]
     faults: tuple[Fault, ...] = ()
 
-    def on(self, device: torch.device, precision: str) -> "Job":
-        """This job as units compute it on devices of such a type, in "fp32" or "bf16"."""
-        there = {"precision": precision, "device": device.type}
-        return replace(self, precision=precision, fingerprint=self.fingerprint | there)
-
     @property
     def total_steps(self) -> int:
         """Steps of one block over the whole run."""
@@ -67,132 +56,52 @@ class Job:
         return self.config.embedding_type != "one-hot" and (frozen is None or epoch < frozen)
 
     def lr(self, step: int) -> float:
-        """Learning rate of ``step`` (0-based) before the plateau's factor."""
-        warmup = self.config.warmup_epochs * self.steps_per_epoch
-        if step < warmup:
-            return self.config.lr * min(1.0, (step + 1) / warmup)
-        if self.config.lr_schedule != "cosine":
-            return self.config.lr
-        progress = (step - warmup) / max(1.0, self.total_steps - warmup)
-        return self.config.lr * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The data of a run: what units train on, choose by, and report on once.
-
-    Attributes:
-        train: rows to train on.
-        val: rows to choose by; may be empty.
-        test: rows to report on.
-        class_names: K names.
-        photographs: colour images, which the standard augmentation mirrors unless told otherwise.
-        told: what they are and where they came from, as one line.
-        num_skipped: bad images that were left out.
-    """
-
-    train: Split
-    val: Split
-    test: Split
-    class_names: tuple[str, ...]
-    photographs: bool
-    told: str = ""
-    num_skipped: int = 0
-
-    def hashes(self) -> dict[str, str]:
-        """Of training and validation rows, "data", and of test rows, "test"."""
-        data = sha256_of_rows(self.train, self.val)
-        return {"data": data, "test": sha256_of_rows(self.test)}
+        """Learning rate of ``step`` (0-based) before any feedback."""
+        return learning_rate(
+            self.lr_schedule,
+            step,
+            peak=self.config.lr,
+            warmup=self.config.warmup_epochs * self.steps_per_epoch,
+            total=self.total_steps,
+        )
 
     @property
-    def nbytes(self) -> int:
-        """The memory of all of it."""
-        return self.train.nbytes + self.val.nbytes + self.test.nbytes
+    def lr_schedule(self) -> LrSchedule:
+        """How the learning rate goes on after the warm-up."""
+        return LR_SCHEDULES[self.config.lr_schedule]
 
 
-def load_data(config: TrainConfig) -> Dataset:
-    """The data set that the options name.
+def make_job(
+    config: TrainConfig,
+    splits: Splits,
+    device: torch.device,
+    precision: str | None = None,
+    faults: tuple[Fault, ...] = (),
+) -> Job:
+    """What ``config`` means for this data, where units compute.
 
-    Raises:
-        UserError: it is not there, or not readable.
-    """
-    return load_dataset(
-        config.dataset,
-        data_dir=config.data_dir,
-        image_size=config.image_size,
-        skip_bad_images=config.skip_bad_images,
-        max_train_images=config.max_train_images,
-        seed=config.seed,
-    )
-
-
-def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
-    """The data set with its validation rows, or those that ``config`` asks for."""
-    train, val, held_out = dataset.train, dataset.val, dataset.held_out
-    if val is None:
-        train, val = split_validation(train, config.val_fraction, config.seed)
-        held_out = ("val", *held_out)
-    counts = {"train": len(train), "val": len(val), "test": len(dataset.test)}
-    told = [
-        dataset.account.sentence(counts, held_out, dataset.class_names),
-        describe_samples(train.sample_shape),
-        "mirrored" if _flips(config, dataset.photographs) else "not mirrored",
-    ]
-    if common := count_common(dataset.test, train):
-        told.append(f"{common:,} test rows are training rows too")
-    return Splits(
-        train,
-        val,
-        dataset.test,
-        dataset.class_names,
-        dataset.photographs,
-        "; ".join(told),
-        dataset.num_skipped,
-    )
-
-
-def _flips(config: TrainConfig, photographs: bool) -> bool:
-    """Whether training images are mirrored."""
-    wanted = photographs if config.flip == "auto" else config.flip == "yes"
-    return wanted and config.augmentation != "none"
-
-
-def describe_samples(shape: tuple[int, ...]) -> str:
-    """What samples are: "8x8 grey" or "vectors of 64"."""
-    if len(shape) == 1:
-        return f"vectors of {shape[0]}"
-    return f"{shape[1]}x{shape[2]} {'grey' if shape[0] == 1 else 'colour'}"
-
-
-def make_job(config: TrainConfig, dataset: Dataset, device: torch.device) -> tuple[Job, Splits]:
-    """Split the data set and resolve ``config`` against it; see ``resolve_job``."""
-    splits = make_splits(config, dataset)
-    return resolve_job(config, splits, device), splits
-
-
-def resolve_job(config: TrainConfig, splits: Splits, device: torch.device) -> Job:
-    """What ``config`` means for this data.
+    Args:
+        config: the options.
+        splits: the data.
+        device: of the units; its type counts.
+        precision: "fp32" or "bf16"; None takes what the options come to on ``device``.
+        faults: on purpose, for tests.
 
     Raises:
         UserError: the options do not fit the data.
     """
-    train = splits.train
-    spec = check_fit(config, splits)
-    precision = resolve_precision(config.precision, device)
+    precision = precision or resolve_precision(config.precision, device)
+    there = {"precision": precision, "device": device.type, "torch": torch.__version__}
     return Job(
         config=config,
-        spec=spec,
-        normalisation=fit_normalisation(train),
-        steps_per_epoch=len(train) // config.batch_size,
-        flip=_flips(config, splits.photographs),
+        spec=check_fit(config, splits),
+        normalisation=fit_normalisation(splits.train),
+        steps_per_epoch=len(splits.train) // config.batch_size,
+        flip=flips(config, splits.photographs),
         precision=precision,
         class_names=splits.class_names,
-        fingerprint=splits.hashes()
-        | {
-            "precision": precision,
-            "device": device.type,
-            "torch": torch.__version__,
-        },
+        fingerprint=splits.hashes | there,
+        faults=faults,
     )
 
 
@@ -217,7 +126,7 @@ def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
         raise UserError("--augmentation standard needs images; this data set holds vectors.")
     for name, needed in (
         ("early_stopping_patience", config.early_stopping_patience is not None),
-        ("lr_schedule", config.lr_schedule == "plateau"),
+        ("lr_schedule", LR_SCHEDULES[config.lr_schedule].feedback is not None),
     ):
         if needed and not len(val):
             raise UserError(
@@ -233,17 +142,16 @@ def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> 
     Raises:
         UserError: the options do not fit them.
     """
-    block: str = config.block
-    if block == "auto":
-        small = "conv" if max(shape) <= LARGE else "conv-pooled"
-        block = "mlp" if len(shape) == 1 else small
-    if (block == "mlp") != (len(shape) == 1):
+    known = blocks_for(shape)
+    block: str = default_block(shape) if config.block == "auto" else config.block
+    if block not in known:
         kind = "vectors" if len(shape) == 1 else "images"
-        right = "mlp" if len(shape) == 1 else "conv, conv-pooled or resnet18"
+        right = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
         raise UserError(f"--block {block} cannot take {kind}: give --block {right}.")
-    if len(shape) == 3 and min(shape[1:]) < 4:
+    least = BLOCKS[block].takes.least
+    if len(shape) == 3 and min(shape[1:]) < least:
         raise UserError(
-            f"images of {shape[1]}x{shape[2]} are too small: give --image-size of at least 4."
+            f"images of {shape[1]}x{shape[2]} are too small: give --image-size of at least {least}."
         )
     return ModelSpec(
         block=block,
@@ -257,6 +165,7 @@ def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> 
         alpha_bar_max=config.alpha_bar_max,
         readout=config.readout,
         dropout=config.dropout,
+        objective=config.objective,
     )
 
 

@@ -8,9 +8,10 @@ import torch
 from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.data import normalise
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding import learned_embedding, one_hot_embedding, prototype_index
 from noprop_dist.maths.keys import torch_generator
@@ -73,7 +74,8 @@ def find_start(job: Job, store: Store) -> tuple[Loaded | None, Start]:
             f"{source.root} holds a run in {there['precision']}, and this one would go on in "
             f"{job.precision}: give --precision {there['precision']}, or another --name."
         )
-    check_same_data(job, there, source.root, ("data",))
+    data = {"data": job.fingerprint["data"]}
+    check_same_data(job.config, data, there, source.root)
     warnings += [
         f"the run so far used {k} {there[k]}, now {job.fingerprint[k]}: the weights may differ in "
         "their last bits from an unbroken run's"
@@ -100,21 +102,23 @@ def _find(config: TrainConfig, store: Store) -> tuple[Store, Loaded | None, list
     return store, loaded, list(loaded.problems) if loaded else []
 
 
-def check_same_data(job: Job, there: dict[str, str], where: str, parts: tuple[str, ...]) -> None:
+def check_same_data(
+    config: TrainConfig, hashes: dict[str, str], there: dict[str, str], where: str
+) -> None:
     """Refuse a run on other rows.
 
     Args:
-        job: on the data that is here.
+        config: the options.
+        hashes: of the data that is here, as far as it matters.
         there: the other run's fingerprint.
         where: its folder.
-        parts: of the fingerprint that must be the same.
 
     Raises:
         UserError: they are not.
     """
-    if any(there.get(part, mine) != mine for part in parts for mine in [job.fingerprint[part]]):
+    if any(there.get(part, mine) != mine for part, mine in hashes.items()):
         raise UserError(
-            f"{where} holds a run on other data than {job.config.dataset} has now: restore the "
+            f"{where} holds a run on other data than {config.dataset} has now: restore the "
             "data, or give another --name or --checkpoint-dir."
         )
 

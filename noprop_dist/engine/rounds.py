@@ -22,8 +22,8 @@ from noprop_dist.engine.snapshot import (
     first_snapshot,
 )
 from noprop_dist.engine.unit import Unit
-from noprop_dist.record.export import describe
 from noprop_dist.record.history import BlockEpoch, History
+from noprop_dist.record.trained import describe
 
 AHEAD_BYTES = 2**30  # what the ends of epochs that are not yet closed may take
 
@@ -53,7 +53,7 @@ class Rounds:
         history: of closed epochs.
         best: best epoch, where there is a validation split.
         waited: closed epochs since the best.
-        lr_scale: the plateau's factor.
+        lr_scale: what feedback has made of the learning rate.
         train_seconds: wall time of training so far.
         set_aside: by t, why a block was given up.
         num_complete: epochs that every block has ended, whoever was set aside later.
@@ -109,7 +109,7 @@ class Rounds:
 
     def _ahead(self, epoch: int) -> int:
         """How many rounds ``epoch`` may be ahead of the oldest open one."""
-        if self.job.config.lr_schedule == "plateau":
+        if self.job.lr_schedule.feedback is not None:
             return 0
         if epoch > 0 and self.job.learns_embedding(epoch - 1):
             # The average is there as soon as every block has ended the round before.
@@ -193,9 +193,8 @@ class Rounds:
             self.waited = 0
         elif z_T is not None:
             self.waited += 1
-            patience = job.config.lr_scheduler_patience
-            if job.config.lr_schedule == "plateau" and self.waited % patience == 0:
-                self.lr_scale *= 0.5
+            if (feedback := job.lr_schedule.feedback) is not None:
+                self.lr_scale *= feedback(self.waited, job.config.lr_scheduler_patience)
         self.round += 1
         self.ends.pop(epoch - 1, None)
 

@@ -12,8 +12,8 @@ from noprop_dist.engine.snapshot import Shared, first_shared
 from noprop_dist.engine.unit import epoch_order
 from noprop_dist.maths.algorithm1 import Algorithm1, Batch
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.block import init_block
 from noprop_dist.model.device import autocast
+from noprop_dist.model.init import init_block
 
 CPU = torch.device("cpu")
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from noprop_dist.engine.job import Job
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.block import init_block
+from noprop_dist.model.init import init_block
 from noprop_dist.model.readout import init_readout
 
 SHARED_NAMES: tuple[str, str, str] = ("class_embed", "readout_weight", "readout_bias")

@@ -10,8 +10,8 @@ import torch
 
 from noprop_dist.data import Split, normalise
 from noprop_dist.engine.job import Job
+from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.engine.snapshot import SHARED_NAMES, Shared, first_snapshot
-from noprop_dist.engine.unit import LiveBlock, Unit
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 
@@ -54,7 +54,7 @@ def run_speed(unit: SpeedUnit, job: Job, train: Split, device: torch.device) -> 
     Where a whole batch would take too long, part of one stands for it: what a step takes grows as
     its samples do.
     """
-    live = LiveBlock(job, Unit(first_snapshot(job, unit.t, unit.shared), 1), device)
+    live = LiveBlock(job, first_snapshot(job, unit.t, unit.shared), device)
 
     def step(rows: int) -> float:
         started = time.perf_counter()

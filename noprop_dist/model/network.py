@@ -1,24 +1,25 @@
-"""The assembled network: T trained blocks, class embeddings and a readout; inference by eq. 3.
+"""The assembled network: T trained blocks, class embeddings and a readout; and its inference.
 
 B batch, K classes, D embedding width, T blocks. The label is never an input of anything here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from noprop_dist.maths.process import denoise_step, expected_embedding
 from noprop_dist.model.block import Block
 from noprop_dist.model.device import autocast
+from noprop_dist.model.objective import Ask
 from noprop_dist.model.readout import readout_logits
 from noprop_dist.model.spec import ModelSpec
 
 INFERENCE_BATCH = 256  # samples that share a key of noise: the same wherever a network is run
 
-# Where the noise of a draw comes from: a generator on the samples' device, or T + 1 float32 (B, D)
-# tensors, z_0 first.
+# Where the noise of a draw comes from: a generator on the samples' device, or float32 (B, D)
+# tensors, z_0's first, as many as the objective takes.
 Draw = torch.Generator | Iterator[Tensor]
 
 
@@ -58,8 +59,7 @@ class NoPropNetwork(nn.Module):
     def __init__(self, spec: ModelSpec, precision: str = "fp32") -> None:
         super().__init__()
         self.spec, self.precision = spec, precision
-        schedule = spec.make_schedule()
-        self.a, self.b, self.c = schedule.a.tolist(), schedule.b.tolist(), schedule.c.tolist()
+        self.objective = spec.make_objective()
         self.blocks = nn.ModuleList(spec.make_block() for _ in range(spec.num_blocks))
         with torch.device("meta"):
             self.class_embed = nn.Parameter(torch.empty(spec.num_classes, spec.embed_dim))
@@ -103,35 +103,30 @@ class NoPropNetwork(nn.Module):
 
     @torch.inference_mode()
     def trace(self, x: Tensor, draws: Sequence[Draw], *, keep_z: bool = False) -> list[Trace]:
-        """Run eq. 3 from z_0 ~ N(0, I) to z_T, once per noise draw; keep what each block says.
+        """Run inference from noise to z_T, once per noise draw; keep what each block says.
 
-        The image path of a block runs once for all draws.
+        What a block makes of the samples alone is made once for all draws.
 
         Args:
             x: normalised samples, float32 (B, C, H, W) in channels-last memory or (B, F).
-            draws: each the noise of z_0 and then of the T steps.
+            draws: each the noise of z_0 and then of the steps.
             keep_z: keep every z_t.
         """
         return self.follow(x, draws, keep_z=keep_z)
 
     def follow(self, x: Tensor, draws: Sequence[Draw], *, keep_z: bool = False) -> list[Trace]:
         """``trace`` without inference mode, which an exported graph cannot hold."""
-        z = [[self._normal(x, draw)] for draw in draws]
+        noises = [self._noise(x, draw) for draw in draws]
+        z = [[self.objective.begin(noise())] for noise in noises]
         block_logits: list[list[Tensor]] = [[] for _ in draws]
         readouts: list[list[Tensor]] = [[] for _ in draws]
         for t in range(1, self.spec.num_blocks + 1):
-            block = self.block(t)
-            with autocast(self.precision, x.device):
-                features = block.image_path(x)
-            for steps, said, read, draw in zip(z, block_logits, readouts, draws, strict=True):
-                with autocast(self.precision, x.device):
-                    logits = block.classify(steps[-1], features)
-                said.append(logits.float())
-                u_hat = expected_embedding(said[-1], self.class_embed)
-                noise = self._normal(x, draw)
-                a, b, c = self.a[t], self.b[t], self.c[t]
-                steps.append(denoise_step(steps[-1], u_hat, noise, a=a, b=b, c=c))
-                read.append(self.read(steps[-1]))
+            ask = self._asked(t, x)
+            for steps, said, read, noise in zip(z, block_logits, readouts, noises, strict=True):
+                z_t, logits = self.objective.step(t, steps[-1], self.class_embed, ask, noise)
+                said.append(logits)
+                steps.append(z_t)
+                read.append(self.read(z_t))
                 if not keep_z:
                     del steps[0]
         return [
@@ -143,10 +138,24 @@ class NoPropNetwork(nn.Module):
             for steps, said, read in zip(z, block_logits, readouts, strict=True)
         ]
 
-    def _normal(self, x: Tensor, draw: Draw) -> Tensor:
+    def _asked(self, t: int, x: Tensor) -> Ask:
+        """Block t on these samples."""
+        block = self.block(t)
+        with autocast(self.precision, x.device):
+            features = block.features(x)
+
+        def ask(z: Tensor, level: Tensor | None) -> Tensor:
+            with autocast(self.precision, x.device):
+                return block.classify(z, features, level=level).float()
+
+        return ask
+
+    def _noise(self, x: Tensor, draw: Draw) -> Callable[[], Tensor]:
+        """What gives the draw's next noise (B, D)."""
         if not isinstance(draw, torch.Generator):
-            return next(draw)
-        return torch.randn(len(x), self.spec.embed_dim, generator=draw, device=x.device)
+            return partial(next, draw)
+        shape = (len(x), self.spec.embed_dim)
+        return partial(torch.randn, shape, generator=draw, device=x.device)
 
     def read(self, z: Tensor) -> Tensor:
         """Readout logits (B, K) of any z_t (B, D)."""

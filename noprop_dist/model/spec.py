@@ -4,25 +4,28 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from noprop_dist.maths.schedule import Schedule, make_schedule
-from noprop_dist.model.block import DROPOUT, Block, make_block
+from noprop_dist.model.block import Block, BlockShape
+from noprop_dist.model.objective import Objective
+from noprop_dist.model.registry import OBJECTIVES, make_block
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The shape of a NoProp-DT network.
+    """The shape of a NoProp network.
 
     Attributes:
-        block: name of the block ("conv", "conv-pooled", "mlp", "resnet18").
+        block: name of the block, one of BLOCKS.
         num_blocks: T.
         num_classes: K.
         embed_dim: D.
         sample_shape: (C, H, W) of an image or (F,) of a vector.
         embedding_type: "one-hot", "learned" or "prototype".
-        schedule: "cosine" or "linear".
+        schedule: name of the noise schedule, one of ALPHA_BARS.
         alpha_bar_min: alpha_bar[0].
         alpha_bar_max: alpha_bar[T].
         readout: "softmax" or "radial".
         dropout: probability, while training.
+        objective: what a block learns, one of OBJECTIVES.
     """
 
     block: str
@@ -35,7 +38,8 @@ class ModelSpec:
     alpha_bar_min: float
     alpha_bar_max: float
     readout: str
-    dropout: float = DROPOUT
+    dropout: float
+    objective: str = "dt"
 
     def make_schedule(self) -> Schedule:
         """The noise schedule of this network."""
@@ -43,20 +47,26 @@ class ModelSpec:
             self.schedule, self.num_blocks, lo=self.alpha_bar_min, hi=self.alpha_bar_max
         )
 
+    def make_objective(self) -> Objective:
+        """What a block of this network learns."""
+        return OBJECTIVES[self.objective](self.make_schedule())
+
     def make_block(self) -> Block:
         """One block without values, on the meta device."""
-        return make_block(
-            self.block,
-            sample_shape=self.sample_shape,
+        shape = BlockShape(
+            sample=self.sample_shape,
             num_classes=self.num_classes,
             embed_dim=self.embed_dim,
             label_is_sample=self.embedding_type == "prototype",
             dropout=self.dropout,
         )
+        return make_block(self.block, shape)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""
-        return asdict(self) | {"sample_shape": list(self.sample_shape)}
+        values = asdict(self) | {"sample_shape": list(self.sample_shape)}
+        # The file of a network is the same as before there was a choice.
+        return {k: v for k, v in values.items() if (k, v) != ("objective", "dt")}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ModelSpec":

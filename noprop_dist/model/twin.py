@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.maths.process import expected_embedding
-from noprop_dist.model.block import Block, init_block
+from noprop_dist.model.block import Block
 from noprop_dist.model.device import autocast
+from noprop_dist.model.init import init_block
 from noprop_dist.model.readout import init_readout, readout_logits
 from noprop_dist.model.spec import ModelSpec
 

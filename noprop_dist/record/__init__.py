@@ -1,1 +1,1 @@
-"""What a run leaves behind: checkpoints, history, events, pictures, and the live view."""
+"""What a run leaves behind: checkpoints, history, events; and the live view."""

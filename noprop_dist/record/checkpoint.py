@@ -19,9 +19,9 @@ from torch import Tensor
 
 from noprop_dist import faults
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import CHECKPOINTS
 from noprop_dist.record.store import Store, above
 
-FOLDER = "checkpoints"
 FORMAT = 3
 
 Parts = Mapping[str, Mapping[str, Tensor]]
@@ -64,7 +64,7 @@ def save_checkpoint(
         UserError: the folder cannot be written to; the earlier checkpoints are untouched.
     """
     name = _free_name(store, name)
-    folder = f"{FOLDER}/{name}"
+    folder = f"{CHECKPOINTS}/{name}"
     files = {}
     try:
         for part, tensors in parts.items():
@@ -83,7 +83,7 @@ def save_checkpoint(
     kept = [n for n in _names(store) if n <= name and _is_complete(store, n)][-keep:]
     for other in _names(store):
         if other not in kept:
-            store.delete_tree(f"{FOLDER}/{other}")
+            store.delete_tree(f"{CHECKPOINTS}/{other}")
     return name
 
 
@@ -102,11 +102,11 @@ def _write(store: Store, folder: str, file: str, data: bytes) -> dict[str, Any]:
 
 def _names(store: Store) -> list[str]:
     """Oldest first; what a user put beside the checkpoints is left alone."""
-    return [n for n in store.list(FOLDER) if n.startswith("step-")]
+    return [n for n in store.list(CHECKPOINTS) if n.startswith("step-")]
 
 
 def _is_complete(store: Store, name: str) -> bool:
-    return store.exists(f"{FOLDER}/{name}/manifest.json")
+    return store.exists(f"{CHECKPOINTS}/{name}/manifest.json")
 
 
 def _free_name(store: Store, name: str) -> str:
@@ -116,7 +116,7 @@ def _free_name(store: Store, name: str) -> str:
     number = max((int(n.partition(".")[2] or 0) for n in taken), default=-1) + 1
     free = f"{name}.{number:03d}" if number else name
     if free in there:  # an unfinished one
-        store.delete_tree(f"{FOLDER}/{free}")
+        store.delete_tree(f"{CHECKPOINTS}/{free}")
     return free
 
 
@@ -168,7 +168,7 @@ def load_checkpoint(store: Store, name: str) -> Loaded:
         CheckpointDamagedError: a file is missing, truncated or altered.
         UserError: the store cannot be reached.
     """
-    folder = f"{FOLDER}/{name}"
+    folder = f"{CHECKPOINTS}/{name}"
     if not _is_complete(store, name):
         raise CheckpointDamagedError(f"{folder} was never finished (it has no manifest.json)")
     try:
@@ -233,11 +233,11 @@ def find_checkpoint(path: str) -> tuple[Store, Loaded | None]:
     """
     parent, name = above(path)
     run, folder = above(parent)
-    if folder != FOLDER:
+    if folder != CHECKPOINTS:
         store = Store(path)
         return store, load_newest(store)
     store = Store(run or ".")
-    if not store.list(f"{FOLDER}/{name}"):
+    if not store.list(f"{CHECKPOINTS}/{name}"):
         return store, None
     try:
         return store, load_checkpoint(store, name)

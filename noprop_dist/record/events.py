@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection
 from typing import Any
 
+from noprop_dist.record.folder import EVENTS
 from noprop_dist.record.store import Store
 
 
@@ -17,7 +18,7 @@ class EventLog:
     def write(self, event: str, **fields: Any) -> None:
         """Add a line with ``time`` (seconds since 1970), ``event`` and the fields."""
         line = json.dumps({"time": round(time.time(), 6), "event": event, **fields})
-        self._store.append_line("events.jsonl", line)
+        self._store.append_line(EVENTS, line)
 
 
 def read_events(store: Store, without: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -33,7 +34,7 @@ def read_events(store: Store, without: Collection[str] = ()) -> list[dict[str, A
         UserError: the object store cannot be reached.
     """
     try:
-        lines = store.read("events.jsonl").split(b"\n")
+        lines = store.read(EVENTS).split(b"\n")
     except FileNotFoundError:
         return []
     events = []

@@ -7,10 +7,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from noprop_dist.errors import UserError
+from noprop_dist.record.folder import FIRST_EMBEDDING, Reader
 from noprop_dist.record.store import Store
 
-FILE = "first_embedding.safetensors"
 NAME = "class_embed"
 
 
@@ -24,7 +23,7 @@ def write_first_embedding(store: Store, class_embed: Tensor) -> None:
     Raises:
         UserError: the run folder cannot be written to.
     """
-    store.write(FILE, save({NAME: class_embed.detach().cpu().contiguous()}))
+    store.write(FIRST_EMBEDDING, save({NAME: class_embed.detach().cpu().contiguous()}))
 
 
 def read_first_embedding(store: Store) -> Tensor | None:
@@ -33,9 +32,9 @@ def read_first_embedding(store: Store) -> Tensor | None:
     Raises:
         UserError: the file is damaged.
     """
+    reader = Reader(store)
+    data = reader.read(FIRST_EMBEDDING)
     try:
-        return load(store.read(FILE))[NAME]
-    except FileNotFoundError:
-        return None
-    except (OSError, SafetensorError, KeyError) as error:
-        raise UserError(f"{store.root}/{FILE} is damaged ({error}).") from error
+        return None if data is None else load(data)[NAME]
+    except (SafetensorError, KeyError) as error:
+        raise reader.foreign(FIRST_EMBEDDING, f"it is damaged: {error}") from error

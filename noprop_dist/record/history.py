@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import HISTORY, Reader
 from noprop_dist.record.store import Store
 
-FILE = "training_history.json"
 MOST_BLOCKS = 10_000
 
 
@@ -93,14 +93,8 @@ def read_history(store: Store) -> History | None:
     Raises:
         UserError: the file is damaged or cannot be read.
     """
-    where = f"{store.root}/{FILE}"
-    try:
-        data = store.read(FILE)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise UserError(f"{where} cannot be read ({error.strerror or error}).") from error
-    return parse_history(data, where)
+    data = Reader(store).read(HISTORY)
+    return None if data is None else parse_history(data, f"{store.root}/{HISTORY}")
 
 
 def parse_history(data: bytes, where: str) -> History:

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.errors import UserError
+from noprop_dist.record.folder import PREDICTIONS, Reader
 from noprop_dist.record.store import Store
-
-FILE = "test_predictions.parquet"
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def write_predictions(store: Store, predictions: Predictions) -> None:
 
     out = pa.BufferOutputStream()
     pq.write_table(pa.table(dict(vars(predictions))), out)
-    store.write(FILE, out.getvalue().to_pybytes())
+    store.write(PREDICTIONS, out.getvalue().to_pybytes())
 
 
 def read_predictions(store: Store) -> Predictions | None:
@@ -63,14 +61,15 @@ def read_predictions(store: Store) -> Predictions | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    reader = Reader(store)
+    data = reader.read(PREDICTIONS)
+    if data is None:
+        return None
     try:
-        table = pq.read_table(pa.BufferReader(store.read(FILE)))
+        table = pq.read_table(pa.BufferReader(data))
         columns = [table[name].to_numpy() for name in ("row", "label", "answer")]
         row, label, answer = (column.astype(np.int64, casting="safe") for column in columns)
         confidence = table["confidence"].to_numpy().astype(np.float32, casting="same_kind")
-    except FileNotFoundError:
-        return None
     except (pa.ArrowException, KeyError, TypeError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{store.root}/{FILE} is not what a run writes ({reason}).") from error
+        raise reader.foreign(PREDICTIONS, error) from error
     return Predictions(row, label, answer, confidence)

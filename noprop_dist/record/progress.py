@@ -11,8 +11,9 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
-from noprop_dist.text import printable
+from noprop_dist.text import percent, printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +86,8 @@ class PlainProgress(Progress):
         self._console = console
         self._start = time.monotonic()
 
+    @override
     def round_done(self, report: RoundReport) -> None:
-        """See ``Progress``."""
         self._console.print(
             f"epoch {report.epoch}/{self._total}  loss {report.train_loss:.4f}  "
             f"val z_T {percent(report.val_accuracy)}  "
@@ -96,12 +97,12 @@ class PlainProgress(Progress):
             highlight=False,
         )
 
+    @override
     def message(self, text: str) -> None:
-        """See ``Progress``."""
         self._console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
+    @override
     def warn(self, text: str) -> None:
-        """See ``Progress``."""
         self.message(f"warning: {text}")
 
 
@@ -150,6 +151,7 @@ class LiveProgress(Progress):
             redirect_stdout=sys.stdout.isatty(),
         )
 
+    @override
     def unit_progress(
         self,
         t: int,
@@ -160,17 +162,16 @@ class LiveProgress(Progress):
         worker: str = "",
         node: str = "",
     ) -> None:
-        """See ``Progress``."""
         with self._lock:
             self._rows[t] = _Row(step, loss, accuracy, images_per_s, worker, node)
 
+    @override
     def worker_lost(self, t: int) -> None:
-        """See ``Progress``."""
         with self._lock:
             self._lost[t] = self._lost.get(t, 0) + 1
 
+    @override
     def round_done(self, report: RoundReport) -> None:
-        """See ``Progress``."""
         with self._lock:
             self._headline = Text.assemble(
                 f"epoch {report.epoch}/{self._epochs}  validation: z_T ",
@@ -182,12 +183,12 @@ class LiveProgress(Progress):
                 overflow="ellipsis",
             )
 
+    @override
     def message(self, text: str) -> None:
-        """See ``Progress``."""
         self._live.console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
+    @override
     def warn(self, text: str) -> None:
-        """See ``Progress``."""
         self.message(f"warning: {text}")
 
     def _view(self) -> Group:
@@ -257,13 +258,13 @@ class LiveProgress(Progress):
         minutes = f"{rest // 60:02d}" if hours else f"{rest // 60}"
         return f"{hours}:{minutes}:{rest % 60:02d}" if hours else f"{minutes}:{rest % 60:02d}"
 
+    @override
     def __enter__(self) -> Self:
-        """See ``Progress``."""
         self._live.start(refresh=True)
         return self
 
+    @override
     def __exit__(self, *error: object) -> None:
-        """See ``Progress``."""
         self._closing = True
         self._live.stop()
 
@@ -271,11 +272,6 @@ class LiveProgress(Progress):
 def say(text: str) -> None:
     """A line on standard error."""
     Console(stderr=True).print(printable(text), soft_wrap=True, highlight=False, markup=False)
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction as a percentage with two decimals, or a dash."""
-    return "-" if fraction is None else f"{100 * fraction:.2f} %"
 
 
 def make_progress(

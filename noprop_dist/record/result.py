@@ -5,10 +5,10 @@ import platform
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from noprop_dist.record.checked import as_written, foreign, read_json
+from noprop_dist.record.folder import RESULT, Reader
 from noprop_dist.record.store import Store
 
-FILE = "result.json"
+REMEDY = "delete it, and the same command makes it again from the last checkpoint"
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ def read_result(store: Store) -> TrainResult | None:
     Raises:
         UserError: the file is damaged, or of another version.
     """
-    values = read_json(store, FILE)
-    if values is None:
+    reader = Reader(store, remedy=REMEDY)
+    result = reader.typed(RESULT, TrainResult, {"folder": store.root})
+    if result is None:
         return None
-    result = as_written(TrainResult, values | {"folder": store.root}, store, FILE)
     for readout in ("z_T", "mean_softmax"):
         if readout not in result.test_accuracy:
-            raise foreign(store, FILE, f"it lacks test_accuracy.{readout}")
+            raise reader.foreign(RESULT, f"it lacks test_accuracy.{readout}")
     return result
 
 

@@ -5,9 +5,8 @@ from typing import Any
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import check_types
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import CONFIG, Reader
 from noprop_dist.record.store import Store
-
-FILE = "config.yaml"
 
 
 def read_config(store: Store) -> TrainConfig | None:
@@ -16,16 +15,13 @@ def read_config(store: Store) -> TrainConfig | None:
     Raises:
         UserError: they are not what a run writes.
     """
-    name = f"{store.root}/{FILE}"
-    try:
-        data = store.read(FILE)
-    except (FileNotFoundError, NotADirectoryError):
+    reader, name = Reader(store), f"{store.root}/{CONFIG}"
+    data = reader.read(CONFIG)
+    if data is None:
         return None
-    except OSError as error:
-        raise UserError(f"{name} cannot be read ({error.strerror or error}).") from error
     values = parse_yaml(data, name)
     if not isinstance(values, dict):
-        raise UserError(f"{name} is not what a run writes: it must hold lines option: value.")
+        raise reader.foreign(CONFIG, "it must hold lines option: value")
     return config_of(values, name)
 
 

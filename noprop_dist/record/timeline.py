@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from noprop_dist.record.events import read_events
+from noprop_dist.record.folder import RESULT
 from noprop_dist.record.history import MOST_BLOCKS
-from noprop_dist.record.result import FILE as RESULT
 from noprop_dist.record.store import Store
 
 NUMBER = (int, float)

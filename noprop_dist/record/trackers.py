@@ -17,16 +17,17 @@ from tempfile import TemporaryDirectory, gettempdir
 from threading import Lock, Thread
 from typing import Any, Protocol, Self
 
+from typing_extensions import override
+
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import TENSORBOARD, TRACKERS, Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.remote import reason
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.store import Store
-from noprop_dist.text import shown
+from noprop_dist.text import last_part, shown
 
-TENSORBOARD = "tensorboard"  # the folder in a run, too
-ID_FILE = "tracker.json"
 PROJECT = "noprop-dist"
 CLOSE_S, STOPPED_S = 20.0, 2.0  # to send what is left, at the end of a run or where it is stopped
 
@@ -165,7 +166,7 @@ def open_trackers(config: TrainConfig, store: Store, num_epochs: int, warn: Tell
     return Trackers(makers, warn)
 
 
-class TensorBoard:
+class TensorBoard(Tracker):
     """Event files in ``tensorboard/``, one a session; an object store gets them after every epoch.
 
     Args:
@@ -191,16 +192,16 @@ class TensorBoard:
         self._writer = library.SummaryWriter(str(self._folder), purge_step=purge)
         self._writer.add_text("config", f"```\n{config.to_yaml()}```", self.last)
 
+    @override
     def log(self, epoch: int, numbers: Numbers) -> None:
-        """See ``Tracker``."""
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
         self._upload()
         _note(self._store, TENSORBOARD, epochs=epoch)
 
+    @override
     def result(self, epoch: int, numbers: Numbers) -> None:
-        """See ``Tracker``."""
         hparams = import_module("torch.utils.tensorboard.summary").hparams
         plain = {k: "" if v is None else v for k, v in _options(self._config).items()}
         # SummaryWriter.add_hparams would put them into a run of their own.
@@ -208,8 +209,8 @@ class TensorBoard:
             self._writer.file_writer.add_summary(part)
         self.log(epoch, numbers)
 
+    @override
     def close(self, finished: bool) -> None:
-        """See ``Tracker``."""
         self._writer.close()
         self._upload()
         if self._temporary:
@@ -221,7 +222,7 @@ class TensorBoard:
                 self._store.write(f"{TENSORBOARD}/{path.name}", path.read_bytes())
 
 
-class WeightsAndBiases:
+class WeightsAndBiases(Tracker):
     """A run on Weights & Biases, told where to by the library's own variables.
 
     Args:
@@ -237,7 +238,7 @@ class WeightsAndBiases:
         self.last = min(num_epochs, known.get("epochs", 0))
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
-            name=_name(store),
+            name=last_part(shown(store.root)),
             id=known.get("id"),
             resume="allow",
             config=_options(config),
@@ -246,21 +247,22 @@ class WeightsAndBiases:
         )
         _note(store, "wandb", id=self._run.id)
 
+    @override
     def log(self, epoch: int, numbers: Numbers) -> None:
-        """See ``Tracker``; what the server has already of an epoch trained again it keeps."""
+        # What the server has already of an epoch trained again it keeps.
         self._run.log(dict(numbers), step=epoch)
         _note(self._store, "wandb", epochs=epoch)
 
+    @override
     def result(self, epoch: int, numbers: Numbers) -> None:
-        """See ``Tracker``."""
         self._run.summary.update(dict(numbers))
 
+    @override
     def close(self, finished: bool) -> None:
-        """See ``Tracker``."""
         self._run.finish(exit_code=0 if finished else 1)
 
 
-class MLflow:
+class MLflow(Tracker):
     """A run on the MLflow server of ``MLFLOW_TRACKING_URI``.
 
     Args:
@@ -274,7 +276,7 @@ class MLflow:
         self._client = mlflow.MlflowClient()
         self._metric = import_module("mlflow.entities").Metric
         known: str | None = _known(store, "mlflow").get("id")
-        self._id = known or self._create(config, _name(store))
+        self._id = known or self._create(config, last_part(shown(store.root)))
         self.last = 0
         if known:
             self._client.update_run(known, status="RUNNING")
@@ -293,23 +295,19 @@ class MLflow:
             self._client.log_param(run_id, key, value)
         return run_id
 
+    @override
     def log(self, epoch: int, numbers: Numbers) -> None:
-        """See ``Tracker``."""
         now = int(time.time() * 1000)
         metrics = [self._metric(name, value, now, epoch) for name, value in numbers.items()]
         self._client.log_batch(self._id, metrics=metrics)
 
+    @override
     def result(self, epoch: int, numbers: Numbers) -> None:
-        """See ``Tracker``."""
         self.log(epoch, numbers)
 
+    @override
     def close(self, finished: bool) -> None:
-        """See ``Tracker``."""
         self._client.set_terminated(self._id, "FINISHED" if finished else "KILLED")
-
-
-def _name(store: Store) -> str:
-    return shown(store.root).partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
 def _writable(store: Store) -> Path | None:
@@ -324,14 +322,12 @@ def _options(config: TrainConfig) -> dict[str, Any]:
 
 def _known(store: Store, tracker: str) -> dict[str, Any]:
     """What earlier sessions noted of a tracker: the run's ``id`` there, the ``epochs`` it has."""
-    if not store.exists(ID_FILE):
-        return {}
-    noted: dict[str, dict[str, Any]] = json.loads(store.read(ID_FILE))
+    noted: dict[str, dict[str, Any]] = Reader(store).json(TRACKERS) or {}
     return noted.get(tracker, {})
 
 
 def _note(store: Store, tracker: str, **values: Any) -> None:
     with _noting:
-        noted = json.loads(store.read(ID_FILE)) if store.exists(ID_FILE) else {}
+        noted = Reader(store).json(TRACKERS) or {}
         noted[tracker] = noted.get(tracker, {}) | values
-        store.write(ID_FILE, json.dumps(noted).encode())
+        store.write(TRACKERS, json.dumps(noted).encode())

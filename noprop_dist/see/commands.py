@@ -5,11 +5,63 @@ Heavy imports come after parsing, as in ``noprop_dist.cli``.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+from noprop_dist.config.fields import Checked, argument, flag, option
+from noprop_dist.config.run import HOME
 from noprop_dist.errors import UserError
 from noprop_dist.options import parse_own
-from noprop_dist.see.options import RunsOptions, ShowOptions, VisualizeOptions
 from noprop_dist.text import json_line, printable
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualizeOptions(Checked):
+    """What to draw, and where to.
+
+    Raises:
+        UserError: neither or both of a run and a history, or an empty value.
+    """
+
+    run: str | None = argument("RUN", "run folder or its URI, also of a live run", None)
+    history: str | None = option(
+        None, "input", "draw this training_history.json alone, which may be written by hand"
+    )
+    dataset: str | None = option(
+        None, "input", "where the run's data set is now; default: where the run found it"
+    )
+    data_dir: str | None = option(None, "input", "where named data sets are kept or downloaded to")
+    output: str | None = option(
+        None,
+        "output",
+        "folder of what is drawn; default: the run, pictures in plots/, or beside the history",
+    )
+    format: Literal["png", "svg", "pdf"] = option("png", "output", "of the pictures")
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        super().__post_init__()
+        if (self.run is None) == (self.history is None):
+            raise UserError("give either a run folder or --history FILE.")
+        for name in ("dataset", "data_dir"):
+            if self.run is None and getattr(self, name) is not None:
+                raise UserError(f"{flag(name)} is for a run, not for --history: leave it out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsOptions(Checked):
+    """Which runs to list."""
+
+    folder: str = argument("FOLDER", "folder of run folders, or its URI", HOME)
+    json: bool = option(False, "output", "print one JSON object a line, newest first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions(Checked):
+    """Which run to tell about."""
+
+    run: str = argument("RUN", "run folder or its URI")
+    json: bool = option(False, "output", "print one JSON object")
 
 
 def parse_visualize(argv: Sequence[str], prog: str = "noprop visualize") -> VisualizeOptions:
@@ -21,9 +73,19 @@ def parse_visualize(argv: Sequence[str], prog: str = "noprop visualize") -> Visu
 def run_visualize(argv: Sequence[str], prog: str) -> int:
     """Draw, and print a path a line. Returns the exit code."""
     options = parse_visualize(argv, prog)
-    from noprop_dist.see.draw import visualize
+    from noprop_dist.see.visualize import draw_history, draw_run
 
-    drawn = visualize(options)
+    if options.history is not None:
+        drawn = draw_history(options.history, options.output, options.format)
+    else:
+        assert options.run is not None
+        drawn = draw_run(
+            options.run,
+            output=options.output,
+            form=options.format,
+            dataset=options.dataset,
+            data_dir=options.data_dir,
+        )
     for note in (*drawn.notes, *drawn.missing):
         print(printable(note), file=sys.stderr)
     for path in drawn.paths:
@@ -39,17 +101,11 @@ def parse_runs(argv: Sequence[str], prog: str = "noprop runs") -> RunsOptions:
     return parse_own(argv, prog, text, RunsOptions)
 
 
-def parse_show(argv: Sequence[str], prog: str = "noprop show") -> ShowOptions:
-    """The options of ``noprop show``; see ``parse_own``."""
-    text = "Tell all about one run: numbers, blocks, options, what happened, what to do next."
-    return parse_own(argv, prog, text, ShowOptions)
-
-
 def run_runs(argv: Sequence[str], prog: str) -> int:
     """List what lies in a folder. Returns the exit code."""
     options = parse_runs(argv, prog)
     from noprop_dist.see.listing import list_runs
-    from noprop_dist.see.tables import render_runs
+    from noprop_dist.see.terminal import render_runs
 
     entries = list_runs(options.folder)
     if options.json:
@@ -60,12 +116,18 @@ def run_runs(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
+def parse_show(argv: Sequence[str], prog: str = "noprop show") -> ShowOptions:
+    """The options of ``noprop show``; see ``parse_own``."""
+    text = "Tell all about one run: numbers, blocks, options, what happened, what to do next."
+    return parse_own(argv, prog, text, ShowOptions)
+
+
 def run_show(argv: Sequence[str], prog: str) -> int:
     """Tell all about one run. Returns the exit code."""
     options = parse_show(argv, prog)
     from noprop_dist.see.facts import read_run
-    from noprop_dist.see.tables import render_run
-    from noprop_dist.see.words import block_rows, changed_options, next_commands
+    from noprop_dist.see.run_text import block_rows, changed_options, next_commands
+    from noprop_dist.see.terminal import render_run
 
     facts = read_run(options.run)
     if options.json:

@@ -11,15 +11,15 @@ from typing import Any, Literal
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
+from noprop_dist.record.folder import RESULT, holds_run
 from noprop_dist.record.history import History, read_history
-from noprop_dist.record.result import FILE as RESULT
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store
+from noprop_dist.text import last_part
 
 State = Literal["finished", "running", "stopped"]
 WORK = ("unit", "evaluation")  # most lines of a log, and only needed here for their last times
-RUN_FILES = ("config.yaml", "result.json", "events.jsonl", "checkpoints", "model")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class RunFacts:
     @property
     def name(self) -> str:
         """The folder's own name."""
-        return self.folder.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
+        return last_part(self.folder)
 
     @property
     def epochs(self) -> int:
@@ -164,7 +164,7 @@ def read_run(folder: str) -> RunFacts:
         events = read_events(store, without=WORK)
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
-    if not any(name in files for name in RUN_FILES):
+    if not holds_run(files):
         there = files or store.exists("")
         raise UserError(
             f"{folder} holds no run: give a folder that noprop train has written to."

@@ -1,18 +1,15 @@
 """What lies in a folder of runs: runs, sweeps, comparisons, and what of it cannot be read."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.checked import read_json
+from noprop_dist.record.folder import COMPARISON, SWEEP, Reader, holds_run, is_ours
 from noprop_dist.record.store import Store, inside
-from noprop_dist.see.facts import RUN_FILES, RunFacts, read_run
+from noprop_dist.see.facts import RunFacts, read_run
 
-SWEEP, COMPARISON = "sweep.json", "comparison-of.json"
-# Not the folders in a run: "model" may be the name of a run.
-ITSELF = ("config.yaml", "result.json", "events.jsonl", SWEEP, COMPARISON)
 TRIAL = re.compile(r"\d{4,}")
 
 
@@ -27,7 +24,7 @@ class Entry:
         facts: of a run that can be read.
         state: "finished", "running", "stopped" or "damaged".
         about: of a sweep or a comparison, its size; of a damaged run, what is wrong.
-        config: some options of a sweep or a comparison, by name.
+        dataset: of a sweep or a comparison.
         started: in seconds since 1970; None where nothing tells.
     """
 
@@ -37,7 +34,7 @@ class Entry:
     facts: RunFacts | None = None
     state: str = "damaged"
     about: str = ""
-    config: Mapping[str, Any] | None = None
+    dataset: str = "-"
     started: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,7 +65,7 @@ def list_runs(folder: str) -> list[Entry]:
         names = store.list("")
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
-    if any(name in names for name in ITSELF):
+    if is_ours(names):
         raise UserError(
             f"{folder} is itself a run's folder: give the folder it lies in, or tell noprop show "
             "of it."
@@ -90,10 +87,10 @@ def _entry(store: Store, name: str) -> Iterator[Entry]:
     try:
         names = store.list(name)
         if SWEEP in names:
-            yield _sweep(Store(folder, "FOLDER"), name)
+            yield _of_several(Store(folder, "FOLDER"), "sweep", name)
         elif COMPARISON in names:
-            yield _comparison(Store(folder, "FOLDER"), name)
-        elif any(file in names for file in RUN_FILES):
+            yield _of_several(Store(folder, "FOLDER"), "comparison", name)
+        elif holds_run(names):
             facts = read_run(folder)
             yield Entry("run", name, folder, facts, facts.state, started=facts.started)
     except UserError as error:
@@ -102,39 +99,23 @@ def _entry(store: Store, name: str) -> Iterator[Entry]:
         yield Entry("run", name, folder, about=f"it cannot be read ({error.strerror or error})")
 
 
-def _sweep(store: Store, name: str) -> Entry:
-    about = read_json(store, SWEEP) or {}
-    trials = [t for t in store.list("trials") if TRIAL.fullmatch(t)]
-    ended = sum(store.exists(f"trials/{t}/outcome.json") for t in trials)
-    done = ended == len(trials) and store.exists("best_config.yaml")
-    told = f"{ended} of {len(trials)} trials ended"
-    return _entry_of(store, "sweep", name, done, told, about)
-
-
-def _comparison(store: Store, name: str) -> Entry:
-    about = read_json(store, COMPARISON) or {}
-    measured = sum(n.endswith(".json") for n in store.list("measured"))
-    told = f"{measured} measurement{'s' * (measured != 1)}"
-    return _entry_of(store, "comparison", name, store.exists("comparison.json"), told, about)
-
-
-def _entry_of(
-    store: Store,
-    kind: Literal["sweep", "comparison"],
-    name: str,
-    done: bool,
-    told: str,
-    about: dict[str, Any],
-) -> Entry:
+def _of_several(store: Store, kind: Literal["sweep", "comparison"], name: str) -> Entry:
+    """A folder that holds several runs."""
+    if kind == "sweep":
+        file = SWEEP
+        trials = [t for t in store.list("trials") if TRIAL.fullmatch(t)]
+        ended = sum(store.exists(f"trials/{t}/outcome.json") for t in trials)
+        done = ended == len(trials) and store.exists("best_config.yaml")
+        about = f"{ended} of {len(trials)} trials ended"
+    else:
+        file = COMPARISON
+        measured = sum(n.endswith(".json") for n in store.list("measured"))
+        done = store.exists("comparison.json")
+        about = f"{measured} measurement{'s' * (measured != 1)}"
     state = "running" if store.holder() else "finished" if done else "stopped"
-    config = about.get("config")
-    file = SWEEP if kind == "sweep" else COMPARISON
+    config = (Reader(store).json(file) or {}).get("config")
+    dataset = config.get("dataset", "-") if isinstance(config, dict) else "-"
+    started = store.written(file)
     return Entry(
-        kind,
-        name,
-        store.root,
-        state=state,
-        about=told,
-        config=config if isinstance(config, dict) else {},
-        started=store.written(file),
+        kind, name, store.root, None, state, about=about, dataset=str(dataset), started=started
     )

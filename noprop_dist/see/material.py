@@ -1,26 +1,31 @@
 """All of a run that pictures are made of, as far as it is there."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from noprop_dist.data import Split
-from noprop_dist.engine.evaluate import traces_of
+from noprop_dist.data import Split, normalise
+from noprop_dist.draw.trajectories import PER_CLASS, Walks, shown_classes
+from noprop_dist.engine.evaluate import count_right, traces_of
 from noprop_dist.errors import UserError
-from noprop_dist.record.export import TrainedNetwork
+from noprop_dist.maths.keys import torch_generator
 from noprop_dist.record.first_embedding import read_first_embedding
+from noprop_dist.record.folder import SWEEP, holds_run
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.predictions import Predictions, read_predictions
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import Timeline, read_timeline
-from noprop_dist.use.data import rows_for
+from noprop_dist.record.trained import TrainedNetwork
 from noprop_dist.use.opening import OpenRun, open_run
+from noprop_dist.use.rows import rows_for
 
 MOST_PREDICTED = 1000  # test images where a run has not left what it said of all of them
-SIGNS = ("config.yaml", "events.jsonl", "result.json", "training_history.json", "checkpoints")
+T = TypeVar("T")
 
 
 class LeftOutError(Exception):
@@ -34,23 +39,20 @@ class Answers:
     Attributes:
         said: row by row.
         total: rows of the split.
-        after_t: (T,) accuracy of the readout of z_t, of the whole split where the run ended.
-        block: (T,) accuracy of each block's own softmax.
-        redone: whether it was predicted for the pictures.
+        after_t: (T,) accuracy of the readout of z_t; empty where the run has left the answers.
+        block: (T,) accuracy of each block's own softmax, or empty alike.
     """
 
     said: Predictions
     total: int
-    after_t: list[float]
-    block: list[float]
-    redone: bool
+    after_t: Sequence[float] = ()
+    block: Sequence[float] = ()
 
     @property
     def about(self) -> str:
         """Which images it is about, in words."""
-        images = f"{len(self.said):,} test images"
-        if not self.redone:
-            return f"all {images}"
+        if not self.after_t:
+            return f"all {len(self.said):,} test images"
         return f"{len(self.said):,} of {self.total:,} test images, predicted for this picture"
 
 
@@ -71,7 +73,7 @@ class Material:
     """
 
     history: History
-    timeline: Timeline
+    timeline: Timeline = field(default_factory=Timeline)
     result: TrainResult | None = None
     run: OpenRun | None = None
     first_embed: Tensor | None = None
@@ -80,40 +82,33 @@ class Material:
     lacks: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def need_network(self) -> TrainedNetwork:
+    @property
+    def network(self) -> TrainedNetwork:
         """The network.
 
         Raises:
             LeftOutError: there is none.
         """
-        if self.run is None:
-            raise LeftOutError(self.lacks["run"])
-        return self.run.trained
+        return self._there("run", self.run).trained
 
-    def need_test(self) -> Split:
-        """The test split.
+    @property
+    def images(self) -> Split:
+        """The test split; ``LeftOutError`` where it is not there."""
+        return self._there("test", self.test)
 
-        Raises:
-            LeftOutError: it is not there.
-        """
-        if self.test is None:
-            raise LeftOutError(self.lacks["test"])
-        return self.test
+    @property
+    def said(self) -> Answers:
+        """The answers; ``LeftOutError`` where there are none, and none can be predicted."""
+        return self._there("answers", self.answers)
 
-    def need_answers(self) -> Answers:
-        """What the network says of the test split.
-
-        Raises:
-            LeftOutError: the run has left no answers, and none can be predicted.
-        """
-        if self.answers is None:
-            raise LeftOutError(self.lacks["answers"])
-        return self.answers
+    def _there(self, name: str, value: T | None) -> T:
+        if value is None:
+            raise LeftOutError(self.lacks.get(name, "there is but a history"))
+        return value
 
 
 def gather(
     folder: str,
-    *,
     test: Split | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
@@ -147,12 +142,12 @@ def gather(
 
 
 def _check_is_run(store: Store) -> None:
-    if store.exists("sweep.json"):
+    if store.exists(SWEEP):
         raise UserError(
             f"{store.root} holds a sweep, which has pictures of its own: give one of its runs, a "
             f"folder in {store.root.rstrip('/')}/trials."
         )
-    if not any(store.exists(name) for name in (*SIGNS, "model/network.json")):
+    if not holds_run(store.list("")):
         if store.local is not None and store.local.is_file():
             raise UserError(
                 f"{store.root} is a file: give a run folder, or --history for a history."
@@ -169,18 +164,17 @@ def _find_test(
     if run is None or (test is None and dataset is None and run.config is None):
         found.lacks["test"] = found.lacks.get("run", "the run does not say what its data set is")
         return
-    if test is not None:
-        found.test = test
-        return
-    try:
-        rows = rows_for(run, dataset=dataset, data_dir=data_dir)
-    except UserError as error:
-        if dataset is not None or data_dir is not None:
-            raise
-        found.lacks["test"] = str(error)
-    else:
-        found.test = rows.split
-        found.notes += rows.notes
+    found.test = test
+    if test is None:
+        try:
+            rows = rows_for(run, dataset=dataset, data_dir=data_dir)
+        except UserError as error:
+            if dataset is not None or data_dir is not None:
+                raise
+            found.lacks["test"] = str(error)
+        else:
+            found.test = rows.split
+            found.notes += rows.notes
 
 
 def _find_answers(found: Material, store: Store) -> None:
@@ -190,16 +184,14 @@ def _find_answers(found: Material, store: Store) -> None:
     except UserError as error:
         found.notes.append(str(error))
         said = None
-    result = found.result
-    if said is not None and result is not None and len(said):
+    if said is not None and found.result is not None and len(said):
         labels = found.test.labels if found.test else None
         if labels is not None and not np.array_equal(labels, said.label):
             found.test = None
             found.lacks["test"] = (
                 "the test split that is there now is not the one that the run was tested on"
             )
-        after, block = result.accuracy_after_t, result.block_accuracy
-        found.answers = Answers(said, len(said), after, block, redone=False)
+        found.answers = Answers(said, len(said))
         return
     if found.test is None or found.run is None:
         found.lacks["answers"] = found.lacks["test"]
@@ -209,9 +201,6 @@ def _find_answers(found: Material, store: Store) -> None:
     found.notes.append(
         f"{store.root} keeps no answers to its test images: {about} were predicted for the pictures"
     )
-    if result is not None:
-        after, block = result.accuracy_after_t, result.block_accuracy
-        found.answers = replace(found.answers, after_t=after, block=block)
 
 
 def predict_some(run: OpenRun, test: Split) -> Answers:
@@ -221,14 +210,34 @@ def predict_some(run: OpenRun, test: Split) -> Answers:
     trained, some = run.trained, test.select(rows)
     parts = []
     after, block = np.zeros((2, trained.network.spec.num_blocks))
-    for y, (trace,) in traces_of(
+    for y, traces in traces_of(
         trained.network, some, trained.normalisation, (0, count), run.seed, [0], trained.device
     ):
-        surest = trace.z_T_logits.softmax(dim=1).max(dim=1)
-        truth = torch.from_numpy(y).to(trained.device)
-        after += (trace.readout_logits.argmax(dim=2) == truth).sum(dim=1).cpu().numpy()
-        block += (trace.block_logits.argmax(dim=2) == truth).sum(dim=1).cpu().numpy()
+        _, right_after, right_block = count_right(y, traces)
+        after += right_after[0]
+        block += right_block[0]
+        surest = traces[0].z_T_logits.softmax(dim=1).max(dim=1)
         parts.append((surest.indices.cpu().numpy(), surest.values.float().cpu().numpy()))
     answer, confidence = (np.concatenate(column) for column in zip(*parts, strict=True))
     said = Predictions(rows, some.labels, answer, confidence)
-    return Answers(said, len(test), (after / count).tolist(), (block / count).tolist(), redone=True)
+    return Answers(said, len(test), (after / count).tolist(), (block / count).tolist())
+
+
+def walk(trained: TrainedNetwork, test: Split, seed: int) -> Walks:
+    """Run the network over the first samples of every class that is shown.
+
+    Args:
+        trained: the network.
+        test: where samples come from.
+        seed: of the noise.
+    """
+    labels = test.labels
+    classes = np.intersect1d(shown_classes(len(trained.class_names)), labels)
+    if not len(classes):
+        raise LeftOutError("the test split has no image of the classes that it shows")
+    rows = np.concatenate([np.flatnonzero(labels == k)[:PER_CLASS] for k in classes])
+    x, y = test.take(rows)
+    draw = torch_generator(seed, "trajectories", device=trained.device)
+    batch = normalise(torch.from_numpy(x).to(trained.device), trained.normalisation)
+    (trace,) = trained.network.trace(batch, [draw], keep_z=True)
+    return Walks(trace.z.double().cpu().numpy(), y, trace.z_T_logits.argmax(dim=1).cpu().numpy())

@@ -10,10 +10,12 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.executor import explain
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.engine.snapshot import Snapshot, first_shared, first_snapshot
-from noprop_dist.engine.unit import NonFiniteLossError, Unit, run_unit
+from noprop_dist.engine.splits import Splits
+from noprop_dist.engine.unit import Unit, run_unit
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
@@ -98,7 +100,7 @@ def train_block(
         SystemExit: ``tell`` ended it.
     """
     store = Store(config.folder)
-    job = job_of(config, splits).on(device, precision)
+    job = job_of(config, splits, device, precision)
     torch.set_num_threads(config.cpus_per_worker)
     with locked(store):
         store.write("config.yaml", config.to_yaml().encode())

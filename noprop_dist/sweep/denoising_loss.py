@@ -8,7 +8,7 @@ from noprop_dist.engine.job import Job
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.maths.loss import denoising_loss
-from noprop_dist.maths.process import expected_embedding, noise_label
+from noprop_dist.maths.process import expected_embedding
 from noprop_dist.model.device import autocast
 from noprop_dist.model.network import INFERENCE_BATCH
 
@@ -32,7 +32,7 @@ def denoising_error(snapshot: Snapshot, job: Job, split: Split, device: torch.de
     block.load_state_dict(end.weights)
     block.eval()
     class_embed = end.shared["class_embed"].to(device)
-    alpha_bar = float(spec.make_schedule().alpha_bar[t - 1])
+    objective = spec.make_objective()
     total = 0.0
     for start in range(0, len(split), INFERENCE_BATCH):
         rows = np.arange(start, min(start + INFERENCE_BATCH, len(split)))
@@ -41,11 +41,11 @@ def denoising_error(snapshot: Snapshot, job: Job, split: Split, device: torch.de
         u = class_embed[y]
         draw = torch_generator(job.config.seed, "denoising", t, start, device=device)
         with autocast(job.precision, device):
-            features = block.image_path(x)
+            features = block.features(x)
         for _ in range(DRAWS):
-            noise = torch.randn(u.shape, generator=draw, device=device)
+            z, level = objective.noised(t, u, draw)
             with autocast(job.precision, device):
-                logits = block.classify(noise_label(u, alpha_bar, noise), features)
+                logits = block.classify(z, features, level=level)
             u_hat = expected_embedding(logits.float(), class_embed)
             total += float(denoising_loss(u_hat, u)) * len(y)
     return total / (DRAWS * len(split))

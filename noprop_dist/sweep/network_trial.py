@@ -12,15 +12,16 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.coordinator import Coordinator, Record
-from noprop_dist.engine.job import Job, Splits, resolve_job
+from noprop_dist.engine.executor import Backend
+from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.resume import start_or_resume
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.lock import InUseError
 from noprop_dist.record.progress import Progress, RoundReport
 from noprop_dist.record.store import Store, inside
-from noprop_dist.site import Site
 from noprop_dist.sweep.space import BLOCK, Settings
 from noprop_dist.training import begin
 
@@ -61,13 +62,13 @@ def trial_config(base: TrainConfig, settings: Settings, folder: str, path: str) 
     return replace(base, **{**quiet, **chosen}, checkpoint_dir=inside(folder, path))
 
 
-def train_trial(config: TrainConfig, splits: Splits, site: Site, tell: Tell) -> None:
+def train_trial(config: TrainConfig, splits: Splits, backend: Backend, tell: Tell) -> None:
     """Train, or go on, and tell of every epoch; the test split is not looked at.
 
     Args:
         config: the options.
         splits: the data.
-        site: where units run.
+        backend: where units run.
         tell: called after every epoch, also those of an earlier call, marked by ``AGAIN``; it may
             raise SystemExit to end the trial.
 
@@ -77,7 +78,7 @@ def train_trial(config: TrainConfig, splits: Splits, site: Site, tell: Tell) -> 
         SystemExit: ``tell`` ended it.
     """
     store = Store(config.folder)
-    job = job_of(config, splits).on(site.device, site.precision)
+    job = job_of(config, splits, backend.device, backend.precision)
     with locked(store):
         rounds, start = start_or_resume(job, splits, store)
         before = rounds.train_seconds - time.monotonic()
@@ -93,7 +94,7 @@ def train_trial(config: TrainConfig, splits: Splits, site: Site, tell: Tell) -> 
         begin(start, rounds, record, splits)
         for report in reports_of(rounds.history, rounds.round):
             tell_now(report | {AGAIN: True})
-        with site.executor(job, splits, listener, events.write) as executor:
+        with backend.executor(job, splits, listener, events.write) as executor:
             coordinator = Coordinator(rounds, executor, record, num_val=len(splits.val))
             try:
                 coordinator.run()
@@ -103,14 +104,14 @@ def train_trial(config: TrainConfig, splits: Splits, site: Site, tell: Tell) -> 
                 raise
 
 
-def job_of(config: TrainConfig, splits: Splits) -> Job:
-    """What the settings mean for this data.
+def job_of(config: TrainConfig, splits: Splits, device: torch.device, precision: str) -> Job:
+    """What the settings mean for this data, where units compute.
 
     Raises:
         CannotTrainError: they do not fit it.
     """
     try:
-        return resolve_job(config, splits, torch.device("cpu"))
+        return make_job(config, splits, device, precision)
     except UserError as error:
         raise CannotTrainError(str(error)) from error
 

@@ -12,13 +12,14 @@ import yaml
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.evaluate import EvalResult, eval_units, merge, run_eval
 from noprop_dist.engine.finish import TEST_DRAWS
-from noprop_dist.engine.job import Job, Splits, resolve_job
+from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.model.network import NoPropNetwork
-from noprop_dist.record.export import save_network
 from noprop_dist.record.result import Accuracy, accuracy_over
 from noprop_dist.record.store import Store, inside
+from noprop_dist.record.trained import save_network
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, BlockState
 from noprop_dist.sweep.search import Search
 from noprop_dist.sweep.space import BLOCK, Settings, Space, settle
@@ -161,7 +162,7 @@ class _Evaluator:
 
     def __init__(self, config: TrainConfig, splits: Splits) -> None:
         self.splits, self.device = splits, torch.device("cpu")
-        self.job: Job = resolve_job(config, splits, self.device)
+        self.job: Job = make_job(config, splits, self.device)
 
     @staticmethod
     def _parts(blocks: Blocks) -> tuple[dict[int, dict[str, torch.Tensor]], Shared]:

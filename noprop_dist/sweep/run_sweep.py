@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.job import load_data, make_splits
+from noprop_dist.engine.splits import load_splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
@@ -48,8 +48,8 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
     for schedule in space["lr_schedule"].values if "lr_schedule" in space else ():
         options.check_with(replace(config, lr_schedule=schedule))
     with StopSignals() as signals:
-        splits = make_splits(config, load_data(config))
-        hashes = splits.hashes()
+        splits = load_splits(config)
+        hashes = splits.hashes
         config = in_a_lasting_place(config.placed(hashes, FORM))
         store = Store(config.folder)
         if not len(splits.val):

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.job import Splits, check_fit
+from noprop_dist.engine.job import check_fit
+from noprop_dist.engine.splits import Splits
 from noprop_dist.sweep.block_trial import BLOCK_METRIC
 from noprop_dist.sweep.network_trial import METRIC, trial_config
 from noprop_dist.sweep.space import Settings, Space, settle
@@ -52,7 +53,7 @@ class Search:
             UserError: they contradict each other, or cannot be trained on this data.
         """
         settled = settle(settings, self.config)
-        check_fit(trial_config(self.config, settled, self.config.folder, "trial"), self.splits)
+        check_fit(trial_config(self.config, settled, ".", "trial"), self.splits)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import CONFIG, HISTORY, RESULT, SWEEP, TRIAL, Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
 from noprop_dist.sweep.block_trial import REPORTS
@@ -20,7 +21,8 @@ from noprop_dist.sweep.sweep_options import SweepConfig
 
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 NUMBER = re.compile(r"\d{4,}")
-SETTINGS, OUTCOME, HISTORY = "trial.json", "outcome.json", "training_history.json"
+OUTCOME = "outcome.json"
+REMEDY = "restore it, or give another --name or --checkpoint-dir"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class SweepFolder:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._reader = Reader(store, "a sweep", REMEDY)
         self.trials: dict[int, Trial] = {}
         self._claim = b""
 
@@ -90,14 +93,15 @@ class SweepFolder:
             "space": {name: dimension.to_dict() for name, dimension in space.items()},
             "data": data,
         }
-        if self.store.exists("sweep.json"):
-            differs = _difference(self._read("sweep.json"), json.loads(json.dumps(identity)))
+        there = self._reader.json(SWEEP)
+        if there is not None:
+            differs = _difference(there, json.loads(json.dumps(identity)))
             if differs:
                 raise UserError(
                     f"{self.store.root} holds another sweep ({differs}): give the same options, or "
                     "another --name or --checkpoint-dir."
                 )
-        elif self.store.exists("config.yaml") or self.store.exists("result.json"):
+        elif self.store.exists(CONFIG) or self.store.exists(RESULT):
             raise UserError(
                 f"{self.store.root} holds a run, not a sweep: give another --name or "
                 "--checkpoint-dir."
@@ -105,41 +109,19 @@ class SweepFolder:
         else:
             self._claim = json.dumps(identity, indent=1).encode()
         for name in self.store.list("trials"):
-            if NUMBER.fullmatch(name) and self.store.exists(f"trials/{name}/{SETTINGS}"):
-                self.trials[int(name)] = self._trial(int(name))
-
-    def _trial(self, number: int) -> Trial:
-        path = trial_path(number)
-        trial = Trial(number, self._read(f"{path}/{SETTINGS}"))
-        if not self.store.exists(f"{path}/{OUTCOME}"):
-            return trial
-        values = self._read(f"{path}/{OUTCOME}")
-        if values.keys() != {f.name for f in fields(Outcome)}:
-            raise self._foreign(f"{path}/{OUTCOME}", "other fields")
-        return replace(trial, outcome=Outcome(**values))
-
-    def _read(self, path: str, kind: type = dict) -> Any:
-        try:
-            values = json.loads(self.store.read(path))
-        except ValueError as error:
-            raise self._foreign(path, error) from error
-        if not isinstance(values, kind):
-            raise self._foreign(path, f"no {kind.__name__}")
-        return values
-
-    def _foreign(self, path: str, reason: object) -> UserError:
-        return UserError(
-            f"{self.store.root}/{path} is not what a sweep writes ({reason}): restore it, or give "
-            "another --name or --checkpoint-dir."
-        )
+            if NUMBER.fullmatch(name):
+                settings = self._reader.json(f"trials/{name}/{TRIAL}")
+                if settings is not None:
+                    outcome = self._reader.typed(f"trials/{name}/{OUTCOME}", Outcome)
+                    self.trials[int(name)] = Trial(int(name), settings, outcome)
 
     def add(self, number: int, settings: Settings) -> None:
         """A trial that is about to begin."""
         if self._claim:
-            self.store.write("sweep.json", self._claim)
+            self.store.write(SWEEP, self._claim)
             self._claim = b""
         self.trials[number] = Trial(number, settings)
-        self._write(number, SETTINGS, settings)
+        self._write(number, TRIAL, settings)
 
     def end(self, number: int, outcome: Outcome) -> None:
         """A trial has ended for good."""
@@ -166,13 +148,11 @@ class SweepFolder:
     def reports(self, number: int) -> list[Report]:
         """What a trial told, epoch by epoch."""
         path = trial_path(number)
-        if self.store.exists(f"{path}/{REPORTS}"):
-            reports: list[Report] = self._read(f"{path}/{REPORTS}", list)
+        reports: list[Report] | None = self._reader.json(f"{path}/{REPORTS}", list)
+        if reports is not None:
             return reports
-        if not self.store.exists(f"{path}/{HISTORY}"):
-            return []
-        history = History.from_dict(self._read(f"{path}/{HISTORY}"))
-        return reports_of(history, len(history.lr_history))
+        history = self._reader.typed(f"{path}/{HISTORY}", History)
+        return reports_of(history, len(history.lr_history)) if history else []
 
 
 def trial_path(number: int) -> str:

@@ -9,14 +9,15 @@ import pyarrow as pa
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.groups import DataOptions
+from noprop_dist.draw import trials
+from noprop_dist.draw.style import save_figure
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
-from noprop_dist.record.plots import save_figure
 from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.network_trial import METRIC
 from noprop_dist.sweep.per_block import PerBlock, assemble, middle
 from noprop_dist.sweep.search import Search, Spent
-from noprop_dist.sweep.space import FIXED, Settings, settle
+from noprop_dist.sweep.space import BLOCK, FIXED, Settings, settle
 from noprop_dist.sweep.sweep_folder import SweepFolder, trial_path
 from noprop_dist.sweep.trial_table import Row, cells_of, ranked, row_of
 from noprop_dist.text import markdown_table
@@ -179,20 +180,30 @@ def _share_in_units(folder: SweepFolder, spent: Spent) -> float:
 
 
 def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row]) -> None:
-    from noprop_dist.sweep import plots
-
-    folder, space = search.folder, search.space
-    store = folder.store
-    if search.options.per_block:
-        save_figure(store, "plots/blocks.png", lambda: plots.plot_blocks(trained, space))
-        return
+    folder = search.folder
+    settings = {
+        name: trials.Setting(varied.kind, varied.values, [row.get(name) for row in trained])
+        for name, varied in search.space.items()
+    }
+    reached = [row[search.metric] for row in trained]
+    status = {row["trial"]: row["status"] for row in rows}
 
     def curves() -> "Figure":
-        reports = {row["trial"]: folder.reports(row["trial"]) for row in rows}
-        return plots.plot_curves(
-            {n: [r[METRIC] for r in told] for n, told in reports.items()}, rows
-        )
+        told = {number: folder.reports(number) for number in status}
+        by_epoch = {number: [r[METRIC] for r in reports] for number, reports in told.items()}
+        return trials.plot_curves(by_epoch, status, rows[0]["trial"])
 
-    save_figure(store, "plots/trials.png", curves)
-    save_figure(store, "plots/settings.png", lambda: plots.plot_settings(trained, space))
-    save_figure(store, "plots/parallel.png", lambda: plots.plot_parallel(trained, space))
+    def blocks() -> "Figure":
+        return trials.plot_block_trials([row[BLOCK] for row in trained], reached, settings)
+
+    def against() -> "Figure":
+        return trials.plot_settings(reached, [row["status"] for row in trained], settings)
+
+    def parallel() -> "Figure":
+        return trials.plot_parallel(reached, settings)
+
+    if search.options.per_block:
+        save_figure(folder.store, "plots/blocks.png", blocks)
+        return
+    for name, make in (("trials", curves), ("settings", against), ("parallel", parallel)):
+        save_figure(folder.store, f"plots/{name}.png", make)

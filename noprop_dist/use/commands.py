@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from noprop_dist.errors import UserError
 from noprop_dist.options import parse_own
 from noprop_dist.text import json_line, printable
-from noprop_dist.use.options import EvaluateOptions, ExportOptions, PredictOptions
+from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
 
 if TYPE_CHECKING:
     from noprop_dist.data.pictures import BadPicture
@@ -43,10 +43,11 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
     """Evaluate, write and print. Returns the exit code."""
     options = parse_evaluate(argv, prog)
     from noprop_dist.record.store import Store, inside
-    from noprop_dist.use.data import rows_for
+    from noprop_dist.record.trained import home_of
     from noprop_dist.use.evaluate import PICTURE, draw_evaluation, evaluate, write_evaluation
-    from noprop_dist.use.opening import home_of, open_run
-    from noprop_dist.use.report import render_evaluation
+    from noprop_dist.use.opening import open_run
+    from noprop_dist.use.rendering import render_evaluation
+    from noprop_dist.use.rows import rows_for
 
     run = open_run(options.run, options.device, options.precision)
     _say(run.notes)
@@ -119,7 +120,7 @@ def _on_ray(
     run: "OpenRun", question: "Question", found: "Iterable[Found]", size: int
 ) -> "Iterator[list[Answer | BadPicture]]":
     try:
-        from noprop_dist.use.on_ray.predict import predict_on_ray
+        from noprop_dist.use.on_ray.actors import predict_on_ray
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
@@ -132,10 +133,10 @@ def _on_ray(
 def run_export(argv: Sequence[str], prog: str) -> int:
     """Export and check. Returns the exit code."""
     options = parse_export(argv, prog)
-    from noprop_dist.use.data import rows_for
     from noprop_dist.use.export import export_network
     from noprop_dist.use.opening import open_run
-    from noprop_dist.use.report import render_exported
+    from noprop_dist.use.rendering import render_exported
+    from noprop_dist.use.rows import rows_for
 
     run = open_run(options.run, "cpu", "fp32")
     _say(run.notes)

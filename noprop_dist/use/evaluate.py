@@ -8,17 +8,18 @@ from typing import Any
 
 import torch
 
+from noprop_dist.draw.evaluation import plot_evaluation
+from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH
-from noprop_dist.record.plots import save_figure
+from noprop_dist.record.folder import EVALUATION
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
 from noprop_dist.text import shown
-from noprop_dist.use.data import LabelledRows
 from noprop_dist.use.measures import READOUTS, Tally, calibration, class_scores, tally
 from noprop_dist.use.opening import OpenRun, cpu_threads
-from noprop_dist.use.picture import plot_evaluation
+from noprop_dist.use.rows import LabelledRows
 
 Evaluation = dict[str, Any]
 
@@ -28,8 +29,8 @@ PICTURE = "plots/evaluation.png"
 def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2048) -> Evaluation:
     """Everything that ``evaluation.json`` holds of some rows.
 
-    The noise is that of the evaluation after training: of the same rows, draws and precision come
-    the same numbers.
+    The noise is that of the evaluation after training, drawn by place in the rows: of the same
+    rows, draws and precision come the same numbers. A prediction draws its noise by picture.
 
     Args:
         run: whose network to evaluate.
@@ -108,7 +109,7 @@ def write_evaluation(evaluation: Evaluation, folder: str) -> None:
     Raises:
         UserError: it cannot be written to.
     """
-    Store(folder, "--output").write("evaluation.json", json.dumps(evaluation, indent=1).encode())
+    Store(folder, "--output").write(EVALUATION, json.dumps(evaluation, indent=1).encode())
 
 
 def draw_evaluation(evaluation: Evaluation, folder: str) -> bool:

@@ -16,11 +16,11 @@ import torch
 
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
-from noprop_dist.record.export import from_bytes, header, to_bytes
+from noprop_dist.record.portable import OUTPUTS, PortableNetwork, seeds_of
 from noprop_dist.record.store import Store
-from noprop_dist.use.data import LabelledRows
+from noprop_dist.record.trained import from_bytes, header, to_bytes
 from noprop_dist.use.opening import OpenRun
-from noprop_dist.use.portable import OUTPUTS, PortableNetwork, seeds_of
+from noprop_dist.use.rows import LabelledRows
 
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-5  # between probabilities, in float32

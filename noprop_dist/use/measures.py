@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.engine.evaluate import Counts, confusion_matrix
+from noprop_dist.engine.evaluate import Counts, confusion_matrix, count_right
 from noprop_dist.model.network import Trace
 
 READOUTS = ("z_T", "mean_softmax")
@@ -58,24 +58,21 @@ def tally(y: Counts, traces: list[Trace], num_classes: int) -> Tally:
         traces: what the network said, by draw.
         num_classes: K.
     """
-    num_draws, num_blocks = len(traces), len(traces[0].block_logits)
-    right, averaged = np.zeros((2, 2, num_draws), np.int64)
-    after_t, block = np.zeros((2, num_draws, num_blocks), np.int64)
+    mean_softmax, after_t, block = count_right(y, traces)
+    right = np.stack([after_t[:, -1], mean_softmax])
+    averaged = np.zeros_like(right)
     confusion = np.zeros((2, num_classes, num_classes), np.int64)
     first = np.zeros((num_classes, num_classes), np.int64)
     bins, bins_right = np.zeros((2, 2, BINS), np.int64)
     bin_confidence = np.zeros((2, BINS))
     sums = np.zeros((2, len(y), num_classes))
     for s, trace in enumerate(traces):
-        after_t[s] = (trace.readout_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
-        block[s] = (trace.block_logits.argmax(dim=2).cpu().numpy() == y).sum(axis=1)
         logits = trace.z_T_logits
         mean = trace.mean_softmax
         for r, (scores, p) in enumerate(((logits, logits.softmax(dim=1)), (mean, mean))):
             answers = scores.argmax(dim=1).cpu().numpy()
             probabilities = p.double().cpu().numpy()
             hit = answers == y
-            right[r, s] = hit.sum()
             counts = confusion_matrix(y, answers, num_classes)
             confusion[r] += counts
             if r == s == 0:

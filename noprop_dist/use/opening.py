@@ -2,27 +2,26 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.newest import newest_network
 from noprop_dist.errors import UserError
-from noprop_dist.record.checkpoint import FOLDER as CHECKPOINTS
 from noprop_dist.record.checkpoint import find_checkpoint
-from noprop_dist.record.export import (
-    FOLDER,
+from noprop_dist.record.folder import CHECKPOINTS, MODEL
+from noprop_dist.record.run_config import config_of, read_config
+from noprop_dist.record.store import Store, inside
+from noprop_dist.record.trained import (
     SUFFIX,
+    Precision,
     TrainedNetwork,
+    asked_precision,
+    home_of,
     is_network_file,
     load_network,
     rebuild,
 )
-from noprop_dist.record.run_config import config_of, read_config
-from noprop_dist.record.store import Store, above, inside
-
-Precision = Literal["run", "auto", "fp32", "bf16"]
+from noprop_dist.use.newest import newest_network
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,13 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
         UserError: there is no network, or not one that this version reads.
     """
     if is_network_file(path):
-        return OpenRun(path, load_network(path, device, _asked(precision, None)), None)
+        return OpenRun(path, load_network(path, device, precision), None)
     if path.endswith(SUFFIX) and "://" not in path and not Path(path).exists():
         raise UserError(f"{path}: there is no such file.")
     store = Store(path)
-    if store.exists(f"{FOLDER}/network.json") or store.exists("network.json"):
+    if store.exists(f"{MODEL}/network.json") or store.exists("network.json"):
         config = read_config(Store(home_of(path)))
-        return OpenRun(path, load_network(path, device, _asked(precision, config)), config)
+        return OpenRun(path, load_network(path, device, asked_precision(precision, config)), config)
     source, loaded = find_checkpoint(path)
     if loaded is None:
         there = store.local is None or store.local.exists()
@@ -84,31 +83,12 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
     where = inside(source.root, f"{CHECKPOINTS}/{loaded.name}")
     newest = newest_network(loaded, where)
     config = config_of(newest.config, where)
-    try:
-        trained = rebuild(newest.described, newest.tensors, device, _asked(precision, config))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{where} is of another version ({error}).") from error
+    asked = asked_precision(precision, config)
+    trained = rebuild(newest.described, newest.tensors, device, asked, where)
     fewest, most = min(newest.steps.values()), max(newest.steps.values())
     steps = f"{most}" if fewest == most else f"{fewest} to {most}"
     note = f"{path} has no finished network: using {loaded.name}, blocks of {steps} steps"
     return OpenRun(path, trained, config, (*loaded.problems, note))
-
-
-def home_of(path: str) -> str:
-    """The run folder that ``path`` lies in, or the folder of an exported file."""
-    if is_network_file(path):
-        return str(Path(path).parent)
-    parent, name = above(path)
-    if name == FOLDER and not Store(path).exists("config.yaml"):
-        return parent or "."
-    run, folder = above(parent)
-    return (run or ".") if folder == CHECKPOINTS else path
-
-
-def _asked(precision: Precision, config: TrainConfig | None) -> Literal["auto", "fp32", "bf16"]:
-    if precision == "run":
-        return config.precision if config else "auto"
-    return precision
 
 
 def cpu_threads(run: OpenRun) -> int:

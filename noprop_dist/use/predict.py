@@ -18,8 +18,7 @@ from noprop_dist.data.pictures import BadPicture, Limits, read_picture
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores
-from noprop_dist.record.export import TrainedNetwork
-from noprop_dist.use.portable import OUTPUTS, PortableNetwork
+from noprop_dist.record.trained import TrainedNetwork
 
 PIECE = 16  # files that a thread decodes before it looks for others
 
@@ -79,8 +78,7 @@ class Predictor:
                 "load_network from Python, or noprop evaluate with a Parquet data set."
             )
         self.question = question
-        self._network = PortableNetwork(trained.network, trained.normalisation, question.draws)
-        self._which = OUTPUTS.index(question.readout)
+        self._trained = trained
 
     def read(self, found: Sequence[Found]) -> list[Array | BadPicture]:
         """The pixels of some files, uint8 (C, H, W) each."""
@@ -107,8 +105,12 @@ class Predictor:
         return out
 
     def _classify(self, images: Array) -> Iterator[tuple[Array, Array]]:
-        p = self._network.classify(images, self.question.seed)[self._which]
-        labels = np.argsort(-p, axis=1, kind="stable")[:, : self.question.top_k]
+        asked = self.question
+        said = self._trained.predict(
+            images, readout=asked.readout, draws=asked.draws, seed=asked.seed, batch=len(images)
+        )
+        p = said.probabilities
+        labels = np.argsort(-p, axis=1, kind="stable")[:, : asked.top_k]
         return zip(labels, np.take_along_axis(p, labels, axis=1), strict=True)
 
 

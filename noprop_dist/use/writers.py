@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from noprop_dist.data.parquet import OWN
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.text import json_line, printable, shown
@@ -114,7 +115,8 @@ def _parquet(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
             "labels": pa.list_(pa.int64()),
             "classes": pa.list_(pa.string()),
             "probabilities": pa.list_(pa.float32()),
-        }
+        },
+        metadata={OWN: b"predictions"},
     )
     with pq.ParquetWriter(out, schema) as file:
 

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from noprop_dist import TrainConfig, UserError
-from noprop_dist.compare.measured import IDENTITY, Measured, Results
+from noprop_dist.compare.measured import Measured, Results
 from noprop_dist.compare.options import CompareOptions
 from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.run import compare, show
 from noprop_dist.compare.summary import MIB, Comparison, Facts, make_row, summarise
 from noprop_dist.compare.table import markdown, terminal_table
-from noprop_dist.engine.job import load_data, make_job
-from noprop_dist.record.plots import figure_bytes, own_style
+from noprop_dist.draw.style import drawn
+from noprop_dist.engine.splits import load_splits
+from noprop_dist.record.folder import COMPARISON
 from noprop_dist.record.store import Store
 from runs import users_style
 
@@ -212,10 +212,9 @@ def test_the_picture_has_a_curve_a_seed_and_a_bar_a_method() -> None:
     assert widths == pytest.approx([2.0, 2.0])
 
 
-def test_every_figure_can_be_drawn_without_validation(tmp_path: Path) -> None:
+def test_every_figure_can_be_drawn_without_validation() -> None:
     comparison = compared(run(val_accuracy=[None] * 3, peak_bytes=[], own_bytes=[]))
-    plot_comparison(comparison).savefig(tmp_path / "a.png")
-    assert (tmp_path / "a.png").stat().st_size > 10_000
+    assert len(drawn(lambda: plot_comparison(comparison))) > 10_000
     assert comparison.rows[0].peak_bytes is None
     without = compared(run(val_accuracy=[None] * 3), facts=replace(FACTS, val_images=0))
     assert "| time to 98 % validation, s | - |" in markdown(without, None)
@@ -232,8 +231,8 @@ def finished(folder: Path, *, without: str = "") -> tuple[TrainConfig, CompareOp
     """A folder with all measurements of a comparison of two methods and two seeds."""
     config = TrainConfig(checkpoint_dir=str(folder), quiet=True)
     results = Results(Store(folder))
-    job, _ = make_job(config, load_data(config), torch.device("cpu"))
-    results.claim(config, SETTINGS, job.fingerprint["data"] + job.fingerprint["test"])
+    hashes = load_splits(config).hashes
+    results.claim(config, SETTINGS, hashes["data"] + hashes["test"])
     for method in ("noprop", "twin"):
         for seed in (0, 1):
             if f"{method}-{seed}" != without:
@@ -281,11 +280,11 @@ def test_the_table_does_without_a_picture_that_cannot_be_drawn(
 
 def test_the_picture_is_the_same_whatever_a_user_has_set_and_any_data_s_name_is_drawn() -> None:
     comparison = compared(run(), run("twin"), facts=replace(FACTS, dataset="a$_{$b"))
-    drawn = []
+    made = []
     for style in (nullcontext(), users_style()):
-        with style, own_style():
-            drawn.append(figure_bytes(plot_comparison(comparison)))
-    assert drawn[0] == drawn[1]
+        with style:
+            made.append(drawn(lambda: plot_comparison(comparison)))
+    assert made[0] == made[1]
 
 
 def test_only_what_is_missing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +311,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b/result.json").write_text("{}")
     with pytest.raises(UserError, match=r"holds a training run \(result.json\)"):
         compare(replace(config, checkpoint_dir=str(tmp_path / "b")), options)
-    assert not (tmp_path / "b" / IDENTITY).exists()
+    assert not (tmp_path / "b" / COMPARISON).exists()
 
 
 def test_a_folder_is_claimed_with_what_is_first_measured(tmp_path: Path) -> None:

@@ -143,13 +143,15 @@ def test_grey_pictures_in_files_of_colours_are_grey(tmp_path: Path, kind: str) -
 def test_mirroring_is_what_was_asked_for(tmp_path: Path, flags: list[str], flips: bool) -> None:
     import torch
 
-    from noprop_dist.engine.job import load_data, make_job
+    from noprop_dist.engine.job import make_job
+    from noprop_dist.engine.splits import load_splits
     from noprop_dist.options import parse_command
 
     root = str(class_folders(tmp_path / "set"))
     asked = ["--dataset", root, "--augmentation", "standard", "--batch-size", "8"]
     config = parse_command([*asked, *flags]).config
-    job, splits = make_job(config, load_data(config), torch.device("cpu"))
+    splits = load_splits(config)
+    job = make_job(config, splits, torch.device("cpu"))
     assert job.flip == flips
     assert splits.told.endswith("; mirrored" if flips else "; not mirrored")
 

@@ -1,5 +1,6 @@
 """What a file or folder is called decides what its rows are for, or is refused."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from noprop_dist import TrainConfig
 from noprop_dist.data import Dataset, Split, load_dataset
 from noprop_dist.data.account import Reading
 from noprop_dist.data.sources import find_rows
-from noprop_dist.engine.job import make_splits
+from noprop_dist.engine.splits import make_splits
 from noprop_dist.errors import UserError
 from pets import COLOURS, NAMES, class_folders, encoded, parquet, pixels
 
@@ -101,6 +102,9 @@ def two_folders(root: Path, one: str, other: str, *, deep: bool) -> None:
     [
         ("Training", "Testing", False, "Training and Testing|Testing and Training"),
         ("trainset", "testset", True, "look like splits"),
+        ("TRAINdata", "TESTdata", True, "TESTdata and TRAINdata, which look like splits"),
+        ("xtrain", "xtest", True, "look like splits"),
+        ("trn", "tst", True, "look like splits"),
         ("train", "extra", True, "holds extra, which names no split, beside train"),
         ("train", "training", True, "train and training, which are one split"),
         ("train", "train_test", True, "train_test is named after more than one split"),
@@ -119,6 +123,8 @@ def test_folders_that_look_like_splits_and_cannot_be_used_are_refused(
     [
         (["train", "extra"], "holds extra, which names no split, beside train"),
         (["trainset", "testset"], "look like splits"),
+        (["TRAINdata", "TESTdata"], "look like splits"),
+        (["train", "train/0000", "test/0000"], "holds Parquet files, and so does its test/"),
         (["train_test"], "train_test is named after more than one split"),
         (["train", "data/test"], "holds Parquet files, and so does its data/"),
         (["a/0", "b/0"], "holds Parquet files in a and b: give one of these folders"),
@@ -132,6 +138,43 @@ def test_files_that_look_like_splits_and_cannot_be_used_are_refused(
         parquet(tmp_path / f"{name}.parquet")
     with pytest.raises(UserError, match=says):
         load_dataset(str(tmp_path))
+
+
+def test_classes_whose_names_share_letters_with_splits_are_classes(tmp_path: Path) -> None:
+    for name, plain in zip(("latest", "trainers", "devil"), NAMES, strict=True):
+        class_folders(tmp_path / "all")
+        (tmp_path / "all" / plain).rename(tmp_path / name)
+        shutil.rmtree(tmp_path / "all")
+    assert load_dataset(str(tmp_path)).class_names == ("devil", "latest", "trainers")
+
+
+def test_splits_inside_classes_are_refused(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        class_folders(tmp_path / split)
+        for name in NAMES:
+            (tmp_path / "pets" / name).mkdir(parents=True, exist_ok=True)
+            (tmp_path / split / name).rename(tmp_path / "pets" / name / split)
+    with pytest.raises(UserError, match=r"cat holds test/ and train/: .* as in train/cat/"):
+        load_dataset(str(tmp_path / "pets"))
+
+
+def test_files_of_other_endings_are_read_or_counted(tmp_path: Path) -> None:
+    parquet(tmp_path / "train.PARQUET")
+    parquet(tmp_path / "test.parquet", per_class=4).rename(tmp_path / "test.pq")
+    parquet(tmp_path / ".hidden.parquet")
+    (tmp_path / "labels.csv").write_text("no rows are read from it")
+    data = load_dataset(str(tmp_path))
+    assert counts(data) == (36, None, 12)
+    assert data.account.passed_over == {"hidden": 1, ".csv": 1}
+
+
+def test_a_file_in_a_split_s_folder_is_named_with_it(tmp_path: Path) -> None:
+    parquet(tmp_path / "train/0000.parquet")
+    parquet(tmp_path / "test/0000.parquet", per_class=4)
+    config = TrainConfig(dataset=str(tmp_path), val_fraction=0)
+    told = make_splits(config, load_dataset(str(tmp_path))).told
+    assert "36 training from train/0000.parquet" in told
+    assert "12 test from test/0000.parquet" in told
 
 
 def test_files_beside_class_folders_are_refused(tmp_path: Path) -> None:
@@ -227,8 +270,10 @@ def test_own_output_is_never_data(tmp_path: Path) -> None:
         (tmp_path / folder / "plots/history.png").write_bytes(encoded(pixels("cat")))
         for file in files:
             (tmp_path / folder / file).write_text("{}")
+    (tmp_path / "begun/x").mkdir(parents=True)
+    (tmp_path / "begun/x/.lock").write_text("")
     data = load_dataset(str(tmp_path))
     assert data.class_names == NAMES
-    assert data.account.passed_over == {"run folders": 3}
+    assert data.account.passed_over == {"run folders": 4}
     with pytest.raises(UserError, match="is a run's folder: give one that holds data"):
         load_dataset(str(tmp_path / "a-sweep"))

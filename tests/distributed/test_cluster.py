@@ -151,7 +151,7 @@ def memory_of(monkeypatch: pytest.MonkeyPatch, *, private: bool, gib: float) -> 
     monkeypatch.setattr("noprop_dist.distributed.run.live_nodes", lambda: [node])
     monkeypatch.setattr("noprop_dist.distributed.run.count_slots", lambda _: 2)
     site = RaySite(WorkerNeeds(), torch.device("cpu"), "fp32", private)
-    return site.memory(job, data_bytes=2**20)
+    return site.memory(job.config, job.spec, data_bytes=2**20)
 
 
 @pytest.mark.parametrize("private", [True, False])

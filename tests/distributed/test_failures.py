@@ -27,7 +27,7 @@ from noprop_dist.distributed.executor import RayExecutor
 from noprop_dist.engine.executor import Done, run_all
 from noprop_dist.engine.unit import Unit, UnitResult, run_unit
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from noprop_dist.use.on_ray.predict import TRIES, predict_on_ray
+from noprop_dist.use.on_ray.actors import TRIES, predict_on_ray
 from noprop_dist.use.opening import open_run
 from noprop_dist.use.predict import Question
 from runs import (
@@ -249,7 +249,7 @@ def test_picture_that_kills_whoever_reads_it_is_given_up(
             (tmp_path / str(os.getpid())).touch()
             os._exit(1)
 
-    monkeypatch.setattr("noprop_dist.use.on_ray.predict.PredictorActor", Dies)
+    monkeypatch.setattr("noprop_dist.use.on_ray.actors.PredictorActor", Dies)
     run = open_run(str(pictured_run), "cpu")
     question = Question("z_T", 1, 1, 0, Limits(2**20, 2**20))
     with pytest.raises(UserError, match="the cluster could not classify the pictures"):

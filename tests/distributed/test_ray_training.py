@@ -16,7 +16,17 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from noprop_dist import UserError, train
-from runs import Meanwhile, events, local_model, result_of, same, small, steps_trained, wait_until
+from runs import (
+    Meanwhile,
+    events,
+    local_model,
+    result_of,
+    same,
+    shuffled_order,
+    small,
+    steps_trained,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
 
@@ -34,7 +44,8 @@ def test_ray_and_one_process_give_the_same_model(
 ) -> None:
     local = local_model(3, embedding_type)
     options = small(tmp_path / "ray", embedding_type=embedding_type, executor="ray")
-    ray = train(options, shuffled_order=True)
+    with shuffled_order():
+        ray = train(options)
     assert same(local, ray)
     assert {unit["worker"] for unit in events(tmp_path / "ray", "unit")} <= {"w0", "w1"}
     assert steps_trained(tmp_path / "ray") == 3 * 3 * 11

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from noprop_dist import UserError
-from noprop_dist.distributed.start import LONGEST_PLACE, own_folder
+from noprop_dist.distributed.start import LONGEST_PLACE, own_folder, starting
 from runs import small
 
 LONG = "x" * 60
@@ -75,3 +75,16 @@ def test_ray_that_cannot_be_started_is_one_sentence(
     assert "--executor local" in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with (
+        pytest.raises(UserError, match=r"Ray cannot work in .*/caf\\xe9, .* not UTF-8"),
+        starting(),
+    ):
+        raise AssertionError("it was tried")

@@ -78,7 +78,7 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would(
     fits = json.loads(capsys.readouterr().out)
     assert fits["block"] == "conv-pooled"
     assert fits["memory_needed_bytes"] < 2**30
-    monkeypatch.setattr("noprop_dist.site.free_bytes", lambda: 2**30)
+    monkeypatch.setattr("noprop_dist.engine.local.free_bytes", lambda: 2**30)
     assert main(dry_run(photos, "--block", "conv")) == 2
     said = capsys.readouterr().err
     assert "10 blocks of 33,947,992 parameters for samples of 3x128x128" in said
@@ -86,7 +86,7 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would(
     for advice in re.split(", or ", said.strip().rpartition("give ")[2].rstrip(".")):
         assert main(dry_run(photos, "--block", "conv", *advice.split())) == 0, advice
     capsys.readouterr()
-    monkeypatch.setattr("noprop_dist.site.free_bytes", lambda: 2**20)
+    monkeypatch.setattr("noprop_dist.engine.local.free_bytes", lambda: 2**20)
     assert main(dry_run(photos)) == 2
     assert "use a larger machine" in capsys.readouterr().err
 

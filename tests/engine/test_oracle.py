@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from noprop_dist import TrainConfig
-from noprop_dist.data import load_dataset, normalise
-from noprop_dist.engine.job import Job, Splits, make_job
+from noprop_dist.data import normalise
+from noprop_dist.engine.job import Job, make_job
+from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import first_shared
-from noprop_dist.engine.unit import LiveBlock, Unit, epoch_order, run_unit
+from noprop_dist.engine.splits import Splits, load_splits
+from noprop_dist.engine.unit import Unit, epoch_order, run_unit
 from noprop_dist.maths.algorithm1 import Algorithm1
 from noprop_dist.maths.embedding import learned_embedding
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.block import init_block
+from noprop_dist.model.init import init_block
 
 CPU = torch.device("cpu")
 
@@ -24,7 +26,8 @@ CPU = torch.device("cpu")
 def job_of(**changes: object) -> tuple[Job, Splits]:
     values = {"embedding_type": "learned", "num_blocks": 3, "batch_size": 64, "no_cuda": True}
     config = TrainConfig(**(values | changes))  # type: ignore[arg-type]
-    return make_job(config, load_dataset("digits"), CPU)
+    splits = load_splits(config)
+    return make_job(config, splits, CPU), splits
 
 
 def readout(weight: Tensor, bias: Tensor) -> nn.Linear:
@@ -42,7 +45,7 @@ def test_a_step_of_the_engine_is_a_step_of_algorithm_1(t: int) -> None:
     shared = first_shared(learned_embedding(10, 64, torch_generator(0, "w")))
     rounds = Rounds(job, shared)
     rounds.start()
-    live = LiveBlock(job, Unit(rounds.latest[t], 1), CPU)
+    live = LiveBlock(job, rounds.latest[t], CPU)
     blocks = [init_block(job.spec.make_block(), torch_generator(0, "init", t)) for _ in range(3)]
     for module in [*live.block.modules(), *(m for b in blocks for m in b.modules())]:
         if hasattr(module, "threshold"):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from noprop_dist.engine.job import Job, Splits
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import run_unit
 from noprop_dist.record.checkpoint import load_checkpoint, save_checkpoint
 from noprop_dist.record.store import Store

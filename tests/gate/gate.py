@@ -21,13 +21,13 @@ from noprop_dist.compare.options import CompareOptions
 from noprop_dist.compare.run import compare
 from noprop_dist.data.shards import Array
 from noprop_dist.distributed.cluster import connected
+from noprop_dist.record.portable import PortableNetwork
 from noprop_dist.sweep.run_sweep import sweep
 from noprop_dist.sweep.sweep_options import SweepConfig
 from noprop_dist.training import StoppedError
-from noprop_dist.use.data import rows_for
 from noprop_dist.use.export import export_network
 from noprop_dist.use.opening import open_run
-from noprop_dist.use.portable import PortableNetwork
+from noprop_dist.use.rows import rows_for
 
 SMALL: dict[str, Any] = {
     "max_train_images": 200,

@@ -84,8 +84,16 @@ def test_run_has_all_its_pictures_and_a_page_that_is_unicode(run: str, place: Pa
     assert "not drawn" not in page
     assert not re.search(r"[\x00-\x08\x0b-\x1f]", page)
     assert f"{place}/data\\xe9</td>" in page
-    assert r"caf\xe9" in page
-    assert r"esc\x1b[31m" in page
+
+
+def test_its_pictures_tell_its_classes(
+    run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, "visualize", run, "--format", "svg", "--output", str(tmp_path))
+    for name in ("confusion", "embedding", "predictions"):
+        text = (tmp_path / f"{name}.svg").read_text()
+        assert r"caf\xe9" in text
+        assert r"esc\x1b[31m" in text
 
 
 def test_its_options_open_its_data_again(run: str, capsys: pytest.CaptureFixture[str]) -> None:

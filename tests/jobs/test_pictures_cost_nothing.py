@@ -14,8 +14,9 @@ import pytest
 from made_runs import make_run
 from noprop_dist import train
 from noprop_dist.cli import main
-from noprop_dist.record.plots import figure_bytes
-from noprop_dist.see import pictures
+from noprop_dist.draw.style import drawn
+from noprop_dist.see import run_pictures
+from noprop_dist.see.material import gather
 from runs import small, users_style
 
 BROKEN = "no ink,\nno paper"
@@ -84,16 +85,16 @@ def test_evaluation_without_its_picture_is_one(
 def test_a_run_ends_with_all_pictures_but_the_one_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pictures, "plot_confusion", broken)
+    monkeypatch.setattr(run_pictures, "plot_confusion", broken)
     folder = tmp_path / "run"
     result = train(small(folder, epochs=1, no_plots=False, dataset="digits"))
     assert result.epochs == 1
     assert capsys.readouterr().err == "not drawn: confusion (no ink, no paper)\n"
-    drawn = {path.stem for path in (folder / "plots").iterdir()}
-    assert drawn == pictures.MAKERS.keys() - {"confusion", "prototypes"}
+    files = {path.stem for path in (folder / "plots").iterdir()}
+    assert files == run_pictures.MAKERS.keys() - {"confusion", "prototypes"}
     page = (folder / "report.html").read_text()
     assert "not drawn: confusion (no ink, no paper)" in page
-    assert page.count("<figure") == len(drawn)
+    assert page.count("<figure") == len(files)
 
 
 @pytest.fixture
@@ -112,19 +113,19 @@ def told(capsys: pytest.CaptureFixture[str]) -> tuple[list[str], list[str]]:
 def test_visualize_draws_the_others_and_fails_where_nothing_could_be_drawn(
     numbers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pictures, "plot_confusion", broken)
-    monkeypatch.setattr(pictures, "plot_timeline", broken)
+    monkeypatch.setattr(run_pictures, "plot_confusion", broken)
+    monkeypatch.setattr(run_pictures, "plot_timeline", broken)
     assert main(["visualize", str(numbers)]) == 0
     out, err = told(capsys)
     assert err == ["not drawn: confusion and timeline (no ink, no paper)"]
-    drawn = [f"{numbers}/plots/{name}.png" for name in ("history", "blocks", "denoising")]
-    assert out == [*drawn, f"{numbers}/report.html"]
-    monkeypatch.setattr("noprop_dist.see.draw.figure_bytes", broken)
-    monkeypatch.setattr("noprop_dist.see.inline.render", pytest.fail)  # nothing is tried twice
+    files = [f"{numbers}/plots/{name}.png" for name in ("history", "blocks", "denoising")]
+    assert out == [*files, f"{numbers}/report.html"]
+    monkeypatch.setattr("noprop_dist.see.visualize.drawn", broken)
+    monkeypatch.setattr("noprop_dist.see.run_page.drawn", pytest.fail)  # nothing is tried twice
     assert main(["visualize", str(numbers)]) == 2
     out, err = told(capsys)
     assert out == [f"{numbers}/report.html"]
-    missing = "not drawn: confusion, timeline, history, blocks and denoising (no ink, no paper)"
+    missing = "not drawn: history, blocks, denoising, confusion and timeline (no ink, no paper)"
     assert err == [missing, "error: no picture could be drawn."]
     assert missing in (numbers / "report.html").read_text()
     assert main(["visualize", "--history", str(numbers / "training_history.json")]) == 2
@@ -135,11 +136,11 @@ def test_visualize_draws_the_others_and_fails_where_nothing_could_be_drawn(
 def test_a_drawing_that_only_the_page_fails_to_take_is_told(
     numbers: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fails_once(*args: Any) -> str:
-        monkeypatch.undo()
+    def fails_once(*_: Any, **__: Any) -> bytes:
+        monkeypatch.setattr("noprop_dist.see.run_page.drawn", drawn)
         raise RuntimeError(BROKEN)
 
-    monkeypatch.setattr("noprop_dist.see.report.to_svg", fails_once)
+    monkeypatch.setattr("noprop_dist.see.run_page.drawn", fails_once)
     assert main(["visualize", str(numbers)]) == 0
     out, err = told(capsys)
     assert err == ["not drawn: history in report.html (no ink, no paper)"]
@@ -158,12 +159,12 @@ def test_pages_are_the_same_whatever_a_user_has_set(numbers: Path) -> None:
 
 
 def test_pictures_are_the_same_whatever_a_user_has_set(pictured_run: Path) -> None:
-    def drawn() -> dict[str, bytes]:
-        made, notes = pictures.pictures_of(str(pictured_run))
+    def all_of_them() -> dict[str, bytes]:
+        made, notes = run_pictures.pictures_of(gather(str(pictured_run)))
         assert notes == []
-        return {picture.name: figure_bytes(picture.figure, "svg") for picture in made}
+        return {picture.name: drawn(picture.make, "svg") for picture in made}
 
-    plain = drawn()
-    assert plain.keys() == pictures.MAKERS.keys()
+    plain = all_of_them()
+    assert plain.keys() == run_pictures.MAKERS.keys()
     with users_style():
-        assert drawn() == plain
+        assert all_of_them() == plain

@@ -11,8 +11,9 @@ from torch import Tensor
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.cli import main
 from noprop_dist.compare.options import parse_compare
-from noprop_dist.engine.unit import LiveBlock
+from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.options import parse_command
+from noprop_dist.use.commands import parse_predict
 
 SMALL = ["--max-train-images", "200", "--num-blocks", "2", "--epochs", "1", "--batch-size", "32"]
 SMALL += ["--no-plots", "--executor", "local"]
@@ -200,10 +201,10 @@ def test_bad_yaml_is_explained(
     ("args", "says"),
     [
         ("--lrr 1", "Unrecognized options: --lrr, 1; did you mean --lr?"),
-        ("--lr abc", "--lr: could not convert string to float: 'abc'"),
-        ("--image-size 8.5", "--image-size cannot be '8.5'"),
-        ("--executor boat", "invalid choice 'boat' for argument '--executor'"),
-        ("--lr", "Missing value for argument '--lr'"),
+        ("--lr abc", "--lr: invalid float value: 'abc'"),
+        ("--image-size 8.5", "--image-size: invalid int value: '8.5'"),
+        ("--executor boat", "--executor: invalid choice: 'boat'"),
+        ("--lr", "--lr: expected one argument"),
     ],
 )
 def test_flag_that_does_not_parse_gets_one_sentence(
@@ -214,6 +215,18 @@ def test_flag_that_does_not_parse_gets_one_sentence(
     assert says in err
     assert err.count("\n") == 1
     assert "noprop train --help lists the options" in err
+
+
+def test_flags_are_taken_in_any_order_and_spelling() -> None:
+    options = parse_predict(["run", "--draws", "2", "a.png", "--top_k=4", "b_c.png"])
+    assert (options.run, options.images) == ("run", ("a.png", "b_c.png"))
+    assert (options.draws, options.top_k) == (2, 4)
+    config = parse_command(["--name=a_b", "--no-plots", "--max-train-images", "7"]).config
+    assert (config.name, config.no_plots, config.max_train_images) == ("a_b", True, 7)
+    assert parse_command(["--name", "None", "--lr", "1e-3"]).config.name == "None"
+    for refused in (["--no-plots=yes"], ["--no-no-plots"], ["--epoch", "3"], ["stray"]):
+        with pytest.raises(UserError, match="--help lists the options"):
+            parse_command(refused)
 
 
 def test_help_shows_groups_and_defaults_without_torch(repo: Path) -> None:
@@ -307,6 +320,6 @@ def test_interrupt_outside_training_is_one_line(
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("noprop_dist.engine.job.load_dataset", interrupted)
+    monkeypatch.setattr("noprop_dist.engine.splits.load_dataset", interrupted)
     assert main(["train", *SMALL, "--checkpoint-dir", str(tmp_path)]) == 130
     assert capsys.readouterr().err.count("\n") == 1

@@ -108,7 +108,7 @@ def test_history_of_no_use_gets_one_sentence(
         ([], "give either a run folder or --history FILE"),
         (["run", "--history", "mine.json"], "give either a run folder or --history FILE"),
         (["--history", "mine.json", "--dataset", "mnist"], "--dataset is for a run"),
-        (["run", "--format", "gif"], "invalid choice 'gif'"),
+        (["run", "--format", "gif"], "--format: invalid choice: 'gif'"),
         (["run", "--output", ""], "--output must not be empty"),
         (["run", "--outpt", "x"], "did you mean --output"),
         (["no/such/run"], "no/such/run is not there"),

@@ -2,14 +2,21 @@ import pytest
 import torch
 from torch import nn
 
-from noprop_dist.model.block import Block, init_block, make_block
+from noprop_dist.model.block import Block, BlockShape
 from noprop_dist.model.dropout import KeyedDropout
+from noprop_dist.model.init import init_block
+from noprop_dist.model.registry import make_block
 
 
-def block(name: str, shape: tuple[int, ...], *, dim: int = 10, image_label: bool = False) -> Block:
-    made = make_block(
-        name, sample_shape=shape, num_classes=10, embed_dim=dim, label_is_sample=image_label
-    )
+def block(
+    name: str,
+    shape: tuple[int, ...],
+    *,
+    dim: int = 10,
+    image_label: bool = False,
+    dropout: float = 0.2,
+) -> Block:
+    made = make_block(name, BlockShape(shape, 10, dim, image_label, dropout))
     return init_block(made, torch.Generator().manual_seed(0))
 
 
@@ -58,10 +65,7 @@ def test_dropout_is_the_block_s_to_choose(name: str) -> None:
     shape = (1, 8, 8) if name == "conv" else (20,)
     x, share = torch.randn(64, *shape), {}
     for p in (0.0, 0.5):
-        made = make_block(
-            name, sample_shape=shape, num_classes=10, embed_dim=10, label_is_sample=False, dropout=p
-        )
-        path = init_block(made, torch.Generator().manual_seed(0)).image_path
+        path = block(name, shape, dropout=p).image_path
         seen: list[torch.Tensor] = []
         path.drop.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out == 0))
         path(x, torch.Generator().manual_seed(0))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from noprop_dist.maths.embedding import one_hot_embedding
-from noprop_dist.model.block import init_block
+from noprop_dist.model.init import init_block
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.model.readout import init_readout, readout_logits
 from noprop_dist.model.spec import ModelSpec
@@ -20,6 +20,7 @@ SPEC = ModelSpec(
     alpha_bar_min=1e-4,
     alpha_bar_max=0.99,
     readout="softmax",
+    dropout=0.2,
 )
 
 

@@ -25,6 +25,7 @@ def network(embedding_type: str = "one-hot", num_blocks: int = T, seed: int = 0)
         alpha_bar_min=1e-4,
         alpha_bar_max=0.99,
         readout="softmax",
+        dropout=0.2,
     )
     generator = torch.Generator().manual_seed(1)
     w = one_hot_embedding(K) if dim == K else learned_embedding(K, dim, generator)

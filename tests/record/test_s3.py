@@ -19,8 +19,9 @@ from noprop_dist import TrainConfig, TrainResult, train
 from noprop_dist.cli import main
 from noprop_dist.errors import UserError
 from noprop_dist.record import remote, store
-from noprop_dist.record.checkpoint import FOLDER, load_newest
+from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.events import read_events
+from noprop_dist.record.folder import CHECKPOINTS
 from noprop_dist.record.lock import LockTimes
 from noprop_dist.record.store import Store
 from runs import SMALL, small, wait_until
@@ -103,10 +104,10 @@ def test_run_leaves_the_files_and_the_weights_of_a_local_one(
     found = server.files(there.folder)
     folder = Path(here.folder)
     local = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {".lock"}
-    top = {name for name in local if not name.startswith(FOLDER)}
-    assert {name for name in found if not name.startswith(FOLDER)} == top
-    names = Store(there.folder).list(FOLDER)
-    assert len(names) == len(Store(here.folder).list(FOLDER)) == 2
+    top = {name for name in local if not name.startswith(CHECKPOINTS)}
+    assert {name for name in found if not name.startswith(CHECKPOINTS)} == top
+    names = Store(there.folder).list(CHECKPOINTS)
+    assert len(names) == len(Store(here.folder).list(CHECKPOINTS)) == 2
     assert load_newest(Store(there.folder)).name == names[-1]  # type: ignore[union-attr]
     log = read_events(Store(there.folder))
     assert sum(e["num_steps"] for e in log if e["event"] == "unit") == 3 * 3 * 11
@@ -131,7 +132,7 @@ def test_run_killed_in_an_upload_goes_on_with_the_same_command(
         finally:
             process.kill()
     whole = [path.parent.name for path in manifests(server, "killed")]
-    assert len(Store(uri_of("killed")).list(FOLDER)) > len(whole)
+    assert len(Store(uri_of("killed")).list(CHECKPOINTS)) > len(whole)
     server.forget_holder(uri_of("killed"))
     result = train(remote_run("killed"))
     assert result.block_sha256 == here.block_sha256
@@ -205,7 +206,7 @@ def test_run_ends_in_a_sentence_when_the_store_stays_out_and_goes_on_later(
     assert "cut" in breaker.done
     assert f"{uri_of(name)} cannot be " in one_sentence(capsys)
     (whole,) = [path.parent.name for path in manifests(server, name)]
-    assert Store(uri_of(name)).list(FOLDER)[-1] > whole  # what was begun is still there
+    assert Store(uri_of(name)).list(CHECKPOINTS)[-1] > whole  # what was begun is still there
     newest = load_newest(Store(uri_of(name)))
     assert newest is not None
     assert newest.name == whole
@@ -271,7 +272,7 @@ def test_network_of_the_store_is_used_and_what_comes_out_is_kept_there(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    newest = Store(there.folder).list(FOLDER)[-1]
+    newest = Store(there.folder).list(CHECKPOINTS)[-1]
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     query = f"?scheme=http&endpoint_override={server.endpoint.removeprefix('http://')}"
     run = there.folder + query
@@ -283,7 +284,7 @@ def test_network_of_the_store_is_used_and_what_comes_out_is_kept_there(
     assert "plots/timeline.png" in server.files(there.folder)
     picture = tmp_path / "picture.png"
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(picture)
-    for name in (there.folder, f"{there.folder}/model", f"{there.folder}/{FOLDER}/{newest}"):
+    for name in (there.folder, f"{there.folder}/model", f"{there.folder}/{CHECKPOINTS}/{newest}"):
         assert main(["predict", name + query, str(picture)]) == 0
         assert str(picture) in capsys.readouterr().out
 

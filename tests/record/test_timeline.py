@@ -11,11 +11,13 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
+from noprop_dist.draw.style import save_figure
+from noprop_dist.draw.units_on_workers import plot_timeline
 from noprop_dist.record.events import EventLog
-from noprop_dist.record.plots import save_figure
 from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import Lane, Timeline, read_timeline
-from noprop_dist.record.timeline_plot import plot_timeline
+
+pytestmark = pytest.mark.usefixtures("styled")
 
 T0 = 1_795_518_373.25  # a time as the log has it
 
@@ -241,7 +243,7 @@ def test_picture_shows_every_unit_in_the_row_of_its_worker(tmp_path: Path) -> No
     assert axes.get_title("left") == "2 workers, 60 % busy"
     assert axes.get_xlabel() == "seconds since the start"
     assert axes.get_xlim() == (0, 10)
-    assert colour_bar.get_ylabel() == "block"
+    assert colour_bar.get_ylabel() == "block t"
     assert list(colour_bar.get_yticks()) == [1, 2, 3]
     assert legend(figure) == {"waiting"}
     image = picture(figure, tmp_path)
@@ -340,10 +342,11 @@ def test_drawing_leaves_pyplot_alone_and_importing_is_light(tmp_path: Path) -> N
     read(tmp_path, *local_run())
     code = (
         "import sys\n"
-        "from noprop_dist.record import timeline, timeline_plot\n"
+        "from noprop_dist.draw import units_on_workers\n"
+        "from noprop_dist.record import timeline\n"
         "from noprop_dist.record.store import Store\n"
         "assert 'matplotlib' not in sys.modules\n"
-        f"timeline_plot.plot_timeline(timeline.read_timeline(Store({str(tmp_path)!r})))\n"
+        f"units_on_workers.plot_timeline(timeline.read_timeline(Store({str(tmp_path)!r})))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

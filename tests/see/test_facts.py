@@ -17,7 +17,7 @@ from noprop_dist.record.events import EventLog
 from noprop_dist.record.lock import LockTimes
 from noprop_dist.record.store import Store
 from noprop_dist.see.facts import read_run
-from noprop_dist.see.words import block_rows, told
+from noprop_dist.see.run_text import block_rows, told
 from runs import small
 
 

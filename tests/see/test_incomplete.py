@@ -27,9 +27,10 @@ def run(pictured_run: Path, tmp_path: Path) -> Path:
 
 
 def draw(folder: Path, **given: str) -> tuple[set[str], list[str]]:
-    from noprop_dist.see.pictures import pictures_of
+    from noprop_dist.see.material import gather
+    from noprop_dist.see.run_pictures import pictures_of
 
-    pictures, notes = pictures_of(str(folder), **given)
+    pictures, notes = pictures_of(gather(str(folder), **given))
     return {picture.name for picture in pictures}, notes
 
 
@@ -45,10 +46,11 @@ def set_dataset(folder: Path, name: str) -> None:
 
 
 def test_half_finished_run_is_drawn_from_its_checkpoint(run: Path) -> None:
-    from noprop_dist.see.pictures import pictures_of
+    from noprop_dist.see.material import gather
+    from noprop_dist.see.run_pictures import pictures_of
 
     remove(run, "result.json", "model", "test_predictions.parquet")
-    pictures, notes = pictures_of(str(run))
+    pictures, notes = pictures_of(gather(str(run)))
     assert {picture.name for picture in pictures} == ALL
     assert "has no finished network: using step-" in notes[0]
     assert "359 of 359 were predicted for the pictures" in notes[1]
@@ -67,7 +69,7 @@ def test_run_without_a_checkpoint_has_its_numbers_drawn(run: Path) -> None:
 
 
 def test_run_before_its_first_unit_has_nothing_to_draw(run: Path) -> None:
-    from noprop_dist.see.draw import draw_run
+    from noprop_dist.see.visualize import draw_run
 
     remove(run, "result.json", "model", "test_predictions.parquet", "checkpoints")
     (run / "training_history.json").write_text("{}")
@@ -117,10 +119,11 @@ def test_data_set_that_is_gone_leaves_out_what_needs_images(run: Path) -> None:
 
 def test_other_test_images_than_the_runs_are_not_shown(run: Path, tmp_path: Path) -> None:
     from noprop_dist.data import load_dataset
-    from noprop_dist.see.pictures import pictures_of
+    from noprop_dist.see.material import gather
+    from noprop_dist.see.run_pictures import pictures_of
 
     test = load_dataset("digits").test
-    pictures, notes = pictures_of(str(run), test=test.select(np.arange(100)))
+    pictures, notes = pictures_of(gather(str(run), test.select(np.arange(100))))
     assert {picture.name for picture in pictures} == ALL - {"trajectories", "predictions"}
     assert "is not the one that the run was tested on" in notes[0]
 
@@ -191,7 +194,8 @@ def test_file_in_place_of_a_folder_is_told(run: Path) -> None:
 
 def test_run_on_vectors_has_all_but_images(tmp_path: Path) -> None:
     from noprop_dist import train
-    from noprop_dist.see.pictures import pictures_of
+    from noprop_dist.see.material import gather
+    from noprop_dist.see.run_pictures import pictures_of
     from runs import small
 
     draw = np.random.default_rng(0)
@@ -204,7 +208,7 @@ def test_run_on_vectors_has_all_but_images(tmp_path: Path) -> None:
         max_train_images=None,
     )  # fmt: skip
     train(config)
-    pictures, notes = pictures_of(str(tmp_path / "run"))
+    pictures, notes = pictures_of(gather(str(tmp_path / "run")))
     assert {picture.name for picture in pictures} == ALL - {"predictions", "prototypes"}
     assert notes == ["left out predictions: the data set holds vectors, not images"]
     embedding = next(p for p in pictures if p.name == "embedding")
@@ -215,13 +219,13 @@ def test_run_is_finished_whatever_happens_to_its_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from noprop_dist import train
-    from noprop_dist.see import draw as drawing
+    from noprop_dist.see import visualize
     from runs import small
 
     def break_off(*_: object) -> None:
         raise OSError("no space")
 
-    monkeypatch.setattr(drawing, "write_pictures", break_off)
+    monkeypatch.setattr(visualize, "write_pictures", break_off)
     result = train(small(tmp_path / "run", epochs=1, no_plots=False))
     assert result.epochs == 1
     said = capsys.readouterr().err
@@ -230,7 +234,7 @@ def test_run_is_finished_whatever_happens_to_its_pictures(
 
 
 def test_history_with_gaps_is_drawn_and_told(run: Path) -> None:
-    from noprop_dist.see.draw import draw_run
+    from noprop_dist.see.visualize import draw_run
 
     (run / "training_history.json").write_text(
         '{"lr_history": [0.1], "train_loss_history": [2, null, 1]}'
@@ -247,7 +251,7 @@ def test_history_with_gaps_is_drawn_and_told(run: Path) -> None:
 
 
 def test_pictures_ask_less_of_a_run_than_the_report(run: Path) -> None:
-    from noprop_dist.see.draw import draw_run
+    from noprop_dist.see.visualize import draw_run
 
     (run / "config.yaml").write_text("from_the_future: 1\n")
     drawn = draw_run(str(run))

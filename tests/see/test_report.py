@@ -1,29 +1,32 @@
 """The page of a run, and how it looks and works in a browser."""
 
+import base64
 import html
 import json
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from made_runs import make_run
 from noprop_dist import UserError
-from noprop_dist.record import plots
-from noprop_dist.see import report
-from noprop_dist.see.answers import plot_confusion
-from noprop_dist.see.curves import plot_denoising
-from noprop_dist.see.facts import read_run
-from noprop_dist.see.picture import Picture
-from noprop_dist.see.report import FILE, render_report, write_report
+from noprop_dist.draw.answers import plot_confusion
+from noprop_dist.draw.curves import plot_denoising
+from noprop_dist.draw.style import drawn, new_figure
+from noprop_dist.see import run_page
+from noprop_dist.see.run_page import FILE, write_report
+from noprop_dist.see.run_pictures import Picture
 
 MIB = 2**20
 HOSTILE = "</style></script><script>document.title = 'taken'</script>&\"'"
@@ -59,20 +62,29 @@ return found;
 
 
 def pictures() -> list[Picture]:
-    """Two drawings of different kinds."""
-    confusion = plot_confusion([[30, 0, 1], [0, 31, 2], [4, 0, 29]], NAMES)
-    denoising = plot_denoising([0.5, 0.75, 0.98], [0.99, 0.9, 0.95], 3)
+    """Two of different kinds."""
+    confusion = partial(plot_confusion, [[30, 0, 1], [0, 31, 2], [4, 0, 29]], NAMES)
+    denoising = partial(plot_denoising, [0.5, 0.75, 0.98], [0.99, 0.9, 0.95], 3)
     return [
         Picture("denoising", "Along the chain", "What z_t knows.", denoising),
         Picture("confusion", f"Confusion {HOSTILE}", f"Rows: {HOSTILE}", confusion),
     ]
 
 
-def busy_picture(points: int) -> Picture:
-    """A drawing of so many points."""
-    figure = plots.new_figure(6, 4)
-    figure.subplots().scatter(*np.random.default_rng(0).normal(size=(2, points)), s=2)
-    return Picture("busy", "Many points", "All of them.", figure)
+def busy_picture(name: str) -> Picture:
+    """A drawing of many points."""
+
+    def make() -> Figure:
+        figure = new_figure(6, 4)
+        figure.subplots().scatter(*np.random.default_rng(0).normal(size=(2, 3000)), s=2)
+        return figure
+
+    return Picture(name, "Many points", "All of them.", make)
+
+
+def page_of(folder: Path, *pictures: Picture) -> str:
+    """The report of a run with these pictures."""
+    return Path(write_report(str(folder), pictures)).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +109,7 @@ def test_report_is_one_file_that_loads_nothing(folder: Path) -> None:
 
 def test_report_of_an_unfinished_run_gives_what_is_there(tmp_path: Path) -> None:
     make_run(tmp_path, finished=False)
-    page = render_report(read_run(str(tmp_path)), []).decode()
+    page = page_of(tmp_path)
     assert "Best validation" in page
     assert "Test accuracy, z_T" not in page
     assert "noprop train" in page
@@ -112,31 +124,32 @@ def test_report_of_a_damaged_run_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / FILE).exists()
 
 
-def test_drawing_too_large_becomes_dots(tmp_path: Path) -> None:
-    make_run(tmp_path)
-    facts = read_run(str(tmp_path))
-    drawn = render_report(facts, [busy_picture(100)]).decode()
-    dots = render_report(facts, [busy_picture(6000)]).decode()
-    assert "<use" in drawn
-    assert "data:image/png" not in drawn
-    assert 'src="data:image/png;base64,' in dots
-    assert 'alt="Many points"' in dots
-    assert "<use" not in dots
-    assert len(dots) < 600_000
+def test_every_picture_is_there_for_light_and_for_dark(folder: Path) -> None:
+    page = (folder / FILE).read_text()
+    figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
+    for figure, picture in zip(figures, pictures(), strict=True):
+        dark, light = (base64.b64decode(data) for data in re.findall(r"base64,([^\"]+)", figure))
+        assert (light, dark) == (drawn(picture.make), drawn(picture.make, dark=True))
+        assert f"<h3>{picture.title}</h3>" in html.unescape(figure)
+        assert f'alt="{picture.title}"' in html.unescape(figure)
 
 
 def test_pictures_share_what_room_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_run(tmp_path)
-    monkeypatch.setattr(report, "MAX_PICTURES", 120_000)
-    page = render_report(read_run(str(tmp_path)), [busy_picture(900) for _ in range(3)])
-    figures = re.findall(rb"<figure.*?</figure>", page, re.DOTALL)
-    assert len(figures) == 3
-    assert sum(map(len, figures)) < 125_000
+    busy = [busy_picture(name) for name in "abc"]
+    sizes = []
+    for room in (10**6, 300_000):
+        monkeypatch.setattr(run_page, "MAX_PICTURES", room)
+        figures = re.findall(r"<figure.*?</figure>", page_of(tmp_path, *busy), re.DOTALL)
+        assert len(figures) == 3
+        assert sum(map(len, figures)) < 1.02 * room
+        sizes += [re.findall(r'width="(\d+)" height="(\d+)"', figure) for figure in figures]
+    assert sizes == [[("432", "288")]] * 6  # fewer dots, of the same size
 
 
 def test_long_runs_show_some_epochs_of_all(tmp_path: Path) -> None:
     make_run(tmp_path, epochs=2500)
-    page = render_report(read_run(str(tmp_path)), []).decode()
+    page = page_of(tmp_path)
     assert "One epoch of 3 is shown." in page
     rows = re.findall(r'<th scope=row data-v="(\d+)"', page)
     assert {"3", "2499", "2500"} <= set(rows)
@@ -203,6 +216,12 @@ def colour(page: webdriver.Chrome, selector: str, name: str = "color") -> str:
     return found
 
 
+def wait_for_picture(page: webdriver.Chrome, *, dark: bool) -> None:
+    """Until the first picture is the one for that paper."""
+    script = "const i = document.images[0]; return i.currentSrc !== i.src && i.complete"
+    WebDriverWait(page, 10).until(lambda page: page.execute_script(script) == dark)
+
+
 def test_page_opens_without_a_complaint(page: webdriver.Chrome) -> None:
     assert page.get_log("browser") == []
     assert page.title == "run - NoProp run"
@@ -232,14 +251,14 @@ def test_every_picture_has_its_place_in_the_contents(page: webdriver.Chrome) -> 
     links = page.find_elements(By.CSS_SELECTOR, "nav a")
     targets = [str(link.get_attribute("href")).partition("#")[2] for link in links]
     assert [t for t in targets if t.startswith("picture-")] == [
-        "picture-1-denoising",
-        "picture-2-confusion",
+        "picture-denoising",
+        "picture-confusion",
     ]
     for target in targets:
         assert len(page.find_elements(By.ID, target)) == 1
     ids = page.execute_script("return [...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(ids) == len(set(ids))
-    box = page.find_element(By.CSS_SELECTOR, "#picture-1-denoising svg").rect
+    box = page.find_element(By.CSS_SELECTOR, "#picture-denoising img").rect
     assert box["width"] > 300
     assert box["height"] > 150
 
@@ -272,29 +291,28 @@ def test_dark_screens_get_dark_colours_and_the_button_changes_them(
     page: webdriver.Chrome,
 ) -> None:
     def seen() -> list[str]:
-        drawn = "#picture-1-denoising text"
-        return [
-            colour(page, "body", "backgroundColor"),
-            colour(page, "body"),
-            colour(page, drawn, "fill"),
-        ]
+        return [colour(page, "body", "backgroundColor"), colour(page, "body")]
 
     light = seen()
+    wait_for_picture(page, dark=False)
     show(page, 1280, dark=True)
-    dark = seen()
-    assert all(a != b for a, b in zip(light, dark, strict=True))
+    assert all(a != b for a, b in zip(light, seen(), strict=True))
+    wait_for_picture(page, dark=True)
     button = page.find_element(By.ID, "theme")
     assert button.text == "Light"
     button.click()
     assert (seen(), button.text) == (light, "Dark")
+    wait_for_picture(page, dark=False)
     page.refresh()  # it is remembered
     assert seen() == light
+    wait_for_picture(page, dark=False)
 
 
 def test_paper_is_white_whatever_the_screen(page: webdriver.Chrome) -> None:
-    page.execute_script("document.documentElement.dataset.theme = 'dark'")
+    page.find_element(By.ID, "theme").click()  # dark
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
     try:
+        wait_for_picture(page, dark=False)
         assert colour(page, "body", "backgroundColor") == "rgb(255, 255, 255)"
         assert colour(page, "nav", "display") == "none"
     finally:

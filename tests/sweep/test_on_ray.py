@@ -8,7 +8,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from noprop_dist import TrainConfig, UserError
-from noprop_dist.engine.job import load_data, make_splits
+from noprop_dist.engine.splits import load_splits
 from noprop_dist.record.store import Store
 from noprop_dist.sweep.network_trial import AGAIN
 from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
@@ -147,7 +147,7 @@ def test_a_trial_s_end_is_what_it_said(tmp_path: Path) -> None:
 def test_blocks_get_the_same_settings_in_turn(tmp_path: Path) -> None:
     config = TrainConfig(num_blocks=3, max_train_images=400)
     space = {"lr": Dimension("uniform", (1e-3, 1e-2))}
-    splits = make_splits(config, load_data(config))
+    splits = load_splits(config)
     options = SweepConfig(per_block=True, samples=2)
     search = Search(config, options, space, splits, SweepFolder(Store(tmp_path)))
     assert search.count == 6

@@ -7,7 +7,7 @@ import pytest
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.data.shards import sha256_of_rows
-from noprop_dist.engine.job import load_data, make_splits
+from noprop_dist.engine.splits import load_splits
 from noprop_dist.record.store import Store
 from noprop_dist.sweep.run_sweep import sweep
 from noprop_dist.sweep.space import read_space
@@ -22,7 +22,7 @@ def begun(folder: Path, trials: int, **options: Any) -> tuple[TrainConfig, Sweep
     config = TrainConfig(checkpoint_dir=str(folder / "sweep"), max_train_images=400, num_blocks=2)
     (folder / "space.yaml").write_text(LR)
     chosen = SweepConfig(space=str(folder / "space.yaml"), samples=trials, **options)
-    splits = make_splits(config, load_data(config))
+    splits = load_splits(config)
     kept = SweepFolder(Store(config.folder))
     space = read_space(chosen.space, config)
     kept.open(config, chosen, space, sha256_of_rows(splits.train, splits.val))

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from noprop_dist import TrainConfig, load_network, train
-from noprop_dist.engine.job import load_data, make_splits
+from noprop_dist.draw import trials
+from noprop_dist.engine.splits import load_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
-from noprop_dist.sweep import plots
 from noprop_dist.sweep.block_trial import train_block
 from noprop_dist.sweep.network_trial import Report, trial_config
 from noprop_dist.sweep.per_block import PerBlock, middle
@@ -132,7 +132,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_other_picture(
             assert (tmp_path / name).exists()
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(plots, "plot_settings", broken)
+    monkeypatch.setattr(trials, "plot_settings", broken)
     with users_style():
         result = write_report(searched(tmp_path, {0: reached(FINISHED, 0.9)}), Spent())
     assert result.best == 0
@@ -201,7 +201,7 @@ def blocks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, SweepResul
     options = SweepConfig(samples=2, per_block=True, scheduler="none")
     kept = SweepFolder(Store(folder))
     kept.open(config, options, LR)
-    splits = make_splits(config, load_data(config))
+    splits = load_splits(config)
     for number in range(6):
         settings = {"lr": LR["lr"].values[number // 3], "t": number % 3 + 1}
         kept.add(number, settings)

@@ -9,21 +9,22 @@ import pytest
 import torch
 
 from noprop_dist import TrainConfig, UserError, train
-from noprop_dist.engine.job import Splits, load_data, make_splits, resolve_job
+from noprop_dist.engine.job import make_job
+from noprop_dist.engine.local import LocalBackend
+from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.record.store import Store
-from noprop_dist.site import LocalSite
 from noprop_dist.sweep.block_trial import BlockState, train_block
 from noprop_dist.sweep.denoising_loss import denoising_error
 from noprop_dist.sweep.network_trial import AGAIN, Report, train_trial
 from runs import prepared, small, steps_trained
 
 CPU = torch.device("cpu")
-SITE = LocalSite(CPU, "fp32")
+HERE = LocalBackend(CPU, "fp32")
 
 
 def made(folder: Path, **changes: Any) -> tuple[TrainConfig, Splits]:
     config = small(folder, precision="fp32", **changes)
-    return config, make_splits(config, load_data(config))
+    return config, load_splits(config)
 
 
 def leaving_after(epochs: int, told: list[Report]) -> Callable[[Report], None]:
@@ -38,7 +39,7 @@ def leaving_after(epochs: int, told: list[Report]) -> Callable[[Report], None]:
 def test_a_trial_tells_what_training_records_and_tests_nothing(tmp_path: Path) -> None:
     config, splits = made(tmp_path / "trial")
     told: list[Report] = []
-    train_trial(config, splits, SITE, told.append)
+    train_trial(config, splits, HERE, told.append)
     train(small(tmp_path / "run", precision="fp32"))
     trained = json.loads((tmp_path / "run/training_history.json").read_text())
     assert [r["val_accuracy"] for r in told] == trained["val_accuracy_history"]
@@ -52,12 +53,12 @@ def test_a_trial_that_was_left_goes_on_and_tells_again(tmp_path: Path) -> None:
     config, splits = made(tmp_path / "trial")
     first: list[Report] = []
     with pytest.raises(SystemExit):
-        train_trial(config, splits, SITE, leaving_after(2, first))
+        train_trial(config, splits, HERE, leaving_after(2, first))
     before = steps_trained(tmp_path / "trial")
     second: list[Report] = []
-    train_trial(config, splits, SITE, second.append)
+    train_trial(config, splits, HERE, second.append)
     whole: list[Report] = []
-    train_trial(small(tmp_path / "whole", precision="fp32"), splits, SITE, whole.append)
+    train_trial(small(tmp_path / "whole", precision="fp32"), splits, HERE, whole.append)
 
     def bare(reports: list[Report]) -> list[Report]:
         unlike = {"seconds", AGAIN}
@@ -74,7 +75,7 @@ def test_a_trial_that_was_left_goes_on_and_tells_again(tmp_path: Path) -> None:
 def test_a_block_that_explodes_fails_its_trial_with_the_reason(tmp_path: Path) -> None:
     config, splits = made(tmp_path, lr=1e30)
     with pytest.raises(UserError, match="became NaN or infinite at step"):
-        train_trial(config, splits, SITE, lambda _: None)
+        train_trial(config, splits, HERE, lambda _: None)
     with pytest.raises(UserError, match="block 2 failed: its loss became NaN"):
         train_block(config, splits, 2, CPU, "fp32", lambda _: None)
 
@@ -85,13 +86,13 @@ def test_a_block_alone_trains_as_in_its_network(tmp_path: Path) -> None:
     train_block(config, splits, 2, CPU, "fp32", told.append)
     state = BlockState.load(Store(tmp_path / "block"))
     assert state is not None
-    train_trial(small(tmp_path / "net", precision="fp32"), splits, SITE, lambda _: None)
+    train_trial(small(tmp_path / "net", precision="fp32"), splits, HERE, lambda _: None)
     history = json.loads((tmp_path / "net/training_history.json").read_text())
     assert [r["train_loss"] for r in told] == history["blocks"]["2"]["loss"]
     assert state.latest.step == 3 * 11
     best = min(told, key=lambda report: report["val_loss"])
     assert state.best.step == best["epoch"] * 11
-    job = resolve_job(config, splits, CPU)
+    job = make_job(config, splits, CPU)
     assert denoising_error(state.best, job, splits.val, CPU) == best["val_loss"]
     assert json.loads((tmp_path / "block/reports.json").read_text()) == told
 

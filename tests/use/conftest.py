@@ -40,7 +40,7 @@ def opened(trained_folder: Path) -> "OpenRun":
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve test digits of 8x8 in two folders, as grey PNG files."""
-    from noprop_dist.data.sources import load_digits
+    from noprop_dist.data.digits import load_digits
 
     folder = tmp_path_factory.mktemp("pictures")
     images, _ = load_digits().splits["test"].take(np.arange(12))

@@ -14,10 +14,10 @@ from noprop_dist import load_network
 from noprop_dist.cli import main
 from noprop_dist.data import normalise
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.use.data import LabelledRows, rows_for
 from noprop_dist.use.evaluate import evaluate
 from noprop_dist.use.measures import BINS, calibration, class_scores
 from noprop_dist.use.opening import OpenRun
+from noprop_dist.use.rows import LabelledRows, rows_for
 from runs import result_of
 
 

@@ -14,11 +14,11 @@ from noprop_dist import UserError, load_network
 from noprop_dist.cli import main
 from noprop_dist.data import load_dataset
 from noprop_dist.data.shards import Array
+from noprop_dist.record.portable import PortableNetwork, seeds_of
 from noprop_dist.use import export
-from noprop_dist.use.data import rows_for
 from noprop_dist.use.export import Answers, export_network, largest_difference
 from noprop_dist.use.opening import OpenRun
-from noprop_dist.use.portable import PortableNetwork, seeds_of
+from noprop_dist.use.rows import rows_for
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of PyTorch's exporter
 
@@ -186,7 +186,7 @@ def test_other_networks_can_be_exported(opened: OpenRun, block: str) -> None:
     """Vectors, and z that is shaped like an image, with random weights."""
     from noprop_dist.data.normalise import Normalisation
     from noprop_dist.engine.snapshot import first_shared
-    from noprop_dist.model.block import init_block
+    from noprop_dist.model.init import init_block
     from noprop_dist.model.network import NoPropNetwork
 
     draw = torch.Generator().manual_seed(0)

@@ -12,8 +12,8 @@ from PIL import Image
 from noprop_dist import TrainConfig, train
 from noprop_dist.cli import main
 from noprop_dist.data.pictures import Limits, read_picture
-from noprop_dist.use.data import rows_for
 from noprop_dist.use.opening import open_run
+from noprop_dist.use.rows import rows_for
 from pets import NAMES, class_folders, encoded, parquet, pixels
 from runs import SMALL
 
@@ -138,3 +138,22 @@ def test_bad_images_of_other_data_are_left_out_where_asked_for(
     assert "or give --skip-bad-images" in capsys.readouterr().err
     told = evaluated(pets_run, tmp_path, *args, "--skip-bad-images", capsys=capsys)
     assert (told["images"], told["skipped_images"]) == (6, 1)
+
+
+def test_rows_that_nothing_could_be_trained_on_are_evaluated(
+    pets_run: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """One row of each class, in a file and in folders whose names say nothing."""
+    file = parquet(tmp_path / "file/pets.parquet", per_class=1)
+    folders = class_folders(tmp_path / "folders", per_class=1)
+    for data in (file.parent, folders):
+        told = evaluated(pets_run, tmp_path / "out", "--dataset", str(data), capsys=capsys)
+        assert told["images"] == 3
+
+
+def test_predictions_that_lie_beside_the_data_are_no_data(pets_run: Path, tmp_path: Path) -> None:
+    data = class_folders(tmp_path / "data")
+    args = ["predict", str(pets_run), str(data / "cat"), "--format", "parquet"]
+    assert main([*args, "--output", str(data / "answers.parquet")]) == 0
+    rows = rows_for(open_run(str(pets_run), "cpu"), "all", dataset=str(data))
+    assert len(rows.split) == 36

@@ -21,8 +21,8 @@ from noprop_dist import UserError
 from noprop_dist.cli import main
 from noprop_dist.data import load_dataset
 from noprop_dist.data.pictures import BadPicture, Limits, find_pictures, read_picture
+from noprop_dist.record.portable import PortableNetwork, seeds_of
 from noprop_dist.use.opening import OpenRun
-from noprop_dist.use.portable import PortableNetwork, seeds_of
 from noprop_dist.use.predict import Answer, Predictor, Question, predict
 from runs import wait_until
 
@@ -92,7 +92,7 @@ def test_noise_in_parts_is_the_noise_at_once(
     network = PortableNetwork(opened.trained.network, opened.trained.normalisation, 2)
     x, _ = load_dataset("digits").test.take(np.arange(9))
     at_once = network.classify(x, 0)
-    monkeypatch.setattr("noprop_dist.use.portable.NOISE_NUMBERS", 100)
+    monkeypatch.setattr("noprop_dist.record.portable.NOISE_NUMBERS", 100)
     for one, other in zip(at_once, network.classify(x, 0), strict=True):
         assert np.array_equal(one, other)
 

@@ -8,7 +8,13 @@ const kept = {
 const system = matchMedia("(prefers-color-scheme: dark)");
 const theme = document.getElementById("theme");
 const isDark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
-const tell = () => { theme.querySelector("span").textContent = isDark() ? "Light" : "Dark"; };
+const asked = "screen and (prefers-color-scheme: dark)";
+const tell = () => {
+  theme.querySelector("span").textContent = isDark() ? "Light" : "Dark";
+  for (const source of document.querySelectorAll("picture source")) {
+    source.media = { dark: "screen", light: "not all" }[root.dataset.theme] || asked;
+  }
+};
 if (["dark", "light"].includes(kept.get())) root.dataset.theme = kept.get();
 theme.setAttribute("aria-label", "Change between light and dark colours");
 theme.addEventListener("click", () => {

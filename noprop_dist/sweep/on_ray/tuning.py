@@ -20,11 +20,13 @@ from ray.tune.schedulers import TrialScheduler
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.run import RaySite
-from noprop_dist.engine.job import Splits
+from noprop_dist.engine.executor import Backend
+from noprop_dist.engine.local import LocalBackend
+from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import SWEEP
 from noprop_dist.record.store import Store
 from noprop_dist.signals import kept
-from noprop_dist.site import LocalSite, Site
 from noprop_dist.sweep.block_trial import train_block
 from noprop_dist.sweep.network_trial import CannotTrainError, Report, train_trial, trial_config
 from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
@@ -80,13 +82,13 @@ class Plan:
         amounts = self.needs.amounts
         return [amounts | {"CPU": self.needs.cpus * self.threads_in_trial}]
 
-    def site(self) -> Site:
+    def backend(self) -> Backend:
         """Where the units of a trial run, asked in its process."""
         if self.workers:
             return RaySite(
                 self.needs, self.device, self.precision, private=True, splits_ref=self.splits_ref
             )
-        return LocalSite(self.device, self.precision)
+        return LocalBackend(self.device, self.precision)
 
     def config(self, settings: Settings, number: int) -> TrainConfig:
         """The options of a trial.
@@ -95,7 +97,7 @@ class Plan:
             CannotTrainError: its settings contradict each other.
             UserError: this machine does not see the sweep's folder.
         """
-        if not Store(self.folder).exists("sweep.json"):
+        if not Store(self.folder).exists(SWEEP):
             raise UserError(
                 f"{self.folder} is not there on {platform.node()}: give a --checkpoint-dir that "
                 "every node sees, a shared folder or a URI such as s3://bucket/sweep."
@@ -129,7 +131,7 @@ def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
         if plan.per_block:
             train_block(options, splits, settings[BLOCK], plan.device, plan.precision, tell)
         else:
-            train_trial(options, splits, plan.site(), tell)
+            train_trial(options, splits, plan.backend(), tell)
     except CannotTrainError as error:
         tune.report({"failed": str(error), "epoch": last, "done": True})
     except UserError as error:  # no fault of the settings: the trial is still to be trained

@@ -1,0 +1,173 @@
+"""Units in this process: a thread for each that runs at once."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+from typing import Self
+
+import torch
+from typing_extensions import override
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.engine.cost import check_memory
+from noprop_dist.engine.executor import (
+    Backend,
+    Done,
+    Executor,
+    Work,
+    WorkFailedError,
+    explain,
+    run_work,
+)
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.live_block import NonFiniteLossError
+from noprop_dist.engine.splits import Splits
+from noprop_dist.engine.unit import UnitProgress
+from noprop_dist.errors import UserError
+from noprop_dist.host import count_cores, free_bytes
+from noprop_dist.model.device import resolve_device, resolve_precision
+from noprop_dist.model.spec import ModelSpec
+from noprop_dist.record.progress import Progress
+
+UNIT_S = 60.0  # a unit in this process is lost with it: as rarely as checkpoints matter
+
+
+class LocalExecutor(Executor):
+    """Runs units in threads of this process: one per slot, each with its own number of threads.
+
+    PyTorch computes outside the interpreter lock, so slots run side by side. Two one-thread slots
+    train more than one slot of two threads, since no operation then waits for its slower half.
+
+    Args:
+        job: the run.
+        splits: its data.
+        device: where every slot computes.
+        slots: units at once.
+        threads: CPU threads of one unit; part of what fixes the bits.
+        on_progress: called from the slots' threads.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        splits: Splits,
+        device: torch.device,
+        *,
+        slots: int,
+        threads: int,
+        on_progress: Callable[[UnitProgress], None] = lambda _: None,
+    ) -> None:
+        self._slots, self.unit_s = slots, UNIT_S
+        self._job, self._splits, self._device = job, splits, device
+        self._on_progress = on_progress
+        self._stop = Event()
+        self._threads_before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        if device.type == "cuda":
+            torch.backends.cudnn.deterministic = True  # one seed, one model
+        # OpenMP keeps the number of threads per calling thread.
+        self._pool = ThreadPoolExecutor(
+            slots, "slot", initializer=torch.set_num_threads, initargs=(threads,)
+        )
+        self._running: dict[Future[Done], Work] = {}
+
+    @property
+    @override
+    def capacity(self) -> int:
+        return self._slots
+
+    @override
+    def submit(self, work: Work) -> None:
+        self._running[self._pool.submit(self._run, work)] = work
+
+    def _run(self, work: Work) -> Done:
+        name = threading.current_thread().name
+        try:
+            result = run_work(
+                work, self._job, self._splits, self._device, self._on_progress, self._stop.is_set
+            )
+        except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
+            return Done(work, None, WorkFailedError(explain(error)), name)
+        return Done(work, result, worker=name)
+
+    @override
+    def wait(self, timeout_s: float) -> list[Done]:
+        ended, _ = wait(self._running, timeout_s, FIRST_COMPLETED)
+        # Submission order: what the coordinator does next must not depend on a set's order.
+        done = []
+        for future in [f for f in self._running if f in ended]:
+            del self._running[future]
+            done.append(future.result())
+        return done
+
+    @override
+    def stop(self) -> None:
+        self._stop.set()
+
+    @override
+    def __enter__(self) -> Self:
+        return self
+
+    @override
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(self._threads_before)
+
+
+@dataclass(frozen=True)
+class LocalBackend(Backend):
+    """This process."""
+
+    device: torch.device
+    precision: str
+
+    @override
+    def executor(
+        self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
+    ) -> LocalExecutor:
+
+        def on_progress(p: UnitProgress) -> None:
+            progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s)
+
+        return LocalExecutor(
+            job,
+            splits,
+            self.device,
+            slots=self.slots(job.config),
+            threads=job.config.cpus_per_worker,
+            on_progress=on_progress,
+        )
+
+    @override
+    def slots(self, config: TrainConfig) -> int:
+        on_gpu = self.device.type == "cuda"
+        default = 1 if on_gpu else max(1, count_cores() // config.cpus_per_worker)
+        return min(config.workers or default, config.num_blocks)
+
+    @override
+    def memory(self, config: TrainConfig, spec: ModelSpec, data_bytes: int) -> tuple[int, int]:
+        slots, free = self.slots(config), free_bytes()
+        check = partial(check_memory, config, spec)
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return check(free, slots, lambda cost, slots: slots * cost.unit), free
+        return check(free, slots, lambda cost, slots: cost.here(slots)), free
+
+
+def local_backend(config: TrainConfig) -> LocalBackend:
+    """This process, as the options say.
+
+    Raises:
+        UserError: there is no such device, or not so many cores.
+    """
+    if config.cpus_per_worker > count_cores():
+        raise UserError(
+            f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's "
+            f"{count_cores()} cores: give at most so many."
+        )
+    device = resolve_device("cpu" if config.no_cuda else config.device)
+    return LocalBackend(device, resolve_precision(config.precision, device))

@@ -1,0 +1,57 @@
+"""The learning rate of a step; a new schedule is a row of LR_SCHEDULES."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LrSchedule:
+    """How the learning rate goes on after the warm-up.
+
+    Attributes:
+        factor: of the peak, by the share of the steps after the warm-up that is done, in [0, 1).
+        feedback: a further factor for all later steps, asked after every epoch without a better
+            validation accuracy: (epochs without one so far, patience) -> factor. Where there is
+            one, every epoch waits for the evaluation of the one before.
+    """
+
+    factor: Callable[[float], float]
+    feedback: Callable[[int, int], float] | None = None
+
+
+def _constant(done: float) -> float:
+    return 1.0
+
+
+def _cosine(done: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _halve(waited: int, patience: int) -> float:
+    return 0.5 if waited % patience == 0 else 1.0
+
+
+# By the name that --lr-schedule takes (``config.groups.OptimisationOptions`` lists them too).
+LR_SCHEDULES: dict[str, LrSchedule] = {
+    "constant": LrSchedule(_constant),
+    "cosine": LrSchedule(_cosine),
+    "plateau": LrSchedule(_constant, _halve),
+}
+
+
+def learning_rate(
+    schedule: LrSchedule, step: int, *, peak: float, warmup: float, total: int
+) -> float:
+    """Learning rate of one step, before any feedback.
+
+    Args:
+        schedule: how it goes on after the warm-up.
+        step: from 0.
+        peak: at the end of the warm-up.
+        warmup: steps of it, in which the rate grows linearly.
+        total: steps of the run.
+    """
+    if step < warmup:
+        return peak * min(1.0, (step + 1) / warmup)
+    return peak * schedule.factor((step - warmup) / max(1.0, total - warmup))

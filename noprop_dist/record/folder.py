@@ -1,0 +1,166 @@
+"""What a run folder holds, and the one way back: a file read as what it was, every type checked.
+
+A sweep and a comparison read their own files in the same way.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from noprop_dist.errors import UserError
+from noprop_dist.record.store import Store
+
+T = TypeVar("T")
+
+CONFIG, RESULT, HISTORY, EVENTS = (
+    "config.yaml",
+    "result.json",
+    "training_history.json",
+    "events.jsonl",
+)
+CHECKPOINTS, MODEL = "checkpoints", "model"
+FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.parquet"
+EVALUATION, REPORT = "evaluation.json", "report.html"
+TENSORBOARD, TRACKERS = "tensorboard", "tracker.json"
+CONTENTS = {  # of a run folder, in the order in which it is told
+    CONFIG: "every option",
+    RESULT: "the numbers",
+    HISTORY: "numbers by epoch",
+    EVENTS: "what happened, a line each",
+    CHECKPOINTS: "what training goes on from",
+    MODEL: "the network",
+    PREDICTIONS: "its answer to every test image",
+    FIRST_EMBEDDING: "prototypes before training",
+    "plots": "pictures",
+    EVALUATION: "of the last evaluation",
+    REPORT: "all of it on one page",
+    TENSORBOARD: "event files for TensorBoard",
+    TRACKERS: "what trackers call it, and what they have",
+}
+
+# Which sweep or comparison a folder holds; and in the folder of a sweep's trial, what it tries.
+SWEEP, COMPARISON, TRIAL = "sweep.json", "comparison-of.json", "trial.json"
+
+
+def holds_run(names: Collection[str]) -> bool:
+    """Whether a folder of these names is a run's."""
+    return any(name in names for name in (CONFIG, RESULT, HISTORY, EVENTS, CHECKPOINTS, MODEL))
+
+
+def is_ours(names: Collection[str]) -> bool:
+    """Whether a folder of these names is a run's, a sweep's or a comparison's, told by its files.
+
+    By files alone: "model" and "checkpoints" may be the names of runs.
+    """
+    return any(name in names for name in (CONFIG, RESULT, EVENTS, SWEEP, COMPARISON))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the files that a run keeps in its folder; a missing one is None.
+
+    Attributes:
+        store: the folder.
+        writer: whose files they are, for messages.
+        remedy: what is to be done about a file that nothing of ours has written.
+    """
+
+    store: Store
+    writer: str = "a run"
+    remedy: str = "restore it, or use the version that wrote it"
+
+    def read(self, path: str) -> bytes | None:
+        """A file's bytes.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        try:
+            return self.store.read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            why = error.strerror or error
+            raise UserError(f"{self.store.root}/{path} cannot be read ({why}).") from error
+
+    def json(self, path: str, kind: type[Any] = dict) -> Any | None:
+        """What a JSON file holds, an object unless another ``kind`` is asked for.
+
+        Raises:
+            UserError: it cannot be read, or holds something else.
+        """
+        data = self.read(path)
+        if data is None:
+            return None
+        try:
+            values = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise self.foreign(path, f"it is no JSON: {error}") from error
+        if not isinstance(values, kind):
+            raise self.foreign(path, f"no JSON {'object' if kind is dict else kind.__name__}")
+        return values
+
+    def typed(self, path: str, kind: type[T], more: Mapping[str, Any] | None = None) -> T | None:
+        """A dataclass from what its ``asdict`` left in a file; unknown fields are passed over.
+
+        Args:
+            path: the file.
+            kind: the dataclass, of plain values and other dataclasses.
+            more: fields that the file does not hold.
+
+        Raises:
+            UserError: the file cannot be read, or a field is missing or of another type.
+        """
+        values = self.json(path)
+        if values is None:
+            return None
+        try:
+            made: T = _build(kind, values | dict(more or {}), "")
+        except (TypeError, ValueError) as error:
+            raise self.foreign(path, error) from error
+        return made
+
+    def foreign(self, path: str, reason: object) -> UserError:
+        """What is said of a file that nothing of ours has written."""
+        why = " ".join(str(reason).split())
+        return UserError(
+            f"{self.store.root}/{path} is not what {self.writer} writes ({why}): {self.remedy}."
+        )
+
+
+def _build(hint: Any, value: Any, where: str) -> Any:
+    """``value`` as what ``hint`` says; TypeError names the place of what does not fit."""
+    if hint is Any:
+        return value
+    if get_origin(hint) in (Union, UnionType):
+        kinds = get_args(hint)
+        if value is None and type(None) in kinds:
+            return None
+        hint = next(kind for kind in kinds if kind is not type(None))
+    if is_dataclass(hint) and isinstance(value, dict):
+        hints = get_type_hints(hint)
+        known = {f.name: value[f.name] for f in fields(hint) if f.name in value}
+        for f in fields(hint):
+            if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
+                raise TypeError(f"it lacks {_under(where, f.name)}")
+        built = {name: _build(hints[name], v, _under(where, name)) for name, v in known.items()}
+        return hint(**built)  # type: ignore[operator]  # a class, as instances are no hints
+    if get_origin(hint) is dict and isinstance(value, dict):
+        of_keys, inner = get_args(hint)
+        return {
+            int(name) if of_keys is int else name: _build(inner, v, _under(where, name))
+            for name, v in value.items()
+        }
+    if get_origin(hint) is list and isinstance(value, list):
+        (inner,) = get_args(hint)
+        return [_build(inner, v, where) for v in value]
+    plain = (int, float) if hint is float else hint
+    if isinstance(plain, type | tuple) and isinstance(value, plain) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"{where or 'it'} is not of its type")
+
+
+def _under(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name

@@ -1,0 +1,314 @@
+"""The trained network as files, and its way back: safetensors and JSON, no pickle.
+
+N samples, K classes.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.data.normalise import Normalisation
+from noprop_dist.data.shards import Array
+from noprop_dist.errors import UserError
+from noprop_dist.model.device import resolve_device, resolve_precision
+from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
+from noprop_dist.model.spec import ModelSpec
+from noprop_dist.record.folder import CHECKPOINTS, CONFIG, MODEL, Reader
+from noprop_dist.record.portable import OUTPUTS, PortableNetwork
+from noprop_dist.record.run_config import read_config
+from noprop_dist.record.store import Store, above
+from noprop_dist.text import shown
+
+FORMAT = 1  # of network.json
+SUFFIX = ".safetensors"
+FILE_FORMAT = "noprop-network-1"
+
+
+Precision = Literal["run", "auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of N samples.
+
+    Attributes:
+        labels: int64 (N,), the likeliest class.
+        probabilities: float32 (N, K).
+        class_names: the K names, by label.
+    """
+
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network with what it needs to take raw samples.
+
+    Attributes:
+        network: the assembled blocks, on the device.
+        normalisation: of the training split.
+        class_names: K names.
+        device: where it computes.
+        data_sha256: of the rows that it was trained and validated on; empty where none is known.
+    """
+
+    network: NoPropNetwork
+    normalisation: Normalisation
+    class_names: tuple[str, ...]
+    device: torch.device
+    data_sha256: str = ""
+
+    def predict(
+        self,
+        images: npt.ArrayLike | torch.Tensor,
+        *,
+        readout: Literal["z_T", "mean_softmax"] = "z_T",
+        draws: int = 1,
+        seed: int = 0,
+        batch: int = INFERENCE_BATCH,
+    ) -> Prediction:
+        """Classify raw samples; no label is ever needed.
+
+        What is said of a sample depends on it, the draws and the seed alone, up to rounding; it is
+        what ``noprop predict`` and exported files say of it.
+
+        Args:
+            images: uint8 (N, C, H, W), or (N, H, W) for grey images, on the 0..255 scale; or
+                float32 (N, F) vectors.
+            readout: "z_T", the paper's readout at the end of the chain (eq. 3, 14), or
+                "mean_softmax", the mean of the T blocks' own softmaxes.
+            draws: noise draws to average the probabilities over.
+            seed: of the inference noise; one seed, one answer.
+            batch: samples computed at once.
+
+        Raises:
+            ValueError: shape or dtype is not what the network was trained on, an unknown readout,
+                or no draw.
+        """
+        if readout not in OUTPUTS:
+            raise ValueError(f"unknown readout {readout!r}; known are {' and '.join(OUTPUTS)}")
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1, got {draws}")
+        x = self._checked(images)
+        network = PortableNetwork(self.network, self.normalisation, draws)
+        said = [
+            network.classify(x[start : start + batch], seed)[OUTPUTS.index(readout)]
+            for start in range(0, len(x), batch)
+        ]
+        empty = np.empty((0, self.network.spec.num_classes), np.float32)
+        p = np.concatenate(said or [empty])
+        return Prediction(p.argmax(axis=1), p, self.class_names)
+
+    def _checked(self, images: npt.ArrayLike | torch.Tensor) -> Array:
+        x = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.array(images)
+        shape = self.network.spec.sample_shape
+        vector = len(shape) == 1
+        if not vector and x.ndim == 3 and shape[0] == 1:
+            x = x[:, None]
+        wanted = np.dtype(np.float32 if vector else np.uint8)
+        if x.shape[1:] != shape or x.dtype != wanted:
+            raise ValueError(
+                f"expected {wanted} samples of shape (N, {', '.join(map(str, shape))}), "
+                f"got {x.dtype} of shape {x.shape}"
+            )
+        return x
+
+
+def save_network(
+    store: Store,
+    network: NoPropNetwork,
+    normalisation: Normalisation,
+    class_names: tuple[str, ...],
+    data_sha256: str,
+) -> None:
+    """Write ``model/network.safetensors`` and then ``model/network.json``, which vouches for it."""
+    data = save(_file_tensors(network))
+    store.write(f"{MODEL}/network.safetensors", data)
+    described = describe(network.spec, normalisation, class_names, data_sha256)
+    described |= {"format": FORMAT, "network_sha256": hashlib.sha256(data).hexdigest()}
+    described["sha256"] = _sha256_of(described)
+    store.write(f"{MODEL}/network.json", json.dumps(described, indent=1).encode())
+
+
+def _file_tensors(network: NoPropNetwork) -> dict[str, torch.Tensor]:
+    # Copies: the format refuses tensors that share memory, as a block and its stand-in do.
+    state = network.state_dict()
+    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
+
+
+def describe(
+    spec: ModelSpec,
+    normalisation: Normalisation,
+    class_names: tuple[str, ...],
+    data_sha256: str,
+) -> dict[str, Any]:
+    """What a network needs beside its tensors, as JSON holds it; see ``rebuild``."""
+    return {
+        "spec": spec.to_dict(),
+        "normalisation": asdict(normalisation),
+        "class_names": list(class_names),
+        "data_sha256": data_sha256,
+    }
+
+
+def rebuild(
+    described: dict[str, Any],
+    tensors: dict[str, torch.Tensor],
+    device: str,
+    precision: str,
+    where: object,
+) -> TrainedNetwork:
+    """The network of a description and its state dict.
+
+    Args:
+        described: see ``describe``.
+        tensors: by name.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto", "fp32" or "bf16".
+        where: what to call the two.
+
+    Raises:
+        UserError: no such device, or the two do not go together or are of another version.
+    """
+    place = resolve_device(device)
+    asked = resolve_precision(precision, place)
+    try:
+        network = NoPropNetwork(ModelSpec.from_dict(described["spec"]), asked).to_empty(
+            device=place
+        )
+        network.load_state_dict(tensors)
+        norm = {k: tuple(v) for k, v in described["normalisation"].items()}
+        normalisation = Normalisation(**norm)
+        # As data sets are read now: files of older runs have class folders' names as they were.
+        names = tuple(map(shown, described["class_names"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{where}: the network is not one that this version knows ({reason}): use the version "
+            "that wrote it, or train again."
+        ) from error
+    network.requires_grad_(False).eval()
+    network = network.to(memory_format=torch.channels_last)
+    return TrainedNetwork(network, normalisation, names, place, described.get("data_sha256", ""))
+
+
+def _sha256_of(described: dict[str, Any]) -> str:
+    """Of a description without its own hash."""
+    kept = {k: v for k, v in described.items() if k != "sha256"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+
+def load_network(
+    folder: str | Path, device: str = "cpu", precision: Precision = "run"
+) -> TrainedNetwork:
+    """Load the network of a run folder, or of a safetensors file that was exported.
+
+    Args:
+        folder: the run folder (or its ``model`` folder), or a URI; or the file.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "run" computes as the run was asked to; "auto", and "run" where there is a file
+            alone, in bf16 where the device gains from it.
+
+    Raises:
+        UserError: there is no trained network, its files were altered, or no such device.
+    """
+    if is_network_file(folder):
+        try:
+            file = Path(folder).expanduser().read_bytes()
+        except OSError as error:
+            raise UserError(f"{folder} cannot be read ({error.strerror}).") from error
+        return from_bytes(file, device, asked_precision(precision, None), folder)
+    if precision == "run":
+        precision = asked_precision(precision, read_config(Store(home_of(str(folder)))))
+    store = Store(folder)
+    stem = MODEL + "/" if store.exists(f"{MODEL}/network.json") else ""
+    reader = Reader(store, remedy="use the version that wrote it, or train again")
+    described = reader.json(f"{stem}network.json")
+    data = reader.read(f"{stem}network.safetensors")
+    if described is None or data is None:
+        raise UserError(
+            f"{folder} holds no trained network: give a run folder whose training has finished."
+        )
+    if described.get("format", 1) != FORMAT:
+        raise UserError(
+            f"{folder}: network.json is not of format {FORMAT}, which this version reads: use the "
+            "version that wrote it, or train again."
+        )
+    if described.get("sha256") != _sha256_of(described):
+        raise UserError(f"{folder}: network.json was altered or is of another version.")
+    if hashlib.sha256(data).hexdigest() != described["network_sha256"]:
+        raise UserError(f"{folder}: network.safetensors was altered or is truncated.")
+    return rebuild(described, load(data), device, precision, folder)
+
+
+def is_network_file(path: str | Path) -> bool:
+    """Whether ``path`` names an exported file, not a folder."""
+    return str(path).endswith(SUFFIX) and Path(path).expanduser().is_file()
+
+
+def home_of(path: str) -> str:
+    """The run folder that ``path`` lies in, or the folder of an exported file."""
+    if is_network_file(path):
+        return str(Path(path).parent)
+    parent, name = above(path)
+    if name == MODEL and not Store(path).exists(CONFIG):
+        return parent or "."
+    run, folder = above(parent)
+    return (run or ".") if folder == CHECKPOINTS else path
+
+
+def asked_precision(
+    precision: Precision, config: TrainConfig | None
+) -> Literal["auto", "fp32", "bf16"]:
+    """What "run" means for a run of these options, where they are known."""
+    if precision == "run":
+        return config.precision if config else "auto"
+    return precision
+
+
+def to_bytes(trained: TrainedNetwork) -> bytes:
+    """The state dict as float32, with the description in the header under FILE_FORMAT."""
+    return save(_file_tensors(trained.network), metadata={FILE_FORMAT: header(trained)})
+
+
+def header(trained: TrainedNetwork) -> str:
+    """What every exported file says of its network, as JSON."""
+    return json.dumps(
+        describe(
+            trained.network.spec, trained.normalisation, trained.class_names, trained.data_sha256
+        )
+    )
+
+
+def from_bytes(
+    data: bytes, device: str, precision: str, where: object = "the file"
+) -> TrainedNetwork:
+    """The inverse of ``to_bytes``.
+
+    Raises:
+        UserError: a damaged file, not a network that this version reads, or no such device.
+    """
+    try:
+        tensors = load(data)
+        # The reader gives tensors alone; the format puts the header first, after its length.
+        length = int.from_bytes(data[:8], "little")
+        metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+        if FILE_FORMAT not in metadata:
+            raise UserError(
+                f"{where} is not a network that this version reads (it has no {FILE_FORMAT})."
+            )
+        described = json.loads(metadata[FILE_FORMAT])
+    except SafetensorError as error:
+        raise UserError(f"{where} is damaged or no safetensors file ({error}).") from error
+    return rebuild(described, tensors, device, precision, where)

@@ -1,0 +1,189 @@
+"""Numbers, times and commands of runs, as people read them."""
+
+import math
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import flag
+from noprop_dist.record.folder import TRIAL
+from noprop_dist.record.result import Accuracy
+from noprop_dist.see.facts import RunFacts
+from noprop_dist.text import duration, percent, printable
+
+SHA_CHARS = 12
+
+
+def accuracy(found: Accuracy | None) -> str:
+    """Mean and standard error in %, or a dash."""
+    if found is None:
+        return "-"
+    return f"{100 * found.mean:.2f} +- {100 * found.stderr:.2f}"
+
+
+def age(then: float | None) -> str:
+    """How long ago that was, in one unit."""
+    if then is None:
+        return "-"
+    seconds = max(time.time() - then, 0)
+    for size, unit in ((86400, "day"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' * (unit == 'day' and count > 1)} ago"
+    return "now"
+
+
+def moment(then: float | None) -> str:
+    """A moment on this machine's clock, or a dash."""
+    return "-" if then is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(then))
+
+
+def state(facts: RunFacts) -> str:
+    """The state in a few words."""
+    if facts.state == "finished" and facts.set_aside:
+        count = len(facts.set_aside)
+        return f"finished, {count} block{'s' * (count > 1)} set aside"
+    if facts.state == "running":
+        return f"running ({facts.holder})"
+    return facts.state
+
+
+def workers(facts: RunFacts) -> str:
+    """Where units ran."""
+    if facts.config.executor == "local":
+        return "in one process"
+    if facts.num_workers is None:
+        return "Ray"
+    return f"Ray, {facts.num_workers} worker{'s' * (facts.num_workers > 1)}"
+
+
+def epochs(facts: RunFacts) -> str:
+    """How many of how many have ended."""
+    ended = f"{facts.epochs} of {facts.config.epochs}"
+    return f"{ended}, in its first" if facts.state == "running" and not facts.epochs else ended
+
+
+def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
+    """The facts as names and values; ``ages``: how long ago things were, too."""
+    config, result, best = facts.config, facts.result, facts.best
+    test = result.test_accuracy if result else {}
+    draws = f", % ({len(test['z_T'].draws)} noise draws)" if test else ", %"
+    rows = [("state", state(facts))]
+    if test:
+        rows += [
+            (f"test accuracy of z_T{draws}", accuracy(test["z_T"])),
+            (f"of the mean softmax{draws}", accuracy(test["mean_softmax"])),
+        ]
+    if best:
+        rows.append(("best validation accuracy", f"{percent(best[1])} (epoch {best[0]})"))
+    size = "" if config.embedding_dim is None else f", D = {config.embedding_dim}"
+    rows += [
+        ("data set", config.dataset),
+        ("network", f"{config.num_blocks} blocks, {config.embedding_type} embeddings{size}"),
+        ("epochs", epochs(facts)),
+        ("trained for", duration(facts.train_seconds)),
+        ("started", moment(facts.started) + f" ({age(facts.started)})" * ages),
+        ("units ran", workers(facts)),
+        ("gone on with", f"{facts.restarts} times" if facts.restarts != 1 else "once"),
+        ("workers lost", str(len(facts.lost))),
+        ("seed", str(config.seed)),
+    ]
+    if result:
+        versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+        rows += [("precision", result.precision), ("versions", versions)]
+    if result and result.num_skipped:
+        rows.append(("bad images left out", str(result.num_skipped)))
+    if not result:
+        rows.append(("newest checkpoint", facts.checkpoint or "none"))
+    return rows
+
+
+def happened(facts: RunFacts) -> list[str]:
+    """What went wrong on the way, a sentence each; empty where nothing did."""
+    said = []
+    if facts.restarts:
+        how_often = "once" if facts.restarts == 1 else f"{facts.restarts} times"
+        said.append(f"Training was stopped and gone on with {how_often}.")
+    for lost in facts.lost:
+        spent = f"; {lost.seconds:.1f} s of work were done again" if lost.seconds else ""
+        said.append(f"Worker {lost.worker} was lost at {moment(lost.time)}: {lost.reason}{spent}.")
+    for t, why in sorted(facts.set_aside.items()):
+        said.append(f"Block {t} was set aside ({why}); its nearest neighbour stands in for it.")
+    said += [f"Warning: {text}." for text in facts.warnings]
+    return said
+
+
+def block_rows(facts: RunFacts) -> Iterator[tuple[int, dict[str, float | str | None]]]:
+    """By t, what is known of the block: numbers as they are, None where it is not known."""
+    result, history = facts.result, facts.history.blocks
+
+    def at(values: list[float], t: int) -> float | None:
+        return values[t - 1] if t <= len(values) else None
+
+    def last(values: list[float] | None) -> float | None:
+        return values[-1] if values and math.isfinite(values[-1]) else None
+
+    for t in range(1, facts.config.num_blocks + 1):
+        own = history.get(str(t), {})
+        yield (
+            t,
+            {
+                "loss": last(own.get("loss")),
+                "accuracy": last(own.get("accuracy")),
+                "images_per_s": last(own.get("images_per_s")),
+                "after_t": at(result.accuracy_after_t, t) if result else None,
+                "own_softmax": at(result.block_accuracy, t) if result else None,
+                "sha256": result.block_sha256.get(str(t)) if result else None,
+            },
+        )
+
+
+def changed_options(config: TrainConfig) -> dict[str, Any]:
+    """The options that differ from their defaults."""
+    return {
+        f.name: getattr(config, f.name)
+        for f in fields(config)
+        if getattr(config, f.name) != f.default
+    }
+
+
+def resume_command(facts: RunFacts) -> str:
+    """The command that goes on with a run, wherever its folder lies now."""
+    words = ["noprop", "train"]
+    options = changed_options(facts.config)
+    if not facts.config.is_placed or facts.config.folder != facts.folder.rstrip("/"):
+        options["checkpoint_dir"] = facts.folder
+    for name, value in options.items():
+        words += [flag(name)] if value is True else [flag(name), str(value)]
+    return " ".join(map(_shell_word, words))
+
+
+def _shell_word(text: str) -> str:
+    """A word of a command line, to be copied as it is."""
+    told = printable(text)
+    if told == text:
+        return shlex.quote(text)
+    plain = text.replace("\\", r"\\").replace("'", r"\'")
+    return f"$'{printable(plain)}'"  # whose escapes bash and zsh know
+
+
+def next_commands(facts: RunFacts) -> list[tuple[str, str]]:
+    """Commands that make sense now, each with what it does."""
+    run = _shell_word(facts.folder)
+    usable = facts.result is not None or facts.checkpoint is not None
+    found = []
+    if facts.state == "stopped" and TRIAL not in facts.files:  # a sweep goes on with its trials
+        found.append((resume_command(facts), "go on where it stopped"))
+    if usable:
+        found += [
+            (f"noprop evaluate {run}", "accuracy by class, calibration"),
+            (f"noprop predict {run} IMAGE", "the likeliest classes of a picture"),
+        ]
+    if facts.result is not None:
+        found.append((f"noprop export {run} --to onnx", "the network as one file"))
+    if facts.history.train_loss_history:
+        found.append((f"noprop visualize {run}", "pictures"))
+    return found

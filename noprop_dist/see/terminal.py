@@ -1,0 +1,153 @@
+"""The list of runs, and one run, as text for a terminal or a pipe."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from noprop_dist.config.fields import flag
+from noprop_dist.record.folder import CONTENTS
+from noprop_dist.see import run_text
+from noprop_dist.see.facts import RunFacts
+from noprop_dist.see.listing import Entry
+from noprop_dist.see.run_tables import blocks_of
+from noprop_dist.text import duration, last_part, percent, printable
+
+WIDE = 160  # columns written where no terminal says how many there are
+COLOURS = {"finished": "green", "running": "cyan", "stopped": "yellow", "damaged": "red"}
+
+Column = tuple[str, Callable[[Entry], str]]
+
+
+def _of_run(cell: Callable[[RunFacts], str]) -> Callable[[Entry], str]:
+    return lambda entry: cell(entry.facts) if entry.facts else "-"
+
+
+COLUMNS: tuple[Column, ...] = (
+    ("data", lambda e: last_part(e.facts.config.dataset if e.facts else e.dataset)),
+    ("network", lambda e: _network(e)),
+    ("epochs", _of_run(lambda f: f"{f.epochs}/{f.config.epochs}")),
+    ("z_T, %", _of_run(lambda f: _accuracy(f, "z_T"))),
+    ("softmax, %", _of_run(lambda f: _accuracy(f, "mean_softmax"))),
+    ("best val.", _of_run(lambda f: percent(f.best[1] if f.best else None))),
+    ("seed", _of_run(lambda f: str(f.config.seed))),
+    ("trained", _of_run(lambda f: duration(f.train_seconds))),
+    ("started", lambda e: run_text.age(e.started)),
+)
+TEXT = ("data", "network")  # columns of words, which may be broken; the others are numbers
+# What a narrow terminal does without, first to last.
+LEFT_OUT = ("seed", "trained", "best val.", "softmax, %", "started", "network", "data")
+
+
+def _accuracy(facts: RunFacts, readout: str) -> str:
+    return run_text.accuracy(facts.result.test_accuracy[readout] if facts.result else None)
+
+
+def _network(entry: Entry) -> str:
+    if entry.facts:
+        config = entry.facts.config
+        return f"T = {config.num_blocks}, {config.embedding_type}"
+    return f"{entry.kind}: {entry.about}" if entry.state != "damaged" else "-"
+
+
+def render_runs(entries: Sequence[Entry]) -> str:
+    """The list as a table as wide as fits, and below it what is wrong with damaged runs."""
+    console = _console()
+    table = _list(entries, ())
+    for count in range(1, len(LEFT_OUT) + 1):
+        if _width(console, table) <= console.width:
+            break
+        table = _list(entries, LEFT_OUT[:count])
+    damaged = [e for e in entries if e.state == "damaged"]
+    notes = [Text(f"{printable(e.name)}: {printable(e.about)}") for e in damaged]
+    return _text(console, [table, *notes])
+
+
+def _list(entries: Sequence[Entry], left_out: Sequence[str]) -> Table:
+    columns = [column for column in COLUMNS if column[0] not in left_out]
+    table = _table("run", "state")
+    for name, _ in columns:
+        if name in TEXT:
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
+    for entry in entries:
+        cells = [Text(printable(cell(entry))) for _, cell in columns]
+        table.add_row(Text(printable(entry.name)), _state(entry), *cells)
+    return table
+
+
+def _state(entry: Entry) -> Text:
+    state = Text(entry.state, style=COLOURS[entry.state])
+    if entry.facts and entry.facts.set_aside:
+        state.append(f", {len(entry.facts.set_aside)} set aside", style="red")
+    return state
+
+
+def _width(console: Console, table: Table) -> int:
+    """Columns that a table takes where no word is broken."""
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+
+
+def render_run(facts: RunFacts) -> str:
+    """All about one run."""
+    console = _console()
+    parts: list[Table | Text] = [Text(printable(facts.folder), style="bold"), Text()]
+    parts.append(_pairs(run_text.told(facts)))
+    if said := run_text.happened(facts):
+        parts += [Text(), Text("what happened", style="bold")]
+        parts += [Text(f"- {printable(sentence)}") for sentence in said]
+    parts += [Text(), _blocks(facts)]
+    if changed := run_text.changed_options(facts.config):
+        parts += [Text(), Text("options that differ from their defaults", style="bold")]
+        parts.append(_pairs([(flag(name), str(value)) for name, value in changed.items()]))
+    known = [(name, what) for name, what in CONTENTS.items() if name in facts.files]
+    parts += [Text(), Text("files", style="bold"), _pairs(known)]
+    if commands := run_text.next_commands(facts):
+        parts += [Text(), Text("next", style="bold")]
+        for command, what in commands:  # a line each, to be copied as it is
+            parts += [Text(printable(command)), Text(f"    {what}", style="dim")]
+    return _text(console, parts)
+
+
+def _blocks(facts: RunFacts) -> Table:
+    blocks, table = blocks_of(facts), _table()
+    for head in blocks.heads:
+        justify: Literal["left", "right"] = "left" if head == "sha256" else "right"
+        table.add_column(head, justify=justify, no_wrap=True)
+    for row in blocks.rows:
+        table.add_row(*(cell.text for cell in row))
+    return table
+
+
+def _table(*left: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
+    for name in left:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def _pairs(rows: Sequence[tuple[str, str]]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, Text(printable(value)))
+    return table
+
+
+def _console() -> Console:
+    """Standard output; written to a file it may be wider than the 80 columns of no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def _text(console: Console, parts: Sequence[Table | Text]) -> str:
+    with console.capture() as captured:
+        for part in parts:  # commands and sentences are not broken where they are long
+            console.print(part, soft_wrap=isinstance(part, Text))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())

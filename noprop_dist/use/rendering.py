@@ -1,0 +1,99 @@
+"""What a person wants to know of an evaluation or an export, in a few lines."""
+
+from functools import partial
+from typing import Any
+
+from noprop_dist.record.folder import EVALUATION
+from noprop_dist.record.store import inside
+from noprop_dist.text import aligned, percent, printable, size
+from noprop_dist.use.export import Exported
+
+MOST_CLASSES = 25  # more are told of by the worst ones
+_percent = partial(percent, unit="")  # the head of a column has the unit
+NAMES = {"z_T": "z_T", "mean_softmax": "mean softmax"}
+
+
+def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
+    """The numbers as tables.
+
+    Args:
+        evaluation: what ``evaluate`` returns, with its split.
+        folder: where the files are.
+    """
+    e = evaluation
+    draws, last = e["draws"], len(e["accuracy_after_t"])
+    noise = "1 noise draw" if draws == 1 else f"{draws} noise draws"
+    rows = [["", "accuracy, %", f"of {draws} averaged", "macro F1, %", "calibration error, %"]]
+    for name, found in e["readouts"].items():
+        accuracy, stderr = found["accuracy"], found["accuracy"]["stderr"]
+        spread = f" +- {100 * stderr:.2f}" if stderr is not None else ""
+        rows.append(
+            [
+                NAMES[name],
+                _percent(accuracy["mean"]) + spread,
+                _percent(found["accuracy_of_averaged_draws"][-1]),
+                _percent(found["macro"]["f1"]),
+                _percent(found["calibration"]["expected_calibration_error"]),
+            ]
+        )
+    after = "  ".join(f"{100 * a:.1f}" for a in e["accuracy_after_t"])
+    return "\n".join(
+        [
+            f"{e['images']:,} images of {printable(e['dataset'])} ({e['split']}), {noise}, "
+            f"{e['precision']}",
+            "",
+            *aligned(rows),
+            "",
+            *aligned(_classes(e)),
+            "",
+            f"readout after t = 1..{last}, %: {after}",
+            f"written to {printable(inside(folder, EVALUATION))}",
+        ]
+    )
+
+
+def _classes(evaluation: dict[str, Any]) -> list[list[str]]:
+    """A line for every class or, where there are many, for those of the lowest F1."""
+    z_T, mean = (evaluation["readouts"][name]["per_class"] for name in NAMES)  # noqa: N806
+    order = list(range(len(z_T)))
+    title = "class"
+    if len(order) > MOST_CLASSES:
+        order = sorted(order, key=lambda k: (z_T[k]["f1"] or 0.0, k))[:MOST_CLASSES]
+        title = f"{MOST_CLASSES} classes of the lowest F1"
+    scores = ("precision", "recall", "f1")
+    rows = [[title, "images", "precision, %", "recall, %", "F1, %", "F1 of mean softmax, %"]]
+    for k in order:
+        found = [_percent(z_T[k][score]) for score in scores]
+        rows.append(
+            [printable(z_T[k]["class"]), str(z_T[k]["images"]), *found, _percent(mean[k]["f1"])]
+        )
+    return rows
+
+
+def render_exported(exported: Exported) -> str:
+    """What was written, what it takes and gives, and how far it is from the original."""
+    e = exported
+    vector = len(e.sample_shape) == 1
+    shape, k = " x ".join(map(str, ("N", *e.sample_shape))), e.num_classes
+    noise = "1 noise draw" if e.draws == 1 else f"the mean of {e.draws} noise draws"
+    takes = [
+        f"takes samples ({'float32' if vector else 'uint8'}, {shape}) and seed (int64, N)",
+        f"gives z_T and mean_softmax (float32, N x {k}), probabilities, {noise}",
+    ]
+    loaded = {
+        "safetensors": ["load_network and the commands of noprop read it"],
+        "torch-export": [
+            *takes,
+            "torch.export.load reads it; it can run code, so load such files only from whom you "
+            "trust",
+        ],
+        "onnx": takes,
+    }
+    return "\n".join(
+        [
+            f"wrote {printable(e.file)}, {size(e.size_bytes)}",
+            *loaded[e.to],
+            f"largest difference from the original on {e.checked_images:,} images: "
+            f"{e.largest_difference:.1e}",
+        ]
+    )

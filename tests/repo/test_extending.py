@@ -1,0 +1,112 @@
+"""The examples of docs/extending.md, put into a copy of the package and used as a user would."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from noprop_dist import TrainConfig
+from noprop_dist.maths.learning_rate import LR_SCHEDULES
+from noprop_dist.maths.schedule import ALPHA_BARS
+from noprop_dist.model.readout import READOUTS
+from noprop_dist.model.registry import BLOCKS, OBJECTIVES
+from noprop_dist.training import BACKENDS
+
+PAGE = "docs/extending.md"
+EXAMPLE = re.compile(
+    r"```py(?:thon)?\n# (\S+\.py)(?:: a (row|choice) of (\w+))?\n(.*?)```", re.DOTALL
+)
+
+
+@pytest.mark.parametrize(
+    ("option", "table"),
+    [
+        ("block", ["auto", *BLOCKS]),
+        ("objective", list(OBJECTIVES)),
+        ("lr_schedule", list(LR_SCHEDULES)),
+        ("schedule", list(ALPHA_BARS)),
+        ("readout", list(READOUTS)),
+        ("executor", list(BACKENDS)),
+    ],
+)
+def test_an_option_s_choices_are_the_rows_of_its_table(option: str, table: list[str]) -> None:
+    assert list(get_args(get_type_hints(TrainConfig)[option])) == table
+
+
+def put(root: Path, file: str, kind: str, name: str, code: str) -> None:
+    """One example into the copy, as its first line says."""
+    path = root / file
+    if not kind:
+        assert not path.exists(), f"{file} is there already: the page says that it is new"
+        path.write_text(code)
+        return
+    source = path.read_text()
+    if kind == "choice":
+        line = re.compile(rf"^    {name}: Literal\[.*$", re.MULTILINE)
+        assert len(line.findall(source)) == 1
+        path.write_text(line.sub(lambda _: code.rstrip(), source))
+        return
+    imports = [line for line in code.splitlines() if line.startswith("from ")]
+    row = "\n".join(line for line in code.splitlines() if line and line not in imports)
+    table = re.compile(rf"^({name}\b[^\n]*= {{\n.*?)^}}$", re.MULTILINE | re.DOTALL)
+    assert len(table.findall(source)) == 1, f"{file} has no table {name}"
+    source = table.sub(lambda found: f"{found[1]}{row}\n}}", source)
+    last = [line for line in source.splitlines() if line.startswith("from noprop_dist")]
+    if imports:
+        source = source.replace(last[-1] + "\n", "\n".join([last[-1], *imports]) + "\n", 1)
+    path.write_text(source)
+
+
+@pytest.fixture(scope="module")
+def extended(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("extended")
+    shutil.copytree(repo / "noprop_dist", root / "noprop_dist")
+    examples = EXAMPLE.findall((repo / PAGE).read_text())
+    assert len(examples) == (repo / PAGE).read_text().count("```py")
+    for example in examples:
+        put(root, *example)
+    return root
+
+
+def noprop(root: Path, *args: str) -> list[str]:
+    """A command in the copy; the lines that it prints."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "noprop_dist", *args],
+        cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True,
+        timeout=240,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
+
+
+EXAMPLES = {
+    "block": ["--block", "linear", "--lr-schedule", "linear", "--epochs", "8", "--lr", "0.05"],
+    "objective": ["--block", "linear", "--objective", "flow", "--epochs", "8", "--lr", "0.05"],
+    "data": ["--dataset", "stripes", "--schedule", "quadratic", "--epochs", "4"],
+}
+
+
+@pytest.mark.parametrize("options", EXAMPLES.values(), ids=EXAMPLES)
+def test_the_examples_train_and_predict(extended: Path, options: list[str]) -> None:
+    size = ["--num-blocks=3", "--batch-size=32", "--precision=fp32", "--no-plots", "--json"]
+
+    def trained(executor: str, run: str) -> dict[str, Any]:
+        where = ["--executor", executor, "--checkpoint-dir", run]
+        found: dict[str, Any] = json.loads(noprop(extended, "train", *options, *size, *where)[-1])
+        return found
+
+    local, serial = trained("local", f"local-{options[1]}{options[3]}"), trained("serial", "again")
+    shutil.rmtree(extended / "again")
+    assert serial["block_sha256"] == local["block_sha256"]
+    accuracy = local["test_accuracy"]
+    assert max(accuracy["z_T"]["mean"], accuracy["mean_softmax"]["mean"]) > 0.85
+    drawn = noprop(extended, "visualize", local["folder"])
+    assert any(path.endswith("plots/speed.png") for path in drawn)
+    again = json.loads(noprop(extended, "evaluate", local["folder"], "--json")[-1])
+    assert again["readouts"]["z_T"]["accuracy"] == accuracy["z_T"]
