@@ -1,5 +1,8 @@
 """The one exception a user is meant to read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from noprop_dist.text import printable
 
 
@@ -12,3 +15,18 @@ class UserError(ValueError):
     def __str__(self) -> str:
         """The sentence on one line, whatever bytes a name in it holds."""
         return printable(super().__str__())
+
+
+@contextmanager
+def needing_ray(sentence: str) -> Iterator[None]:
+    """What needs Ray is imported inside.
+
+    Raises:
+        UserError: the sentence, where Ray is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise UserError(sentence) from error

@@ -50,8 +50,9 @@ def shortened(name: str, most: int) -> str:
 
 
 def last_part(place: str) -> str:
-    """The last part of a path or URI, or all of it where it has none."""
-    return place.partition("?")[0].rstrip("/").rsplit("/", 1)[-1] or place
+    """The last part of a path, or of a URI without its query; all of it where it has none."""
+    path = place.partition("?")[0] if "://" in place else place
+    return path.rstrip("/").rsplit("/", 1)[-1] or place
 
 
 def number(value: float | None, form: str) -> str:

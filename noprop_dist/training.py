@@ -9,7 +9,7 @@ from typing import Any
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.sources import is_known
-from noprop_dist.engine.coordinator import Coordinator, Record
+from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.finish import evaluate_test, finish
 from noprop_dist.engine.job import Job, check_fit, make_job
@@ -22,12 +22,14 @@ from noprop_dist.engine.resume import (
 )
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.splits import Splits, load_splits
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
+from noprop_dist.record.folder import CONFIG, HISTORY, SWEEP, TRIAL
 from noprop_dist.record.progress import make_progress, say
 from noprop_dist.record.result import TrainResult, read_result
+from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import check_trackers, open_trackers
 from noprop_dist.signals import StopSignals
@@ -62,7 +64,7 @@ def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult
     with StopSignals() as signals:
         config, splits = prepare(config)
         store = Store(config.folder)
-        for name, what in (("sweep.json", "a sweep"), ("trial.json", "a trial of a sweep")):
+        for name, what in ((SWEEP, "a sweep"), (TRIAL, "a trial of a sweep")):
             if store.exists(name):
                 raise UserError(
                     f"{store.root} holds {what}: give another --name or --checkpoint-dir for the "
@@ -196,7 +198,7 @@ def _check_apart(config: TrainConfig) -> None:
 def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     """Write what can be written before the first step, so that a bad path costs no training."""
     config = rounds.job.config
-    record.store.write("config.yaml", config.to_yaml().encode())
+    record.store.write(CONFIG, config.to_yaml().encode())
     record.write_history(rounds.history)
     if start.checkpoint is None and config.embedding_type == "prototype":
         write_first_embedding(record.store, rounds.shared["class_embed"])
@@ -243,15 +245,11 @@ def _here(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Backen
 
 
 def _on_ray(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Backend]:
-    try:
+    with needing_ray(
+        "Ray is not installed: install ray[default], or give --executor local to train in this "
+        "process."
+    ):
         from noprop_dist.distributed.ray_backend import ray_backend
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise UserError(
-            "Ray is not installed: install ray[default], or give --executor local to train in "
-            "this process."
-        ) from error
     return ray_backend(config, data_bytes)
 
 
@@ -280,7 +278,7 @@ def _finished_result(config: TrainConfig, splits: Splits, store: Store) -> Train
     check_same_data(config, splits.hashes, result.fingerprint, store.root)
     if config.history is not None:
         path = Path(config.history)
-        Store(path.parent, "--history").write(path.name, store.read("training_history.json"))
+        Store(path.parent, "--history").write(path.name, store.read(HISTORY))
     if not config.quiet:
         say(f"data: {splits.told}")
         say(f"{store.root} holds this run, finished: nothing to train")

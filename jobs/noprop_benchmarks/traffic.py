@@ -11,10 +11,11 @@ from noprop_benchmarks.training_speed import random_job
 from noprop_dist.compare.on_ray.traffic import CountingClient, Meter, num_bytes
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.ray_executor import RayExecutor
-from noprop_dist.engine.coordinator import Coordinator, Record
+from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.resume import start_afresh
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.progress import Progress
+from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
 
 EPOCHS = 2  # in the first one every block is new to its worker

@@ -12,7 +12,7 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
-from noprop_dist.engine.coordinator import Coordinator, Record
+from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.executor import Done, Executor, Work
 from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.rounds import Rounds
@@ -22,6 +22,7 @@ from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult
 from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.progress import Progress
+from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
 
 UNITS_PER_EPOCH = 10  # of a block: a round is closed and recorded as often

@@ -8,6 +8,7 @@ from typing import ClassVar
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import Bounds, Checked, Trait, at_least, flag, option
 from noprop_dist.errors import UserError
+from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.options import parse_with
 
 NOPROP, TWIN, SEQUENTIAL = "noprop", "twin", "noprop-sequential"
@@ -86,10 +87,10 @@ def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
                 f"{flag(f.name)} does not mean the same to every method of a comparison: leave it "
                 "out."
             )
-    if config.lr_schedule == "plateau":
+    if LR_SCHEDULES[config.lr_schedule].feedback is not None:
         raise UserError(
-            "--lr-schedule plateau would give every method a learning rate of its own: give "
-            "cosine or constant."
+            f"--lr-schedule {config.lr_schedule} would give every method a learning rate of its "
+            "own: give cosine or constant."
         )
     if SEQUENTIAL in options.names and config.readout != "softmax":
         raise UserError(

@@ -15,12 +15,12 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.job import Job, check_fit, make_job
 from noprop_dist.engine.splits import Splits, load_splits
-from noprop_dist.errors import UserError
+from noprop_dist.errors import needing_ray
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.text import printable
+from noprop_dist.text import last_part, printable
 from noprop_dist.training import check_places, in_a_lasting_place
 
 FORM = "compare-{}"  # of the name of a comparison that was given none
@@ -101,16 +101,11 @@ def _measure(
     Raises:
         UserError: Ray is not installed, or lacks what the run needs.
     """
-    try:
+    with needing_ray(
+        "Ray is not installed, and a comparison trains on its workers: install ray[default,train]."
+    ):
         from noprop_dist.compare.on_ray.methods import check_method, count_workers, measure
         from noprop_dist.distributed.ray_backend import ray_backend
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise UserError(
-            "Ray is not installed, and a comparison trains on its workers: install "
-            "ray[default,train]."
-        ) from error
     tell = (lambda _: None) if config.quiet else say
     with ray_backend(config, splits.nbytes) as backend:
         backend.memory(config, check_fit(config, splits), splits.nbytes)
@@ -160,7 +155,7 @@ def _write(
             measured[method].append(found)
     assert all(len(runs) == len(seeds) for runs in measured.values())
     facts = Facts(
-        dataset=printable(config.dataset).rstrip("/").rsplit("/", 1)[-1],
+        dataset=last_part(printable(config.dataset)),
         train_images=len(splits.train),
         val_images=len(splits.val),
         test_images=len(splits.test),

@@ -1,5 +1,6 @@
 """A folder of class folders, with or without folders of splits above them."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -137,8 +138,9 @@ def _classes(folder: Path, passed_over: PassedOver) -> Classes:
 def _splits_below(folder: Path, pictures: Iterable[str | BadPicture]) -> list[str]:
     """Folders between a class's and its pictures that name different splits, one of each."""
     named: dict[str, str] = {}
-    between = {Path(p).relative_to(folder).parent for p in pictures if isinstance(p, str)}
-    for part in sorted({part for path in between for part in path.parts}):
+    holding = {p.rpartition(os.sep)[0] for p in pictures if isinstance(p, str)}
+    between = {part for path in holding for part in Path(path).relative_to(folder).parts}
+    for part in sorted(between):
         if split := split_of(part):
             named.setdefault(split, f"{part}/")
     return list(named.values())

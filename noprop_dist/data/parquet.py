@@ -1,7 +1,7 @@
 """Parquet: the Hugging Face image layout, or a fixed-size list of floats per row."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,15 +52,13 @@ def find_parquet(path: Path) -> Files | None:
     if not path.is_dir():
         return None
     here, data = _parquet_in(path), _parquet_in(path / "data")
-    if here and data:
-        raise UserError(f"{path} holds Parquet files, and so does its data/: give one of the two.")
     inside = [Path(e.path) for e in visible(path, PassedOver()) if e.is_dir()]
     if here or data:
         for folder in inside:
-            if folder.name != "data" and _parquet_in(folder):
+            if (here or folder.name != "data") and _parquet_in(folder):
                 raise UserError(
-                    f"{path} holds Parquet files, and so does its {shown(folder.name)}/: give the "
-                    "path of one of them."
+                    f"{path} holds Parquet files, and so does its {shown(folder.name)}/: give one "
+                    "of the two."
                 )
         _refuse_pictures(path, [folder for folder in inside if folder.name != "data"])
         at = {file.stem: file for file in here or data}
@@ -98,19 +96,20 @@ def _is_parquet(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def _parquet_in(folder: Path, passed_over: PassedOver | None = None) -> list[Path]:
+def _parquet_in(folder: Path) -> list[Path]:
     """The Parquet files of a folder, without what ``noprop predict`` has written there."""
-    passed_over = PassedOver() if passed_over is None else passed_over
-    found = []
-    for entry in visible(folder, passed_over) if folder.is_dir() else ():
-        if not _is_parquet(entry.name):
-            if entry.is_file():
-                passed_over[Path(entry.name).suffix or "without an ending"] += 1
-        elif _is_own(Path(entry.path)):
-            passed_over["predictions"] += 1
-        else:
-            found.append(Path(entry.path))
-    return found
+    if not folder.is_dir():
+        return []
+    files = (Path(e.path) for e in visible(folder, PassedOver()) if e.is_file())
+    return [file for file in files if _is_parquet(file.name) and not _is_own(file)]
+
+
+def _count_others(folder: Path, read: Collection[Path], passed_over: PassedOver) -> None:
+    """Count what lies beside the files that are read, by its ending."""
+    for entry in visible(folder, passed_over):
+        if entry.is_file() and Path(entry.path) not in read:
+            ending = Path(entry.name).suffix or "without an ending"
+            passed_over["predictions" if _is_parquet(entry.name) else ending] += 1
 
 
 def _is_own(path: Path) -> bool:
@@ -156,7 +155,7 @@ def _load(path: Path, files: Files, reading: Reading) -> Found:
     account = Account(f"Parquet of {shown(path.name)}")
     account.places = {s: _place(paths, path) for s, paths in files.items()}
     for folder in {p.parent for p in opened if path.is_dir()}:
-        _parquet_in(folder, account.passed_over)
+        _count_others(folder, opened, account.passed_over)
     if column.width is not None:
         splits = {
             s: Split.from_arrays(

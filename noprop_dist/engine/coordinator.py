@@ -4,13 +4,10 @@ It does not know where units run. Nothing that timing decides ever changes a wei
 """
 
 import heapq
-import json
 import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, eval_units, merge
 from noprop_dist.engine.executor import WAIT_S, Done, Executor, Work, WorkFailedError
@@ -19,11 +16,8 @@ from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import CheckpointWriter
-from noprop_dist.record.events import EventLog
-from noprop_dist.record.history import History
-from noprop_dist.record.progress import Progress, RoundReport
-from noprop_dist.record.store import Store
-from noprop_dist.record.trackers import Trackers
+from noprop_dist.record.progress import RoundReport
+from noprop_dist.record.run_record import Record
 
 SAVE_EVERY_S = 300.0  # a long epoch is not lost for want of a checkpoint
 FIRST_STEPS = 50  # of a unit before any speed is known
@@ -31,36 +25,6 @@ FIRST_STEPS = 50  # of a unit before any speed is known
 # free; but where hundreds end at once, no worker waits for all of them.
 TOGETHER = 16
 STOP_S = 1.5  # Ray kills a stopped job after 3
-
-
-@dataclass(frozen=True)
-class Record:
-    """Where a run is recorded.
-
-    Attributes:
-        store: the run folder.
-        events: its log.
-        progress: the live view.
-        history_file: where the history is also written, or None.
-        trackers: what else is told of every epoch, or None.
-    """
-
-    store: Store
-    events: EventLog
-    progress: Progress
-    history_file: str | None = None
-    trackers: Trackers | None = None
-
-    def write_history(self, history: History) -> None:
-        """The history so far, as a whole file each time; trackers get what is new in it."""
-        # Not indented: with many blocks and epochs that would take seconds.
-        data = json.dumps(history.to_dict()).encode()
-        self.store.write("training_history.json", data)
-        if self.history_file is not None:
-            path = Path(self.history_file)
-            Store(path.parent, "--history").write(path.name, data)
-        if self.trackers is not None:
-            self.trackers.take(history)
 
 
 Order = Callable[[Iterable[Snapshot]], list[Snapshot]]

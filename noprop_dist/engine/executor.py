@@ -21,7 +21,6 @@ Work = Unit | EvalUnit | SpeedUnit
 Result = UnitResult | EvalResult | Speed
 
 WAIT_S = 0.2  # the longest wait before a look around: how soon a signal is noticed
-UNIT_S = 60.0  # a unit in this process is lost with it: as rarely as checkpoints matter
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.splits import Splits
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.checkpoint import sha256_of_tensors
+from noprop_dist.record.folder import RESULT
 from noprop_dist.record.predictions import Predictions, write_predictions
 from noprop_dist.record.result import TrainResult, accuracy_over, versions
 from noprop_dist.record.store import Store
@@ -73,5 +74,5 @@ def finish(rounds: Rounds, test: EvalResult, splits: Splits, store: Store) -> Tr
     write_predictions(store, Predictions(rows, labels, test.answers, test.confidence))
     # Without the folder's name: a run folder can be moved.
     numbers = {k: v for k, v in result.to_dict().items() if k != "folder"}
-    store.write("result.json", json.dumps(numbers, indent=1).encode())
+    store.write(RESULT, json.dumps(numbers, indent=1).encode())
     return result

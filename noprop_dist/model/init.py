@@ -87,7 +87,7 @@ def init_block(block: Block, generator: torch.Generator) -> Block:
             )
         before = {name: tensor._version for name, tensor in own.items()}
         if own:
-            _initialiser(module)(generator)
+            _draw_values(module, generator)
         for name, tensor in own.items():
             # Whatever writes to a tensor raises its version: what was not written to has no value.
             now = getattr(module, name)
@@ -99,14 +99,14 @@ def init_block(block: Block, generator: torch.Generator) -> Block:
     return block.to(memory_format=torch.channels_last)
 
 
-def _initialiser(module: nn.Module) -> Callable[[torch.Generator], None]:
+def _draw_values(module: nn.Module, generator: torch.Generator) -> None:
     if hasattr(module, OWN):
-        own: Callable[[torch.Generator], None] = getattr(module, OWN)
-        return own
+        getattr(module, OWN)(generator)
+        return
     for kinds, initialise in INITIALISERS.items():
         if isinstance(module, kinds):
-            return lambda generator: initialise(module, generator)
-    return lambda generator: None
+            initialise(module, generator)
+            return
 
 
 def _check_draws(path: str, module: nn.Module) -> None:

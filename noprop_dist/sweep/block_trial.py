@@ -18,6 +18,7 @@ from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, run_unit
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
+from noprop_dist.record.folder import CONFIG
 from noprop_dist.record.store import Store
 from noprop_dist.sweep.denoising_loss import denoising_error
 from noprop_dist.sweep.network_trial import (
@@ -103,7 +104,7 @@ def train_block(
     job = job_of(config, splits, device, precision)
     torch.set_num_threads(config.cpus_per_worker)
     with locked(store):
-        store.write("config.yaml", config.to_yaml().encode())
+        store.write(CONFIG, config.to_yaml().encode())
         state = BlockState.load(store)
         if state is None:
             first = first_snapshot(job, t, first_shared(first_class_embed(job, splits)))

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.coordinator import Coordinator, Record
+from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.resume import start_or_resume
@@ -21,6 +21,7 @@ from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.lock import InUseError
 from noprop_dist.record.progress import Progress, RoundReport
+from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.space import BLOCK, Settings
 from noprop_dist.training import begin

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.splits import load_splits
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.search import Search, Spent
@@ -96,10 +96,6 @@ def _check_count(search: Search) -> None:
 
 
 def _run_on_ray(search: Search, signals: StopSignals) -> Spent:
-    try:
+    with needing_ray("a sweep needs Ray: install ray[default,tune]."):
         from noprop_dist.sweep.on_ray.run_search import run_search
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise UserError("a sweep needs Ray: install ray[default,tune].") from error
     return run_search(search, signals)

@@ -11,6 +11,7 @@ import numpy as np
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import Trait, flag, with_trait
 from noprop_dist.errors import UserError
+from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.options import as_option, read_yaml
 
 FIXED = with_trait(TrainConfig, Trait.OF_ALL_TRIALS)
@@ -33,7 +34,10 @@ OF_A_BLOCK_DEFAULT = ("lr", "weight_decay", "dropout")
 MEANS_SOMETHING: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "embedding_dim": ("embedding_type", ("learned",)),
     "freeze_after": ("embedding_type", ("learned", "prototype")),
-    "lr_scheduler_patience": ("lr_schedule", ("plateau",)),
+    "lr_scheduler_patience": (
+        "lr_schedule",
+        tuple(name for name, schedule in LR_SCHEDULES.items() if schedule.feedback is not None),
+    ),
 }
 BLOCK = "t"  # among the settings of a trial of a single block, which one
 KINDS = ("choice", "uniform", "loguniform", "randint")

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import POSITIVE, Checked, at_least, flag, option
 from noprop_dist.errors import UserError
+from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.text import shown
 
 
@@ -94,10 +95,10 @@ class SweepConfig(Checked):
         if config.workers is not None and (self.workers_per_trial or self.per_block):
             beside = "--per-block" if self.per_block else "--workers-per-trial"
             raise UserError(f"--workers has no meaning beside {beside}: leave it out.")
-        if self.per_block and config.lr_schedule == "plateau":
+        if self.per_block and LR_SCHEDULES[config.lr_schedule].feedback is not None:
             raise UserError(
-                "--lr-schedule plateau has no meaning with --per-block: it looks at the accuracy "
-                "of all blocks together; give cosine or constant."
+                f"--lr-schedule {config.lr_schedule} has no meaning with --per-block: it looks at "
+                "the accuracy of all blocks together; give cosine or constant."
             )
         if self.per_block and config.early_stopping_patience is not None:
             raise UserError(

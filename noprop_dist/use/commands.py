@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from noprop_dist.errors import UserError
+from noprop_dist.errors import needing_ray
 from noprop_dist.options import parse_own
 from noprop_dist.text import json_line, printable
 from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
@@ -119,12 +119,8 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
 def _on_ray(
     run: "OpenRun", question: "Question", found: "Iterable[Found]", size: int
 ) -> "Iterator[list[Answer | BadPicture]]":
-    try:
+    with needing_ray("Ray is not installed: install ray[data], or leave --ray out."):
         from noprop_dist.use.on_ray.actors import predict_on_ray
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise UserError("Ray is not installed: install ray[data], or leave --ray out.") from error
     from noprop_dist.use.predict import batches_of
 
     return predict_on_ray(run, question, batches_of(found, size))

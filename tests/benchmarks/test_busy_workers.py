@@ -10,12 +10,13 @@ from noprop_benchmarks.benchmark_options import ScalingBenchmark
 from noprop_benchmarks.simulated import TimerExecutor, measure_simulated, render_simulated
 from noprop_benchmarks.utilisation import Busy, run_metered, tiny_rounds
 from noprop_dist import UserError
-from noprop_dist.engine.coordinator import Coordinator, Record
+from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.executor import Work
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.progress import Progress
+from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
 
 
