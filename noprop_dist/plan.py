@@ -6,10 +6,11 @@ from typing import Any
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.cost import Cost
 from noprop_dist.engine.evaluate import EVAL_ROWS
-from noprop_dist.engine.executor import WAIT_S, Backend, Executor, WorkFailedError, run_all
+from noprop_dist.engine.executor import WAIT_S, Backend, Executor, run_all
 from noprop_dist.engine.finish import TEST_DRAWS
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import find_start, first_class_embed
+from noprop_dist.engine.runner import WorkFailedError
 from noprop_dist.engine.snapshot import first_shared
 from noprop_dist.engine.speed import Speed, SpeedUnit
 from noprop_dist.engine.splits import Splits
@@ -36,7 +37,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         job = job_on(backend, config, splits)
         needed, free = backend.memory(config, job.spec, splits.nbytes)
         loaded, start = find_start(job, Store(job.config.folder))
-        slots = backend.slots(config)
+        slots = backend.slots(config, job.spec)
         speed = _try_out(job, splits, backend, slots)
     steps_done = sum(loaded.state["steps"].values()) if loaded else 0
     steps = job.total_steps * job.spec.num_blocks - steps_done

@@ -102,3 +102,8 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def first_line(what: object) -> str:
+    """The first line of a message, without its full stop."""
+    return str(what).strip().partition("\n")[0].rstrip(". ")

@@ -22,6 +22,7 @@ from noprop_dist.engine.executor import run_all
 from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.local import LocalExecutor
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.runner import UnitRunner
 from noprop_dist.engine.snapshot import Shared, first_shared
 from noprop_dist.engine.splits import Splits, make_splits
 from noprop_dist.engine.unit import UnitResult
@@ -200,7 +201,8 @@ def _averaged(run: _Run) -> Trained:
     rounds = Rounds(run.job, first_shared(_class_embed(run.job)))
     rounds.start()
     slots = run.workers
-    with LocalExecutor(run.job, run.splits, run.device, slots=slots, threads=1) as executor:
+    runner = UnitRunner(run.job, run.splits, run.device, at_once=slots)
+    with LocalExecutor(run.job, runner, slots=slots) as executor:
         for _ in range(run.job.config.epochs):
             units = [unit for t in rounds.blocks if (unit := rounds.next_unit(t)) is not None]
             for result in run_all(executor, units):

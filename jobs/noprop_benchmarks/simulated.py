@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from noprop_benchmarks.benchmark_options import ScalingBenchmark
 from noprop_benchmarks.utilisation import advanced, run_metered
-from noprop_dist.engine.executor import Done, Work
+from noprop_dist.engine.executor import Done
+from noprop_dist.engine.runner import Work
 from noprop_dist.engine.unit import Unit
 
 

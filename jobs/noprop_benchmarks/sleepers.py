@@ -10,7 +10,7 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds, connected, count_slots
 from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.engine.evaluate import EvalResult
-from noprop_dist.engine.executor import Work
+from noprop_dist.engine.runner import Work
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 

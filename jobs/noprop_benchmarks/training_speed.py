@@ -18,6 +18,7 @@ from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.local import LocalExecutor
 from noprop_dist.engine.resume import start_afresh
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.runner import UnitRunner
 from noprop_dist.engine.splits import Splits, make_splits
 from noprop_dist.engine.unit import Unit, run_unit
 from noprop_dist.maths.embedding import one_hot_embedding
@@ -107,7 +108,9 @@ def random_job(options: EngineBenchmark, device: torch.device) -> tuple[Job, Spl
     x = draw.integers(0, 256, (rows, 1, 28, 28), dtype=np.uint8)
     split = Split.from_arrays(x, np.arange(rows) % 10)
     dataset = Dataset("random", tuple("0123456789"), split, split, photographs=False)
-    config = TrainConfig(batch_size=options.batch_size, val_fraction=0.0)
+    config = TrainConfig(
+        batch_size=options.batch_size, val_fraction=0.0, cpus_per_worker=options.cpus_per_worker
+    )
     splits = make_splits(config, dataset)
     return make_job(config, splits, device), splits
 
@@ -115,10 +118,11 @@ def random_job(options: EngineBenchmark, device: torch.device) -> tuple[Job, Spl
 def _time_engine(
     rounds: Rounds, splits: Splits, device: torch.device, options: EngineBenchmark
 ) -> float:
-    slots, threads = options.threads // options.cpus_per_worker, options.cpus_per_worker
+    slots = options.threads // options.cpus_per_worker
     # More slots than blocks train a block twice, from the same snapshot.
     blocks = [rounds.latest[1 + i % len(rounds.blocks)] for i in range(slots)]
-    with LocalExecutor(rounds.job, splits, device, slots=slots, threads=threads) as executor:
+    runner = UnitRunner(rounds.job, splits, device, at_once=slots)
+    with LocalExecutor(rounds.job, runner, slots=slots) as executor:
         start = time.perf_counter()
         run_all(executor, [Unit(snapshot, options.steps) for snapshot in blocks])
         seconds = time.perf_counter() - start

@@ -13,9 +13,10 @@ import torch
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
 from noprop_dist.engine.coordinator import Coordinator
-from noprop_dist.engine.executor import Done, Executor, Work
+from noprop_dist.engine.executor import Done, Executor
 from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.runner import Work
 from noprop_dist.engine.snapshot import first_shared, first_snapshot
 from noprop_dist.engine.splits import make_splits
 from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult

@@ -210,10 +210,10 @@ class MachineOptions(Checked):
 
     device: str = option("auto", "machine", "auto, cpu, cuda or cuda:N", traits=FREE)
     no_cuda: bool = option(False, "machine", "never use a GPU", traits=FREE)
-    precision: Literal["auto", "fp32", "bf16"] = option(
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = option(
         "auto",
         "machine",
-        "auto: bf16 autocast where the device computes in it",
+        "auto: bf16 autocast where the device computes in it; tf32: on GPUs",
         traits=OF_ALL_TRIALS,
     )
     executor: Literal["ray", "local"] = option(
@@ -240,12 +240,16 @@ class MachineOptions(Checked):
         at_least(0),
         FREE,
     )
-    blocks_per_worker: int = option(
-        1,
+    blocks_per_worker: int | None = option(
+        None,
         "machine",
-        "ray: blocks that a worker trains at once, where one does not fill its GPU",
+        "ray: blocks that a worker trains at once; default: as many as its GPU's memory holds, 1 "
+        "on a CPU",
         at_least(1),
         FREE,
+    )
+    no_cuda_graphs: bool = option(
+        False, "machine", "launch each kernel of a step on its own", traits=FREE
     )
     resources: str | None = option(
         None,

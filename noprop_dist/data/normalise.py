@@ -20,6 +20,34 @@ class Normalisation:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def on(self, device: torch.device) -> "Normaliser":
+        """What normalises there, without another look at the host."""
+        mean, std = (torch.tensor(part, device=device) for part in (self.mean, self.std))
+        return Normaliser(mean, std)
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """A normalisation whose numbers lie on a device: float32 (C,) or (F,)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Float32 samples of mean 0 and deviation 1 over the training split.
+
+        Args:
+            x: uint8 (B, C, H, W) or float32 (B, F), on the numbers' device.
+
+        Returns:
+            Same shape; images in channels-last memory.
+        """
+        if x.dim() == 2:
+            return (x - self.mean) / self.std
+        mean, std = (part.view(-1, 1, 1) for part in (self.mean, self.std))
+        out = x.to(torch.float32, memory_format=torch.channels_last)
+        return out.sub_(255 * mean).div_(255 * std)
+
 
 def fit_normalisation(train: Split) -> Normalisation:
     """Statistics of a non-empty split, summed in float64 shard by shard."""
@@ -44,20 +72,5 @@ def fit_normalisation(train: Split) -> Normalisation:
 
 
 def normalise(x: Tensor, norm: Normalisation) -> Tensor:
-    """Float32 samples of mean 0 and deviation 1 over the training split.
-
-    Args:
-        x: uint8 (B, C, H, W) or float32 (B, F).
-        norm: from ``fit_normalisation``.
-
-    Returns:
-        Same shape, on x's device; images in channels-last memory.
-    """
-    images = x.dim() == 4
-    shape = (-1, 1, 1) if images else (-1,)
-    mean = torch.tensor(norm.mean, device=x.device).view(shape)
-    std = torch.tensor(norm.std, device=x.device).view(shape)
-    if not images:
-        return (x - mean) / std
-    out = x.to(torch.float32, memory_format=torch.channels_last)
-    return out.sub_(255 * mean).div_(255 * std)
+    """Samples normalised once; see ``Normaliser``."""
+    return norm.on(x.device)(x)

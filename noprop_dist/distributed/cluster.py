@@ -19,7 +19,7 @@ from noprop_dist.config.run import parse_resources
 from noprop_dist.distributed.preflight import check_reachable, plain_command_line
 from noprop_dist.distributed.start import own_folder, starting
 from noprop_dist.errors import UserError
-from noprop_dist.model.device import resolve_device, resolve_precision
+from noprop_dist.model.device import free_on, resolve_device, resolve_precision
 
 FREE_S = 8.0  # that devices may take to become free: another run may just be leaving
 PROBE_S = 60.0  # for a first worker process to say what it computes in
@@ -188,26 +188,47 @@ def _free() -> dict[str, float]:
     return free
 
 
-def probe(config: TrainConfig, needs: WorkerNeeds) -> tuple[torch.device, str]:
-    """The device of the workers and their number format, asked of one where it is not this machine.
+@dataclass(frozen=True)
+class Found:
+    """What a worker finds.
+
+    Attributes:
+        device: of its units.
+        precision: number format of its units.
+        gpu_bytes: free memory of its GPU or of its share of one; 0 on a CPU.
+    """
+
+    device: torch.device
+    precision: str
+    gpu_bytes: int = 0
+
+
+def probe(config: TrainConfig, needs: WorkerNeeds) -> Found:
+    """What workers compute on, asked of one where this process cannot know.
 
     Raises:
         UserError: no worker process starts.
     """
     device = torch.device("cuda" if needs.gpus else "cpu")
     hosts = {node["NodeManagerHostname"] for node in live_nodes()}
-    if config.precision != "auto" or hosts == {platform.node()}:
-        return device, resolve_precision(config.precision, device)
-    ask = ray.remote(_precision_here).options(
+    known = config.precision != "auto" or hosts == {platform.node()}
+    if device.type == "cpu" and known:
+        return Found(device, resolve_precision(config.precision, device))
+    ask = ray.remote(_found_here).options(
         num_cpus=needs.cpus, num_gpus=needs.gpus, resources=needs.resources
     )
     try:
-        return device, ray.get(ask.remote(device.type), timeout=PROBE_S)
+        found: Found = ray.get(
+            ask.remote(device.type, config.precision, min(1.0, needs.gpus)), timeout=PROBE_S
+        )
     except RayError as error:
         raise UserError(
             f"no worker of {needs} can be started on the cluster ({error}): see Ray's logs there."
         ) from error
+    return found
 
 
-def _precision_here(device: str) -> str:
-    return resolve_precision("auto", resolve_device(device))
+def _found_here(kind: str, precision: str, share: float) -> Found:
+    device = resolve_device(kind)
+    free = int(share * free_on(device)) if device.type == "cuda" else 0
+    return Found(device, resolve_precision(precision, device), free)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from ray.util.metrics import Gauge
+from typing_extensions import override
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import (
@@ -23,7 +24,7 @@ from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.distributed.worker_client import BlockClient
 from noprop_dist.distributed.worker_listener import WorkerListener
 from noprop_dist.distributed.worker_status import Memory, Place, WorkerStatus
-from noprop_dist.engine.cost import Cost, check_memory
+from noprop_dist.engine.cost import Cost, blocks_that_fit, check_memory
 from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.splits import Splits
@@ -45,6 +46,7 @@ class RayBackend(Backend):
         make_client: starts workers and speaks to them; a comparison counts what it sends.
         on_memory: told what memory a worker, by its name, says that it takes.
         splits_ref: where the object store has the run's data already, or None.
+        gpu_bytes: free memory of a worker's GPU or its share of one; 0 on a CPU.
     """
 
     needs: WorkerNeeds
@@ -54,6 +56,7 @@ class RayBackend(Backend):
     make_client: Callable[[Job, Splits, Any], BlockClient] = BlockClient
     on_memory: Callable[[str, Memory], object] = lambda worker, memory: None
     splits_ref: Any = None
+    gpu_bytes: int = 0
 
     def executor(
         self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
@@ -67,7 +70,8 @@ class RayBackend(Backend):
             on_event: called with a name and fields for ``events.jsonl``.
         """
         config = job.config
-        units_at_once = config.blocks_per_worker
+        units_at_once = self.units_at_once(config, job.spec)
+        job = replace(job, config=replace(config, blocks_per_worker=units_at_once))
         enough = -(-config.num_blocks // units_at_once)
         spares = config.spares
         if spares is None:
@@ -83,34 +87,45 @@ class RayBackend(Backend):
             listener=RunListener(progress, on_event, self.on_memory),
         )
 
-    def slots(self, config: TrainConfig) -> int:
-        """See ``Backend``."""
-        workers = self._workers(config, count_slots(self.needs))
-        return min(workers * config.blocks_per_worker, config.num_blocks)
+    @override
+    def slots(self, config: TrainConfig, spec: ModelSpec) -> int:
+        at_once = self.units_at_once(config, spec)
+        workers = self._workers(config, at_once, count_slots(self.needs))
+        return min(workers * at_once, config.num_blocks)
 
-    def _workers(self, config: TrainConfig, fit: int) -> int:
-        enough = -(-config.num_blocks // config.blocks_per_worker)
+    def units_at_once(self, config: TrainConfig, spec: ModelSpec) -> int:
+        """How many blocks a worker trains at once: as few as all workers together need."""
+        if config.blocks_per_worker is not None:
+            return config.blocks_per_worker
+        if not self.needs.gpus:
+            return 1
+        workers = max(1, min(count_slots(self.needs), config.workers or config.num_blocks))
+        needed = -(-config.num_blocks // workers)
+        return min(needed, blocks_that_fit(config, spec, self.gpu_bytes))
+
+    def _workers(self, config: TrainConfig, at_once: int, fit: int) -> int:
+        enough = -(-config.num_blocks // at_once)
         return min(enough, config.workers or enough, fit)
 
+    @override
     def memory(self, config: TrainConfig, spec: ModelSpec, data_bytes: int) -> tuple[int, int]:
-        """See ``Backend``: workers of one node are counted together.
-
-        Of a GPU's memory nothing is known before a worker has it.
-        """
-        units_at_once = config.blocks_per_worker
+        """See ``Backend``: workers of one node are counted together, a GPU's for itself."""
+        units_at_once = self.units_at_once(config, spec)
         check = partial(check_memory, config, spec)
         here = free_bytes()
         if self.needs.gpus:
-            return check(here, 1, lambda cost, _: cost.coordinator), here
+            check(here, 1, lambda cost, _: cost.coordinator)
+            free = self.gpu_bytes
+            return check(free, units_at_once, lambda cost, blocks: cost.on_gpu(blocks)), free
         if self.private:
-            workers = self._workers(config, count_slots(self.needs))
+            workers = self._workers(config, units_at_once, count_slots(self.needs))
             takes = partial(Cost.on_ray, units_at_once=units_at_once, data=data_bytes)
             return check(here, workers, takes), here
         check(here, 1, lambda cost, _: cost.coordinator)
         found = []
         for node in live_nodes():
             has = node["Resources"]
-            workers = self._workers(config, slots_of(has, self.needs))
+            workers = self._workers(config, units_at_once, slots_of(has, self.needs))
             free = int(has.get("memory", 0) + has.get("object_store_memory", 0))
             takes = partial(Cost.on_node, units_at_once=units_at_once, data=data_bytes)
             found.append((check(free, workers, takes), free))
@@ -126,7 +141,8 @@ def ray_backend(config: TrainConfig, data_bytes: int) -> Iterator[RayBackend]:
     """
     private = is_private()
     with connected(config, data_bytes) as needs:
-        yield RayBackend(needs, *probe(config, needs), private)
+        found = probe(config, needs)
+        yield RayBackend(needs, found.device, found.precision, private, gpu_bytes=found.gpu_bytes)
 
 
 class RunListener(WorkerListener):
@@ -161,29 +177,31 @@ class RunListener(WorkerListener):
         self._counts[name, t] = self._counts.get((name, t), 0) + 1
         self._set(name, t, self._counts[name, t])
 
+    @override
     def progress(self, progress: UnitProgress, worker: str, host: str) -> None:
-        """See ``WorkerListener``."""
         p = progress
         self._progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s, worker, host)
         self._set("loss", p.t, p.loss)
         self._set("images_per_s", p.t, p.images_per_s)
 
+    @override
     def unit_done(self, t: int) -> None:
-        """See ``WorkerListener``."""
         self._count("units", t)
         self._set("restarts", t, self._counts.get(("restarts", t), 0))
 
+    @override
     def worker_started(self, worker: str, place: Place, *, spare: bool) -> None:
-        """See ``WorkerListener``."""
         self._on_event("worker_started", worker=worker, **vars(place), spare=spare)
 
+    @override
     def status(self, worker: str, status: WorkerStatus) -> None:
-        """See ``WorkerListener``."""
         if status.memory is not None:
             self._on_memory(worker, status.memory)
+        for note in status.notes:
+            self._progress.message(note)
 
+    @override
     def worker_lost(self, worker: str, blocks: list[int], reason: str, seconds: float) -> None:
-        """See ``WorkerListener``."""
         lost: dict[str, Any] = {"reason": reason, "seconds": round(seconds, 4)}
         self._on_event("worker_lost", worker=worker, blocks=blocks, **lost)
         if blocks:
@@ -193,8 +211,8 @@ class RunListener(WorkerListener):
             self._progress.worker_lost(t)
             self._count("restarts", t)
 
+    @override
     def no_worker(self, seconds: float) -> None:
-        """See ``WorkerListener``."""
         self._progress.warn(
             f"no worker for {seconds:.0f} s: waiting for a device of the cluster; where none will "
             "come, stop the run and ask for less with --cpus-per-worker or --gpus-per-worker"

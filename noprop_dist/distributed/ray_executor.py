@@ -12,7 +12,8 @@ from noprop_dist.distributed.worker_client import FETCH_S, LOST, WorkerClient
 from noprop_dist.distributed.worker_listener import WorkerListener
 from noprop_dist.distributed.worker_pool import PoolWorker, Task, WorkerPool
 from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
-from noprop_dist.engine.executor import Done, Work, WorkFailedError
+from noprop_dist.engine.executor import Done
+from noprop_dist.engine.runner import Work, WorkFailedError
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 

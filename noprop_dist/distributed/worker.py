@@ -14,13 +14,13 @@ import torch
 from noprop_dist import faults
 from noprop_dist.distributed.process_usage import memory_of
 from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
-from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
-from noprop_dist.engine.executor import failures_of_work
+from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights
 from noprop_dist.engine.job import Job
+from noprop_dist.engine.runner import UnitRunner
 from noprop_dist.engine.snapshot import Shared, Snapshot
-from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
+from noprop_dist.engine.speed import Speed, SpeedUnit
 from noprop_dist.engine.splits import Splits
-from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult, run_unit
+from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device
 
@@ -48,8 +48,14 @@ class BlockWorker:
                 f"Ray has a GPU on {platform.node()} that PyTorch cannot use there: install a "
                 "PyTorch for its CUDA, or give --no-cuda"
             ) from error
-        if self._device.type == "cuda":
-            torch.backends.cudnn.deterministic = True  # one seed, one model
+        self._notes: list[str] = []
+        self._runner = UnitRunner(
+            job,
+            splits,
+            self._device,
+            at_once=job.config.blocks_per_worker or 1,
+            note=self._notes.append,
+        )
         self._held: dict[int, Snapshot] = {}
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -66,7 +72,9 @@ class BlockWorker:
         """What it has done since the last look."""
         with self._lock:
             progress, self._progress = self._progress, {}
-            return WorkerStatus(self._steps, progress, memory_of(self._device))
+            notes = tuple(self._notes)
+            self._notes.clear()
+            return WorkerStatus(self._steps, progress, memory_of(self._device), notes)
 
     @ray.method
     def stop(self) -> None:
@@ -89,17 +97,10 @@ class BlockWorker:
             if held is None or held.step != wanted.step:
                 raise BlockMissingError(f"block {wanted.t} at step {wanted.step} is not here")
             unit = replace(unit, snapshot=held)
-        with failures_of_work():
-            result = run_unit(
-                unit,
-                self._job,
-                self._splits.train,
-                self._device,
-                on_progress=self._note,
-                should_stop=self._count_and_ask,
-            )
+        result = self._runner.run(unit, self._note, self._count_and_ask)
+        assert isinstance(result, UnitResult)
         with self._lock:
-            hold(self._held, wanted.t, result.snapshot, self._job.config.blocks_per_worker)
+            hold(self._held, wanted.t, result.snapshot, self._job.config.blocks_per_worker or 1)
         return result
 
     @ray.method
@@ -108,8 +109,9 @@ class BlockWorker:
         torch.set_num_threads(self._job.config.cpus_per_worker)
         weights, shared = network
         unit = replace(unit, weights=weights, shared=shared)
-        split = getattr(self._splits, unit.split)
-        return run_eval(unit, self._job, split, self._device, on_batch=self._count_and_ask)
+        result = self._runner.run(unit, on_batch=self._count_and_ask)
+        assert isinstance(result, EvalResult)
+        return result
 
     @ray.method
     def time(self, unit: SpeedUnit) -> Speed:
@@ -119,8 +121,9 @@ class BlockWorker:
             WorkFailedError: memory is not enough.
         """
         torch.set_num_threads(self._job.config.cpus_per_worker)
-        with failures_of_work():
-            return run_speed(unit, self._job, self._splits.train, self._device)
+        result = self._runner.run(unit)
+        assert isinstance(result, Speed)
+        return result
 
     def _note(self, progress: UnitProgress) -> None:
         with self._lock:

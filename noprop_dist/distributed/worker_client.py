@@ -16,8 +16,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.worker import Worker, send_tensors_as_arrays
 from noprop_dist.engine.evaluate import EvalResult
-from noprop_dist.engine.executor import Result, Work
 from noprop_dist.engine.job import Job
+from noprop_dist.engine.runner import Result, Work
 from noprop_dist.engine.speed import Speed, SpeedUnit
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitResult
@@ -54,17 +54,21 @@ class BlockClient:
         job: the run.
         splits: its data; put into the object store once, and again if it gets lost.
         splits_ref: where the object store has the data already.
+        device: that workers compute on; None takes the GPU where they ask for one.
     """
 
-    def __init__(self, job: Job, splits: Splits, splits_ref: Any = None) -> None:
+    def __init__(
+        self, job: Job, splits: Splits, splits_ref: Any = None, device: str | None = None
+    ) -> None:
         send_tensors_as_arrays()
         self._own: tuple[Any, ...] = (job, splits)
+        self._device = device
         self._refs = [_put(job), _put(splits) if splits_ref is None else splits_ref]
         self._networks: dict[tuple[str, int], Any] = {}
 
     def start(self, needs: WorkerNeeds, spare_on: str | None) -> Any:
         """See ``WorkerClient``."""
-        units_at_once = self._own[0].config.blocks_per_worker
+        units_at_once = self._own[0].config.blocks_per_worker or 1
         options: dict[str, Any] = {"max_concurrency": units_at_once + 2}  # units, a look and a stop
         if spare_on is None:
             options |= {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
@@ -72,7 +76,8 @@ class BlockClient:
         else:
             where = NodeAffinitySchedulingStrategy(spare_on, soft=False)
             options |= {"num_cpus": 0, "scheduling_strategy": where}
-        return Worker.options(**options).remote(*self._refs, "cuda" if needs.gpus else "cpu")
+        device = self._device or ("cuda" if needs.gpus else "cpu")
+        return Worker.options(**options).remote(*self._refs, device)
 
     def send(self, actor: Any, work: Work, *, held: bool) -> Any:
         """See ``WorkerClient``."""

@@ -9,7 +9,7 @@ from noprop_dist.distributed.cluster import WorkerNeeds, count_slots
 from noprop_dist.distributed.worker_client import WorkerClient
 from noprop_dist.distributed.worker_status import Place
 from noprop_dist.engine.evaluate import EvalUnit
-from noprop_dist.engine.executor import Work
+from noprop_dist.engine.runner import Work
 from noprop_dist.engine.unit import Unit
 
 STUCK_S = 60.0  # without a step, before a worker is taken for dead; at least ...

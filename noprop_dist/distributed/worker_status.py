@@ -48,11 +48,13 @@ class WorkerStatus:
         steps: training steps and evaluated batches of its life.
         progress: by t, the last report of each block since the look before.
         memory: that it has needed so far, where it says so.
+        notes: what a user should know, since the look before.
     """
 
     steps: int
     progress: "dict[int, UnitProgress]"
     memory: Memory | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

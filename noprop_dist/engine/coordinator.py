@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, eval_units, merge
-from noprop_dist.engine.executor import WAIT_S, Done, Executor, Work, WorkFailedError
+from noprop_dist.engine.executor import WAIT_S, Done, Executor
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.runner import Work, WorkFailedError
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.data.feed import RESIDENT_SHARE
 from noprop_dist.engine.job import make_spec
 from noprop_dist.errors import UserError
 from noprop_dist.model.registry import default_block, make_block
@@ -20,6 +21,7 @@ SPARE = 0.95  # of what is free: what is left is the system's
 BACKWARD = 1.5  # gradients of activations live beside what was saved of them
 WORKER_BYTES = 450 * 2**20  # of a worker's process on Ray, most of it PyTorch
 RAY_BYTES = 600 * 2**20  # of the processes of a private cluster beside its workers
+GPU_SPARE = 0.1  # of a GPU's free memory, for libraries' workspaces and what lies between tensors
 GIB = 2**30
 
 
@@ -72,6 +74,13 @@ class Cost:
         """Of a block while it trains: snapshot, gradients and activations."""
         return self.snapshot + self.weights + int(BACKWARD * self.activations)
 
+    def on_gpu(self, blocks: int) -> int:
+        """Of so many blocks that train at once on a GPU, and the run's snapshots, which stay there.
+
+        A quarter of it is kept for the data and a tenth for PyTorch's own.
+        """
+        return int((blocks * self.unit + self.coordinator) / (1 - RESIDENT_SHARE - GPU_SPARE))
+
     @property
     def coordinator(self) -> int:
         """Of what the coordinator keeps: newest snapshots, and the weights of two epochs' ends."""
@@ -95,6 +104,13 @@ class Cost:
     def on_ray(self, workers: int, units_at_once: int, data: int) -> int:
         """Of a run whose workers are on the machine of the coordinator."""
         return RAY_BYTES + self.coordinator + self.on_node(workers, units_at_once, data)
+
+
+def blocks_that_fit(config: TrainConfig, spec: ModelSpec, free: int) -> int:
+    """How many blocks can train at once on a GPU with so much free memory, 1 at least."""
+    cost = Cost.of(config, spec)
+    fitting = (n for n in range(spec.num_blocks, 1, -1) if cost.on_gpu(n) <= SPARE * free)
+    return next(fitting, 1)
 
 
 Needs = Callable[[Cost, int], int]  # what a run takes with so many units at once

@@ -11,8 +11,9 @@ from noprop_dist.engine.evaluate import (
     eval_units,
     merge,
 )
-from noprop_dist.engine.executor import Executor, WorkFailedError, run_all
+from noprop_dist.engine.executor import Executor, run_all
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.runner import WorkFailedError
 from noprop_dist.engine.splits import Splits
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.checkpoint import sha256_of_tensors

@@ -1,42 +1,44 @@
 """A block on its device while it trains: its step, its optimiser, and what it has seen so far."""
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from noprop_dist.data import augment, normalise
+from noprop_dist.data import augment
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.snapshot import MOMENTS, SHARED_NAMES, Shared, Snapshot
-from noprop_dist.maths.keys import torch_generator
+from noprop_dist.engine.snapshot import MOMENTS, Shared, Snapshot
+from noprop_dist.maths.keys import key
 from noprop_dist.model.device import autocast
 from noprop_dist.model.init import materialise
+from noprop_dist.model.objective import Learned
 from noprop_dist.model.readout import readout_logits
 from noprop_dist.model.registry import make_block, make_objective
 
-
-class NonFiniteLossError(RuntimeError):
-    """A block's loss became NaN or infinite.
-
-    Attributes:
-        t: the block.
-        step: the step, counted from 0.
-    """
-
-    def __init__(self, t: int, step: int) -> None:
-        super().__init__(t, step)
-        self.t = t
-        self.step = step
+Replay = Callable[[], object]  # does the recorded step again, on the batch that lies ready
+# Records a step: what does it again, or None where it cannot be, with the reason told elsewhere.
+Recorder = Callable[["LiveBlock"], Replay | None]
 
 
 class LiveBlock:
     """A block on its device, with its own copy of the shared part and its optimiser.
 
+    A step is operations on tensors alone: nothing in it looks at a value or brings one from the
+    host, and every step does the same operations, so that one can be recorded and replayed. What
+    changes from step to step lies in tensors that it reads: the batch, the learning rate, the
+    average's share and the counters. Its randomness is the generator's, seeded before it.
+
     Args:
         job: the run.
-        snapshot: the block to go on from.
+        snapshot: the block to go on from; its tensors are copied.
         device: where it computes.
-        shared: class embeddings and readout to start from; None keeps the block's own.
-        lr_scale: what feedback has made of the learning rate.
+        recorder: records the step once the first batch is there; None computes every step anew.
+
+    Attributes:
+        step: steps taken.
+        loss: of the latest step, a scalar on the device that the next one overwrites.
     """
 
     def __init__(
@@ -45,27 +47,40 @@ class LiveBlock:
         snapshot: Snapshot,
         device: torch.device,
         *,
-        shared: Shared | None = None,
-        lr_scale: float = 1.0,
+        recorder: Recorder | None = None,
     ) -> None:
         spec, config = job.spec, job.config
-        self.job, self.device, self.t = job, device, snapshot.t
-        self.lr_scale = lr_scale
+        self.job, self.device, self.t, self.step = job, device, snapshot.t, snapshot.step
+        self.lr_scale = 1.0
         self.learns = job.learns_embedding(snapshot.step // job.steps_per_epoch)
         self.objective = make_objective(spec)
-        self.weight = self.objective.weight(self.t, config.eta)
+        self.clip_at = (config.grad_clip or math.inf) * self.objective.weight(self.t, config.eta)
         block = materialise(make_block(spec, snapshot.t), device)
         block.load_state_dict(snapshot.part("block"))
         self.block = block.train()
-        source = shared if shared is not None else snapshot.part("shared")
-        self.shared = {k: source[k].to(device, copy=True) for k in SHARED_NAMES}
+        self.shared = {k: v.to(device, copy=True) for k, v in snapshot.part("shared").items()}
         for name, tensor in self.shared.items():
             tensor.requires_grad_(name != "class_embed" or self.learns)
         self.ema = {k: v.to(device, copy=True) for k, v in snapshot.part("ema").items()}
         self.tally = snapshot.tensors["tally"].to(device, copy=True)
-        if snapshot.step % job.steps_per_epoch == 0:
-            self.tally.zero_()
+        self.normalise = job.normalisation.on(device)
+        self.draw = torch.Generator(device)
+        self._make_inputs()
         self._start_optimizer(snapshot)
+        self._recorder = recorder
+        self._replay: Replay | None = None
+
+    def _make_inputs(self) -> None:
+        """What a step reads beside the batch, and the numbers that it keeps."""
+        number = torch.zeros((), dtype=torch.float64, device=self.device)
+        # The fused kernels read the rate in float32 on a GPU and in float64 on a CPU.
+        rate = torch.float64 if self.device.type == "cpu" else torch.float32
+        self.lr, self.ema_share = number.to(rate), number.to(torch.float32)
+        self.loss = number.to(torch.float32)
+        self.clock = torch.full_like(number, self.step)
+        self.first_bad = torch.full_like(number, math.inf)  # step whose loss was not finite
+        self.never = torch.full_like(number, math.inf)
+        self.batch_size = torch.full_like(number, self.job.config.batch_size)
 
     def _start_optimizer(self, snapshot: Snapshot) -> None:
         self.params: dict[str, Tensor] = {f"block.{k}": p for k, p in self.block.named_parameters()}
@@ -82,124 +97,156 @@ class LiveBlock:
         trained = [k for k, p in self.params.items() if p.requires_grad]
         self.steps = {k: torch.tensor(float(snapshot.step), device=self.device) for k in trained}
 
-    def _update(self, lr: float) -> None:
-        """AdamW on every trained parameter that has a gradient.
+    def begin(self, shared: Shared | None, lr_scale: float) -> None:
+        """Begin a unit.
 
-        As a function on our own moments: constructing ``torch.optim.AdamW`` imports PyTorch's
-        compiler, a second and a half and 150 MB of every worker.
+        Args:
+            shared: class embeddings and readout to start from; None keeps the block's own.
+            lr_scale: what feedback has made of the learning rate.
         """
-        grads = {k: g for k in self.steps if (g := self.params[k].grad) is not None}
+        self.lr_scale = lr_scale
         with torch.no_grad():
-            adamw(
-                [self.params[k] for k in grads],
-                list(grads.values()),
-                exp_avgs=[self.moments["exp_avg"][k] for k in grads],
-                exp_avg_sqs=[self.moments["exp_avg_sq"][k] for k in grads],
-                max_exp_avg_sqs=[],
-                state_steps=[self.steps[k] for k in grads],
-                fused=True,
-                amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
-                lr=lr,
-                weight_decay=self.job.config.weight_decay,
-                eps=1e-8,
-                maximize=False,
-            )
+            for name, values in (shared or {}).items():
+                self.shared[name].copy_(values)
+        if self.step % self.job.steps_per_epoch == 0:
+            self.tally.zero_()
 
-    def train_step(self, x: Tensor, y: Tensor, step: int) -> Tensor:
+    def train_step(self, x: Tensor, y: Tensor) -> Tensor:
         """One step of Algorithm 1 for this block.
 
         Args:
-            x: raw samples of the batch, uint8 (B, C, H, W) or float32 (B, F).
-            y: int64 (B,).
-            step: 0-based over the run; the key of the step's randomness.
+            x: raw samples of the batch on the device, uint8 (B, C, H, W) or float32 (B, F).
+            y: int64 (B,) on the device.
 
         Returns:
-            The step's loss, a scalar on the device.
+            The step's loss, a scalar on the device, until the next step.
         """
-        job, seed = self.job, self.job.config.seed
-        x, y = x.to(self.device), y.to(self.device)
-        draw = torch_generator(seed, "step", self.t, step, device=self.device)
-        if job.config.augmentation != "none":
-            x = augment(x, job.config.augmentation, job.flip, draw)
-        x = normalise(x, job.normalisation)
+        job, step = self.job, self.step
+        if self._recorder is not None:
+            self.x, self.y = x.clone(), y.clone()
+            self._replay, self._recorder = self._recorder(self), None
+        self.draw.manual_seed(key(job.config.seed, "step", self.t, step))
+        self.lr.fill_(job.lr(step) * self.lr_scale)
+        if job.config.ema_decay is not None:
+            # A short memory first: the average must not hold on to where training began.
+            self.ema_share.fill_(1 - min(job.config.ema_decay, (1 + step) / (10 + step)))
+        if self._replay is None:
+            self.compute(x, y)
+        else:
+            self.x.copy_(x)
+            self.y.copy_(y)
+            self._replay()
+        self.step += 1
+        return self.loss
 
-        def ask(z: Tensor, level: Tensor | None) -> Tensor:
-            with autocast(job.precision, self.device):
-                logits: Tensor = self.block(z, x, draw, level)
-            return logits.float()
-
-        loss, logits = self.objective.loss(
-            self.t,
-            y,
-            self.shared["class_embed"],
-            ask,
-            self._read,
-            eta=job.config.eta,
-            generator=draw,
-        )
+    def compute(self, x: Tensor, y: Tensor) -> None:
+        """The operations of a step, arguments as of ``train_step``."""
+        config = self.job.config
+        loss, logits = self.forward(x, y)
         for p in self.params.values():
             p.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
-        if job.config.grad_clip is not None:
+        if config.grad_clip is not None:
             # Relative to the loss's weight, or the late blocks alone would be clipped.
-            torch.nn.utils.clip_grad_norm_(
-                self.block.parameters(), job.config.grad_clip * self.weight
-            )
-        self._update(job.lr(step) * self.lr_scale)
-        self._average_weights(step)
-        right = (logits.argmax(dim=1) == y).sum()
-        # Step by step, so that the sum does not depend on where units were cut.
-        self.tally += torch.stack(
-            [loss.detach().double() * len(y), right.double(), self.tally.new_tensor(len(y))]
+            torch.nn.utils.clip_grad_norm_(self.block.parameters(), self.clip_at)
+        with torch.no_grad():
+            self._update()
+            for name, average in self.ema.items():
+                average.lerp_(self.params[f"block.{name}"], self.ema_share)
+            self._count(loss, (logits.argmax(dim=1) == y).sum())
+
+    def forward(self, x: Tensor, y: Tensor) -> Learned:
+        """The loss of a batch, arguments as of ``train_step``."""
+        job, config = self.job, self.job.config
+        if config.augmentation != "none":
+            x = augment(x, config.augmentation, job.flip, self.draw)
+        x = self.normalise(x)
+
+        def ask(z: Tensor, level: Tensor | None) -> Tensor:
+            with autocast(job.precision, self.device):
+                logits: Tensor = self.block(z, x, self.draw, level)
+            return logits.float()
+
+        w = self.shared["class_embed"]
+        return self.objective.loss(
+            self.t, y, w, ask, self._read, eta=config.eta, generator=self.draw
         )
-        return loss.detach()
 
     def _read(self, z: Tensor) -> Tensor:
         weight, bias = self.shared["readout_weight"], self.shared["readout_bias"]
         kind = self.job.spec.readout
         return readout_logits(z, weight, bias, self.shared["class_embed"], kind=kind)
 
-    @torch.no_grad()
-    def _average_weights(self, step: int) -> None:
-        if self.job.config.ema_decay is not None:
-            # A short memory first: the average must not hold on to where training began.
-            decay = min(self.job.config.ema_decay, (1 + step) / (10 + step))
-            for name, p in self.block.named_parameters():
-                self.ema[name].lerp_(p, 1 - decay)
+    def _update(self) -> None:
+        """AdamW on every trained parameter that has a gradient.
 
-    def check_losses(self, recent: list[Tensor], last_step: int) -> None:
-        """Look at the losses of the latest steps, the last of them ``last_step``.
-
-        Raises:
-            NonFiniteLossError: one of them is NaN or infinite.
+        As a function on our own moments: constructing ``torch.optim.AdamW`` imports PyTorch's
+        compiler, a second and a half and 150 MB of every worker.
         """
-        bad = (~torch.stack(recent).isfinite()).nonzero()
-        if len(bad):
-            raise NonFiniteLossError(self.t, last_step + 1 - len(recent) + int(bad[0]))
+        grads = {k: g for k in self.steps if (g := self.params[k].grad) is not None}
+        adamw(
+            [self.params[k] for k in grads],
+            list(grads.values()),
+            exp_avgs=[self.moments["exp_avg"][k] for k in grads],
+            exp_avg_sqs=[self.moments["exp_avg_sq"][k] for k in grads],
+            max_exp_avg_sqs=[],
+            state_steps=[self.steps[k] for k in grads],
+            fused=True,
+            capturable=self.device.type != "cpu",
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.lr,
+            weight_decay=self.job.config.weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
 
-    def check_weights(self, last_step: int) -> None:
-        """Look at what the last update left, whose loss is never computed.
+    def _count(self, loss: Tensor, right: Tensor) -> None:
+        self.loss.copy_(loss)
+        # Step by step, so that the sum does not depend on where units were cut.
+        seen = torch.stack([loss.double() * self.batch_size, right.double(), self.batch_size])
+        self.tally += seen
+        bad = torch.where(loss.isfinite(), self.never, self.clock)
+        torch.minimum(self.first_bad, bad, out=self.first_bad)
+        self.clock += 1
 
-        Raises:
-            NonFiniteLossError: a weight is NaN or infinite.
+    @property
+    def numbers(self) -> Tensor:
+        """What a unit tells, float64 (4,) on the device.
+
+        Loss sum, right answers and images of the epoch, and the step whose loss was the first not
+        to be finite, infinity where there is none.
         """
-        sums = torch.stack([p.detach().sum() for p in self.params.values()])
-        if not bool(sums.isfinite().all()):
-            raise NonFiniteLossError(self.t, last_step)
+        return torch.cat([self.tally, self.first_bad[None]])
 
-    def means(self) -> tuple[float, float]:
-        """Loss and accuracy, as means over the epoch so far."""
-        loss, right, images = self.tally.tolist()
-        return loss / images, right / images
+    def is_finite(self) -> Tensor:
+        """Whether all weights are, as a boolean there: no loss tells of the last update."""
+        return torch.stack([p.detach().sum() for p in self.params.values()]).isfinite().all()
 
-    def snapshot(self, step: int) -> Snapshot:
-        """Everything on the CPU; the live block's own tensors if it is there: its last act."""
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that make a snapshot, by its names: the block's own, on its device."""
         tensors = {f"block.{k}": v for k, v in self.block.state_dict().items()}
         tensors |= {f"shared.{k}": v for k, v in self.shared.items()}
         for m in MOMENTS:
             tensors |= {f"{m}.{k}": v for k, v in self.moments[m].items()}
         tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
         tensors["tally"] = self.tally
-        return Snapshot(self.t, step, {k: v.detach().cpu() for k, v in tensors.items()})
+        return {k: v.detach() for k, v in tensors.items()}
+
+    def changing(self) -> dict[str, Tensor]:
+        """Every tensor that a step writes to, the block's own."""
+        numbers = {"clock": self.clock, "first_bad": self.first_bad, "loss": self.loss}
+        return self.state() | numbers | {f"steps.{k}": v for k, v in self.steps.items()}
+
+    def snapshot(self, *, last: bool) -> Snapshot:
+        """Everything; what blocks share, which is small, on the CPU, the rest where it is.
+
+        Args:
+            last: the live block's own tensors, which then must not train on; else copies.
+        """
+        state = self.state()
+        if not last:
+            state = {k: v.clone() for k, v in state.items()}
+        small = {k: v.cpu() for k, v in state.items() if k.startswith("shared.") or k == "tally"}
+        return Snapshot(self.t, self.step, state | small)

@@ -12,21 +12,15 @@ import torch
 from typing_extensions import override
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.cost import check_memory
-from noprop_dist.engine.executor import (
-    Backend,
-    Done,
-    Executor,
-    Work,
-    WorkFailedError,
-    run_work,
-)
+from noprop_dist.engine.cost import blocks_that_fit, check_memory
+from noprop_dist.engine.executor import Backend, Done, Executor
 from noprop_dist.engine.job import Job
+from noprop_dist.engine.runner import UnitRunner, Work, WorkFailedError
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import UnitProgress
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores, free_bytes
-from noprop_dist.model.device import resolve_device, resolve_precision
+from noprop_dist.model.device import free_on, resolve_device, resolve_precision
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.progress import Progress
 
@@ -41,31 +35,25 @@ class LocalExecutor(Executor):
 
     Args:
         job: the run.
-        splits: its data.
-        device: where every slot computes.
+        runner: runs its units.
         slots: units at once.
-        threads: CPU threads of one unit; part of what fixes the bits.
         on_progress: called from the slots' threads.
     """
 
     def __init__(
         self,
         job: Job,
-        splits: Splits,
-        device: torch.device,
+        runner: UnitRunner,
         *,
         slots: int,
-        threads: int,
         on_progress: Callable[[UnitProgress], None] = lambda _: None,
     ) -> None:
         self._slots, self.unit_s = slots, UNIT_S
-        self._job, self._splits, self._device = job, splits, device
-        self._on_progress = on_progress
+        self._runner, self._on_progress = runner, on_progress
         self._stop = Event()
         self._threads_before = torch.get_num_threads()
+        threads = job.config.cpus_per_worker
         torch.set_num_threads(threads)
-        if device.type == "cuda":
-            torch.backends.cudnn.deterministic = True  # one seed, one model
         # OpenMP keeps the number of threads per calling thread.
         self._pool = ThreadPoolExecutor(
             slots, "slot", initializer=torch.set_num_threads, initargs=(threads,)
@@ -84,9 +72,7 @@ class LocalExecutor(Executor):
     def _run(self, work: Work) -> Done:
         name = threading.current_thread().name
         try:
-            result = run_work(
-                work, self._job, self._splits, self._device, self._on_progress, self._stop.is_set
-            )
+            result = self._runner.run(work, self._on_progress, self._stop.is_set)
         except WorkFailedError as error:
             return Done(work, None, error, name)
         return Done(work, result, worker=name)
@@ -131,28 +117,24 @@ class LocalBackend(Backend):
         def on_progress(p: UnitProgress) -> None:
             progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s)
 
-        return LocalExecutor(
-            job,
-            splits,
-            self.device,
-            slots=self.slots(job.config),
-            threads=job.config.cpus_per_worker,
-            on_progress=on_progress,
-        )
+        slots = self.slots(job.config, job.spec)
+        runner = UnitRunner(job, splits, self.device, at_once=slots, note=progress.message)
+        return LocalExecutor(job, runner, slots=slots, on_progress=on_progress)
 
     @override
-    def slots(self, config: TrainConfig) -> int:
-        on_gpu = self.device.type == "cuda"
-        default = 1 if on_gpu else max(1, count_cores() // config.cpus_per_worker)
-        return min(config.workers or default, config.num_blocks)
+    def slots(self, config: TrainConfig, spec: ModelSpec) -> int:
+        wanted = config.workers
+        if self.device.type == "cuda":
+            wanted = wanted or blocks_that_fit(config, spec, free_on(self.device))
+        return min(wanted or max(1, count_cores() // config.cpus_per_worker), config.num_blocks)
 
     @override
     def memory(self, config: TrainConfig, spec: ModelSpec, data_bytes: int) -> tuple[int, int]:
-        slots, free = self.slots(config), free_bytes()
+        slots, free = self.slots(config, spec), free_bytes()
         check = partial(check_memory, config, spec)
         if self.device.type == "cuda":
-            free, _ = torch.cuda.mem_get_info(self.device)
-            return check(free, slots, lambda cost, slots: slots * cost.unit), free
+            free = free_on(self.device)
+            return check(free, slots, lambda cost, slots: cost.on_gpu(slots)), free
         return check(free, slots, lambda cost, slots: cost.here(slots)), free
 
 

@@ -10,7 +10,7 @@ import torch
 
 from noprop_dist.data import Split, normalise
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.live_block import LiveBlock
+from noprop_dist.engine.live_block import LiveBlock, Recorder
 from noprop_dist.engine.snapshot import SHARED_NAMES, Shared, first_snapshot
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
@@ -48,24 +48,31 @@ class Speed:
     draw_s: float
 
 
-def run_speed(unit: SpeedUnit, job: Job, train: Split, device: torch.device) -> Speed:
+def run_speed(
+    unit: SpeedUnit,
+    job: Job,
+    train: Split,
+    device: torch.device,
+    recorder: Recorder | None = None,
+) -> Speed:
     """Time a block on some rows of the training split.
 
     Where a whole batch would take too long, part of one stands for it: what a step takes grows as
     its samples do.
     """
-    live = LiveBlock(job, first_snapshot(job, unit.t, unit.shared), device)
+    live = LiveBlock(job, first_snapshot(job, unit.t, unit.shared), device, recorder=recorder)
+    batch = job.config.batch_size
 
     def step(rows: int) -> float:
         started = time.perf_counter()
-        x, y = train.take(np.arange(rows))
-        loss = live.train_step(torch.from_numpy(x), torch.from_numpy(y), 0)
-        loss.item()  # waits for the device
+        # A recorded step takes whole batches alone.
+        taken = train.take(np.arange(batch if recorder else rows))
+        x, y = (torch.from_numpy(part).to(device) for part in taken)
+        live.train_step(x, y).item()  # waits for the device
         return time.perf_counter() - started
 
-    batch = job.config.batch_size
     rows, seconds = _timed(step, min(batch, len(train)), unit.seconds / 2)
-    step_s = seconds * batch / rows
+    step_s = seconds if recorder else seconds * batch / rows
 
     spec = replace(job.spec, num_blocks=1)
     weights = {1: {k: v.detach() for k, v in live.block.state_dict().items()}}

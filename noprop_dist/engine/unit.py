@@ -4,6 +4,7 @@ Every random number is drawn from (seed, purpose, block, step), so the result de
 where the unit runs nor on how the steps are cut into units.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,16 +12,31 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from noprop_dist import faults
 from noprop_dist.data import Split
+from noprop_dist.data.feed import Feed, make_feed
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.live_block import LiveBlock
+from noprop_dist.engine.readback import Readback
 from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.maths.keys import numpy_generator
 
-CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
+CHECK_EVERY = 20  # steps between looks at the loss; on a GPU each is at the numbers of the last
+
+
+class NonFiniteLossError(RuntimeError):
+    """A block's loss became NaN or infinite.
+
+    Attributes:
+        t: the block.
+        step: the step, counted from 0.
+    """
+
+    def __init__(self, t: int, step: int) -> None:
+        super().__init__(t, step)
+        self.t = t
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -93,32 +109,66 @@ def run_unit(
     Raises:
         NonFiniteLossError: the loss is NaN or infinite; nothing of the unit is kept.
     """
+    live = LiveBlock(job, unit.snapshot, device)
+    feed = make_feed(train, device)
+    return train_live(live, unit, feed, len(train), on_progress, should_stop, last=True)
+
+
+def train_live(
+    live: LiveBlock,
+    unit: Unit,
+    feed: Feed,
+    num_rows: int,
+    on_progress: Callable[[UnitProgress], None],
+    should_stop: Callable[[], bool],
+    *,
+    last: bool,
+) -> UnitResult:
+    """Train a block that is on its device at the unit's first step.
+
+    Args:
+        live: the block.
+        unit: what to train.
+        feed: the training split where the block is.
+        num_rows: of the training split.
+        on_progress: told every few steps.
+        should_stop: asked after every step.
+        last: the live block trains no further unit: its tensors become the snapshot's.
+
+    Raises:
+        NonFiniteLossError: see ``run_unit``; the live block is good for nothing then.
+    """
+    job, device = live.job, live.device
     started, start = time.time(), time.perf_counter()
-    live = LiveBlock(job, unit.snapshot, device, shared=unit.shared, lr_scale=unit.lr_scale)
-    first = unit.snapshot.step
+    live.begin(unit.shared, unit.lr_scale)
+    first, size = live.step, job.config.batch_size
     epoch, offset = divmod(first, job.steps_per_epoch)
-    order = epoch_order(job, unit.snapshot.t, epoch, len(train))
-    batch_size = job.config.batch_size
-    recent: list[Tensor] = []
-    for step in range(first, first + unit.num_steps):
-        where = (offset + step - first) * batch_size
-        x, y = train.take(order[where : where + batch_size])
-        recent.append(live.train_step(torch.from_numpy(x), torch.from_numpy(y), step))
-        faults.reach("unit", block=live.t, step=step + 1)
+    order = epoch_order(job, live.t, epoch, num_rows)
+    rows = order[offset * size : (offset + unit.num_steps) * size]
+    seen = Readback(device)
+
+    def told(numbers: list[float]) -> UnitProgress:
+        loss, right, images, first_bad = numbers
+        if first_bad < math.inf:
+            raise NonFiniteLossError(live.t, int(first_bad))
+        speed = (live.step - first) * size / (time.perf_counter() - start)
+        return UnitProgress(live.t, live.step, loss / images, right / images, speed)
+
+    for x, y in feed.batches(rows, size):
+        live.train_step(x, y)
+        faults.reach("unit", block=live.t, step=live.step)
         stopped = should_stop()
-        if len(recent) == CHECK_EVERY or stopped or step == first + unit.num_steps - 1:
-            live.check_losses(recent, step)
-            recent.clear()
-            done = (step + 1 - first) * batch_size
-            speed = done / (time.perf_counter() - start)
-            on_progress(UnitProgress(live.t, step + 1, *live.means(), speed))
+        if (live.step - first) % CHECK_EVERY == 0 and (numbers := seen.swap(live.numbers)):
+            on_progress(told(numbers))
         if stopped:
             break
-    live.check_weights(step)
-    snapshot = live.snapshot(step + 1)
-    num_images, seconds = (step + 1 - first) * batch_size, time.perf_counter() - start
-    progress = UnitProgress(live.t, step + 1, *live.means(), num_images / seconds)
-    return UnitResult(snapshot, progress, num_images, started, seconds)
+    finite = live.is_finite()
+    progress = told(live.numbers.tolist())
+    on_progress(progress)
+    if not bool(finite):
+        raise NonFiniteLossError(live.t, live.step - 1)
+    num_images, seconds = (live.step - first) * size, time.perf_counter() - start
+    return UnitResult(live.snapshot(last=last), progress, num_images, started, seconds)
 
 
 def epoch_order(job: Job, t: int, epoch: int, num_images: int) -> npt.NDArray[np.int64]:

@@ -24,7 +24,7 @@ def prior_kl(u: Float[Tensor, "B D"], alpha_bar_0: float) -> Float[Tensor, ""]:
 
     1/2 (alpha_bar_0 ||u||^2 + D ((1 - alpha_bar_0) - 1 - log(1 - alpha_bar_0))).
     """
-    variance = u.new_tensor(1 - alpha_bar_0)
+    variance = u.new_full((), 1 - alpha_bar_0)
     dims = u.shape[1]
     return 0.5 * (
         alpha_bar_0 * u.square().sum(dim=1).mean() + dims * (variance - 1 - variance.log())

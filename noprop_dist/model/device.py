@@ -34,8 +34,13 @@ def resolve_device(name: str) -> torch.device:
 def resolve_precision(precision: str, device: torch.device) -> str:
     """What "auto" means on ``device``: "fp32" or "bf16".
 
+    Raises:
+        UserError: a number format that the device does not have.
+
     A processor without bf16 instructions emulates them, ten times slower than float32.
     """
+    if precision == "tf32" and device.type != "cuda":
+        raise UserError("--precision tf32 is a number format of GPUs: give fp32, bf16 or auto.")
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -47,8 +52,15 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16" if native else "fp32"
 
 
+def free_on(device: torch.device) -> int:
+    """Bytes of a GPU's memory that are free."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Matrix work in bfloat16 where ``precision`` is "bf16"; weights stay float32."""
     if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
+        # No weight is used twice in a pass, and a kept copy would outlive a CUDA graph's memory.
+        return torch.autocast(device.type, dtype=torch.bfloat16, cache_enabled=False)
     return nullcontext()

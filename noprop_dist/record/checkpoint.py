@@ -70,7 +70,7 @@ def save_checkpoint(
         for part, tensors in parts.items():
             _reach_fault(name, part)
             # A file holds row-major tensors; the reader puts memory formats right.
-            data = save({k: v.contiguous() for k, v in tensors.items()})
+            data = save({k: v.cpu().contiguous() for k, v in tensors.items()})
             files[f"{part}.safetensors"] = _write(store, folder, f"{part}.safetensors", data)
         data = json.dumps(state).encode()
         files["state.json"] = _write(store, folder, "state.json", data)

@@ -273,7 +273,8 @@ def asked_precision(
 ) -> Literal["auto", "fp32", "bf16"]:
     """What "run" means for a run of these options, where they are known."""
     if precision == "run":
-        return config.precision if config else "auto"
+        asked = config.precision if config else "auto"
+        return "fp32" if asked == "tf32" else asked
     return precision
 
 

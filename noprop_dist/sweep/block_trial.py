@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.executor import WorkFailedError, failures_of_work
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import first_class_embed
+from noprop_dist.engine.runner import WorkFailedError, failures_of_work
 from noprop_dist.engine.snapshot import Snapshot, first_shared, first_snapshot
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, run_unit

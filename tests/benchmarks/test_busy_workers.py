@@ -11,8 +11,8 @@ from noprop_benchmarks.simulated import TimerExecutor, measure_simulated, render
 from noprop_benchmarks.utilisation import Busy, run_metered, tiny_rounds
 from noprop_dist import UserError
 from noprop_dist.engine.coordinator import Coordinator
-from noprop_dist.engine.executor import Work
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.runner import Work
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.progress import Progress

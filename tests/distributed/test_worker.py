@@ -9,9 +9,9 @@ from noprop_dist.distributed.cluster import WorkerNeeds, slots_of
 from noprop_dist.distributed.worker import BlockWorker
 from noprop_dist.distributed.worker_status import BlockMissingError
 from noprop_dist.engine.evaluate import eval_units, run_eval
-from noprop_dist.engine.executor import WorkFailedError
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.runner import WorkFailedError
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, run_unit
 from runs import prepared

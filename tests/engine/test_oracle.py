@@ -67,7 +67,7 @@ def test_a_step_of_the_engine_is_a_step_of_algorithm_1(t: int) -> None:
     loss.backward()
     for optimizer in (optimizers[t - 1], optimizers[-1]):
         optimizer.step()
-    assert live.train_step(x, y, 0).item() == pytest.approx(loss.item(), rel=1e-5)
+    assert live.train_step(x, y).item() == pytest.approx(loss.item(), rel=1e-5)
     torch.testing.assert_close(live.shared["class_embed"], w, atol=2e-5, rtol=0)
     for ours, theirs in zip(live.block.parameters(), blocks[t - 1].parameters(), strict=True):
         # Adam's first step is lr * sign(g): where g is rounding noise the signs may differ.

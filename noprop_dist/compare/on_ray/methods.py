@@ -91,7 +91,7 @@ def measure(
 def count_workers(config: TrainConfig, backend: RayBackend) -> int:
     """The devices of every parallel method: as many as NoProp can use, which has T blocks."""
     slots = config.workers or count_slots(backend.needs)
-    return min(slots, -(-config.num_blocks // config.blocks_per_worker))
+    return min(slots, -(-config.num_blocks // (config.blocks_per_worker or 1)))
 
 
 def check_method(method: str, config: TrainConfig, workers: int) -> None:

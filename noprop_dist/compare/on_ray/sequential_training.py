@@ -17,8 +17,8 @@ from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.process_usage import memory_of
 from noprop_dist.distributed.worker_status import Memory
 from noprop_dist.engine.evaluate import EvalResult, eval_units, merge, run_eval
-from noprop_dist.engine.executor import explain
 from noprop_dist.engine.job import Job
+from noprop_dist.engine.runner import explain
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.maths.algorithm1 import Algorithm1

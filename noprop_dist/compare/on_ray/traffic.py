@@ -11,8 +11,8 @@ from ray import cloudpickle
 from noprop_dist.distributed.worker_client import BlockClient
 from noprop_dist.distributed.worker_status import Memory
 from noprop_dist.engine.evaluate import EvalUnit
-from noprop_dist.engine.executor import Result, Work
 from noprop_dist.engine.job import Job
+from noprop_dist.engine.runner import Result, Work
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit
 

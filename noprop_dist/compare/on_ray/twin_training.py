@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 from noprop_dist.compare.on_ray.epoch_channel import Sender, open_channel, received
 from noprop_dist.compare.on_ray.twin_worker import TwinEnd, TwinEpoch, TwinTask, run_worker
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.engine.executor import explain
+from noprop_dist.engine.runner import explain
 from noprop_dist.errors import UserError
 
 POLL_S = 0.2

@@ -63,13 +63,14 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
 
 def _plan(search: Search, needs: WorkerNeeds) -> Plan:
     config, options, local = search.config, search.options, search.folder.store.local
-    device, precision = probe(config, needs)
+    found = probe(config, needs)
     return Plan(
         base=config,
         folder=str(local.absolute()) if local else config.folder,
         needs=needs,
-        device=device,
-        precision=precision,
+        device=found.device,
+        precision=found.precision,
+        gpu_bytes=found.gpu_bytes,
         workers=options.workers_per_trial,
         splits_ref=ray.put(search.splits),
         per_block=options.per_block,

@@ -56,6 +56,7 @@ class Plan:
         needs: what one worker asks of the cluster.
         device: of the workers.
         precision: that they compute in.
+        gpu_bytes: free memory of a worker's GPU, 0 on a CPU.
         workers: Ray workers of a trial; 0: its units run in its own process.
         splits_ref: where the object store has the data.
         per_block: whether a trial is a single block.
@@ -66,6 +67,7 @@ class Plan:
     needs: WorkerNeeds
     device: torch.device
     precision: str
+    gpu_bytes: int
     workers: int
     splits_ref: Any
     per_block: bool
@@ -86,7 +88,12 @@ class Plan:
         """Where the units of a trial run, asked in its process."""
         if self.workers:
             return RayBackend(
-                self.needs, self.device, self.precision, private=True, splits_ref=self.splits_ref
+                self.needs,
+                self.device,
+                self.precision,
+                private=True,
+                splits_ref=self.splits_ref,
+                gpu_bytes=self.gpu_bytes,
             )
         return LocalBackend(self.device, self.precision)
 
