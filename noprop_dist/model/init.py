@@ -65,7 +65,7 @@ INITIALISERS: dict[type[nn.Module] | tuple[type[nn.Module], ...], Callable[..., 
 def materialise(block: Block, device: torch.device | str) -> Block:
     """Give a block from the meta device memory without values, laid out as it trains.
 
-    A tensor that has two names is still one afterwards. Floats are NaN until they are written to.
+    A tensor that has two names is still one afterwards.
 
     Args:
         block: on the meta device.
@@ -75,15 +75,16 @@ def materialise(block: Block, device: torch.device | str) -> Block:
     for module, name, tensor in _owned(block):
         twins.setdefault(id(tensor), []).append((module, name))
     block.to_empty(device=device)
-    with torch.no_grad():
-        for (first, named), *others in twins.values():
-            tensor = getattr(first, named)
-            if tensor.is_floating_point():
-                tensor.fill_(math.nan)
-            if tensor.dim() == 4:
-                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-            for module, name in others:
-                setattr(module, name, tensor)
+    for (first, named), *others in twins.values():
+        for module, name in others:
+            setattr(module, name, getattr(first, named))
+    return _laid_out(block, torch.channels_last)
+
+
+def _laid_out(block: Block, layout: torch.memory_format) -> Block:
+    for _, _, tensor in _owned(block):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.to(memory_format=layout)
     return block
 
 
@@ -100,7 +101,12 @@ def init_block(block: Block, generator: torch.Generator) -> Block:
         UserError: a parameter or buffer that nothing gives a value or that no state dict holds;
             names it, and what would be right.
     """
-    materialise(block, "cpu")
+    # Row-major first: values are drawn in the order of memory, and that order is part of the key.
+    _laid_out(materialise(block, "cpu"), torch.contiguous_format)
+    with torch.no_grad():
+        for _, _, tensor in _owned(block):
+            if tensor.is_floating_point():
+                tensor.fill_(math.nan)
     # Whatever writes to a tensor raises its version; a part that was not written to is still NaN.
     before = {id(tensor): tensor._version for _, _, tensor in _owned(block)}
     for module in _parts_first(block):
@@ -118,7 +124,7 @@ def init_block(block: Block, generator: torch.Generator) -> Block:
                 f"{path} of the block {type(block).__name__} gets no value: "
                 f"{type(module).__name__} needs a method {OWN}(generator) that draws it."
             )
-    return block
+    return _laid_out(block, torch.channels_last)
 
 
 def _owned(block: Block) -> Iterator[tuple[nn.Module, str, Tensor]]:
