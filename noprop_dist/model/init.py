@@ -71,14 +71,20 @@ def materialise(block: Block, device: torch.device | str) -> Block:
         block: on the meta device.
         device: where to.
     """
-    twins: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module, name, tensor in _owned(block):
-        twins.setdefault(id(tensor), []).append((module, name))
+    twins = _places(block)
     block.to_empty(device=device)
     for (first, named), *others in twins.values():
         for module, name in others:
             setattr(module, name, getattr(first, named))
     return _laid_out(block, torch.channels_last)
+
+
+def _places(block: Block) -> dict[int, list[tuple[nn.Module, str]]]:
+    """Where each parameter and buffer is: a module, and its name there."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module, name, tensor in _owned(block):
+        places.setdefault(id(tensor), []).append((module, name))
+    return places
 
 
 def _laid_out(block: Block, layout: torch.memory_format) -> Block:

@@ -15,7 +15,8 @@ from noprop_dist.engine.runner import UnitRunner
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitResult
-from noprop_dist.model.registry import make_objective
+from noprop_dist.model.block import Block
+from noprop_dist.model.registry import make_block, make_objective
 from runs import prepared
 
 CPU = torch.device("cpu")
@@ -106,11 +107,19 @@ def test_everything_of_the_loss_lies_on_the_gpu(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fake CUDA tensors: an operation on tensors of two devices is refused."""
-    job, _, rounds = begun(**options)
+    job, _, rounds = begun(precision="fp32", **options)
     gpu = torch.device("cuda")
     monkeypatch.setattr(torch, "Generator", OnTheCpu)
     made = make_objective(job.spec)  # its tables are looked at once
     monkeypatch.setattr("noprop_dist.engine.live_block.make_objective", lambda spec: made)
+    block = make_block(job.spec, 1)
+
+    def on_gpu(spec: object, t: int) -> Block:
+        with gpu:
+            return type(block)(block.shape)
+
+    monkeypatch.setattr("noprop_dist.engine.live_block.make_block", on_gpu)
+    monkeypatch.setattr("noprop_dist.engine.live_block.materialise", lambda block, device: block)
     with FakeTensorMode(allow_non_fake_inputs=True):
         live = LiveBlock(job, rounds.latest[1], gpu)
         x = torch.empty(32, *job.spec.sample_shape, dtype=torch.uint8, device=gpu)
