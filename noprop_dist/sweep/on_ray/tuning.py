@@ -18,8 +18,9 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.distributed.cluster import WorkerNeeds
+from noprop_dist.distributed.cluster import WorkerNeeds, is_private
 from noprop_dist.distributed.ray_backend import RayBackend
+from noprop_dist.distributed.start import VARIABLE
 from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.local import LocalBackend
 from noprop_dist.engine.splits import Splits
@@ -164,9 +165,11 @@ def run_trials(
         partial(run_tune_trial, plan=plan),
         tune.PlacementGroupFactory(plan.bundles(), strategy="PACK"),
     )
-    # Tune's own files are of no use to anybody: trials write all that is kept by themselves.
+    # Tune's own files are of no use to anybody: trials write all that is kept by themselves. They
+    # lie where a private Ray has its own.
+    place = os.environ.get(VARIABLE) if is_private() else None
     with (
-        tempfile.TemporaryDirectory(prefix="noprop-tune-", ignore_cleanup_errors=True) as own,
+        tempfile.TemporaryDirectory("", "tune-", place, ignore_cleanup_errors=True) as own,
         _environment(),
         kept(signal.SIGINT),
         kept(signal.SIGTERM),
