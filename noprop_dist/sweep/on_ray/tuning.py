@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -18,7 +19,7 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.distributed.cluster import WorkerNeeds, is_private
+from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.ray_backend import RayBackend
 from noprop_dist.distributed.start import VARIABLE
 from noprop_dist.engine.executor import Backend
@@ -166,8 +167,9 @@ def run_trials(
         tune.PlacementGroupFactory(plan.bundles(), strategy="PACK"),
     )
     # Tune's own files are of no use to anybody: trials write all that is kept by themselves. They
-    # lie where a private Ray has its own.
-    place = os.environ.get(VARIABLE) if is_private() else None
+    # lie beside those of a private Ray.
+    place = os.environ.get(VARIABLE)
+    place = place if place and Path(place).is_dir() else None
     with (
         tempfile.TemporaryDirectory("", "tune-", place, ignore_cleanup_errors=True) as own,
         _environment(),
