@@ -1,14 +1,12 @@
 """The options of a sweep, beside those of the runs that it tries."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import POSITIVE, Checked, at_least, flag, option
 from noprop_dist.errors import UserError
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
-from noprop_dist.text import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +71,6 @@ class SweepConfig(Checked):
         Raises:
             UserError: the two do not go together.
         """
-        folder = config.checkpoint_dir or config.name or ""  # one of our own making has a good name
-        folder = folder if "://" in folder else str(Path(folder).absolute())
-        if shown(folder) != folder:
-            raise UserError(
-                f"Ray Tune takes no folder whose name is not UTF-8, such as {folder}: give another "
-                "--name or --checkpoint-dir."
-            )
         if config.val_fraction == 0:
             raise UserError("a sweep chooses by validation images: give --val-fraction above 0.")
         if config.executor == "local":

@@ -25,14 +25,18 @@ class SweepProgress:
         count: trials in all.
         epochs: the most that a trial has.
         searched: names of the settings that vary.
+        console: where to print.
 
     Attributes:
         rows: what is known of trials, by number.
     """
 
-    def __init__(self, count: int, epochs: int, searched: Sequence[str]) -> None:
+    def __init__(
+        self, count: int, epochs: int, searched: Sequence[str], console: Console | None = None
+    ) -> None:
         self.rows: dict[int, Row] = {}
         self._count, self._epochs, self._searched = count, epochs, searched
+        self._console, self._since = console, time.monotonic()
 
     def update(self, row: Row) -> None:
         """A trial has ended, or come an epoch further."""
@@ -40,6 +44,8 @@ class SweepProgress:
 
     def message(self, text: str) -> None:
         """Something worth a line."""
+        if self._console is not None:
+            self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def __enter__(self) -> Self:
         """Start showing."""
@@ -50,18 +56,7 @@ class SweepProgress:
 
 
 class PlainProgress(SweepProgress):
-    """A line for every trial that ends, and one now and then for those that run.
-
-    Args:
-        count: trials in all.
-        epochs: the most that a trial has.
-        searched: names of the settings that vary.
-        console: where to print.
-    """
-
-    def __init__(self, count: int, epochs: int, searched: Sequence[str], console: Console) -> None:
-        super().__init__(count, epochs, searched)
-        self._console, self._told_at = console, time.monotonic()
+    """A line for every trial that ends, and one now and then for those that run."""
 
     def update(self, row: Row) -> None:
         """See ``SweepProgress``."""
@@ -74,8 +69,8 @@ class PlainProgress(SweepProgress):
             self.message(
                 f"trial {row['trial']:>3}  {row['status']:<8}  {reached_by(row):>8}  {settings}"
             )
-        elif time.monotonic() - self._told_at > STATUS_EVERY_S:
-            self._told_at = time.monotonic()
+        elif time.monotonic() - self._since > STATUS_EVERY_S:
+            self._since = time.monotonic()
             running = [row for row in self.rows.values() if row["status"] == RUNNING]
             told = [
                 f"trial {row['trial']} at epoch {row['epochs_trained']}, best {reached_by(row)}"
@@ -84,50 +79,36 @@ class PlainProgress(SweepProgress):
             ended = len(self.rows) - len(running)
             self.message(f"{ended} of {self._count} trials ended: {'; '.join(told)}")
 
-    def message(self, text: str) -> None:
-        """See ``SweepProgress``."""
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
-
 
 class LiveProgress(SweepProgress):
-    """A table that redraws itself: running trials first, then the best of those that ended.
-
-    Args:
-        count: trials in all.
-        epochs: the most that a trial has.
-        searched: names of the settings that vary.
-        console: a terminal.
-    """
+    """A table that redraws itself: running trials first, then the best of those that ended."""
 
     def __init__(self, count: int, epochs: int, searched: Sequence[str], console: Console) -> None:
-        super().__init__(count, epochs, searched)
-        self._console, self._began = console, time.monotonic()
+        super().__init__(count, epochs, searched, console)
         self._live = Live(
             get_renderable=self._table, console=console, refresh_per_second=2, transient=True
         )
-
-    def message(self, text: str) -> None:
-        """See ``SweepProgress``."""
-        self._live.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def _table(self) -> Group:
         rows = ranked(list(self.rows.values()))
         counts = Counter(row["status"] for row in rows)
         counted = ", ".join(f"{count} {status}" for status, count in counts.items())
-        seconds = time.monotonic() - self._began
+        seconds = time.monotonic() - self._since
         head = (
             f"{self._count} trials of at most {self._epochs} epochs: {counted or 'starting'}; "
             f"{seconds:.0f} s"
         )
         table = Table(box=None, pad_edge=False, header_style="dim")
         rows.sort(key=lambda row: row["status"] != RUNNING)
-        for i, row in enumerate(rows[: self._console.height - 5]):
-            cells = cells_of(row, self._searched)
-            for name in cells if i == 0 else ():
-                # A narrow terminal cuts settings, never what was reached.
-                width = None if name in self._searched else max(len(cells[name]), 5)
-                table.add_column("\n".join(heading(name)), no_wrap=True, min_width=width)
-            table.add_row(*cells.values(), style="" if row["status"] == RUNNING else "dim")
+        assert self._console is not None
+        rows = rows[: self._console.height - 5]
+        cells = [cells_of(row, self._searched) for row in rows]
+        for name in cells[0] if cells else ():
+            # A narrow terminal cuts settings, never what was reached.
+            width = None if name in self._searched else max(len(line[name]) for line in cells)
+            table.add_column("\n".join(heading(name)), no_wrap=True, min_width=width)
+        for row, line in zip(rows, cells, strict=True):
+            table.add_row(*line.values(), style="" if row["status"] == RUNNING else "dim")
         return Group(Text(head, style="bold"), table)
 
     def __enter__(self) -> Self:

@@ -135,9 +135,7 @@ def _write_table(store: Store, rows: list[Row]) -> None:
 def _column(values: list[Any]) -> pa.Array:
     """One type per column: text where values are of several kinds."""
     kinds = {type(value) for value in values if value is not None}
-    if kinds == {int, float}:
-        return pa.array([None if v is None else float(v) for v in values])
-    if len(kinds) > 1:
+    if len(kinds) > 1 and kinds != {int, float}:
         return pa.array([None if v is None else str(v) for v in values])
     return pa.array(values) if kinds else pa.nulls(len(values), pa.string())
 

@@ -75,10 +75,6 @@ class AshaByBlock(FIFOScheduler):
         """See ``TrialScheduler``."""
         self._of(trial).on_trial_complete(tune_controller, trial, result)
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """See ``TrialScheduler``."""
-        self._of(trial).on_trial_remove(tune_controller, trial)
-
 
 class SweepEndedError(BaseException):
     """The sweep ends before its trials do.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,6 +21,7 @@ from ray.tune.schedulers import TrialScheduler
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.ray_backend import RayBackend
+from noprop_dist.distributed.start import VARIABLE
 from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.local import LocalBackend
 from noprop_dist.engine.splits import Splits
@@ -164,9 +166,12 @@ def run_trials(
         partial(run_tune_trial, plan=plan),
         tune.PlacementGroupFactory(plan.bundles(), strategy="PACK"),
     )
-    # Tune's own files are of no use to anybody: trials write all that is kept by themselves.
+    # Tune's own files are of no use to anybody: trials write all that is kept by themselves. They
+    # lie beside those of a private Ray.
+    place = os.environ.get(VARIABLE)
+    place = place if place and Path(place).is_dir() else None
     with (
-        tempfile.TemporaryDirectory(prefix="noprop-tune-", ignore_cleanup_errors=True) as own,
+        tempfile.TemporaryDirectory("", "tune-", place, ignore_cleanup_errors=True) as own,
         _environment(),
         kept(signal.SIGINT),
         kept(signal.SIGTERM),
