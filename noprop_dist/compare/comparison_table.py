@@ -6,7 +6,8 @@ from rich import box
 from rich.table import Table
 
 from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
-from noprop_dist.compare.comparison import MIB, Comparison, Facts, Row
+from noprop_dist.compare.comparison import Comparison
+from noprop_dist.compare.method_rows import MIB, Facts, Row
 
 Cell = Callable[[Row], str]
 
