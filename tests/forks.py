@@ -16,17 +16,17 @@ import sklearn.datasets  # noqa: F401
 
 import noprop_dist.compare.run_comparison
 import noprop_dist.see.visualize
-import noprop_dist.sweep.run
+import noprop_dist.sweep.run_sweep
 import noprop_dist.training
 import noprop_dist.use.evaluate
 import noprop_dist.use.export
 import noprop_dist.use.predict
 from noprop_dist.cli import main
-from noprop_dist.sweep.report import SweepResult
+from noprop_dist.sweep.sweep_results import SweepResult
 
 # These need Ray; what they print does not.
 SWEPT = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None, None)
-noprop_dist.sweep.run.sweep = lambda *_: SWEPT
+noprop_dist.sweep.run_sweep.sweep = lambda *_: SWEPT
 COMPARED: Any = SimpleNamespace(to_dict=dict)
 noprop_dist.compare.run_comparison.compare = lambda *_: COMPARED
 

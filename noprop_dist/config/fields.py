@@ -21,8 +21,6 @@ class Trait(Flag):
     """It changes no weight: a run may be gone on with after changing it."""
     OF_ALL_TRIALS = auto()
     """It is the same for every trial of a sweep, which could not be compared else."""
-    CHANGEABLE = auto()
-    """It may change while a run trains."""
     OF_A_BLOCK = auto()
     """A block can have a value of its own."""
     ONE_SIDED = auto()

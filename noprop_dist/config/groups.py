@@ -10,7 +10,7 @@ MAX_IMAGE_SIZE = 4096
 # but what it holds.
 FREE = Trait.FREE | Trait.OF_ALL_TRIALS
 OF_ALL_TRIALS, ONE_SIDED = Trait.OF_ALL_TRIALS, Trait.ONE_SIDED
-CHANGEABLE, OF_A_BLOCK = Trait.CHANGEABLE, Trait.OF_A_BLOCK
+OF_A_BLOCK = Trait.OF_A_BLOCK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class DataOptions(Checked):
         "data",
         "standard: random crop with padding 4, less for small images, and flips for colour "
         "photographs",
-        traits=CHANGEABLE | OF_A_BLOCK,
+        traits=OF_A_BLOCK,
     )
     flip: Literal["auto", "yes", "no"] = option(
         "auto",
@@ -90,7 +90,7 @@ class ModelOptions(Checked):
         "model",
         "dropout of every block but resnet18, to the nearest 1/256",
         Bounds(least=0, below=1),
-        CHANGEABLE | OF_A_BLOCK,
+        OF_A_BLOCK,
     )
     schedule: Literal["cosine", "linear"] = option("cosine", "model", "noise schedule")
     alpha_bar_min: float = option(
@@ -111,18 +111,15 @@ class OptimisationOptions(Checked):
 
     epochs: int = option(25, "optimisation", "epochs of every block", at_least(1))
     batch_size: int = option(128, "optimisation", "images per step", at_least(2))
-    lr: float = option(
-        1e-3, "optimisation", "peak learning rate of AdamW", POSITIVE, CHANGEABLE | OF_A_BLOCK
-    )
+    lr: float = option(1e-3, "optimisation", "peak learning rate of AdamW", POSITIVE, OF_A_BLOCK)
     weight_decay: float = option(
-        1e-3, "optimisation", "weight decay of AdamW", at_least(0), CHANGEABLE | OF_A_BLOCK
+        1e-3, "optimisation", "weight decay of AdamW", at_least(0), OF_A_BLOCK
     )
     eta: float = option(
         0.1,
         "optimisation",
         "weight of the denoising term in the loss (eq. 8)",
         POSITIVE,
-        CHANGEABLE,
     )
     warmup_epochs: float = option(
         0.5, "optimisation", "linear warm-up, in epochs", at_least(0), OF_A_BLOCK
@@ -141,7 +138,7 @@ class OptimisationOptions(Checked):
         "optimisation",
         "clip a block's gradient norm at this times its loss weight",
         POSITIVE,
-        CHANGEABLE | OF_A_BLOCK | ONE_SIDED,
+        OF_A_BLOCK | ONE_SIDED,
     )
     ema_decay: float | None = option(
         None,

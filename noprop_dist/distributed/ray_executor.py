@@ -19,8 +19,8 @@ from noprop_dist.errors import UserError
 UNIT_S = 4.0  # what a death costs, against what sending a snapshot costs
 TRIES = 3  # of a unit that fails, and of starting a worker, before it is given up
 DEATHS = 10  # of workers in one unit, before it is given up: most are not its fault
-TEND_S = 1.0  # between looks at workers and nodes
-AWAY_S = 15.0  # between looks: then this process was away, and no worker is late
+TEND_S = 1.0  # between questions to workers and nodes
+AWAY_S = 15.0  # without one: then this process was away, and no worker is late
 NO_WORKER_S = 60.0  # without any worker, before and between warnings
 LOOKS = 64  # workers status at in one go: looking must not slow the coordinator down
 

@@ -27,7 +27,7 @@ from noprop_dist.model.device import resolve_device
 
 
 class BlockWorker:
-    """Runs units; looks and stops are served meanwhile, by other threads.
+    """Runs units; its status and stops are served meanwhile, by other threads.
 
     A plain class, tested as such; ``Worker`` is what Ray runs.
 

@@ -45,25 +45,20 @@ def start_afresh(job: Job, splits: Splits) -> Rounds:
     return rounds
 
 
-def start_or_resume(
-    job: Job, splits: Splits, store: Store, may_differ: frozenset[str] = frozenset()
-) -> tuple[Rounds, Start]:
+def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, Start]:
     """The state to go on from, and what it is; see ``find_start``."""
-    loaded, start = find_start(job, store, may_differ)
+    loaded, start = find_start(job, store)
     if loaded is None:
         return start_afresh(job, splits), start
     return Rounds.restore(job, loaded.parts, loaded.state), start
 
 
-def find_start(
-    job: Job, store: Store, may_differ: frozenset[str] = frozenset()
-) -> tuple[Loaded | None, Start]:
+def find_start(job: Job, store: Store) -> tuple[Loaded | None, Start]:
     """The checkpoint to go on from, None where the run begins afresh.
 
     Args:
         job: the run.
         store: its folder.
-        may_differ: options that may have changed since the checkpoint, none by default.
 
     Raises:
         UserError: a checkpoint of other options or other data, or none that is good.
@@ -72,7 +67,7 @@ def find_start(
     if loaded is None:
         return None, Start()
     ending = ANOTHER_RUN if source.root == store.root else "give the options of that run."
-    check_same_options(job.config, loaded.state["config"], source.root, ending, may_differ)
+    check_same_options(job.config, loaded.state["config"], source.root, ending)
     there = loaded.state["fingerprint"]
     if there["precision"] != job.precision:
         raise UserError(
@@ -129,13 +124,9 @@ def check_same_data(
 
 
 def check_same_options(
-    config: TrainConfig,
-    other: dict[str, Any],
-    where: str,
-    ending: str = ANOTHER_RUN,
-    may_differ: frozenset[str] = frozenset(),
+    config: TrainConfig, other: dict[str, Any], where: str, ending: str = ANOTHER_RUN
 ) -> None:
-    """Refuse a run of other options, apart from those that change no weight and ``may_differ``.
+    """Refuse a run of other options, apart from those that change no weight.
 
     Raises:
         UserError: names the fields that differ, ends with ``ending``.
@@ -143,7 +134,7 @@ def check_same_options(
     mine = config.to_dict()
     # A run of a version that lacked an option did what its default does.
     theirs = {f.name: f.default for f in fields(TrainConfig)} | other
-    free = FREE_FIELDS | may_differ
+    free = FREE_FIELDS
     if "auto" in (mine["precision"], theirs["precision"]):
         free |= {"precision"}  # what it came to is compared by those who know
     differing = [

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.denoising import denoising_error
 from noprop_dist.engine.executor import explain
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.live_block import NonFiniteLossError
@@ -20,8 +19,17 @@ from noprop_dist.engine.unit import Unit, run_unit
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.trial import AGAIN, REPORTS, CannotTrainError, Report, Tell, job_of, locked
+from noprop_dist.sweep.denoising_loss import denoising_error
+from noprop_dist.sweep.network_trial import (
+    AGAIN,
+    CannotTrainError,
+    Report,
+    Tell,
+    job_of,
+    locked,
+)
 
+REPORTS = "reports.json"  # in the run folder, its epochs
 BLOCK_METRIC = "val_loss"  # by which trials of a block are compared: smaller is better
 
 

@@ -1,13 +1,15 @@
 """What is to be searched, and what a search took."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.engine.job import check_fit
 from noprop_dist.engine.splits import Splits
-from noprop_dist.sweep.journal import Journal
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.space import Settings, Space
+from noprop_dist.sweep.block_trial import BLOCK_METRIC
+from noprop_dist.sweep.network_trial import METRIC, trial_config
+from noprop_dist.sweep.space import Settings, Space, settle
+from noprop_dist.sweep.sweep_folder import SweepFolder
+from noprop_dist.sweep.sweep_options import SweepConfig
 
 
 @dataclass(frozen=True)
@@ -19,22 +21,39 @@ class Search:
         options: how to search.
         space: what.
         splits: the data of every trial.
-        journal: the trials so far.
-        check: raises UserError for settings that cannot be trained on this data.
+        folder: the trials so far.
     """
 
     config: TrainConfig
     options: SweepConfig
     space: Space
     splits: Splits
-    journal: Journal
-    check: Callable[[Settings], None]
+    folder: SweepFolder
 
     @property
     def count(self) -> int:
         """Trials in all."""
         blocks = self.config.num_blocks if self.options.per_block else 1
         return self.options.samples * blocks
+
+    @property
+    def metric(self) -> str:
+        """What trials are compared by."""
+        return BLOCK_METRIC if self.options.per_block else METRIC
+
+    @property
+    def mode(self) -> str:
+        """Whether "max" or "min" of it is best."""
+        return "min" if self.options.per_block else "max"
+
+    def check(self, settings: Settings) -> None:
+        """Refuse settings of a new trial.
+
+        Raises:
+            UserError: they contradict each other, or cannot be trained on this data.
+        """
+        settled = settle(settings, self.config)
+        check_fit(trial_config(self.config, settled, ".", "trial"), self.splits)
 
 
 @dataclass(frozen=True)

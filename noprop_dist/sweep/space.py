@@ -14,7 +14,6 @@ from noprop_dist.errors import UserError
 from noprop_dist.options import as_option, read_yaml
 
 FIXED = with_trait(TrainConfig, Trait.OF_ALL_TRIALS)
-CHANGEABLE = with_trait(TrainConfig, Trait.CHANGEABLE)
 OF_A_BLOCK = with_trait(TrainConfig, Trait.OF_A_BLOCK)
 
 Lines = Mapping[Any, Any]
@@ -36,6 +35,7 @@ MEANS_SOMETHING: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "freeze_after": ("embedding_type", ("learned", "prototype")),
     "lr_scheduler_patience": ("lr_schedule", ("plateau",)),
 }
+BLOCK = "t"  # among the settings of a trial of a single block, which one
 KINDS = ("choice", "uniform", "loguniform", "randint")
 
 
@@ -72,37 +72,30 @@ Space = dict[str, Dimension]
 Settings = dict[str, Any]
 
 
-def read_space(
-    source: str,
-    base: TrainConfig,
-    allowed: frozenset[str] | None = None,
-    why: str = "",
-) -> Space:
+def read_space(source: str, base: TrainConfig, *, per_block: bool = False) -> Space:
     """The space of a YAML file, or the built-in one.
 
     Args:
         source: a path, or "default".
         base: the options that do not vary; every value must go with them.
-        allowed: the options that may vary, all but FIXED by default. The built-in space is cut to
-            them.
-        why: which option of the sweep allows no others, for messages.
+        per_block: whether only options may vary of which a block can have a value of its own.
 
     Raises:
         UserError: the file cannot be read, or a line of it is no dimension of an option.
     """
     if source == "default":
-        wanted = OF_A_BLOCK_DEFAULT if allowed == OF_A_BLOCK else allowed
-        lines = {k: v for k, v in DEFAULT.items() if wanted is None or k in wanted}
-        return parse_space(lines, "--space default", base)
+        names = OF_A_BLOCK_DEFAULT if per_block else DEFAULT
+        return parse_space({name: DEFAULT[name] for name in names}, "--space default", base)
     where = f"--space {source}"
     lines = read_yaml(source, "--space")
     if not isinstance(lines, dict) or not lines:
         raise UserError(f"{where} must hold lines such as lr: {{loguniform: [1e-4, 1e-2]}}.")
     space = parse_space(lines, where, base)
-    others = sorted(space.keys() - allowed) if allowed is not None else []
+    others = sorted(space.keys() - OF_A_BLOCK) if per_block else []
     if others:
         raise UserError(
-            f"{where}: {others[0]} cannot vary with {why}, only {', '.join(sorted(allowed or ()))}."
+            f"{where}: {others[0]} cannot vary with --per-block, only "
+            f"{', '.join(sorted(OF_A_BLOCK))}."
         )
     return space
 

@@ -33,7 +33,7 @@ class Call:
 
 
 class Actor:
-    """Answers looks; starts and units only when it is told to."""
+    """Tells its status; starts and units only when it is told to."""
 
     def __init__(self, number: int, spare: bool) -> None:
         self.number, self.spare, self.steps = number, spare, 0
@@ -45,7 +45,7 @@ class Actor:
 
     def call(self, kind: str, work: Any = None) -> Call:
         made = Call(kind, self, work)
-        if kind == "look":
+        if kind == "status":
             self.steps += 1
             made.answer = WorkerStatus(self.steps, {})
         self.calls.append(made)
@@ -83,7 +83,7 @@ class FakeRay:
         self.killed.append(actor.number)
 
 
-class FakeCrew:
+class FakeClient:
     """Remembers whom it started and what it sent."""
 
     def __init__(self) -> None:
@@ -115,15 +115,15 @@ class Rig:
     """An executor with such workers."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, slots: int, **options: Any) -> None:
-        self.slots, self.ray, self.client = slots, FakeRay(), FakeCrew()
+        self.slots, self.ray, self.client = slots, FakeRay(), FakeClient()
         monkeypatch.setattr(executor_module, "ray", self.ray)
         monkeypatch.setattr(pool_module, "count_slots", lambda _: self.slots)
         monkeypatch.setattr(executor_module, "TEND_S", 0.0)
         self.lost: list[tuple[str, list[int]]] = []
-        watch = WorkerListener()
-        watch.worker_lost = lambda name, blocks, *_: self.lost.append((name, blocks))  # type: ignore[method-assign]
+        listener = WorkerListener()
+        listener.worker_lost = lambda name, blocks, *_: self.lost.append((name, blocks))  # type: ignore[method-assign]
         needs: Any = WorkerNeeds()
-        options = {"limit": slots, "watch": watch} | options
+        options = {"limit": slots, "listener": listener} | options
         self.executor = RayExecutor(self.client, needs, **options)
 
     def start_all(self) -> None:
@@ -259,7 +259,7 @@ def test_worker_without_progress_is_taken_for_dead(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(pool_module, "STUCK_SLOW_S", 0.2)
     rig.executor.submit(unit(1))
     (call,) = rig.running()
-    monkeypatch.setattr(call.actor, "call", lambda *_: Call("look", call.actor))
+    monkeypatch.setattr(call.actor, "call", lambda *_: Call("status", call.actor))
     for _ in range(100):
         rig.wait()
     assert rig.lost[0] == ("w0", [1])

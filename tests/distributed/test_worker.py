@@ -32,7 +32,7 @@ def test_worker_goes_on_with_the_block_it_has() -> None:
     whole = run_unit(Unit(rounds.latest[2], 4), job, splits.train, CPU).snapshot
     assert second.step == whole.step
     assert all(torch.equal(second.tensors[k], whole.tensors[k]) for k in whole.tensors)
-    assert worker.status_call().steps == 4
+    assert worker.status().steps == 4
 
 
 def test_worker_that_lacks_the_block_says_so() -> None:
@@ -69,7 +69,7 @@ def test_worker_evaluates_as_the_engine_does() -> None:
     ours = worker.evaluate(replace(unit, weights={}, shared={}), (weights, rounds.shared))
     theirs = run_eval(unit, job, splits.test, CPU)
     assert ours.answers.tolist() == theirs.answers.tolist()
-    assert worker.status_call().steps > 0
+    assert worker.status().steps > 0
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 def test_engine_benchmark_prints_what_it_measured(repo: Path) -> None:
     job = [sys.executable, str(repo / "jobs/benchmark.py"), "engine"]
-    args = ["--steps", "2", "--repeats", "2", "--batch-size", "16", "--json"]
+    args = ["--steps", "2", "--repeats", "2", "--batch-size", "64", "--json"]
     done = subprocess.run([*job, *args], capture_output=True, text=True, timeout=240, check=True)
     measured = json.loads(done.stdout.splitlines()[-1])
     assert len(measured["ratios"]) == 2

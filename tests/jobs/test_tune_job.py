@@ -8,9 +8,9 @@ import pytest
 
 from noprop_dist.cli import main
 from noprop_dist.options import parse_with
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.report import SweepResult
-from noprop_dist.sweep.run import SweepStoppedError
+from noprop_dist.sweep.run_sweep import SweepStoppedError
+from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.sweep.sweep_results import SweepResult
 
 
 def test_flags_of_trials_and_of_the_sweep_stand_side_by_side() -> None:
@@ -90,7 +90,7 @@ def test_a_stopped_sweep_says_what_it_has_and_leaves_with_130(
     def stopped(*_: object) -> None:
         raise SweepStoppedError(result)
 
-    monkeypatch.setattr("noprop_dist.sweep.run.sweep", stopped)
+    monkeypatch.setattr("noprop_dist.sweep.run_sweep.sweep", stopped)
     assert main(["tune"]) == 130
     said = capsys.readouterr().err
     assert "the same command goes on with the trials that are left" in said

@@ -15,8 +15,8 @@ import noprop_dist
 from noprop_dist.compare.compare_options import parse_compare
 from noprop_dist.options import parse_command, parse_with
 from noprop_dist.see.commands import parse_runs, parse_show, parse_visualize
-from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import read_space
+from noprop_dist.sweep.sweep_options import SweepConfig
 from noprop_dist.use.commands import parse_evaluate, parse_export, parse_predict
 from repo.pages import SHELL, blocks
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from noprop_dist import TrainConfig, UserError
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.space import CHANGEABLE, FIXED, OF_A_BLOCK, Dimension, read_space, settle
-from noprop_dist.sweep.trial import trial_config
+from noprop_dist.sweep.network_trial import trial_config
+from noprop_dist.sweep.space import FIXED, OF_A_BLOCK, Dimension, read_space, settle
+from noprop_dist.sweep.sweep_options import SweepConfig
 
 BASE = TrainConfig()
 
@@ -93,13 +93,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_space(str(tmp_path / "none.yaml"), BASE)
 
 
-@pytest.mark.parametrize(("allowed", "why"), [(CHANGEABLE, "--scheduler pbt"), (OF_A_BLOCK, "X")])
-def test_some_sweeps_vary_less(tmp_path: Path, allowed: frozenset[str], why: str) -> None:
-    with pytest.raises(UserError, match=f"num_blocks cannot vary with {why}, only "):
-        space_of(tmp_path, "num_blocks: {choice: [2, 3]}", allowed=allowed, why=why)
-    built_in = read_space("default", BASE, allowed, why)
-    assert ("augmentation" in built_in) == (allowed == CHANGEABLE)
-    assert {"lr", "weight_decay", "dropout"} <= built_in.keys() <= allowed
+def test_a_search_of_single_blocks_varies_less(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="num_blocks cannot vary with --per-block, only "):
+        space_of(tmp_path, "num_blocks: {choice: [2, 3]}", per_block=True)
+    built_in = read_space("default", BASE, per_block=True)
+    assert {"lr", "weight_decay", "dropout"} == built_in.keys()
+    assert built_in.keys() <= OF_A_BLOCK
 
 
 def test_built_in_space_varies_what_it_promises() -> None:
@@ -146,8 +145,6 @@ def test_settings_without_meaning_get_their_defaults() -> None:
         ({"time_budget": 0.0}, {}, "--time-budget must be above 0"),
         ({"reduction": 1}, {}, "--reduction must be at least 2"),
         ({"workers_per_trial": -1}, {}, "--workers-per-trial must be at least 0"),
-        ({"per_block": True, "scheduler": "pbt"}, {}, "pbt has no meaning with --per-block"),
-        ({"search": "optuna", "scheduler": "pbt"}, {}, "optuna has no meaning with"),
         ({"per_block": True, "workers_per_trial": 2}, {}, "--workers-per-trial 2 has no meaning"),
         ({}, {"val_fraction": 0.0}, "give --val-fraction above 0"),
         ({}, {"executor": "local"}, "--executor local has no meaning for a sweep"),
@@ -156,7 +153,6 @@ def test_settings_without_meaning_get_their_defaults() -> None:
         ({}, {"spares": 1}, "--spares has no meaning for a sweep"),
         ({"workers_per_trial": 2}, {"workers": 2}, "--workers has no meaning beside --workers-per"),
         ({"per_block": True}, {"workers": 2}, "--workers has no meaning beside --per-block"),
-        ({"scheduler": "pbt"}, {"save_every": 2}, "--save-every 2 has no meaning with"),
         ({}, {"dry_run": True}, "--dry-run has no meaning for a sweep"),
         ({"grace_epochs": 30}, {}, "--grace-epochs 30 is longer than a trial"),
         ({"per_block": True}, {"embedding_type": "learned"}, "give one-hot"),

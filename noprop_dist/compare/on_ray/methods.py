@@ -57,9 +57,10 @@ def measure(
     class_embed = first_class_embed(job, splits)
     images = job.steps_per_epoch * job.config.batch_size
     made = partial(Measured, method, job.config.seed, images=images)
+    on_epoch = partial(_tell_epoch, tell, job)
     if method == TWIN:
         task = TwinTask(job, splits, class_embed.numpy(), TEST_DRAWS)
-        epochs, ends = train_twin(task, backend.needs, workers, partial(_tell_epoch, tell, job))
+        epochs, ends = train_twin(task, backend.needs, workers, on_epoch)
         count = len(epochs)
         # NCCL keeps to the machine's own ways between GPUs, which TCP's counters do not see.
         seen = not backend.needs.gpus >= 1
@@ -74,9 +75,7 @@ def measure(
             own_bytes=[end.memory.own_bytes for end in ends],
         )
     assert method == SEQUENTIAL
-    told, end = train_sequential(
-        job, splits, class_embed, backend.needs, TEST_DRAWS, partial(_tell_epoch, tell, job)
-    )
+    told, end = train_sequential(job, splits, class_embed, backend.needs, TEST_DRAWS, on_epoch)
     return made(
         1,
         test_accuracy=end.test_accuracy,

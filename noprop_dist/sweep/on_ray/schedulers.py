@@ -8,57 +8,31 @@ from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import (
-    ASHAScheduler,
-    FIFOScheduler,
-    PopulationBasedTraining,
-    TrialScheduler,
-)
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
-from noprop_dist.sweep.journal import Journal
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.space import Dimension, Space, most_epochs
-from noprop_dist.sweep.trial import AGAIN, BLOCK
-
-PERTURBATIONS = 4  # chances of a trial to take another's place
+from noprop_dist.sweep.network_trial import AGAIN
+from noprop_dist.sweep.search import Search
+from noprop_dist.sweep.space import BLOCK, most_epochs
+from noprop_dist.sweep.sweep_folder import SweepFolder
 
 
-def scheduler_of(
-    options: SweepConfig, config: TrainConfig, space: Space, metric: str, mode: str
-) -> TrialScheduler:
-    """The scheduler that the options name.
-
-    Args:
-        options: of the sweep.
-        config: the options that do not vary.
-        space: what varies.
-        metric: that trials are compared by.
-        mode: "max" or "min".
-    """
-    compared: dict[str, Any] = {"time_attr": "epoch", "metric": metric, "mode": mode}
-    if options.scheduler == "asha":
-
-        def asha() -> ASHAScheduler:
-            return ASHAScheduler(
-                **compared,
-                max_t=most_epochs(space, config),
-                grace_period=options.grace_epochs,
-                reduction_factor=options.reduction,
-            )
-
-        return AshaByBlock(asha)
-    if options.scheduler == "pbt":
-        return Population(
-            **compared,
-            perturbation_interval=max(1, config.epochs // PERTURBATIONS),
-            hyperparam_mutations={name: _mutation(d) for name, d in space.items()},
-            custom_explore_fn=partial(_within, space=space),
-            log_config=False,
-            require_attrs=False,
-        )
-    return FIFOScheduler()  # type: ignore[no-untyped-call]
+def scheduler_of(search: Search) -> TrialScheduler:
+    """The scheduler that the options name; it knows what ended trials have reported."""
+    if search.options.scheduler == "none":
+        return FIFOScheduler()  # type: ignore[no-untyped-call]
+    make = partial(
+        ASHAScheduler,
+        time_attr="epoch",
+        metric=search.metric,
+        mode=search.mode,
+        max_t=most_epochs(search.space, search.config),
+        grace_period=search.options.grace_epochs,
+        reduction_factor=search.options.reduction,
+    )
+    scheduler = AshaByBlock(make)
+    scheduler.remember(search.folder)
+    return scheduler
 
 
 class AshaByBlock(FIFOScheduler):
@@ -79,13 +53,18 @@ class AshaByBlock(FIFOScheduler):
             self._by_block[block] = self._make()
         return self._by_block[block]
 
+    def remember(self, folder: SweepFolder) -> None:
+        """Take in what trials reported that ended before this scheduler was made."""
+        for trial in folder.ended:
+            name = f"ended-{trial.number}"
+            stand_in: Any = SimpleNamespace(trial_id=name, config=trial.settings)
+            self.on_trial_add(None, stand_in)
+            for report in folder.reports(trial.number):
+                self.on_trial_result(None, stand_in, report)
+
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """See ``TrialScheduler``."""
         self._of(trial).on_trial_add(tune_controller, trial)
-
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """See ``TrialScheduler``."""
-        self._of(trial).on_trial_error(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """See ``TrialScheduler``: of an epoch told again it was decided when others had less."""
@@ -99,51 +78,6 @@ class AshaByBlock(FIFOScheduler):
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """See ``TrialScheduler``."""
         self._of(trial).on_trial_remove(tune_controller, trial)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes a pickle of everything that it is given, which nobody reads."""
-        return {}
-
-
-class Population(PopulationBasedTraining):
-    """Population based training in which no trial changes at an epoch that it has left behind."""
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """See ``TrialScheduler``."""
-        if result.get(AGAIN):
-            return TrialScheduler.CONTINUE
-        return super().on_trial_result(tune_controller, trial, result)
-
-
-def _within(settings: dict[str, Any], *, space: Space) -> dict[str, Any]:
-    """Settings that were changed by a factor, held to their ranges."""
-    for name, dimension in space.items():
-        if dimension.kind != "choice":
-            low, high = dimension.values
-            settings[name] = min(max(settings[name], low), high)
-    return settings
-
-
-def _mutation(dimension: Dimension) -> Any:
-    if dimension.kind == "choice":
-        return list(dimension.values)
-    low, high = dimension.values
-    if dimension.kind == "randint":
-        return tune.randint(low, high + 1)
-    return tune.uniform(low, high) if dimension.kind == "uniform" else tune.loguniform(low, high)
-
-
-def remember(scheduler: TrialScheduler, journal: Journal) -> None:
-    """Let a new scheduler know what trials reported that ended before it was made."""
-    if not isinstance(scheduler, AshaByBlock):
-        return
-    for trial in journal.ended:
-        name = f"ended-{trial.number}"
-        stand_in: Any = SimpleNamespace(trial_id=name, config=trial.settings)
-        controller: Any = None
-        scheduler.on_trial_add(controller, stand_in)
-        for report in journal.reports(trial.number):
-            scheduler.on_trial_result(controller, stand_in, report)
 
 
 class SweepEndedError(BaseException):
@@ -168,11 +102,11 @@ class Limits(tune.Stopper):
         self._deadline = math.inf if seconds is None else time.monotonic() + seconds
 
     def ask(self) -> None:
-        """End the sweep at the next look."""
+        """End the sweep before the next result is taken."""
         self.asked = True
 
     def fail(self, error: UserError) -> None:
-        """End the sweep at the next look, because of this."""
+        """End the sweep before the next result is taken, because of this."""
         self.failure = self.failure or error
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:

@@ -9,27 +9,27 @@ import pytest
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.journal import FINISHED, Journal, Outcome, run_folders, trial_path
-from noprop_dist.sweep.options import SweepConfig
 from noprop_dist.sweep.space import Dimension
+from noprop_dist.sweep.sweep_folder import FINISHED, Outcome, SweepFolder
+from noprop_dist.sweep.sweep_options import SweepConfig
 
 SPACE = {"lr": Dimension("uniform", (0.1, 0.2))}
 DONE = Outcome(FINISHED, 3, 1.5, {"epoch": 2, "val_accuracy": 0.5, "val_mean_softmax": 0.6})
 
 
 def opened(
-    folder: Path, space: Any = SPACE, options: dict[str, Any] | None = None, **run: Any
-) -> Journal:
-    journal = Journal(Store(folder))
-    journal.open(TrainConfig(**run), SweepConfig(**(options or {})), space)
-    return journal
+    path: Path, space: Any = SPACE, options: dict[str, Any] | None = None, **run: Any
+) -> SweepFolder:
+    folder = SweepFolder(Store(path))
+    folder.open(TrainConfig(**run), SweepConfig(**(options or {})), space)
+    return folder
 
 
 def test_what_was_written_is_read_after_the_folder_was_moved(tmp_path: Path) -> None:
-    journal = opened(tmp_path / "a")
-    journal.add(0, {"lr": 0.1})
-    journal.add(1, {"lr": 0.15})
-    journal.end(0, DONE)
+    folder = opened(tmp_path / "a")
+    folder.add(0, {"lr": 0.1})
+    folder.add(1, {"lr": 0.15})
+    folder.end(0, DONE)
     shutil.move(tmp_path / "a", tmp_path / "b")
     again = opened(tmp_path / "b")
     assert [trial.settings for trial in again.open_trials] == [{"lr": 0.15}]
@@ -67,7 +67,7 @@ def test_a_run_s_folder_is_refused(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.yaml"]
 
 
-def test_a_torn_journal_says_so(tmp_path: Path) -> None:
+def test_a_torn_folder_says_so(tmp_path: Path) -> None:
     opened(tmp_path).add(0, {"lr": 0.1})
     (tmp_path / "trials/0000/trial.json").write_text("{")
     with pytest.raises(UserError, match=r"trials/0000/trial.json is not what a sweep writes"):
@@ -92,28 +92,19 @@ def test_what_a_user_puts_beside_the_trials_is_left_alone(tmp_path: Path) -> Non
 
 
 def test_other_data_are_another_sweep(tmp_path: Path) -> None:
-    journal = Journal(Store(tmp_path))
-    journal.open(TrainConfig(), SweepConfig(), SPACE, "a hash")
-    journal.add(0, {"lr": 0.1})
+    folder = SweepFolder(Store(tmp_path))
+    folder.open(TrainConfig(), SweepConfig(), SPACE, "a hash")
+    folder.add(0, {"lr": 0.1})
     with pytest.raises(UserError, match="its data differ"):
-        journal.open(TrainConfig(), SweepConfig(), SPACE, "another")
+        folder.open(TrainConfig(), SweepConfig(), SPACE, "another")
 
 
-def test_a_trial_that_took_places_is_read_from_its_last_folder(tmp_path: Path) -> None:
-    journal = opened(tmp_path)
-    journal.add(0, {"lr": 0.1})
-    journal.add(10, {"lr": 0.1})
-    for number in (1, 2, 10):
-        (tmp_path / f"trials/0000-{number}/checkpoints").mkdir(parents=True)
-    folders = run_folders(journal.store, 0)
-    assert folders == ["trials/0000", "trials/0000-1", "trials/0000-2", "trials/0000-10"]
-    assert run_folders(journal.store, 10) == [trial_path(10)]
-    (tmp_path / "trials/0000-10/reports.json").write_text(json.dumps([{"epoch": 1}]))
-    assert journal.reports(0) == [{"epoch": 1}]
-    assert journal.settings_now(0) == {"lr": 0.1}
-    taken = {"settings": {"lr": 0.9}, "from": "trials/0010"}
-    (tmp_path / "trials/0000-10/taken.json").write_text(json.dumps(taken))
-    assert journal.settings_now(0) == {"lr": 0.9}
-    assert journal.reports(10) == []
-    journal.clear(0)
+def test_what_a_trial_told_is_read_from_its_run_folder(tmp_path: Path) -> None:
+    folder = opened(tmp_path)
+    folder.add(0, {"lr": 0.1})
+    (tmp_path / "trials/0000/checkpoints").mkdir()
+    assert folder.reports(0) == []
+    (tmp_path / "trials/0000/reports.json").write_text(json.dumps([{"epoch": 1}]))
+    assert folder.reports(0) == [{"epoch": 1}]
+    folder.clear(0)
     assert list(tmp_path.glob("trials/*/checkpoints")) == []

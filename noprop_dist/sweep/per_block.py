@@ -1,8 +1,9 @@
 """From trials of single blocks to networks: the best of each block, and one setting for all."""
 
 import json
+import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,17 +17,16 @@ from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.model.network import NoPropNetwork
-from noprop_dist.record.folder import Reader
 from noprop_dist.record.result import Accuracy, accuracy_over
 from noprop_dist.record.store import Store, inside
 from noprop_dist.record.trained import save_network
 from noprop_dist.sweep.block_trial import BLOCK_METRIC, BlockState
-from noprop_dist.sweep.journal import FAILED, FINISHED, Journal, Trial, trial_path
-from noprop_dist.sweep.space import Settings, settle
-from noprop_dist.sweep.trial import BLOCK
+from noprop_dist.sweep.search import Search
+from noprop_dist.sweep.space import BLOCK, Settings, Space, settle
+from noprop_dist.sweep.sweep_folder import FINISHED, SweepFolder, trial_path
+from noprop_dist.sweep.trial_table import Row
 
 Blocks = dict[int, Snapshot]  # by t
-FOUND = "per_block.json"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,6 @@ class PerBlock:
         num_settings: that were tried.
         num_on_all: of them, those with which every block was trained to the end.
         blocks: by t, the best trial's number, epoch, validation loss and settings.
-        trials: the trials that it was made from.
     """
 
     best_of_each: Assembled
@@ -65,49 +64,55 @@ class PerBlock:
     num_settings: int
     num_on_all: int
     blocks: dict[int, dict[str, Any]]
-    trials: list[int]
 
 
-def assemble(journal: Journal, config: TrainConfig, splits: Splits) -> PerBlock:
+def assemble(search: Search, rows: list[Row]) -> PerBlock:
     """Assemble, evaluate and write ``model/`` (the best of each block) and ``blocks.yaml``.
 
-    What an earlier call found in the same trials is read again.
+    The single setting is chosen by validation accuracy, as a sweep of whole networks would; only
+    the two networks that are chosen see the test split.
 
-    The single setting is chosen by validation accuracy, as a sweep of whole networks would; the
-    test split is looked at once for each of the two networks.
+    Args:
+        search: whose trials have all ended.
+        rows: its trials, best first.
 
     Raises:
         UserError: a block has no trial that could be trained.
     """
-    store = journal.store
-    trials = [trial.number for trial in journal.ended]
-    remedy = "delete it, and the same command makes it again"
-    found = Reader(store, "a sweep", remedy).typed(FOUND, PerBlock)
-    if found is not None and found.trials == trials:
-        return found
-    judge = _Judge(config, splits)
-    best = _best_trials(journal, config.num_blocks)
-    chosen = {t: _state(store, trial.number).best for t, trial in best.items()}
-    job, network = judge.job, judge.network(chosen)
+    store, config = search.folder.store, search.config
+    best = _best_trials(rows, config.num_blocks)
+    chosen = {t: _state(store, row["trial"]).best for t, row in best.items()}
+    evaluator = _Evaluator(config, search.splits)
+    job, network = evaluator.job, evaluator.network(chosen)
     save_network(store, network, job.normalisation, job.class_names, job.fingerprint["data"])
-    blocks = {t: _entry(trial, config) for t, trial in best.items()}
+    blocks = {
+        t: {
+            "trial": row["trial"],
+            "epoch": row["best_epoch"],
+            BLOCK_METRIC: row[BLOCK_METRIC],
+            "settings": {name: row[name] for name in search.space},
+        }
+        for t, row in best.items()
+    }
     store.write("blocks.yaml", yaml.safe_dump(blocks, sort_keys=False).encode())
     one, settings = None, {}
-    num_settings, groups = _tried_on_all(journal, config.num_blocks)
+    num_settings, groups = _tried_on_all(search.folder, config.num_blocks)
     if groups:
         # One after the other: all of them may not fit into memory.
-        winner = max(groups, key=lambda numbers: judge.val_accuracy(_latest(store, numbers)))
-        one = judge.judge(_latest(store, winner))
-        settings = settle(_without_block(journal.trials[winner[1]].settings), config)
-    tried = num_settings, len(groups)
-    found = PerBlock(judge.judge(chosen), one, settings, *tried, blocks, trials)
-    store.write(FOUND, json.dumps(asdict(found), indent=1).encode())
-    return found
+        winner = max(groups, key=lambda group: evaluator.val_accuracy(_latest(store, group)))
+        one = evaluator.assembled(_latest(store, winner))
+        settings = settle(_without_block(search.folder.trials[winner[1]].settings), config)
+    return PerBlock(evaluator.assembled(chosen), one, settings, num_settings, len(groups), blocks)
 
 
-def _trained(trial: Trial) -> bool:
-    outcome = trial.outcome
-    return outcome is not None and outcome.status != FAILED and bool(outcome.best)
+def middle(found: PerBlock, space: Space) -> Settings:
+    """The median over blocks of each one's best, or what most of them have."""
+    settings: Settings = {}
+    for name, dimension in space.items():
+        values = [block["settings"][name] for block in found.blocks.values()]
+        numbers = dimension.kind != "choice"
+        settings[name] = statistics.median_low(values) if numbers else statistics.mode(values)
+    return settings
 
 
 def _latest(store: Store, numbers: Mapping[int, int]) -> Blocks:
@@ -124,43 +129,24 @@ def _state(store: Store, number: int) -> BlockState:
     return state
 
 
-def _best_trials(journal: Journal, num_blocks: int) -> dict[int, Trial]:
-    best: dict[int, Trial] = {}
-    for trial in journal.ended:
-        if _trained(trial):
-            t = trial.settings[BLOCK]
-            if t not in best or _loss(trial) < _loss(best[t]):
-                best[t] = trial
+def _best_trials(rows: list[Row], num_blocks: int) -> dict[int, Row]:
+    best: dict[int, Row] = {}
+    for row in rows:
+        if row[BLOCK_METRIC] is not None:
+            best.setdefault(row[BLOCK], row)
     missing = [t for t in range(1, num_blocks + 1) if t not in best]
     if missing:
         raise UserError(
             f"block {missing[0]} has no trial that could be trained: see results.csv for the "
             "reasons, and give more --samples or another --space."
         )
-    return dict(sorted(best.items()))
+    return best
 
 
-def _loss(trial: Trial) -> float:
-    assert trial.outcome is not None
-    return trial.outcome.best[BLOCK_METRIC]
-
-
-def _entry(trial: Trial, config: TrainConfig) -> dict[str, Any]:
-    assert trial.outcome is not None
-    settings = _without_block(settle(trial.settings, config))
-    best = trial.outcome.best
-    return {
-        "trial": trial.number,
-        "epoch": int(best["epoch"]),
-        BLOCK_METRIC: best[BLOCK_METRIC],
-        "settings": settings,
-    }
-
-
-def _tried_on_all(journal: Journal, num_blocks: int) -> tuple[int, list[dict[int, int]]]:
+def _tried_on_all(folder: SweepFolder, num_blocks: int) -> tuple[int, list[dict[int, int]]]:
     """How many settings were tried, and by t the trials of those that every block finished."""
     groups: dict[str, dict[int, int]] = {}
-    for trial in journal.ended:
+    for trial in folder.ended:
         group = groups.setdefault(json.dumps(_without_block(trial.settings), sort_keys=True), {})
         if trial.outcome is not None and trial.outcome.status == FINISHED:
             group.setdefault(trial.settings[BLOCK], trial.number)
@@ -171,8 +157,8 @@ def _without_block(settings: Settings) -> Settings:
     return {k: v for k, v in settings.items() if k != BLOCK}
 
 
-class _Judge:
-    """Evaluates networks in this process."""
+class _Evaluator:
+    """Evaluates networks of single blocks in this process."""
 
     def __init__(self, config: TrainConfig, splits: Splits) -> None:
         self.splits, self.device = splits, torch.device("cpu")
@@ -195,7 +181,7 @@ class _Judge:
     def val_accuracy(self, blocks: Blocks) -> float:
         return self._evaluate(blocks, "val", 1).accuracy_z_T[0]
 
-    def judge(self, blocks: Blocks) -> Assembled:
+    def assembled(self, blocks: Blocks) -> Assembled:
         test = self._evaluate(blocks, "test", TEST_DRAWS)
         steps = sum(snapshot.step for snapshot in blocks.values())
         return Assembled(self.val_accuracy(blocks), accuracy_over(test.accuracy_z_T), steps)

@@ -1,7 +1,6 @@
 """What a sweep leaves: a table of all trials, the best settings, and pictures."""
 
 import io
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -9,35 +8,26 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.config.groups import DataOptions
 from noprop_dist.draw import trials
 from noprop_dist.draw.style import save_figure
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
 from noprop_dist.record.store import Store, inside
-from noprop_dist.sweep.assemble import PerBlock, assemble
-from noprop_dist.sweep.block_trial import BLOCK_METRIC
-from noprop_dist.sweep.journal import FAILED, Journal, Trial, run_folders
+from noprop_dist.sweep.network_trial import METRIC
+from noprop_dist.sweep.per_block import PerBlock, assemble, middle
 from noprop_dist.sweep.search import Search, Spent
-from noprop_dist.sweep.space import FIXED, Settings, Space, settle
-from noprop_dist.sweep.trial import BLOCK, METRIC
-from noprop_dist.sweep.words import TEN, markdown
-from noprop_dist.text import shown
+from noprop_dist.sweep.space import BLOCK, FIXED, Settings, settle
+from noprop_dist.sweep.sweep_folder import SweepFolder, trial_path
+from noprop_dist.sweep.trial_table import Row, cells_of, ranked, row_of
+from noprop_dist.text import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MEASURED = (METRIC, "val_mean_softmax", BLOCK_METRIC, "train_loss")
-Row = dict[str, Any]
+TEN = 10
 # Options that best_config.yaml leaves to whoever trains with it: where, and for how long.
-LEFT_OUT = FIXED - {
-    "dataset", "data_dir", "skip_bad_images", "image_size", "max_train_images", "val_fraction",
-    "seed",
-} | {"epochs"}  # fmt: skip
-# A line of best_config.yaml, under population based training.
-TOOK_A_PLACE = (
-    "# It went on from another trial's weights, trained under other settings: training with these "
-    "alone need not reach that."
-)
+LEFT_OUT = FIXED - {f.name for f in fields(DataOptions)} - {"seed"} | {"epochs"}
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class SweepResult:
     best: int | None
     settings: Settings
     val_accuracy: float | None
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     searched: list[str]
     complete: bool
     seconds: float
@@ -84,19 +74,19 @@ def write_report(search: Search, spent: Spent) -> SweepResult:
     Raises:
         UserError: a block has no trial that could be trained.
     """
-    journal, config, store = search.journal, search.config, search.journal.store
-    metric = BLOCK_METRIC if search.options.per_block else METRIC
-    ranked = rank(list(journal.trials.values()), metric)
-    rows = [row_of(trial, config) for trial in ranked]
-    searched = list(search.space)
-    complete = len(journal.ended) >= search.count
-    trained = [row for row in rows if row[metric] is not None]
+    config, folder = search.config, search.folder
+    store = folder.store
+    rows = ranked([row_of(trial, config) for trial in folder.trials.values()])
+    trained = [row for row in rows if row[search.metric] is not None]
+    complete = len(folder.ended) >= search.count
     best, settings, per_block = None, {}, None
     if rows:
+        cells = [cells_of(row, list(search.space)) for row in rows[:TEN]]
+        table = markdown_table([list(cells[0]), *(list(row.values()) for row in cells)])
         _write_table(store, rows)
-        store.write("best.md", markdown(rows[:TEN], searched).encode())
+        store.write("best.md", table.encode())
     if search.options.per_block and complete:
-        per_block = assemble(journal, config, search.splits)
+        per_block = assemble(search, rows)
         settings = per_block.one_for_all_settings
         head = (
             f"# The best for all {config.num_blocks} blocks alike; blocks.yaml has each one's own."
@@ -106,80 +96,28 @@ def write_report(search: Search, spent: Spent) -> SweepResult:
             head = "# The median over blocks of each one's best, not tried together."
         _write_best(store, head, settings, config)
     elif trained and not search.options.per_block:
-        best, settings = trained[0]["trial"], settings_of(ranked[0], config)
+        best = trained[0]["trial"]
+        settings = settle(folder.trials[best].settings, config)
         reached = f"{100 * trained[0][METRIC]:.2f} % after epoch {trained[0]['best_epoch']}"
         head = f"# Trial {best} of {len(rows)}: validation accuracy {reached}."
-        if len(run_folders(store, ranked[0].number)) > 1:
-            head += f"\n{TOOK_A_PLACE}"
         _write_best(store, head, settings, config)
     if trained and not config.no_plots:
-        _draw(search, rows, trained, metric)
+        _draw(search, rows, trained)
     return SweepResult(
         folder=store.root,
         best=best,
         settings=settings,
         val_accuracy=trained[0][METRIC] if best is not None else None,
         rows=rows,
-        searched=searched,
+        searched=list(search.space),
         complete=complete,
         seconds=spent.seconds,
-        share_in_units=_share_in_units(journal, spent) if spent.slots else None,
+        share_in_units=_share_in_units(folder, spent) if spent.slots else None,
         per_block=per_block,
     )
 
 
-def rank(trials: Sequence[Trial], metric: str) -> list[Trial]:
-    """Best first.
-
-    By validation accuracy of z_T, then of the mean softmax, then by epochs; trials of single
-    blocks by block and their loss. A trial that failed or has not ended comes last.
-    """
-
-    def key(trial: Trial) -> tuple[float, ...]:
-        outcome = trial.outcome
-        if outcome is None or outcome.status == FAILED or metric not in outcome.best:
-            return 1, trial.number
-        best = outcome.best
-        if metric == BLOCK_METRIC:
-            return 0, trial.settings[BLOCK], best[metric], trial.number
-        return 0, -best[metric], -best["val_mean_softmax"], -outcome.epochs, trial.number
-
-    return sorted(trials, key=key)
-
-
-def settings_of(trial: Trial, config: TrainConfig) -> Settings:
-    """What a trial was trained with in the end, of the options that vary."""
-    changed = trial.outcome.changed if trial.outcome else {}
-    return settle(trial.settings | changed, config)
-
-
-def middle(found: PerBlock, space: Space) -> Settings:
-    """The median over blocks of each one's best, or what most of them have."""
-    settings: Settings = {}
-    for name, dimension in space.items():
-        values = [block["settings"][name] for block in found.blocks.values()]
-        numbers = dimension.kind != "choice"
-        settings[name] = statistics.median_low(values) if numbers else statistics.mode(values)
-    return settings
-
-
-def row_of(trial: Trial, config: TrainConfig) -> dict[str, Any]:
-    """One line of the table."""
-    outcome = trial.outcome
-    best = outcome.best if outcome and outcome.status != FAILED else {}
-    return {
-        "trial": trial.number,
-        "status": outcome.status if outcome else "unfinished",
-        **{name: best.get(name) for name in MEASURED},
-        "best_epoch": int(best["epoch"]) if best else None,
-        "epochs_trained": outcome.epochs if outcome else None,
-        "seconds": outcome.seconds if outcome else None,
-        "reason": shown(outcome.reason) if outcome else "",
-        **settings_of(trial, config),
-    }
-
-
-def _write_table(store: Store, rows: list[dict[str, Any]]) -> None:
+def _write_table(store: Store, rows: list[Row]) -> None:
     import pyarrow.csv
     import pyarrow.parquet
 
@@ -223,13 +161,9 @@ def _write_best(store: Store, head: str, settings: Settings, config: TrainConfig
     store.write("best_config.yaml", f"{head}\n{text}".encode())
 
 
-def _share_in_units(journal: Journal, spent: Spent) -> float:
+def _share_in_units(folder: SweepFolder, spent: Spent) -> float:
     """Of the devices' time since the first trial began, what logs say was inside units."""
-    logs = [
-        read_events(Store(inside(journal.store.root, path)))
-        for number in journal.trials
-        for path in run_folders(journal.store, number)
-    ]
+    logs = [read_events(Store(inside(folder.store.root, trial_path(n)))) for n in folder.trials]
     spans = [
         (max(event["started"], spent.began), event["started"] + event["seconds"])
         for log in logs
@@ -245,18 +179,18 @@ def _share_in_units(journal: Journal, spent: Spent) -> float:
     return share
 
 
-def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row], metric: str) -> None:
-    store = search.journal.store
+def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row]) -> None:
+    folder = search.folder
     settings = {
         name: trials.Setting(varied.kind, varied.values, [row.get(name) for row in trained])
         for name, varied in search.space.items()
     }
-    reached = [row[metric] for row in trained]
+    reached = [row[search.metric] for row in trained]
     status = {row["trial"]: row["status"] for row in rows}
 
     def curves() -> "Figure":
-        told = {number: search.journal.reports(number) for number in status}
-        by_epoch = {number: [r[metric] for r in reports] for number, reports in told.items()}
+        told = {number: folder.reports(number) for number in status}
+        by_epoch = {number: [r[METRIC] for r in reports] for number, reports in told.items()}
         return trials.plot_curves(by_epoch, status, rows[0]["trial"])
 
     def blocks() -> "Figure":
@@ -268,8 +202,8 @@ def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row], metric: s
     def parallel() -> "Figure":
         return trials.plot_parallel(reached, settings)
 
-    if metric == BLOCK_METRIC:
-        save_figure(store, "plots/blocks.png", blocks)
+    if search.options.per_block:
+        save_figure(folder.store, "plots/blocks.png", blocks)
         return
     for name, make in (("trials", curves), ("settings", against), ("parallel", parallel)):
-        save_figure(store, f"plots/{name}.png", make)
+        save_figure(folder.store, f"plots/{name}.png", make)

@@ -1,27 +1,17 @@
 """A sweep from its options to its best settings."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.job import check_fit
-from noprop_dist.engine.splits import Splits, load_splits
+from noprop_dist.engine.splits import load_splits
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.sweep.journal import Journal
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.report import SweepResult, write_report
 from noprop_dist.sweep.search import Search, Spent
-from noprop_dist.sweep.space import (
-    CHANGEABLE,
-    OF_A_BLOCK,
-    Settings,
-    most_epochs,
-    read_space,
-    settle,
-)
-from noprop_dist.sweep.trial import trial_config
+from noprop_dist.sweep.space import most_epochs, read_space
+from noprop_dist.sweep.sweep_folder import SweepFolder
+from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.sweep.sweep_results import SweepResult, write_report
 from noprop_dist.training import check_places, in_a_lasting_place
 
 FORM = "{}-sweep"  # of the name of a sweep that was given none
@@ -53,12 +43,7 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
     """
     options.check_with(config)
     check_places(config, FORM)
-    allowed, why = None, ""
-    if options.per_block:
-        allowed, why = OF_A_BLOCK, "--per-block"
-    elif options.scheduler == "pbt":
-        allowed, why = CHANGEABLE, "--scheduler pbt"
-    space = read_space(options.space, config, allowed, why)
+    space = read_space(options.space, config, per_block=options.per_block)
     options.check_length(most_epochs(space, config))
     for schedule in space["lr_schedule"].values if "lr_schedule" in space else ():
         options.check_with(replace(config, lr_schedule=schedule))
@@ -72,17 +57,17 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
                 f"--val-fraction {config.val_fraction} leaves no validation image of "
                 f"{len(splits.train)} to choose by: give more."
             )
-        journal = Journal(store)
-        search = Search(config, options, space, splits, journal, _checker(config, splits))
+        folder = SweepFolder(store)
+        search = Search(config, options, space, splits, folder)
         with store.lock():
-            journal.open(config, options, space, hashes["data"])
+            folder.open(config, options, space, hashes["data"])
             _check_count(search)
-            left = len(journal.ended) < search.count
+            left = len(folder.ended) < search.count
             spent = _run_on_ray(search, signals) if left else Spent()
             result = write_report(search, spent)
             # Single blocks keep theirs: more samples may be asked for, and assembled with them.
-            for trial in journal.ended if result.complete and not options.per_block else ():
-                journal.clear(trial.number)
+            for trial in folder.ended if result.complete and not options.per_block else ():
+                folder.clear(trial.number)
     if result.complete and result.best is None and result.per_block is None:
         why = next(row["reason"] for row in result.rows)
         raise UserError(
@@ -95,41 +80,26 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
 
 
 def _check_count(search: Search) -> None:
-    """Compare the trials that are asked for with those there are.
+    """Refuse to end with fewer trials than there are.
 
     Raises:
-        UserError: they are fewer, or more of a population that has been trained.
+        UserError: fewer are asked for.
     """
-    journal, options = search.journal, search.options
-    begun = max(journal.trials, default=-1) + 1
+    folder, options = search.folder, search.options
+    begun = max(folder.trials, default=-1) + 1
     samples = -(-begun // (search.count // options.samples))
     if search.count < begun:
         raise UserError(
-            f"--samples {options.samples} is less than {journal.store.root} has begun: give "
+            f"--samples {options.samples} is less than {folder.store.root} has begun: give "
             f"--samples {samples} or more."
-        )
-    if options.scheduler == "pbt" and journal.ended and search.count > begun:
-        raise UserError(
-            f"{journal.store.root} holds a population of {begun}, of which some are trained: "
-            f"--samples {options.samples} would add others that have nobody to learn from; give "
-            f"--samples {samples}, or another --name."
         )
 
 
 def _run_on_ray(search: Search, signals: StopSignals) -> Spent:
     try:
-        from noprop_dist.sweep.on_ray.drive import run_search
+        from noprop_dist.sweep.on_ray.run_search import run_search
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
         raise UserError("a sweep needs Ray: install ray[default,tune].") from error
     return run_search(search, signals)
-
-
-def _checker(config: TrainConfig, splits: Splits) -> Callable[[Settings], None]:
-    """Refuses settings that cannot be trained on this data."""
-
-    def check(settings: Settings) -> None:
-        check_fit(trial_config(config, settle(settings, config), config.folder, "trial"), splits)
-
-    return check

@@ -1,4 +1,4 @@
-"""One trial: a run of the coordinator that is chosen by and not yet tested.
+"""A trial of a whole network: a run of the coordinator that is chosen by and not yet tested.
 
 It knows no Ray: whoever runs it says where its units run and listens to its epochs.
 """
@@ -22,14 +22,12 @@ from noprop_dist.record.history import History
 from noprop_dist.record.lock import InUseError
 from noprop_dist.record.progress import Progress, RoundReport
 from noprop_dist.record.store import Store, inside
-from noprop_dist.sweep.space import CHANGEABLE, Settings
+from noprop_dist.sweep.space import BLOCK, Settings
 from noprop_dist.training import begin
 
-REPORTS = "reports.json"  # of a trial that is no run, its epochs
 METRIC = "val_accuracy"  # by which trials are compared, of z_T
 GONE_S = 60.0
 AGAIN = "again"  # in a report of an epoch that was told before, of which nothing is to be decided
-BLOCK = "t"  # among the settings of a trial of a single block, which one
 
 Report = dict[str, float]
 Tell = Callable[[Report], None]
@@ -40,22 +38,14 @@ class CannotTrainError(UserError):
 
 
 class _Listener(Progress):
-    """Passes a run's epochs on; a listener that leaves is let go once the run has stopped."""
+    """Passes a run's epochs on."""
 
     def __init__(self, tell: Callable[[RoundReport], None]) -> None:
         self._tell = tell
-        self.on_leave: Callable[[], None] | None = None
-        self.left: SystemExit | None = None
 
     def round_done(self, report: RoundReport) -> None:
         """See ``Progress``."""
-        try:
-            self._tell(report)
-        except SystemExit as left:
-            if self.on_leave is None:
-                raise
-            self.left = left
-            self.on_leave()
+        self._tell(report)
 
     def warn(self, text: str) -> None:
         """See ``Progress``; what ends a trial is its outcome, the rest is in its log."""
@@ -72,26 +62,15 @@ def trial_config(base: TrainConfig, settings: Settings, folder: str, path: str) 
     return replace(base, **{**quiet, **chosen}, checkpoint_dir=inside(folder, path))
 
 
-def train_trial(
-    config: TrainConfig,
-    splits: Splits,
-    backend: Backend,
-    tell: Tell,
-    *,
-    told: Callable[[int], int] = lambda _: 0,
-    save_on_leave: bool = False,
-) -> None:
+def train_trial(config: TrainConfig, splits: Splits, backend: Backend, tell: Tell) -> None:
     """Train, or go on, and tell of every epoch; the test split is not looked at.
 
     Args:
-        config: the options; ``checkpoint`` names a run to go on from with other settings.
+        config: the options.
         splits: the data.
         backend: where units run.
         tell: called after every epoch, also those of an earlier call, marked by ``AGAIN``; it may
             raise SystemExit to end the trial.
-        told: of the epochs that the run begins with, given their number, how many are not to be
-            told of: they have been already, or another trial trained them.
-        save_on_leave: write a checkpoint of where the blocks stand when ``tell`` ends the trial.
 
     Raises:
         CannotTrainError: the settings do not fit the data, or a block failed.
@@ -100,9 +79,8 @@ def train_trial(
     """
     store = Store(config.folder)
     job = job_of(config, splits, backend.device, backend.precision)
-    may_differ = CHANGEABLE if config.checkpoint is not None else frozenset()
     with locked(store):
-        rounds, start = start_or_resume(job, splits, store, may_differ)
+        rounds, start = start_or_resume(job, splits, store)
         before = rounds.train_seconds - time.monotonic()
 
         def tell_now(report: Report) -> None:
@@ -111,25 +89,19 @@ def train_trial(
             tell(report | {"seconds": before + time.monotonic()})
 
         events = EventLog(store)
-        listener = _Listener(lambda report: tell_now(_report(report)))
+        listener = _Listener(lambda done: tell_now(_report(rounds.history, done.epoch)))
         record = Record(store, events, listener)
         begin(start, rounds, record, splits)
-        known = told(rounds.round)
-        for report in told_before(rounds.history, rounds.round):
-            if report["epoch"] > known:
-                tell_now(report | {AGAIN: True})
+        for report in reports_of(rounds.history, rounds.round):
+            tell_now(report | {AGAIN: True})
         with backend.executor(job, splits, listener, events.write) as executor:
             coordinator = Coordinator(rounds, executor, record, num_val=len(splits.val))
-            if save_on_leave:
-                listener.on_leave = coordinator.request_stop
             try:
                 coordinator.run()
             except UserError as error:
                 if rounds.set_aside:  # every block, or one, and not the disk
                     raise CannotTrainError(str(error)) from error
                 raise
-    if listener.left is not None:
-        raise listener.left
 
 
 def job_of(config: TrainConfig, splits: Splits, device: torch.device, precision: str) -> Job:
@@ -160,25 +132,16 @@ def locked(store: Store) -> Iterator[None]:
         yield
 
 
-def told_before(history: History, num_epochs: int) -> Iterator[Report]:
-    """What was told of the epochs that a history holds."""
-    for i in range(num_epochs):
-        yield _report(
-            RoundReport(
-                epoch=i + 1,
-                val_accuracy=history.val_accuracy_history[i],
-                val_mean_softmax=history.val_accuracy_mean_softmax_history[i],
-                best=None,
-                train_loss=history.train_loss_history[i],
-                lr=history.lr_history[i],
-            )
-        )
+def reports_of(history: History, num_epochs: int) -> list[Report]:
+    """What is told of the first epochs of a history."""
+    return [_report(history, epoch) for epoch in range(1, num_epochs + 1)]
 
 
-def _report(report: RoundReport) -> Report:
+def _report(history: History, epoch: int) -> Report:
+    i = epoch - 1
     return {
-        "epoch": report.epoch,
-        METRIC: report.val_accuracy or 0.0,
-        "val_mean_softmax": report.val_mean_softmax or 0.0,
-        "train_loss": report.train_loss,
+        "epoch": epoch,
+        METRIC: history.val_accuracy_history[i] or 0.0,
+        "val_mean_softmax": history.val_accuracy_mean_softmax_history[i] or 0.0,
+        "train_loss": history.train_loss_history[i],
     }

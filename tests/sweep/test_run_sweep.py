@@ -9,10 +9,10 @@ from noprop_dist import TrainConfig, UserError
 from noprop_dist.data.shards import sha256_of_rows
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.journal import FINISHED, Journal, Outcome
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.run import sweep
+from noprop_dist.sweep.run_sweep import sweep
 from noprop_dist.sweep.space import read_space
+from noprop_dist.sweep.sweep_folder import FINISHED, Outcome, SweepFolder
+from noprop_dist.sweep.sweep_options import SweepConfig
 
 LR = "lr: {loguniform: [1e-3, 1e-2]}\n"
 
@@ -23,12 +23,12 @@ def begun(folder: Path, trials: int, **options: Any) -> tuple[TrainConfig, Sweep
     (folder / "space.yaml").write_text(LR)
     chosen = SweepConfig(space=str(folder / "space.yaml"), samples=trials, **options)
     splits = load_splits(config)
-    journal = Journal(Store(config.folder))
+    kept = SweepFolder(Store(config.folder))
     space = read_space(chosen.space, config)
-    journal.open(config, chosen, space, sha256_of_rows(splits.train, splits.val))
+    kept.open(config, chosen, space, sha256_of_rows(splits.train, splits.val))
     for number in range(trials):
-        journal.add(number, {"lr": 1e-3})
-    journal.end(0, Outcome(FINISHED, 1, 1.0, {"val_accuracy": 0.5}))
+        kept.add(number, {"lr": 1e-3})
+    kept.end(0, Outcome(FINISHED, 1, 1.0, {"val_accuracy": 0.5}))
     return config, chosen
 
 
@@ -37,7 +37,6 @@ def begun(folder: Path, trials: int, **options: Any) -> tuple[TrainConfig, Sweep
     [
         ({}, 3, "--samples 3 is less than .* has begun: give --samples 4 or more"),
         ({"per_block": True, "scheduler": "none"}, 1, "give --samples 2 or more"),
-        ({"scheduler": "pbt"}, 5, "a population of 4, .* give --samples 4, or another --name"),
     ],
 )
 def test_trials_that_do_not_go_with_those_there_are_refused(

@@ -1,6 +1,5 @@
 """What a sweep leaves: tables, the best settings and pictures."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,22 @@ from noprop_dist.draw import trials
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.assemble import PerBlock
 from noprop_dist.sweep.block_trial import train_block
-from noprop_dist.sweep.journal import FAILED, FINISHED, STOPPED, Journal, Outcome, trial_path
-from noprop_dist.sweep.options import SweepConfig
-from noprop_dist.sweep.report import SweepResult, middle, write_report
+from noprop_dist.sweep.network_trial import Report, trial_config
+from noprop_dist.sweep.per_block import PerBlock, middle
 from noprop_dist.sweep.search import Search, Spent
 from noprop_dist.sweep.space import Dimension, Settings
-from noprop_dist.sweep.trial import Report, trial_config
-from noprop_dist.sweep.words import render
+from noprop_dist.sweep.sweep_folder import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    Outcome,
+    SweepFolder,
+    trial_path,
+)
+from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.sweep.sweep_results import SweepResult, write_report
+from noprop_dist.sweep.sweep_summary import render
 from runs import small, users_style
 
 SPACE = {
@@ -50,14 +56,14 @@ def drawn(number: int) -> Settings:
 def searched(folder: Path, outcomes: dict[int, Outcome | None], **options: Any) -> Search:
     config = TrainConfig(checkpoint_dir=str(folder), epochs=3)
     sweep = SweepConfig(samples=5, **options)
-    journal = Journal(Store(folder))
-    journal.open(config, sweep, SPACE)
+    kept = SweepFolder(Store(folder))
+    kept.open(config, sweep, SPACE)
     for number, outcome in outcomes.items():
-        journal.add(number, drawn(number))
+        kept.add(number, drawn(number))
         if outcome is not None:
-            journal.end(number, outcome)
+            kept.end(number, outcome)
     splits: Any = None
-    return Search(config, sweep, SPACE, splits, journal, lambda _: None)
+    return Search(config, sweep, SPACE, splits, kept)
 
 
 OUTCOMES = {
@@ -99,29 +105,6 @@ def test_best_config_is_what_the_trainer_takes(found: SweepResult) -> None:
     assert config.checkpoint_dir is None
     head = Path(found.folder, "best_config.yaml").read_text().splitlines()[0]
     assert head == "# Trial 2 of 5: validation accuracy 90.00 % after epoch 2."
-
-
-def test_best_config_tells_that_its_trial_went_on_from_another_s_weights(tmp_path: Path) -> None:
-    """So it is with population based training."""
-    outcomes: dict[int, Outcome | None] = {n: reached(FINISHED, 0.8 + n / 10) for n in (0, 1)}
-    search = searched(tmp_path, outcomes, scheduler="pbt")
-    head = "# Trial 1 of 2: validation accuracy 90.00 % after epoch 2."
-    said = "# It went on from another trial's weights, trained under other settings: training with"
-
-    def lines() -> list[str]:
-        write_report(search, Spent())
-        return (tmp_path / "best_config.yaml").read_text().splitlines()
-
-    taken = json.dumps({"settings": {}, "from": "trials/0001"}).encode()
-    search.journal.store.write("trials/0000-1/taken.json", taken)
-    assert lines()[0] == head
-    assert not lines()[1].startswith("# It went on")  # the other trial did
-    search.journal.store.write("trials/0001-1/taken.json", taken)
-    assert lines()[0] == head
-    assert lines()[1].startswith(said)
-    assert lines()[2] == "# How long to train is left to --epochs."
-    path = str(tmp_path / "best_config.yaml")
-    assert parse_command(["--config", path]).config.lr == pytest.approx(2e-3)
 
 
 def test_people_are_told_the_best_the_failed_and_what_is_left(found: SweepResult) -> None:
@@ -216,18 +199,18 @@ def blocks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, SweepResul
     folder = tmp_path_factory.mktemp("blocks")
     config = small(folder, precision="fp32", epochs=2, no_plots=False)
     options = SweepConfig(samples=2, per_block=True, scheduler="none")
-    journal = Journal(Store(folder))
-    journal.open(config, options, LR)
+    kept = SweepFolder(Store(folder))
+    kept.open(config, options, LR)
     splits = load_splits(config)
     for number in range(6):
         settings = {"lr": LR["lr"].values[number // 3], "t": number % 3 + 1}
-        journal.add(number, settings)
+        kept.add(number, settings)
         told: list[Report] = []
         run = trial_config(config, settings, str(folder), trial_path(number))
         train_block(run, splits, settings["t"], torch.device("cpu"), "fp32", told.append)
         best = min(told, key=lambda report: report["val_loss"])
-        journal.end(number, Outcome(FINISHED, 2, 1.0, best))
-    search = Search(config, options, LR, splits, journal, lambda _: None)
+        kept.end(number, Outcome(FINISHED, 2, 1.0, best))
+    search = Search(config, options, LR, splits, kept)
     return search, write_report(search, Spent())
 
 
@@ -238,7 +221,7 @@ def test_the_best_of_each_block_is_assembled(blocks: tuple[Search, SweepResult])
     for t, block in per_block.blocks.items():
         losses = {
             trial.number: trial.outcome.best["val_loss"]
-            for trial in search.journal.ended
+            for trial in search.folder.ended
             if trial.outcome and trial.settings["t"] == t
         }
         assert block["trial"] == min(losses, key=lambda number: losses[number])
@@ -264,18 +247,9 @@ def test_one_setting_for_all_is_a_network_trained_with_it(
     assert parse_command(["--config", f"{result.folder}/best_config.yaml"]).config.lr == lr
 
 
-def test_a_finished_per_block_sweep_is_read_again_without_checkpoints(
-    blocks: tuple[Search, SweepResult],
-) -> None:
-    search, result = blocks
-    for number in search.journal.trials:
-        search.journal.clear(number)
-    assert write_report(search, Spent()).per_block == result.per_block
-
-
 def test_where_no_setting_was_tried_on_all_the_middle_is_taken() -> None:
     blocks = {t: {"settings": {"lr": lr, "kind": kind}} for t, lr, kind in
               ((1, 1.0, "a"), (2, 5.0, "b"), (3, 2.0, "b"))}  # fmt: skip
     network: Any = None
     space = {"lr": Dimension("uniform", (0, 9)), "kind": Dimension("choice", ("a", "b"))}
-    assert middle(PerBlock(network, None, {}, 3, 0, blocks, []), space) == {"lr": 2.0, "kind": "b"}
+    assert middle(PerBlock(network, None, {}, 3, 0, blocks), space) == {"lr": 2.0, "kind": "b"}

@@ -24,11 +24,8 @@ class SweepConfig(Checked):
         "default", "sweep", "YAML file of the settings to search and their ranges, or default"
     )
     samples: int = option(20, "sweep", "trials; with --per-block, of every block", at_least(1))
-    scheduler: Literal["asha", "none", "pbt"] = option(
-        "asha",
-        "sweep",
-        "asha: stop trials that fall behind; none: train all to the end; pbt: trials that fall "
-        "behind go on from a better one with changed settings",
+    scheduler: Literal["asha", "none"] = option(
+        "asha", "sweep", "asha: stop trials that fall behind; none: train all to the end"
     )
     search: Literal["random", "optuna"] = option(
         "random", "sweep", "how settings are drawn; optuna learns from trials that have ended"
@@ -63,16 +60,6 @@ class SweepConfig(Checked):
     def __post_init__(self) -> None:
         """Check every value."""
         super().__post_init__()
-        if self.search == "optuna" and self.scheduler == "pbt":
-            raise UserError(
-                "--search optuna has no meaning with --scheduler pbt, which changes settings by "
-                "itself: leave one of them out."
-            )
-        if self.per_block and self.scheduler == "pbt":
-            raise UserError(
-                "--scheduler pbt has no meaning with --per-block, whose trials are single blocks: "
-                "give asha or none."
-            )
         if self.per_block and self.workers_per_trial:
             raise UserError(
                 f"--workers-per-trial {self.workers_per_trial} has no meaning with --per-block, "
@@ -107,11 +94,6 @@ class SweepConfig(Checked):
         if config.workers is not None and (self.workers_per_trial or self.per_block):
             beside = "--per-block" if self.per_block else "--workers-per-trial"
             raise UserError(f"--workers has no meaning beside {beside}: leave it out.")
-        if self.scheduler == "pbt" and config.save_every != 1:
-            raise UserError(
-                f"--save-every {config.save_every} has no meaning with --scheduler pbt, whose "
-                "trials go on from one another's checkpoints: leave it out."
-            )
         if self.per_block and config.lr_schedule == "plateau":
             raise UserError(
                 "--lr-schedule plateau has no meaning with --per-block: it looks at the accuracy "

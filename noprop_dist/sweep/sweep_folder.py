@@ -5,7 +5,7 @@ It is written as things happen, whole files at a time, and is all that a sweep n
 
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from noprop_dist.config import FREE_FIELDS, TrainConfig
@@ -14,28 +14,27 @@ from noprop_dist.errors import UserError
 from noprop_dist.record.folder import CONFIG, HISTORY, RESULT, SWEEP, TRIAL, Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.options import SweepConfig
+from noprop_dist.sweep.block_trial import REPORTS
+from noprop_dist.sweep.network_trial import Report, reports_of
 from noprop_dist.sweep.space import Settings, Space
-from noprop_dist.sweep.trial import REPORTS, Report, told_before
+from noprop_dist.sweep.sweep_options import SweepConfig
 
-FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 NUMBER = re.compile(r"\d{4,}")
-TAKEN = "taken.json"  # in a run folder that begins where another's run was
 OUTCOME = "outcome.json"
 REMEDY = "restore it, or give another --name or --checkpoint-dir"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended.
+    """How a trial ended, or how far one has come that is running.
 
     Attributes:
-        status: "finished", "stopped" (by the scheduler: it fell behind) or "failed".
+        status: "finished", "stopped" (by the scheduler: it fell behind), "failed" or "running".
         epochs: that it trained.
         seconds: that it trained, pauses not counted.
         best: what it reported after its best epoch, by name; empty where it reported nothing.
         reason: why it failed.
-        changed: settings that the scheduler changed on the way.
     """
 
     status: str
@@ -43,7 +42,6 @@ class Outcome:
     seconds: float
     best: dict[str, float]
     reason: str = ""
-    changed: Settings = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Trial:
     outcome: Outcome | None = None
 
 
-class Journal:
+class SweepFolder:
     """The trials of a sweep, on disk and in memory.
 
     Args:
@@ -127,19 +125,11 @@ class Journal:
 
     def end(self, number: int, outcome: Outcome) -> None:
         """A trial has ended for good."""
-        trial = self.trials[number]
-        self.trials[number] = Trial(number, trial.settings, outcome)
+        self.trials[number] = replace(self.trials[number], outcome=outcome)
         self._write(number, OUTCOME, asdict(outcome))
 
     def _write(self, number: int, name: str, value: dict[str, Any]) -> None:
         self.store.write(f"{trial_path(number)}/{name}", json.dumps(value, indent=1).encode())
-
-    def settings_now(self, number: int) -> Settings:
-        """What an open trial trains with: as drawn, or as when it took another's place."""
-        path = run_folders(self.store, number)[-1]
-        taken = self._reader.json(f"{path}/{TAKEN}")
-        settings: Settings = self.trials[number].settings if taken is None else taken["settings"]
-        return settings
 
     @property
     def open_trials(self) -> list[Trial]:
@@ -153,32 +143,21 @@ class Journal:
 
     def clear(self, number: int) -> None:
         """Delete the checkpoints of a trial that has ended: its log and history stay."""
-        for path in run_folders(self.store, number):
-            self.store.delete_tree(f"{path}/checkpoints")
+        self.store.delete_tree(f"{trial_path(number)}/checkpoints")
 
     def reports(self, number: int) -> list[Report]:
         """What a trial told, epoch by epoch."""
-        path = run_folders(self.store, number)[-1]
+        path = trial_path(number)
         reports: list[Report] | None = self._reader.json(f"{path}/{REPORTS}", list)
         if reports is not None:
             return reports
         history = self._reader.typed(f"{path}/{HISTORY}", History)
-        return list(told_before(history, len(history.lr_history))) if history else []
+        return reports_of(history, len(history.lr_history)) if history else []
 
 
 def trial_path(number: int) -> str:
     """The run folder of a trial, inside the sweep's."""
     return f"trials/{number:04d}"
-
-
-def run_folders(store: Store, number: int) -> list[str]:
-    """The run folders of a trial, inside the sweep's: its first, and one for each place it took."""
-    mine = f"{number:04d}-"
-    taken = sorted(
-        (name for name in store.list("trials") if name.startswith(mine)),
-        key=lambda name: int(name.removeprefix(mine)),
-    )
-    return [trial_path(number), *(f"trials/{name}" for name in taken)]
 
 
 def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:

@@ -1,0 +1,121 @@
+"""A search on the cluster: how many trials at once, and all that Ray Tune needs for them."""
+
+import time
+from dataclasses import replace
+
+import ray
+
+from noprop_dist.distributed.cluster import (
+    WorkerNeeds,
+    connected,
+    count_slots,
+    is_private,
+    probe,
+)
+from noprop_dist.engine.cost import SPARE, WORKER_BYTES, Cost, check_memory
+from noprop_dist.engine.job import check_fit
+from noprop_dist.errors import UserError
+from noprop_dist.host import free_bytes
+from noprop_dist.record.progress import say
+from noprop_dist.signals import StopSignals
+from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
+from noprop_dist.sweep.on_ray.samplers import SamplerByBlock
+from noprop_dist.sweep.on_ray.schedulers import Limits, scheduler_of
+from noprop_dist.sweep.on_ray.tuning import Plan, run_trials
+from noprop_dist.sweep.search import Search, Spent
+from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.sweep.sweep_progress import make_progress
+from noprop_dist.sweep.trial_table import row_of
+
+
+def run_search(search: Search, signals: StopSignals) -> Spent:
+    """Run the trials that are left, on the cluster of ``RAY_ADDRESS`` or a private one.
+
+    Raises:
+        UserError: the cluster cannot be reached or does not hold one trial, Optuna is not
+            installed, no settings of the space can be trained, or something went wrong that is no
+            trial's fault.
+    """
+    config, options, folder = search.config, search.options, search.folder
+    sampler = SamplerByBlock(search)
+    private = is_private()
+    with connected(replace(config, workers=None, spares=None), search.splits.nbytes) as needs:
+        plan = _plan(search, needs)
+        at_once = trials_at_once(plan, options)
+        if private:
+            at_once = _within_memory(plan, search, at_once)
+        if not config.quiet:
+            say(f"data: {search.splits.told}")
+        limits = Limits(options.time_budget)
+        progress = make_progress(search)
+        for trial in folder.ended:
+            progress.rows[trial.number] = row_of(trial, config)
+        searcher = TrialSearcher(search, sampler.draw, limits.fail)
+        recorder = TrialRecorder(search, sampler.learn, limits.fail, progress)
+        began, left = time.time(), search.count - len(folder.ended)
+        with signals.asking(limits.ask), progress:
+            run_trials(plan, searcher, scheduler_of(search), recorder, limits, at_once, left)
+        if limits.failure is not None:
+            raise limits.failure
+        slots = at_once * (plan.workers or plan.threads_in_trial)
+    return Spent(began, time.time() - began, slots, limits.asked)
+
+
+def _plan(search: Search, needs: WorkerNeeds) -> Plan:
+    config, options, local = search.config, search.options, search.folder.store.local
+    device, precision = probe(config, needs)
+    return Plan(
+        base=config,
+        folder=str(local.absolute()) if local else config.folder,
+        needs=needs,
+        device=device,
+        precision=precision,
+        workers=options.workers_per_trial,
+        splits_ref=ray.put(search.splits),
+        per_block=options.per_block,
+    )
+
+
+def trials_at_once(plan: Plan, options: SweepConfig) -> int:
+    """How many trials the cluster holds, at most as many as are wanted.
+
+    Raises:
+        UserError: it does not hold one.
+    """
+    if plan.workers:
+        fit = count_slots(plan.needs) // plan.workers
+        what = f"{plan.workers} workers of {plan.needs} each"
+    else:
+        whole = replace(plan.needs, cpus=plan.needs.cpus * plan.threads_in_trial)
+        fit, what = count_slots(whole), str(whole)
+    if fit < 1:
+        raise UserError(
+            f"a trial needs {what}, and the cluster holds {count_slots(plan.needs)} workers of "
+            f"{plan.needs}: ask for less with --workers-per-trial, --workers or "
+            "--cpus-per-worker, or add nodes."
+        )
+    return min(fit, options.max_concurrent or fit)
+
+
+def _within_memory(plan: Plan, search: Search, at_once: int) -> int:
+    """How many trials at once this machine's memory holds, at most ``at_once``.
+
+    Raises:
+        UserError: it does not hold one.
+    """
+
+    def needs(cost: Cost, trials: int) -> int:
+        if plan.per_block:
+            one = cost.unit + 2 * cost.snapshot
+        elif plan.workers:
+            one = cost.on_ray(plan.workers, 1, 0)
+        else:
+            one = cost.here(plan.threads_in_trial)
+        return search.splits.nbytes + trials * (WORKER_BYTES + one)
+
+    config, spec, free = search.config, check_fit(search.config, search.splits), free_bytes()
+    cost = Cost.of(config, spec)
+    fit = [n for n in range(1, at_once + 1) if needs(cost, n) <= SPARE * free]
+    if not fit:
+        check_memory(config, spec, free, 1, needs)
+    return max(fit)

@@ -1,0 +1,61 @@
+"""What a sweep has found, for people: a table of a few letters a cell, and where the rest is."""
+
+from collections import Counter
+
+from noprop_dist.sweep.per_block import PerBlock
+from noprop_dist.sweep.sweep_results import TEN, SweepResult
+from noprop_dist.sweep.trial_table import cells_of, heading
+from noprop_dist.text import aligned, percent, printable
+
+
+def render(result: SweepResult) -> str:
+    """What a person wants to know at the end: the ten best, and where the rest is."""
+    folder = printable(result.folder)
+    counts = Counter(row["status"] for row in result.rows)
+    counted = ", ".join(f"{count} {status}" for status, count in counts.items())
+    lines = [counted or "no trial has begun"]
+    best = result.rows[:TEN]
+    if result.per_block is not None:
+        numbers = {block["trial"] for block in result.per_block.blocks.values()}
+        best = [row for row in result.rows if row["trial"] in numbers]
+    if best:
+        cells = [cells_of(row, result.searched) for row in best]
+        head = zip(*map(heading, cells[0]), strict=True)
+        lines += aligned([*map(list, head), *(list(row.values()) for row in cells)])
+    if result.per_block is not None:
+        lines += render_per_block(result.per_block)
+    for row in result.rows:
+        if row["reason"]:
+            lines.append(f"trial {row['trial']} failed: {printable(row['reason'])}")
+    if result.share_in_units is not None:
+        lines.append(
+            f"searched for {result.seconds:.0f} s; from the first trial on, "
+            f"{100 * result.share_in_units:.0f} % of their devices' time inside units"
+        )
+    if not result.complete:
+        lines.append("the same command goes on with the trials that are left")
+    if result.settings:
+        lines.append(f"best settings in {folder}/best_config.yaml")
+    lines.append(f"results in {folder}")
+    return "\n".join(lines)
+
+
+def render_per_block(found: PerBlock) -> list[str]:
+    """What tuning each block alone has bought."""
+    lines = []
+    for name, network in (
+        ("best of each block", found.best_of_each),
+        ("one setting for all", found.one_for_all),
+    ):
+        if network is not None:
+            test = network.test_accuracy
+            lines.append(
+                f"{name:<20} test z_T {100 * test.mean:.2f} % +- {100 * test.stderr:.2f}, "
+                f"validation {percent(network.val_accuracy)}"
+            )
+    if found.num_on_all < found.num_settings:
+        lines.append(
+            f"every block was trained to the end with {found.num_on_all} of {found.num_settings} "
+            "settings"
+        )
+    return lines
