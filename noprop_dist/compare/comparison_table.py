@@ -8,6 +8,7 @@ from rich.table import Table
 from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
 from noprop_dist.compare.comparison import Comparison
 from noprop_dist.compare.method_rows import MIB, Facts, Row
+from noprop_dist.text import number, percent
 
 Cell = Callable[[Row], str]
 
@@ -24,15 +25,15 @@ def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
     over = f"standard error, {seeds} seeds" if seeds > 1 else "standard error over seeds"
     found: list[tuple[str, Cell]] = [
         ("devices", lambda row: str(row.devices)),
-        ("test accuracy of z_T, %", lambda row: f"{100 * row.test_accuracy:.2f}"),
-        (over, lambda row: _or_dash(row.stderr, lambda v: f"{100 * v:.2f}")),
+        ("test accuracy of z_T, %", lambda row: percent(row.test_accuracy, unit="")),
+        (over, lambda row: percent(row.stderr, unit="")),
         ("time per epoch, s", lambda row: f"{row.seconds_per_epoch:.2f}"),
         (f"time to {target} validation, s", _time_to_target if facts.val_images else lambda _: "-"),
         ("images/s per device", lambda row: f"{row.images_per_s:,.0f}"),
-        ("peak memory per device, MiB", lambda row: _or_dash(row.peak_bytes, _mib)),
-        ("without the object store's, MiB", lambda row: _or_dash(row.own_bytes, _mib)),
-        ("sent per epoch, MiB", lambda row: _or_dash(row.sent_bytes, _mib1)),
-        ("efficiency, % of one device", _efficiency),
+        ("peak memory per device, MiB", lambda row: _mib(row.peak_bytes)),
+        ("without the object store's, MiB", lambda row: _mib(row.own_bytes)),
+        ("sent per epoch, MiB", lambda row: _mib(row.sent_bytes, ",.1f")),
+        ("efficiency, % of one device", lambda row: percent(row.efficiency, ".0f", "")),
     ]
     return found
 
@@ -83,17 +84,5 @@ def _time_to_target(row: Row) -> str:
     return f"{row.seconds_to_target:.1f} (epoch {row.epochs_to_target:.3g})"
 
 
-def _efficiency(row: Row) -> str:
-    return _or_dash(row.efficiency, lambda v: f"{100 * v:.0f}")
-
-
-def _or_dash(value: float | None, show: Callable[[float], str]) -> str:
-    return "-" if value is None else show(value)
-
-
-def _mib(value: float) -> str:
-    return f"{value / MIB:,.0f}"
-
-
-def _mib1(value: float) -> str:
-    return f"{value / MIB:,.1f}"
+def _mib(value: float | None, form: str = ",.0f") -> str:
+    return number(None if value is None else value / MIB, form)

@@ -21,7 +21,7 @@ from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.text import printable
+from noprop_dist.text import last_part, printable
 from noprop_dist.training import check_places, in_a_lasting_place
 
 FORM = "compare-{}"  # of the name of a comparison that was given none
@@ -161,7 +161,7 @@ def _write(
             measured[method].append(found)
     assert all(len(runs) == len(seeds) for runs in measured.values())
     facts = Facts(
-        dataset=printable(config.dataset).rstrip("/").rsplit("/", 1)[-1],
+        dataset=last_part(printable(config.dataset)),
         train_images=len(splits.train),
         val_images=len(splits.val),
         test_images=len(splits.test),
