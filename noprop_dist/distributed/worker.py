@@ -79,7 +79,7 @@ class BlockWorker:
         """Train, evaluate, or time a block.
 
         Args:
-            work: the snapshot of a training unit may come without tensors where the worker has them.
+            work: a training unit's snapshot may come without tensors where the worker has them.
             network: what an evaluation is of, which many of them share in the store.
 
         Raises:
