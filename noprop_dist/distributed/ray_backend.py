@@ -85,7 +85,8 @@ class RayBackend(Backend):
 
     def slots(self, config: TrainConfig) -> int:
         """See ``Backend``."""
-        return self._workers(config, count_slots(self.needs)) * config.blocks_per_worker
+        workers = self._workers(config, count_slots(self.needs))
+        return min(workers * config.blocks_per_worker, config.num_blocks)
 
     def _workers(self, config: TrainConfig, fit: int) -> int:
         enough = -(-config.num_blocks // config.blocks_per_worker)

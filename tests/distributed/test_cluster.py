@@ -164,3 +164,10 @@ def test_workers_of_one_machine_are_counted_together(
     gib = 1.5 if private else 0.9
     with pytest.raises(UserError, match=rf"and {gib} GiB are free: give --workers 1"):
         memory_of(monkeypatch, private=private, gib=gib)
+
+
+def test_no_more_units_run_at_once_than_there_are_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, _, _ = prepared(num_blocks=3, blocks_per_worker=2)
+    monkeypatch.setattr("noprop_dist.distributed.ray_backend.count_slots", lambda _: 2)
+    backend = RayBackend(WorkerNeeds(), torch.device("cpu"), "fp32", True)
+    assert backend.slots(job.config) == 3
