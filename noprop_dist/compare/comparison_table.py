@@ -6,7 +6,8 @@ from rich import box
 from rich.table import Table
 
 from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
-from noprop_dist.compare.comparison import MIB, Comparison, Facts, Row
+from noprop_dist.compare.comparison import Comparison
+from noprop_dist.compare.method_rows import MIB, Facts, Row
 from noprop_dist.text import number, percent
 
 Cell = Callable[[Row], str]
@@ -29,9 +30,9 @@ def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
         ("time per epoch, s", lambda row: f"{row.seconds_per_epoch:.2f}"),
         (f"time to {target} validation, s", _time_to_target if facts.val_images else lambda _: "-"),
         ("images/s per device", lambda row: f"{row.images_per_s:,.0f}"),
-        ("peak memory per device, MiB", lambda row: number(_mib(row.peak_bytes), ",.0f")),
-        ("without the object store's, MiB", lambda row: number(_mib(row.own_bytes), ",.0f")),
-        ("sent per epoch, MiB", lambda row: number(_mib(row.sent_bytes), ",.1f")),
+        ("peak memory per device, MiB", lambda row: _mib(row.peak_bytes)),
+        ("without the object store's, MiB", lambda row: _mib(row.own_bytes)),
+        ("sent per epoch, MiB", lambda row: _mib(row.sent_bytes, ",.1f")),
         ("efficiency, % of one device", lambda row: percent(row.efficiency, ".0f", "")),
     ]
     return found
@@ -83,5 +84,5 @@ def _time_to_target(row: Row) -> str:
     return f"{row.seconds_to_target:.1f} (epoch {row.epochs_to_target:.3g})"
 
 
-def _mib(num_bytes: float | None) -> float | None:
-    return None if num_bytes is None else num_bytes / MIB
+def _mib(value: float | None, form: str = ",.0f") -> str:
+    return number(None if value is None else value / MIB, form)

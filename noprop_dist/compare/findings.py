@@ -5,8 +5,8 @@ from itertools import combinations
 from statistics import fmean
 
 from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
-from noprop_dist.compare.comparison import MIB, Facts, Row
 from noprop_dist.compare.confidence import doubt
+from noprop_dist.compare.method_rows import MIB, Facts, Row
 
 NAMES = {NOPROP: "NoProp", TWIN: "the twin", SEQUENTIAL: "Algorithm 1"}
 CLOSE = 1.05  # ratios below this are "as much": such measurements differ more between two runs

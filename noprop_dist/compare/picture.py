@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
-from noprop_dist.compare.comparison import MIB, Comparison, Row
+from noprop_dist.compare.comparison import Comparison
 from noprop_dist.compare.comparison_table import title
+from noprop_dist.compare.method_rows import MIB, Row
 from noprop_dist.draw.compared import Bar, Method, plot_compared
 from noprop_dist.draw.style import BLUE, GREEN, VERMILION
 

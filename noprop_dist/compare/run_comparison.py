@@ -7,9 +7,10 @@ import torch
 from rich.console import Console
 
 from noprop_dist.compare.compare_options import METHODS, SEQUENTIAL, CompareOptions
-from noprop_dist.compare.comparison import Comparison, Facts, summarise
+from noprop_dist.compare.comparison import Comparison, summarise
 from noprop_dist.compare.comparison_table import markdown, terminal_table, title
 from noprop_dist.compare.measurements import Measured, Results
+from noprop_dist.compare.method_rows import Facts
 from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.config import TrainConfig
 from noprop_dist.draw.style import save_figure

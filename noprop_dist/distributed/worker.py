@@ -14,12 +14,12 @@ import torch
 from noprop_dist import faults
 from noprop_dist.distributed.process_usage import memory_of
 from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
-from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
-from noprop_dist.engine.executor import WorkFailedError, explain
+from noprop_dist.engine.evaluate import EvalUnit, Weights, run_eval
+from noprop_dist.engine.executor import Result, Work, WorkFailedError, explain
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.snapshot import Shared, Snapshot
-from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
+from noprop_dist.engine.speed import SpeedUnit, run_speed
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult, run_unit
 from noprop_dist.errors import UserError
@@ -75,14 +75,32 @@ class BlockWorker:
         self._stop.set()
 
     @ray.method
-    def train(self, unit: Unit) -> UnitResult:
-        """Train a unit; its snapshot may come without tensors where the worker has them.
+    def run(self, work: Work, network: tuple[Weights, Shared] | None = None) -> Result:
+        """Train, evaluate, or time a block.
+
+        Args:
+            work: a training unit's snapshot may come without tensors where the worker has them.
+            network: what an evaluation is of, which many of them share in the store.
 
         Raises:
-            BlockMissingError: the worker does not have them.
-            WorkFailedError: the loss is not finite, or memory is not enough.
+            BlockMissingError: the worker does not have the tensors.
+            WorkFailedError: of training or timing: the loss is not finite, or memory is not enough.
         """
         torch.set_num_threads(self._job.config.cpus_per_worker)  # kept per calling thread
+        if isinstance(work, EvalUnit):
+            assert network is not None
+            weights, shared = network
+            unit = replace(work, weights=weights, shared=shared)
+            split = getattr(self._splits, unit.split)
+            return run_eval(unit, self._job, split, self._device, on_batch=self._count_and_ask)
+        try:
+            if isinstance(work, SpeedUnit):
+                return run_speed(work, self._job, self._splits.train, self._device)
+            return self._train(work)
+        except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
+            raise WorkFailedError(explain(error)) from None
+
+    def _train(self, unit: Unit) -> UnitResult:
         wanted = unit.snapshot
         with self._lock:
             held = self._held.pop(wanted.t, None)
@@ -90,42 +108,17 @@ class BlockWorker:
             if held is None or held.step != wanted.step:
                 raise BlockMissingError(f"block {wanted.t} at step {wanted.step} is not here")
             unit = replace(unit, snapshot=held)
-        try:
-            result = run_unit(
-                unit,
-                self._job,
-                self._splits.train,
-                self._device,
-                on_progress=self._note,
-                should_stop=self._count_and_ask,
-            )
-        except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
-            raise WorkFailedError(explain(error)) from None
+        result = run_unit(
+            unit,
+            self._job,
+            self._splits.train,
+            self._device,
+            on_progress=self._note,
+            should_stop=self._count_and_ask,
+        )
         with self._lock:
             hold(self._held, wanted.t, result.snapshot, self._job.config.blocks_per_worker)
         return result
-
-    @ray.method
-    def evaluate(self, unit: EvalUnit, network: tuple[Weights, Shared]) -> EvalResult:
-        """Evaluate some rows of a split with a network that many units share in the store."""
-        torch.set_num_threads(self._job.config.cpus_per_worker)
-        weights, shared = network
-        unit = replace(unit, weights=weights, shared=shared)
-        split = getattr(self._splits, unit.split)
-        return run_eval(unit, self._job, split, self._device, on_batch=self._count_and_ask)
-
-    @ray.method
-    def time(self, unit: SpeedUnit) -> Speed:
-        """Time a block here.
-
-        Raises:
-            WorkFailedError: memory is not enough.
-        """
-        torch.set_num_threads(self._job.config.cpus_per_worker)
-        try:
-            return run_speed(unit, self._job, self._splits.train, self._device)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise WorkFailedError(explain(error)) from None
 
     def _note(self, progress: UnitProgress) -> None:
         with self._lock:

@@ -14,9 +14,10 @@ from rich.console import Console
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.compare.compare_options import CompareOptions
-from noprop_dist.compare.comparison import MIB, Comparison, Facts, make_row, summarise
+from noprop_dist.compare.comparison import Comparison, summarise
 from noprop_dist.compare.comparison_table import markdown, terminal_table
 from noprop_dist.compare.measurements import Measured, Results
+from noprop_dist.compare.method_rows import MIB, Facts, make_row
 from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.run_comparison import compare, show
 from noprop_dist.draw.style import drawn

@@ -136,7 +136,7 @@ def test_shared_test_split_is_evaluated_as_one_process_does(trained: Run, task: 
     assert alone.accuracy(task.splits.test, DRAWS) == trained[1][0].test_accuracy
     labels = task.splits.test.ys[0]
     shuffled = replace(task.splits.test, ys=(labels[::-1].copy(),))
-    assert alone.accuracy(shuffled, 1)[0] < 0.5  # labels are compared with, never status at
+    assert alone.accuracy(shuffled, 1)[0] < 0.5  # labels are compared with, never looked at
 
 
 def test_one_worker_alone_learns() -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from noprop_dist.compare.compare_options import NOPROP, SEQUENTIAL, TWIN
 from noprop_dist.compare.measurements import Measured
 from noprop_dist.compare.on_ray.sequential_training import SequentialEpoch, train_sequential
-from noprop_dist.compare.on_ray.traffic import CountingClient, Meter
+from noprop_dist.compare.on_ray.traffic import CountingClient, Traffic
 from noprop_dist.compare.on_ray.twin_training import check_share, train_twin
 from noprop_dist.compare.on_ray.twin_worker import TwinEpoch, TwinTask
 from noprop_dist.config import TrainConfig
@@ -111,13 +111,13 @@ def _measure_noprop(
     store.delete_tree(folder)
     own = inside(store.root, folder)
     config = replace(job.config, checkpoint_dir=own, name=None, no_plots=True)
-    meter = Meter()
+    traffic = Traffic()
     result = train(
         config,
         backend=replace(
             backend,
-            make_client=partial(CountingClient, meter=meter),
-            on_memory=meter.memory.__setitem__,
+            make_client=partial(CountingClient, traffic=traffic),
+            on_memory=traffic.memory.__setitem__,
         ),
     )
     if result.set_aside:
@@ -134,10 +134,10 @@ def _measure_noprop(
         test_accuracy=result.test_accuracy["z_T"].draws,
         val_accuracy=[e["val_accuracy"] for e in closed],
         seconds=[e["time"] - first for e in closed],
-        sent_bytes=meter.moved_bytes / len(closed),
+        sent_bytes=traffic.moved_bytes / len(closed),
         reduced_bytes=None,
-        peak_bytes=[memory.peak_bytes for memory in meter.memory.values()],
-        own_bytes=[memory.own_bytes for memory in meter.memory.values()],
+        peak_bytes=[memory.peak_bytes for memory in traffic.memory.values()],
+        own_bytes=[memory.own_bytes for memory in traffic.memory.values()],
     )
 
 

@@ -1,7 +1,7 @@
 """Algorithm 1 as printed, on one worker of the cluster: what the block-parallel run is held to."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,6 @@ from ray.exceptions import RayError, RayTaskError
 from torch import Tensor
 
 from noprop_dist.compare.algorithm1_run import epoch_batches, make_algorithm, parts_of
-from noprop_dist.compare.on_ray.epoch_channel import Sender, open_channel, received
 from noprop_dist.data import Split
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.process_usage import memory_of
@@ -23,8 +22,6 @@ from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.maths.algorithm1 import Algorithm1
 from noprop_dist.model.device import resolve_device
-
-POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -76,34 +73,35 @@ def train_sequential(
     Raises:
         UserError: it cannot be trained.
     """
-    channel = open_channel()
     task = ray.remote(_run).options(
         num_cpus=needs.cpus, num_gpus=needs.gpus, resources=needs.resources, max_retries=0
     )
     device = "cuda" if needs.gpus else "cpu"
-    running = task.remote(job, ray.put(splits), class_embed.numpy(), device, num_draws, channel)
-    epochs = []
-    for epoch in received(channel, lambda: bool(ray.wait([running], timeout=POLL_S)[0])):
-        epochs.append(epoch)
-        on_epoch(epoch)
+    told: list[Any] = []
     try:
-        end: SequentialEnd = ray.get(running)
+        answers: Any = task.remote(job, ray.put(splits), class_embed.numpy(), device, num_draws)
+        for answer in answers:
+            told.append(ray.get(answer))
+            if isinstance(told[-1], SequentialEpoch):
+                on_epoch(told[-1])
     except RayError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
         reason = explain(cause).split("\n")[0].rstrip(".")
         raise UserError(f"Algorithm 1 cannot be trained: {reason}.") from error
+    *epochs, end = told
     return epochs, end
 
 
 def _run(
-    job: Job, splits: Splits, class_embed: Any, device_name: str, num_draws: int, channel: Any
-) -> SequentialEnd:
+    job: Job, splits: Splits, class_embed: Any, device_name: str, num_draws: int
+) -> Iterator[SequentialEpoch | SequentialEnd]:
+    """Inside the worker: every epoch as it ends, and at last the end."""
     device = resolve_device(device_name)
     memory_of(device)  # watched from here on
     torch.set_num_threads(job.config.cpus_per_worker)
     algorithm = make_algorithm(job, torch.tensor(class_embed), device)
     optimizers = algorithm.optimizers(job.config.lr, job.config.weight_decay)
-    sender, start = Sender(channel), time.perf_counter()
+    start = time.perf_counter()
     for epoch in range(job.config.epochs):
         first = epoch * job.steps_per_epoch
         algorithm.train_epoch(
@@ -115,10 +113,9 @@ def _run(
         if len(splits.val):
             val = _evaluate(algorithm, job, "val", splits.val, 1, device).accuracy_z_T[0]
         seconds = time.perf_counter() - start
-        sender.tell(SequentialEpoch(epoch + 1, seconds, val))
-    sender.close()
+        yield SequentialEpoch(epoch + 1, seconds, val)
     test = _evaluate(algorithm, job, "test", splits.test, num_draws, device)
-    return SequentialEnd(test.accuracy_z_T, memory_of(device))
+    yield SequentialEnd(test.accuracy_z_T, memory_of(device))
 
 
 def _evaluate(

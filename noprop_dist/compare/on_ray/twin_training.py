@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
@@ -9,9 +10,10 @@ import numpy as np
 import ray
 import ray.train
 import ray.train.torch
+from ray import cloudpickle
 from ray.exceptions import RayError
+from ray.util.queue import Empty, Queue
 
-from noprop_dist.compare.on_ray.epoch_channel import Sender, open_channel, received
 from noprop_dist.compare.on_ray.twin_worker import TwinEnd, TwinEpoch, TwinTask, run_worker
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.engine.executor import explain
@@ -61,24 +63,21 @@ def train_twin(
         UserError: the twin cannot be trained.
     """
     check_share(task.job.config.batch_size, workers)
-    channel = open_channel()
+    queue = Queue(actor_options={"num_cpus": 0})
     said: list[TwinEpoch | TwinEnd] = []
     with tempfile.TemporaryDirectory(prefix="noprop-twin-") as folder:
-        trainer = _trainer(ray.put(task), channel, needs, workers, folder)
+        trainer = _trainer(ray.put(task), queue, needs, workers, folder)
         failed: list[BaseException] = []
         # In a thread: Ray Train would take Ctrl-C for itself and leave with code 0.
         thread = Thread(target=_fit, args=(trainer, failed), daemon=True)
         thread.start()
-
-        def wait() -> bool:
-            thread.join(POLL_S)
-            return not thread.is_alive()
-
         try:
-            for what in received(channel, wait):
-                said.append(what)
-                if isinstance(what, TwinEpoch) and what.rank == 0:
-                    on_epoch(what)
+            while thread.is_alive() or not queue.empty():
+                with suppress(Empty):
+                    what = cloudpickle.loads(queue.get(timeout=POLL_S))
+                    said.append(what)
+                    if isinstance(what, TwinEpoch) and what.rank == 0:
+                        on_epoch(what)
         except BaseException:
             ray.shutdown()  # ends the trainer, whose thread would wait for it
             thread.join(LEAVE_S)
@@ -89,16 +88,18 @@ def train_twin(
 
 
 def _trainer(
-    task: Any, channel: Any, needs: WorkerNeeds, workers: int, folder: str
+    task: Any, queue: Queue, needs: WorkerNeeds, workers: int, folder: str
 ) -> ray.train.torch.TorchTrainer:
     def loop(config: dict[str, Any]) -> None:
-        sender = Sender(config["channel"])
-        run_worker(ray.get(config["task"]), sender.tell)
-        sender.close()
+        def tell(what: TwinEpoch | TwinEnd) -> None:
+            # As bytes: to read them the queue's process would import PyTorch while others train.
+            config["queue"].put(cloudpickle.dumps(what))  # type: ignore[no-untyped-call]
+
+        run_worker(ray.get(config["task"]), tell)
 
     return ray.train.torch.TorchTrainer(
         loop,
-        train_loop_config={"task": task, "channel": channel},
+        train_loop_config={"task": task, "queue": queue},
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers,
             use_gpu=needs.gpus > 0,
