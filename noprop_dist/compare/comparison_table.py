@@ -5,18 +5,12 @@ from collections.abc import Callable
 from rich import box
 from rich.table import Table
 
-from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
+from noprop_dist.compare.compare_options import heading
 from noprop_dist.compare.comparison import Comparison
 from noprop_dist.compare.method_rows import MIB, Facts, Row
-from noprop_dist.text import number, percent
+from noprop_dist.text import markdown_table, number, percent
 
 Cell = Callable[[Row], str]
-
-HEADS = {  # METHODS in two lines, so that three of them fit a terminal
-    NOPROP: "NoProp-DT,\nblock-parallel",
-    TWIN: "back-propagated\ntwin",
-    SEQUENTIAL: "Algorithm 1,\nsequential",
-}
 
 
 def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
@@ -44,7 +38,9 @@ def terminal_table(comparison: Comparison) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     for row in rows:
-        table.add_column(HEADS[row.method], justify="right")
+        # In two lines, so that three of them fit a terminal.
+        head = heading(row.method, comparison.facts.objective)
+        table.add_column("\n".join(head.rsplit(" ", 1)), justify="right")
     for name, cell in lines(comparison.facts, rows[0].seeds):
         table.add_row(name, *(cell(row) for row in rows))
     return table
@@ -52,16 +48,11 @@ def terminal_table(comparison: Comparison) -> Table:
 
 def markdown(comparison: Comparison, picture: str | None) -> str:
     """``comparison.md``: the table, what it says, the picture beside it, and the versions."""
-    rows = comparison.rows
-    text = [
-        "# " + title(comparison.facts),
-        "",
-        "| | " + " | ".join(METHODS[row.method] for row in rows) + " |",
-        "|---|" + "---:|" * len(rows),
-    ]
-    for name, cell in lines(comparison.facts, rows[0].seeds):
-        text.append(f"| {name} | " + " | ".join(cell(row) for row in rows) + " |")
-    text += ["", *(f"- {sentence}" for sentence in comparison.sentences)]
+    rows, facts = comparison.rows, comparison.facts
+    table = [["", *(heading(row.method, facts.objective) for row in rows)]]
+    table += [[name, *map(cell, rows)] for name, cell in lines(facts, rows[0].seeds)]
+    text = ["# " + title(facts), "", markdown_table(table)]
+    text += [f"- {sentence}" for sentence in comparison.sentences]
     made = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
     if picture is not None:
         text += ["", f"![Accuracy against time, and what it took]({picture})"]

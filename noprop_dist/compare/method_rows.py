@@ -61,6 +61,7 @@ class Facts:
         val_images: to validate on.
         test_images: to test on.
         num_blocks: T.
+        objective: what blocks learn, of ``OBJECTIVES``.
         embedding: "one-hot", "learned" or "prototype".
         epochs: of every method.
         steps_per_epoch: of each block, and of the twin.
@@ -77,6 +78,7 @@ class Facts:
     val_images: int
     test_images: int
     num_blocks: int
+    objective: str
     embedding: str
     epochs: int
     steps_per_epoch: int

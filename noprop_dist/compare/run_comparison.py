@@ -6,7 +6,12 @@ from dataclasses import replace
 import torch
 from rich.console import Console
 
-from noprop_dist.compare.compare_options import METHODS, SEQUENTIAL, CompareOptions
+from noprop_dist.compare.compare_options import (
+    SEQUENTIAL,
+    CompareOptions,
+    check_comparable,
+    heading,
+)
 from noprop_dist.compare.comparison import Comparison, summarise
 from noprop_dist.compare.comparison_table import markdown, terminal_table, title
 from noprop_dist.compare.measurements import Measured, Results
@@ -45,6 +50,7 @@ def compare(config: TrainConfig, options: CompareOptions) -> Comparison:
         StoppedError: Ctrl-C or a termination signal while NoProp trains.
         KeyboardInterrupt: such a signal at another time.
     """
+    check_comparable(config, options)
     check_places(config, FORM)
     asked = {"workers_asked_for": config.workers, "efficiency_epochs": options.efficiency_epochs}
     with StopSignals():
@@ -121,7 +127,9 @@ def _measure(
                 config, splits = _prepare(config, seed)
             count = 1 if alone or method == SEQUENTIAL else workers
             epochs = min(options.efficiency_epochs, config.epochs) if alone else config.epochs
-            tell(_heading(method, seed, count, epochs))
+            devices = "one device" if count == 1 else f"{count} devices"
+            told = heading(method, config.objective)
+            tell(f"{told}: seed {seed}, {epochs} epochs on {devices}")
             here = replace(
                 config,
                 workers=count,
@@ -132,11 +140,6 @@ def _measure(
             run = make_job(here, splits, backend.device, backend.precision)
             measured = measure(method, backend, run, splits, store, folder, tell)
             results.put(measured, alone=alone)
-
-
-def _heading(method: str, seed: int, workers: int, epochs: int) -> str:
-    devices = "one device" if workers == 1 else f"{workers} devices"
-    return f"{METHODS[method]}: seed {seed}, {epochs} epochs on {devices}"
 
 
 def _write(
@@ -161,6 +164,7 @@ def _write(
         val_images=len(splits.val),
         test_images=len(splits.test),
         num_blocks=job.spec.num_blocks,
+        objective=job.spec.objective,
         embedding=job.spec.embedding_type,
         epochs=config.epochs,
         steps_per_epoch=job.steps_per_epoch,
