@@ -8,6 +8,7 @@ from rich.console import Console
 
 from noprop_dist.compare.compare_options import (
     SEQUENTIAL,
+    TWIN,
     CompareOptions,
     check_comparable,
     heading,
@@ -111,14 +112,15 @@ def _measure(
     with needing_ray(
         "Ray is not installed, and a comparison trains on its workers: install ray[default,train]."
     ):
-        from noprop_dist.compare.on_ray.methods import check_method, count_workers, measure
+        from noprop_dist.compare.on_ray.methods import count_workers, measure
+        from noprop_dist.compare.on_ray.twin_training import check_share
         from noprop_dist.distributed.ray_backend import ray_backend
     tell = (lambda _: None) if config.quiet else say
     with ray_backend(config, splits.nbytes) as backend:
         backend.memory(config, check_fit(config, splits), splits.nbytes)
         workers = count_workers(config, backend)
-        for method in options.names:
-            check_method(method, config, workers)
+        if TWIN in options.names:
+            check_share(config.batch_size, workers)
         where = {"workers": workers, "device": backend.device.type, "precision": backend.precision}
         results.claim(config, {**asked, **where}, _data_of(splits))
         tell(f"data: {splits.told}")
