@@ -6,6 +6,7 @@ from pickle import PickleBuffer
 from typing import Any
 
 from ray import cloudpickle
+from typing_extensions import override
 
 from noprop_dist.distributed.worker_client import BlockClient
 from noprop_dist.distributed.worker_status import Memory
@@ -37,7 +38,7 @@ class Traffic:
 
 
 class CountingClient(BlockClient):
-    """See ``BlockClient``; counts what it sends and receives.
+    """Starts workers and counts what it sends to them and receives.
 
     Args:
         job: the run.
@@ -52,8 +53,8 @@ class CountingClient(BlockClient):
         super().__init__(job, splits, splits_ref)
         self.count = traffic.count
 
+    @override
     def arguments(self, work: Work, *, held: bool) -> tuple[Any, ...]:
-        """See ``BlockClient``."""
         is_new = isinstance(work, EvalUnit) and (work.split, work.tag) not in self._networks
         arguments = super().arguments(work, held=held)
         if not _is_test(work):
@@ -62,8 +63,8 @@ class CountingClient(BlockClient):
                 self.count["networks"] += num_bytes((work.weights, work.shared))
         return arguments
 
+    @override
     def receive(self, work: Work, answer: Any) -> Result:
-        """See ``WorkerClient``."""
         if _is_test(work):
             return super().receive(work, answer)
         self.count["to_coordinator"] += num_bytes(answer)

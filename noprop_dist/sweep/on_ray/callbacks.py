@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.search import Searcher
+from typing_extensions import override
 
 from noprop_dist.errors import UserError
 from noprop_dist.sweep.search import Search
@@ -39,8 +40,9 @@ class TrialSearcher(_WithoutState, Searcher):
         self._again = self._folder.open_trials
         self._new = iter([n for n in range(search.count) if n not in self._folder.trials])
 
+    @override
     def suggest(self, trial_id: str) -> Any:
-        """See ``Searcher``: the settings and, as "trial", the number."""
+        """The settings and, as "trial", the number."""
         if self._again:
             trial = self._again.pop(0)
             return {"trial": trial.number, **trial.settings}
@@ -55,13 +57,15 @@ class TrialSearcher(_WithoutState, Searcher):
             return None
         return {"trial": number, **settings}
 
+    @override
     def on_trial_complete(
         self, trial_id: str, result: Result | None = None, error: bool = False
     ) -> None:
-        """See ``Searcher``; ``TrialRecorder`` is told more."""
+        """``TrialRecorder`` is told more."""
 
+    @override
     def save(self, checkpoint_path: str) -> None:
-        """See ``Searcher``; the folder is all that is kept."""
+        """The folder is all that is kept."""
 
 
 class TrialRecorder(_WithoutState, Callback):
@@ -83,10 +87,11 @@ class TrialRecorder(_WithoutState, Callback):
         self._best: dict[int, Result] = {}
         self._last: dict[int, Result] = {}
 
+    @override
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: Result, **info: Any
     ) -> None:
-        """See ``Callback``: keep the best epoch."""
+        """Keep the best epoch."""
         number, metric = _number(trial), self._search.metric
         if metric not in result:  # how it ended
             self._last[number] = self._last.get(number, {}) | result
@@ -98,8 +103,9 @@ class TrialRecorder(_WithoutState, Callback):
             self._best[number] = report
         self._show(number, self._outcome(number, RUNNING))
 
+    @override
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """See ``Callback``: it ended by itself, or was stopped."""
+        """It ended by itself, or was stopped."""
         number = _number(trial)
         last = self._last.get(number, {})
         epochs = trial.config.get("epochs", self._search.config.epochs)
@@ -112,15 +118,17 @@ class TrialRecorder(_WithoutState, Callback):
         else:
             self._end(number, STOPPED)
 
+    @override
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """See ``Callback``: its process died too often, or something unforeseen was raised."""
+        """Its process died too often, or something unforeseen was raised."""
         error = trial.get_error()
         cause = getattr(error, "cause", None) or error
         reason = str(cause).strip().splitlines()
         self._end(_number(trial), FAILED, reason[-1] if reason else type(cause).__name__)
 
+    @override
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """See ``Callback``: its process died."""
+        """Its process died."""
         self._progress.message(f"trial {_number(trial)}: its process died; it goes on in another")
 
     def _outcome(self, number: int, status: str, reason: str = "") -> Outcome:

@@ -6,8 +6,7 @@ import os
 import platform
 import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.local import LocalBackend
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
+from noprop_dist.host import environment
 from noprop_dist.record.folder import SWEEP
 from noprop_dist.record.store import Store
 from noprop_dist.signals import kept
@@ -35,6 +35,7 @@ from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
 from noprop_dist.sweep.on_ray.schedulers import Limits, SweepEndedError
 from noprop_dist.sweep.space import BLOCK, Settings, settle
 from noprop_dist.sweep.sweep_folder import trial_path
+from noprop_dist.sweep.sweep_options import SweepConfig
 
 RETRIES = 3  # of a trial whose process died
 # Tune's own files are thrown away; a trial's thread gets time to end at its next step.
@@ -54,23 +55,21 @@ class Plan:
 
     Attributes:
         base: the options that do not vary.
+        options: the sweep's own.
         folder: the sweep's, an absolute path or a URI: trials run in other working directories.
         needs: what one worker asks of the cluster.
         device: of the workers.
         precision: that they compute in.
-        workers: Ray workers of a trial; 0: its units run in its own process.
         splits_ref: where the object store has the data.
-        per_block: whether a trial is a single block.
     """
 
     base: TrainConfig
+    options: SweepConfig
     folder: str
     needs: WorkerNeeds
     device: torch.device
     precision: str
-    workers: int
     splits_ref: Any
-    per_block: bool
 
     @property
     def threads_in_trial(self) -> int:
@@ -79,14 +78,14 @@ class Plan:
 
     def bundles(self) -> list[dict[str, float]]:
         """What a trial asks for: its own process first, then its workers."""
-        if self.workers:
-            return [{}, *[self.needs.amounts] * self.workers]
+        if self.options.workers_per_trial:
+            return [{}, *[self.needs.amounts] * self.options.workers_per_trial]
         amounts = self.needs.amounts
         return [amounts | {"CPU": self.needs.cpus * self.threads_in_trial}]
 
     def backend(self) -> Backend:
         """Where the units of a trial run, asked in its process."""
-        if self.workers:
+        if self.options.workers_per_trial:
             return RayBackend(
                 self.needs, self.device, self.precision, private=True, splits_ref=self.splits_ref
             )
@@ -104,7 +103,9 @@ class Plan:
                 f"{self.folder} is not there on {platform.node()}: give a --checkpoint-dir that "
                 "every node sees, a shared folder or a URI such as s3://bucket/sweep."
             )
-        mine = settle(settings, self.base) | {"workers": self.workers or self.threads_in_trial}
+        mine = settle(settings, self.base) | {
+            "workers": self.options.workers_per_trial or self.threads_in_trial
+        }
         try:
             return trial_config(self.base, mine, self.folder, trial_path(number))
         except UserError as error:
@@ -130,7 +131,7 @@ def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
 
     try:
         options = plan.config(settings, config["trial"])
-        if plan.per_block:
+        if plan.options.per_block:
             train_block(options, splits, settings[BLOCK], plan.device, plan.precision, tell)
         else:
             train_trial(options, splits, plan.backend(), tell)
@@ -172,7 +173,7 @@ def run_trials(
     place = place if place and Path(place).is_dir() else None
     with (
         tempfile.TemporaryDirectory("", "tune-", place, ignore_cleanup_errors=True) as own,
-        _environment(),
+        environment(TUNE_ENVIRONMENT),
         kept(signal.SIGINT),
         kept(signal.SIGTERM),
     ):
@@ -199,18 +200,3 @@ def run_trials(
             tuner.fit()
         del tuner
         gc.collect()  # what is left of the trials' processes ends with their handles
-
-
-@contextmanager
-def _environment() -> Iterator[None]:
-    """Tune reads its settings from the environment while it runs."""
-    before = {name: os.environ.get(name) for name in TUNE_ENVIRONMENT}
-    os.environ |= TUNE_ENVIRONMENT
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
