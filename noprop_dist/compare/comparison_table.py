@@ -17,7 +17,7 @@ def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
     """What is shown of each method, line by line."""
     target = f"{100 * facts.target_accuracy:g} %"
     over = f"standard error, {seeds} seeds" if seeds > 1 else "standard error over seeds"
-    found: list[tuple[str, Cell]] = [
+    return [
         ("devices", lambda row: str(row.devices)),
         ("test accuracy of z_T, %", lambda row: percent(row.test_accuracy, unit="")),
         (over, lambda row: percent(row.stderr, unit="")),
@@ -29,7 +29,6 @@ def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
         ("sent per epoch, MiB", lambda row: _mib(row.sent_bytes, ",.1f")),
         ("efficiency, % of one device", lambda row: percent(row.efficiency, ".0f", "")),
     ]
-    return found
 
 
 def terminal_table(comparison: Comparison) -> Table:

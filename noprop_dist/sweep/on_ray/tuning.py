@@ -30,7 +30,7 @@ from noprop_dist.record.folder import SWEEP
 from noprop_dist.record.store import Store
 from noprop_dist.signals import kept
 from noprop_dist.sweep.block_trial import train_block
-from noprop_dist.sweep.network_trial import CannotTrainError, Report, train_trial, trial_config
+from noprop_dist.sweep.network_trial import CannotTrainError, train_trial, trial_config
 from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
 from noprop_dist.sweep.on_ray.schedulers import Limits, SweepEndedError
 from noprop_dist.sweep.space import BLOCK, Settings, settle
@@ -122,25 +122,18 @@ def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
     settings = {k: v for k, v in config.items() if k != "trial"}
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = THREAD_S
     splits: Splits = ray.get(plan.splits_ref)
-    last = 0
-
-    def tell(report: Report) -> None:
-        nonlocal last
-        last = int(report["epoch"])
-        tune.report(report)
-
     try:
         options = plan.config(settings, config["trial"])
         if plan.options.per_block:
-            train_block(options, splits, settings[BLOCK], plan.device, plan.precision, tell)
+            train_block(options, splits, settings[BLOCK], plan.device, plan.precision, tune.report)
         else:
-            train_trial(options, splits, plan.backend(), tell)
+            train_trial(options, splits, plan.backend(), tune.report)
     except CannotTrainError as error:
-        tune.report({"failed": str(error), "epoch": last, "done": True})
+        tune.report({"failed": str(error), "done": True})
     except UserError as error:  # no fault of the settings: the trial is still to be trained
-        tune.report({"broken": str(error), "epoch": last, "done": True})
+        tune.report({"broken": str(error), "done": True})
     else:
-        tune.report({"ended": True, "epoch": last, "done": True})
+        tune.report({"ended": True, "done": True})
 
 
 def run_trials(
