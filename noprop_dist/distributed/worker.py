@@ -15,9 +15,8 @@ from noprop_dist import faults
 from noprop_dist.distributed.process_usage import memory_of
 from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
 from noprop_dist.engine.evaluate import EvalUnit, Weights, run_eval
-from noprop_dist.engine.executor import Result, Work, WorkFailedError, explain
+from noprop_dist.engine.executor import Result, Work, failures_of_work
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.engine.speed import SpeedUnit, run_speed
 from noprop_dist.engine.splits import Splits
@@ -93,12 +92,10 @@ class BlockWorker:
             unit = replace(work, weights=weights, shared=shared)
             split = getattr(self._splits, unit.split)
             return run_eval(unit, self._job, split, self._device, on_batch=self._count_and_ask)
-        try:
+        with failures_of_work():
             if isinstance(work, SpeedUnit):
                 return run_speed(work, self._job, self._splits.train, self._device)
             return self._train(work)
-        except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
-            raise WorkFailedError(explain(error)) from None
 
     def _train(self, unit: Unit) -> UnitResult:
         wanted = unit.snapshot
