@@ -1,7 +1,9 @@
-"""What this machine gives to this process: cores and memory. Linux."""
+"""What this machine gives to this process: cores, memory and environment. Linux."""
 
 import os
 import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
@@ -28,3 +30,18 @@ def free_bytes() -> int:
             files = int(stat[1]) if stat else 0
             free = min(free, int(limit) - int((group / used).read_text()) + files)
     return free
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """These variables of the environment while this lasts, and then what they were before."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

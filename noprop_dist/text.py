@@ -86,9 +86,9 @@ def duration(seconds: float) -> str:
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells, the head first, as a table in Markdown."""
+    """Rows of cells, the head first, in Markdown: the first column to the left, others right."""
     head, *cells = rows
-    lines = [head, ["---"] * len(head), *cells]
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -25,7 +25,7 @@ from noprop_dist.cli import main
 from noprop_dist.sweep.sweep_results import SweepResult
 
 # These need Ray; what they print does not.
-SWEPT = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None, None)
+SWEPT = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None)
 noprop_dist.sweep.run_sweep.sweep = lambda *_: SWEPT
 COMPARED: Any = SimpleNamespace(to_dict=dict)
 noprop_dist.compare.run_comparison.compare = lambda *_: COMPARED

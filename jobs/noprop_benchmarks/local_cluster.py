@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ray.cluster_utils import Cluster
-
 from noprop_dist.distributed.start import own_folder, starting
 
 
@@ -43,6 +41,9 @@ def machine(cpus: int, *, apart: bool) -> Iterator[Machine]:
     Raises:
         UserError: Ray cannot be started.
     """
+    # After the room that sets what Ray reads when it is imported.
+    from ray.cluster_utils import Cluster
+
     head = {"num_cpus": cpus - apart, "include_dashboard": False}
     with own_folder():
         cluster: Any = Cluster()

@@ -8,7 +8,7 @@ import torch
 
 from noprop_benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
 from noprop_benchmarks.training_speed import random_job
-from noprop_dist.compare.on_ray.traffic import CountingClient, Meter, num_bytes
+from noprop_dist.compare.on_ray.traffic import CountingClient, Traffic, num_bytes
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.engine.coordinator import Coordinator
@@ -26,7 +26,7 @@ def measure_traffic(options: ScalingBenchmark) -> dict[str, Any]:
     """Train Fig. 6 blocks at MNIST's shape, with validation after every epoch, and count.
 
     Returns:
-        Bytes by block and epoch: what ``Meter`` counts; ``units``; ``snapshot``, the bytes
+        Bytes by block and epoch: what ``Traffic`` counts; ``units``; ``snapshot``, the bytes
         of one block.
 
     Raises:
@@ -48,12 +48,12 @@ def measure_traffic(options: ScalingBenchmark) -> dict[str, Any]:
     ):
         store = Store(folder)
         record = Record(store, EventLog(store), Progress())
-        meter = Meter()
-        client = CountingClient(job, splits, meter=meter)
+        traffic = Traffic()
+        client = CountingClient(job, splits, traffic=traffic)
         with RayExecutor(client, WorkerNeeds(), limit=options.workers) as executor:
             Coordinator(rounds, executor, record, num_val=len(splits.val)).run()
         snapshot = num_bytes(rounds.latest[1])
-    counted = {name: value / (blocks * EPOCHS) for name, value in meter.count.items()}
+    counted = {name: value / (blocks * EPOCHS) for name, value in traffic.count.items()}
     return {"snapshot": snapshot, **counted}
 
 

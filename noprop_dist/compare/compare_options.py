@@ -1,8 +1,8 @@
 """What a comparison can be asked: flags of ``noprop compare``. Imports no PyTorch."""
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from noprop_dist.config import TrainConfig
@@ -12,12 +12,36 @@ from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.options import parse_with
 
 NOPROP, TWIN, SEQUENTIAL = "noprop", "twin", "noprop-sequential"
-METHODS = {
-    NOPROP: "NoProp-DT, block-parallel",
-    TWIN: "back-propagated twin",
-    SEQUENTIAL: "Algorithm 1, sequential",
-}
 GROUP = "comparison"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train the network.
+
+    Attributes:
+        heading: of its column, with a place for the objective.
+        name: in a sentence.
+        only: options that have one value there, by name.
+    """
+
+    heading: str
+    name: str
+    only: Mapping[str, str] = field(default_factory=dict)
+
+
+METHODS = {
+    NOPROP: Method("NoProp-{}, block-parallel", "NoProp"),
+    TWIN: Method("back-propagated twin", "the twin"),
+    SEQUENTIAL: Method(
+        "Algorithm 1, sequential", "Algorithm 1", {"objective": "dt", "readout": "softmax"}
+    ),
+}
+
+
+def heading(method: str, objective: str) -> str:
+    """What a method is called in a table, where blocks learn ``objective``."""
+    return METHODS[method].heading.format(objective.upper())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +100,10 @@ def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
     Raises:
         UserError: names the option and what to do.
     """
-    if config.executor == "local":
+    if config.executor != TrainConfig.executor:
         raise UserError(
-            "--executor local cannot be compared, whose blocks and twin train on workers of Ray: "
-            "leave it out."
+            f"--executor {config.executor} cannot be compared, whose blocks and twin train on "
+            "workers of Ray: leave it out."
         )
     for f in fields(config):
         if Trait.ONE_SIDED in f.metadata["traits"] and getattr(config, f.name) != f.default:
@@ -92,11 +116,13 @@ def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
             f"--lr-schedule {config.lr_schedule} would give every method a learning rate of its "
             "own: give cosine or constant."
         )
-    if SEQUENTIAL in options.names and config.readout != "softmax":
-        raise UserError(
-            f"--readout {config.readout} is not in Algorithm 1 as printed: leave it out, or "
-            f"{SEQUENTIAL} out of --methods."
-        )
+    for method in options.names:
+        for name, value in METHODS[method].only.items():
+            if getattr(config, name) != value:
+                raise UserError(
+                    f"{flag(name)} {getattr(config, name)} is not in {METHODS[method].name} as "
+                    f"printed: give {flag(name)} {value}, or leave {method} out of --methods."
+                )
 
 
 def parse_compare(

@@ -1,92 +1,12 @@
-"""From measurements to one row a method, and to what can be said of them."""
+"""A finished comparison: one row a method, and what can be said of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from statistics import fmean
 from typing import Any
 
-from noprop_dist.compare.confidence import stderr
+from noprop_dist.compare.findings import sentences
 from noprop_dist.compare.measurements import Measured
-
-MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method; times and rates are means over its seeds.
-
-    Attributes:
-        method: of ``METHODS``.
-        seeds: how many times it was trained.
-        devices: that trained at once.
-        test_accuracy: fraction, mean over seeds of the mean over noise draws.
-        stderr: standard error of that mean over seeds, None with one seed.
-        by_seed: the mean over noise draws by seed.
-        seconds_per_epoch: validation included.
-        seconds_to_target: until the validation accuracy first reached the target, None where it did
-            not with every seed.
-        epochs_to_target: the same in epochs.
-        images_per_s: trained on per second of an epoch, and device.
-        peak_bytes: the most memory of any worker, None where none was seen.
-        own_bytes: the most of any worker without what it maps of the object store.
-        sent_bytes: between processes in an epoch, None where it cannot be counted.
-        reduced_bytes: gradients that each worker gave to the all-reduce in an epoch, or None.
-        efficiency: images/s against devices times the images/s of one device, None where not
-            measured.
-    """
-
-    method: str
-    seeds: int
-    devices: int
-    test_accuracy: float
-    stderr: float | None
-    by_seed: dict[int, float]
-    seconds_per_epoch: float
-    seconds_to_target: float | None
-    epochs_to_target: float | None
-    images_per_s: float
-    peak_bytes: int | None
-    own_bytes: int | None
-    sent_bytes: float | None
-    reduced_bytes: float | None
-    efficiency: float | None
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What all methods of a comparison had in common.
-
-    Attributes:
-        dataset: its name.
-        train_images: to train on.
-        val_images: to validate on.
-        test_images: to test on.
-        num_blocks: T.
-        embedding: "one-hot", "learned" or "prototype".
-        epochs: of every method.
-        steps_per_epoch: of each block, and of the twin.
-        batch_size: images of a step, over all devices.
-        workers: devices of a parallel method.
-        device: "cpu" or "cuda".
-        precision: "fp32" or "bf16".
-        target_accuracy: fraction of validation images.
-        efficiency_epochs: of the runs on one device; 0: none.
-    """
-
-    dataset: str
-    train_images: int
-    val_images: int
-    test_images: int
-    num_blocks: int
-    embedding: str
-    epochs: int
-    steps_per_epoch: int
-    batch_size: int
-    workers: int
-    device: str
-    precision: str
-    target_accuracy: float
-    efficiency_epochs: int
+from noprop_dist.compare.method_rows import Facts, Row, make_row
 
 
 @dataclass(frozen=True)
@@ -114,43 +34,6 @@ class Comparison:
         return asdict(self)
 
 
-def make_row(runs: Sequence[Measured], alone: Measured | None, target: float) -> Row:
-    """A method's row.
-
-    Args:
-        runs: one a seed, at least one.
-        alone: the method on one device, or None.
-        target: the validation accuracy to reach.
-    """
-    accuracies = [run.mean_test_accuracy for run in runs]
-    epochs = [epoch for run in runs if (epoch := run.epoch_of(target)) is not None]
-    reached = len(epochs) == len(runs)
-    rate = fmean([run.images_per_s for run in runs]) / runs[0].devices
-    sent = [run.sent_bytes for run in runs if run.sent_bytes is not None]
-    reduced = [run.reduced_bytes for run in runs if run.reduced_bytes is not None]
-    return Row(
-        method=runs[0].method,
-        seeds=len(runs),
-        devices=runs[0].devices,
-        test_accuracy=fmean(accuracies),
-        stderr=stderr(accuracies),
-        by_seed={run.seed: run.mean_test_accuracy for run in runs},
-        seconds_per_epoch=fmean([run.seconds_per_epoch for run in runs]),
-        seconds_to_target=fmean(
-            [run.seconds[epoch - 1] for run, epoch in zip(runs, epochs, strict=True)]
-        )
-        if reached
-        else None,
-        epochs_to_target=fmean(epochs) if reached else None,
-        images_per_s=rate,
-        peak_bytes=max((peak for run in runs for peak in run.peak_bytes), default=None),
-        own_bytes=max((own for run in runs for own in run.own_bytes), default=None),
-        sent_bytes=fmean(sent) if sent else None,
-        reduced_bytes=fmean(reduced) if reduced else None,
-        efficiency=rate / alone.images_per_s if alone is not None else None,
-    )
-
-
 def summarise(
     folder: str,
     facts: Facts,
@@ -167,8 +50,6 @@ def summarise(
         alone: by method, on one device, where that was measured.
         versions: of the libraries.
     """
-    from noprop_dist.compare.findings import sentences
-
     rows = [
         make_row(runs, alone.get(method), facts.target_accuracy)
         for method, runs in measured.items()

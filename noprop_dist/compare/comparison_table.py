@@ -5,36 +5,30 @@ from collections.abc import Callable
 from rich import box
 from rich.table import Table
 
-from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
-from noprop_dist.compare.comparison import MIB, Comparison, Facts, Row
-from noprop_dist.text import number, percent
+from noprop_dist.compare.compare_options import heading
+from noprop_dist.compare.comparison import Comparison
+from noprop_dist.compare.method_rows import MIB, Facts, Row
+from noprop_dist.text import markdown_table, number, percent
 
 Cell = Callable[[Row], str]
-
-HEADS = {  # METHODS in two lines, so that three of them fit a terminal
-    NOPROP: "NoProp-DT,\nblock-parallel",
-    TWIN: "back-propagated\ntwin",
-    SEQUENTIAL: "Algorithm 1,\nsequential",
-}
 
 
 def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
     """What is shown of each method, line by line."""
     target = f"{100 * facts.target_accuracy:g} %"
     over = f"standard error, {seeds} seeds" if seeds > 1 else "standard error over seeds"
-    found: list[tuple[str, Cell]] = [
+    return [
         ("devices", lambda row: str(row.devices)),
         ("test accuracy of z_T, %", lambda row: percent(row.test_accuracy, unit="")),
         (over, lambda row: percent(row.stderr, unit="")),
         ("time per epoch, s", lambda row: f"{row.seconds_per_epoch:.2f}"),
         (f"time to {target} validation, s", _time_to_target if facts.val_images else lambda _: "-"),
         ("images/s per device", lambda row: f"{row.images_per_s:,.0f}"),
-        ("peak memory per device, MiB", lambda row: number(_mib(row.peak_bytes), ",.0f")),
-        ("without the object store's, MiB", lambda row: number(_mib(row.own_bytes), ",.0f")),
-        ("sent per epoch, MiB", lambda row: number(_mib(row.sent_bytes), ",.1f")),
+        ("peak memory per device, MiB", lambda row: _mib(row.peak_bytes)),
+        ("without the object store's, MiB", lambda row: _mib(row.own_bytes)),
+        ("sent per epoch, MiB", lambda row: _mib(row.sent_bytes, ",.1f")),
         ("efficiency, % of one device", lambda row: percent(row.efficiency, ".0f", "")),
     ]
-    return found
 
 
 def terminal_table(comparison: Comparison) -> Table:
@@ -43,7 +37,9 @@ def terminal_table(comparison: Comparison) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
     table.add_column("", no_wrap=True)
     for row in rows:
-        table.add_column(HEADS[row.method], justify="right")
+        # In two lines, so that three of them fit a terminal.
+        head = heading(row.method, comparison.facts.objective)
+        table.add_column("\n".join(head.rsplit(" ", 1)), justify="right")
     for name, cell in lines(comparison.facts, rows[0].seeds):
         table.add_row(name, *(cell(row) for row in rows))
     return table
@@ -51,16 +47,11 @@ def terminal_table(comparison: Comparison) -> Table:
 
 def markdown(comparison: Comparison, picture: str | None) -> str:
     """``comparison.md``: the table, what it says, the picture beside it, and the versions."""
-    rows = comparison.rows
-    text = [
-        "# " + title(comparison.facts),
-        "",
-        "| | " + " | ".join(METHODS[row.method] for row in rows) + " |",
-        "|---|" + "---:|" * len(rows),
-    ]
-    for name, cell in lines(comparison.facts, rows[0].seeds):
-        text.append(f"| {name} | " + " | ".join(cell(row) for row in rows) + " |")
-    text += ["", *(f"- {sentence}" for sentence in comparison.sentences)]
+    rows, facts = comparison.rows, comparison.facts
+    table = [["", *(heading(row.method, facts.objective) for row in rows)]]
+    table += [[name, *map(cell, rows)] for name, cell in lines(facts, rows[0].seeds)]
+    text = ["# " + title(facts), "", markdown_table(table)]
+    text += [f"- {sentence}" for sentence in comparison.sentences]
     made = ", ".join(f"{name} {version}" for name, version in comparison.versions.items())
     if picture is not None:
         text += ["", f"![Accuracy against time, and what it took]({picture})"]
@@ -83,5 +74,5 @@ def _time_to_target(row: Row) -> str:
     return f"{row.seconds_to_target:.1f} (epoch {row.epochs_to_target:.3g})"
 
 
-def _mib(num_bytes: float | None) -> float | None:
-    return None if num_bytes is None else num_bytes / MIB
+def _mib(value: float | None, form: str = ",.0f") -> str:
+    return number(None if value is None else value / MIB, form)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from itertools import combinations
 from statistics import fmean
 
-from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
-from noprop_dist.compare.comparison import MIB, Facts, Row
+from noprop_dist.compare.compare_options import METHODS, NOPROP, TWIN
 from noprop_dist.compare.confidence import doubt
+from noprop_dist.compare.method_rows import MIB, Facts, Row
+from noprop_dist.maths.embedding_types import IS_TRAINED
 
-NAMES = {NOPROP: "NoProp", TWIN: "the twin", SEQUENTIAL: "Algorithm 1"}
+NAMES = {method: told.name for method, told in METHODS.items()}
 CLOSE = 1.05  # ratios below this are "as much": such measurements differ more between two runs
 _ALONE = "; what another seed would give, one seed does not tell"
 
@@ -117,7 +118,7 @@ def _traffic(rows: Sequence[Row], facts: Facts) -> list[str]:
             f"Each of the twin's workers gives {twin.reduced_bytes / MIB:,.1f} MiB an epoch to the "
             "all-reduce; what NCCL makes of it between GPUs is not counted."
         )
-    waits = "never wait for one another" if facts.embedding == "one-hot" else "meet once an epoch"
+    waits = "meet once an epoch" if IS_TRAINED[facts.embedding] else "never wait for one another"
     if twin is not None and facts.workers > 1:
         said.append(
             f"The twin's workers wait for one another at every step, {facts.steps_per_epoch} times "
@@ -156,6 +157,3 @@ def _name(row: Row) -> str:
 
 def _on(row: Row) -> str:
     return f" on {row.devices} devices" if row.devices > 1 else " on one device"
-
-
-assert NAMES.keys() == METHODS.keys()

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from noprop_dist.compare.compare_options import METHODS, NOPROP, SEQUENTIAL, TWIN
-from noprop_dist.compare.comparison import MIB, Comparison, Row
+from noprop_dist.compare.compare_options import NOPROP, SEQUENTIAL, TWIN, heading
+from noprop_dist.compare.comparison import Comparison
 from noprop_dist.compare.comparison_table import title
+from noprop_dist.compare.method_rows import MIB, Row
 from noprop_dist.draw.compared import Bar, Method, plot_compared
 from noprop_dist.draw.style import BLUE, GREEN, VERMILION
 
@@ -42,7 +43,8 @@ def _method(comparison: Comparison, row: Row) -> Method:
         "sent per epoch (MiB)": _bar(_scaled(row.sent_bytes, 1 / MIB), ",.1f"),
         "efficiency against one device (%)": _bar(_scaled(row.efficiency, 100), ".0f"),
     }
-    return Method(METHODS[row.method], COLOURS[row.method], runs, bars)
+    name = heading(row.method, facts.objective)
+    return Method(name, COLOURS[row.method], runs, bars)
 
 
 def _bar(value: float | None, form: str, missing: str = "-") -> Bar:

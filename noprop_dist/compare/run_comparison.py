@@ -6,10 +6,17 @@ from dataclasses import replace
 import torch
 from rich.console import Console
 
-from noprop_dist.compare.compare_options import METHODS, SEQUENTIAL, CompareOptions
-from noprop_dist.compare.comparison import Comparison, Facts, summarise
+from noprop_dist.compare.compare_options import (
+    SEQUENTIAL,
+    TWIN,
+    CompareOptions,
+    check_comparable,
+    heading,
+)
+from noprop_dist.compare.comparison import Comparison, summarise
 from noprop_dist.compare.comparison_table import markdown, terminal_table, title
 from noprop_dist.compare.measurements import Measured, Results
+from noprop_dist.compare.method_rows import Facts
 from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.config import TrainConfig
 from noprop_dist.draw.style import save_figure
@@ -44,6 +51,7 @@ def compare(config: TrainConfig, options: CompareOptions) -> Comparison:
         StoppedError: Ctrl-C or a termination signal while NoProp trains.
         KeyboardInterrupt: such a signal at another time.
     """
+    check_comparable(config, options)
     check_places(config, FORM)
     asked = {"workers_asked_for": config.workers, "efficiency_epochs": options.efficiency_epochs}
     with StopSignals():
@@ -104,14 +112,15 @@ def _measure(
     with needing_ray(
         "Ray is not installed, and a comparison trains on its workers: install ray[default,train]."
     ):
-        from noprop_dist.compare.on_ray.methods import check_method, count_workers, measure
+        from noprop_dist.compare.on_ray.methods import count_workers, measure
+        from noprop_dist.compare.on_ray.twin_training import check_share
         from noprop_dist.distributed.ray_backend import ray_backend
     tell = (lambda _: None) if config.quiet else say
     with ray_backend(config, splits.nbytes) as backend:
         backend.memory(config, check_fit(config, splits), splits.nbytes)
         workers = count_workers(config, backend)
-        for method in options.names:
-            check_method(method, config, workers)
+        if TWIN in options.names:
+            check_share(config.batch_size, workers)
         where = {"workers": workers, "device": backend.device.type, "precision": backend.precision}
         results.claim(config, {**asked, **where}, _data_of(splits))
         tell(f"data: {splits.told}")
@@ -120,7 +129,9 @@ def _measure(
                 config, splits = _prepare(config, seed)
             count = 1 if alone or method == SEQUENTIAL else workers
             epochs = min(options.efficiency_epochs, config.epochs) if alone else config.epochs
-            tell(_heading(method, seed, count, epochs))
+            devices = "one device" if count == 1 else f"{count} devices"
+            told = heading(method, config.objective)
+            tell(f"{told}: seed {seed}, {epochs} epochs on {devices}")
             here = replace(
                 config,
                 workers=count,
@@ -131,11 +142,6 @@ def _measure(
             run = make_job(here, splits, backend.device, backend.precision)
             measured = measure(method, backend, run, splits, store, folder, tell)
             results.put(measured, alone=alone)
-
-
-def _heading(method: str, seed: int, workers: int, epochs: int) -> str:
-    devices = "one device" if workers == 1 else f"{workers} devices"
-    return f"{METHODS[method]}: seed {seed}, {epochs} epochs on {devices}"
 
 
 def _write(
@@ -160,6 +166,7 @@ def _write(
         val_images=len(splits.val),
         test_images=len(splits.test),
         num_blocks=job.spec.num_blocks,
+        objective=job.spec.objective,
         embedding=job.spec.embedding_type,
         epochs=config.epochs,
         steps_per_epoch=job.steps_per_epoch,

@@ -6,6 +6,7 @@ B batch, K classes, D embedding width, T blocks. The label is never an input of 
 import torch
 from torch import Tensor, nn
 
+from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.maths.process import expected_embedding
 from noprop_dist.model.block import Block
@@ -47,8 +48,8 @@ class TwinNetwork(nn.Module):
         self.w = nn.Parameter(shares.atanh().float())
         weight, bias = init_readout(class_embed)
         self.readout_weight, self.readout_bias = nn.Parameter(weight), nn.Parameter(bias)
-        learned = spec.embedding_type != "one-hot"
-        self.class_embed = nn.Parameter(class_embed.clone(), requires_grad=learned)
+        trained = IS_TRAINED[spec.embedding_type]
+        self.class_embed = nn.Parameter(class_embed.clone(), requires_grad=trained)
 
     def alpha(self) -> Tensor:
         """(T,) alpha_t = tanh(w_t), entry t - 1."""

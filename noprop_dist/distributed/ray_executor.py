@@ -23,7 +23,7 @@ DEATHS = 10  # of workers in one unit, before it is given up: most are not its f
 TEND_S = 1.0  # between questions to workers and nodes
 AWAY_S = 15.0  # without one: then this process was away, and no worker is late
 NO_WORKER_S = 60.0  # without any worker, before and between warnings
-LOOKS = 64  # workers status at in one go: looking must not slow the coordinator down
+ASKED = 64  # workers whose status is asked for in one go: that must not slow the coordinator
 
 
 class RayExecutor:
@@ -36,7 +36,7 @@ class RayExecutor:
         spares: per node, workers that stand in for dead ones.
         units_at_once: units that a worker runs at once.
         own: so many workers are enough for every block to stay with one.
-        watch: told what happens to workers and blocks.
+        listener: told what happens to workers and blocks.
     """
 
     def __init__(
@@ -51,11 +51,8 @@ class RayExecutor:
         listener: WorkerListener | None = None,
     ) -> None:
         self.unit_s = UNIT_S
-        self._client, self._listener, self._units_at_once = (
-            client,
-            listener or WorkerListener(),
-            units_at_once,
-        )
+        self._client, self._listener = client, listener or WorkerListener()
+        self._units_at_once = units_at_once
         self._pool = WorkerPool(
             client, needs, limit=limit, spares=spares, units_at_once=units_at_once, own=own
         )
@@ -273,5 +270,5 @@ class RayExecutor:
             self._lose(worker, "it has shown no progress for too long")
         # Idle ones too: their death shows in no other call.
         waiting = [m for m in self._pool.workers if m.place is not None and m.status_call is None]
-        for worker in sorted(waiting, key=lambda m: m.asked_at)[:LOOKS]:
+        for worker in sorted(waiting, key=lambda m: m.asked_at)[:ASKED]:
             worker.status_call, worker.asked_at = worker.actor.status.remote(), now

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from noprop_dist.errors import UserError
+from noprop_dist.host import environment
 from noprop_dist.signals import kept, withheld
 from noprop_dist.text import shown
 
@@ -63,15 +64,8 @@ def own_folder() -> Iterator[None]:
     Raises:
         UserError: there is no place for it.
     """
-    before = os.environ.get(VARIABLE)
-    with _make(before) as folder:
-        os.environ[VARIABLE] = folder
-        try:
-            yield
-        finally:
-            del os.environ[VARIABLE]
-            if before is not None:
-                os.environ[VARIABLE] = before
+    with _make(os.environ.get(VARIABLE)) as folder, environment({VARIABLE: folder}):
+        yield
 
 
 def _make(asked: str | None) -> TemporaryDirectory[str]:

@@ -14,11 +14,10 @@ import torch
 from noprop_dist import faults
 from noprop_dist.distributed.process_usage import memory_of
 from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
-from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights
+from noprop_dist.engine.evaluate import EvalUnit, Weights
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.runner import UnitRunner
+from noprop_dist.engine.runner import Result, UnitRunner, Work
 from noprop_dist.engine.snapshot import Shared, Snapshot
-from noprop_dist.engine.speed import Speed, SpeedUnit
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult
 from noprop_dist.errors import UserError
@@ -82,14 +81,27 @@ class BlockWorker:
         self._stop.set()
 
     @ray.method
-    def train(self, unit: Unit) -> UnitResult:
-        """Train a unit; its snapshot may come without tensors where the worker has them.
+    def run(self, work: Work, network: tuple[Weights, Shared] | None = None) -> Result:
+        """Train, evaluate, or time a block.
+
+        Args:
+            work: a training unit's snapshot may come without tensors where the worker has them.
+            network: what an evaluation is of, which many of them share in the store.
 
         Raises:
-            BlockMissingError: the worker does not have them.
+            BlockMissingError: the worker does not have the tensors.
             WorkFailedError: the loss is not finite, or memory is not enough.
         """
         torch.set_num_threads(self._job.config.cpus_per_worker)  # kept per calling thread
+        if isinstance(work, Unit):
+            return self._train(work)
+        if isinstance(work, EvalUnit):
+            assert network is not None
+            weights, shared = network
+            work = replace(work, weights=weights, shared=shared)
+        return self._runner.run(work, on_batch=self._count_and_ask)
+
+    def _train(self, unit: Unit) -> UnitResult:
         wanted = unit.snapshot
         with self._lock:
             held = self._held.pop(wanted.t, None)
@@ -101,28 +113,6 @@ class BlockWorker:
         assert isinstance(result, UnitResult)
         with self._lock:
             hold(self._held, wanted.t, result.snapshot, self._job.config.blocks_per_worker or 1)
-        return result
-
-    @ray.method
-    def evaluate(self, unit: EvalUnit, network: tuple[Weights, Shared]) -> EvalResult:
-        """Evaluate some rows of a split with a network that many units share in the store."""
-        torch.set_num_threads(self._job.config.cpus_per_worker)
-        weights, shared = network
-        unit = replace(unit, weights=weights, shared=shared)
-        result = self._runner.run(unit, on_batch=self._count_and_ask)
-        assert isinstance(result, EvalResult)
-        return result
-
-    @ray.method
-    def time(self, unit: SpeedUnit) -> Speed:
-        """Time a block here.
-
-        Raises:
-            WorkFailedError: memory is not enough.
-        """
-        torch.set_num_threads(self._job.config.cpus_per_worker)
-        result = self._runner.run(unit)
-        assert isinstance(result, Speed)
         return result
 
     def _note(self, progress: UnitProgress) -> None:

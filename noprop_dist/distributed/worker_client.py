@@ -15,10 +15,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.worker import Worker, send_tensors_as_arrays
-from noprop_dist.engine.evaluate import EvalResult
+from noprop_dist.engine.evaluate import EvalResult, EvalUnit
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.runner import Result, Work
-from noprop_dist.engine.speed import Speed, SpeedUnit
+from noprop_dist.engine.speed import Speed
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
@@ -32,7 +32,7 @@ class WorkerClient(Protocol):
     """Starts workers of one kind and speaks their language; the executor knows no other."""
 
     def start(self, needs: WorkerNeeds, spare_on: str | None) -> Any:
-        """An actor with ``place``, ``look`` and ``stop``; a spare takes nothing of its node."""
+        """An actor with ``place``, ``status`` and ``stop``; a spare takes nothing of its node."""
 
     def send(self, actor: Any, work: Work, *, held: bool) -> Any:
         """The call that does the work; ``held`` where the actor has the snapshot already."""
@@ -69,7 +69,7 @@ class BlockClient:
     def start(self, needs: WorkerNeeds, spare_on: str | None) -> Any:
         """See ``WorkerClient``."""
         units_at_once = self._own[0].config.blocks_per_worker or 1
-        options: dict[str, Any] = {"max_concurrency": units_at_once + 2}  # units, a look and a stop
+        options: dict[str, Any] = {"max_concurrency": units_at_once + 2}  # units, status and stop
         if spare_on is None:
             options |= {"num_cpus": needs.cpus, "num_gpus": needs.gpus}
             options["resources"] = needs.resources
@@ -81,18 +81,20 @@ class BlockClient:
 
     def send(self, actor: Any, work: Work, *, held: bool) -> Any:
         """See ``WorkerClient``."""
-        if isinstance(work, Unit):
-            if held:
-                work = replace(work, snapshot=replace(work.snapshot, tensors={}))
-            return actor.train.remote(work)
-        if isinstance(work, SpeedUnit):
-            return actor.time.remote(work)
+        return actor.run.remote(*self.arguments(work, held=held))
+
+    def arguments(self, work: Work, *, held: bool) -> tuple[Any, ...]:
+        """Of the call that does the work, with what a worker has to be sent for it."""
+        if isinstance(work, Unit) and held:
+            work = replace(work, snapshot=replace(work.snapshot, tensors={}))
+        if not isinstance(work, EvalUnit):
+            return (work,)
         key = (work.split, work.tag)
         if key not in self._networks:
             self._networks[key] = _put((work.weights, work.shared))
             for old in list(self._networks)[:-NETWORKS]:
                 del self._networks[old]
-        return actor.evaluate.remote(replace(work, weights={}, shared={}), self._networks[key])
+        return replace(work, weights={}, shared={}), self._networks[key]
 
     def receive(self, work: Work, answer: Any) -> Result:
         """See ``WorkerClient``."""

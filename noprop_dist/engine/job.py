@@ -12,6 +12,7 @@ from noprop_dist.data import Normalisation, fit_normalisation
 from noprop_dist.engine.splits import Splits, flips
 from noprop_dist.errors import UserError
 from noprop_dist.faults import Fault
+from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES, LrSchedule, learning_rate
 from noprop_dist.model.device import resolve_precision
 from noprop_dist.model.registry import BLOCKS, blocks_for, default_block
@@ -54,7 +55,7 @@ class Job:
     def learns_embedding(self, epoch: int) -> bool:
         """Whether W is trained in ``epoch`` (0-based)."""
         frozen = self.config.freeze_after
-        return self.config.embedding_type != "one-hot" and (frozen is None or epoch < frozen)
+        return IS_TRAINED[self.config.embedding_type] and (frozen is None or epoch < frozen)
 
     def lr(self, step: int) -> float:
         """Learning rate of ``step`` (0-based) before any feedback."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import torch
+from typing_extensions import override
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.coordinator import Coordinator
@@ -44,12 +45,13 @@ class _Listener(Progress):
     def __init__(self, tell: Callable[[RoundReport], None]) -> None:
         self._tell = tell
 
+    @override
     def round_done(self, report: RoundReport) -> None:
-        """See ``Progress``."""
         self._tell(report)
 
+    @override
     def warn(self, text: str) -> None:
-        """See ``Progress``; what ends a trial is its outcome, the rest is in its log."""
+        """What ends a trial is its outcome, the rest is in its log."""
 
 
 def trial_config(base: TrainConfig, settings: Settings, folder: str, path: str) -> TrainConfig:

@@ -36,12 +36,10 @@ class Assembled:
     Attributes:
         val_accuracy: z_T on validation images, a fraction.
         test_accuracy: z_T on test images, over noise draws.
-        unit_steps: steps that its blocks took.
     """
 
     val_accuracy: float
     test_accuracy: Accuracy
-    unit_steps: int
 
 
 @dataclass(frozen=True)
@@ -183,5 +181,4 @@ class _Evaluator:
 
     def assembled(self, blocks: Blocks) -> Assembled:
         test = self._evaluate(blocks, "test", TEST_DRAWS)
-        steps = sum(snapshot.step for snapshot in blocks.values())
-        return Assembled(self.val_accuracy(blocks), accuracy_over(test.accuracy_z_T), steps)
+        return Assembled(self.val_accuracy(blocks), accuracy_over(test.accuracy_z_T))

@@ -7,7 +7,7 @@ from noprop_dist.engine.splits import load_splits
 from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.sweep.search import Search, Spent
+from noprop_dist.sweep.search import Search
 from noprop_dist.sweep.space import most_epochs, read_space
 from noprop_dist.sweep.sweep_folder import SweepFolder
 from noprop_dist.sweep.sweep_options import SweepConfig
@@ -63,8 +63,8 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
             folder.open(config, options, space, hashes["data"])
             _check_count(search)
             left = len(folder.ended) < search.count
-            spent = _run_on_ray(search, signals) if left else Spent()
-            result = write_report(search, spent)
+            seconds, asked = _run_on_ray(search, signals) if left else (0.0, False)
+            result = write_report(search, seconds)
             # Single blocks keep theirs: more samples may be asked for, and assembled with them.
             for trial in folder.ended if result.complete and not options.per_block else ():
                 folder.clear(trial.number)
@@ -74,7 +74,7 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
             f"none of {len(result.rows)} trials could be trained ({why.rstrip('.')}): see "
             f"{result.folder}/results.csv, and give another --space."
         )
-    if spent.asked and not result.complete:
+    if asked and not result.complete:
         raise SweepStoppedError(result)
     return result
 
@@ -95,7 +95,7 @@ def _check_count(search: Search) -> None:
         )
 
 
-def _run_on_ray(search: Search, signals: StopSignals) -> Spent:
+def _run_on_ray(search: Search, signals: StopSignals) -> tuple[float, bool]:
     with needing_ray("a sweep needs Ray: install ray[default,tune]."):
         from noprop_dist.sweep.on_ray.run_search import run_search
     return run_search(search, signals)

@@ -1,4 +1,4 @@
-"""What is to be searched, and what a search took."""
+"""What is to be searched."""
 
 from dataclasses import dataclass
 
@@ -54,20 +54,3 @@ class Search:
         """
         settled = settle(settings, self.config)
         check_fit(trial_config(self.config, settled, ".", "trial"), self.splits)
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a search took.
-
-    Attributes:
-        began: seconds since 1970, Ray's start not counted.
-        seconds: that it took.
-        slots: units that could run at once.
-        asked: whether it was asked to stop.
-    """
-
-    began: float = 0.0
-    seconds: float = 0.0
-    slots: int = 0
-    asked: bool = False

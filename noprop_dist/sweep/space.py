@@ -11,6 +11,7 @@ import numpy as np
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import Trait, flag, with_trait
 from noprop_dist.errors import UserError
+from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.options import as_option, read_yaml
 
@@ -33,7 +34,10 @@ OF_A_BLOCK_DEFAULT = ("lr", "weight_decay", "dropout")
 # An option that means something only where another has one of these values.
 MEANS_SOMETHING: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "embedding_dim": ("embedding_type", ("learned",)),
-    "freeze_after": ("embedding_type", ("learned", "prototype")),
+    "freeze_after": (
+        "embedding_type",
+        tuple(name for name, trained in IS_TRAINED.items() if trained),
+    ),
     "lr_scheduler_patience": (
         "lr_schedule",
         tuple(name for name, schedule in LR_SCHEDULES.items() if schedule.feedback is not None),

@@ -1,14 +1,13 @@
 """The options of a sweep, beside those of the runs that it tries."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import POSITIVE, Checked, at_least, flag, option
 from noprop_dist.errors import UserError
+from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
-from noprop_dist.text import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +72,12 @@ class SweepConfig(Checked):
         Raises:
             UserError: the two do not go together.
         """
-        folder = config.checkpoint_dir or config.name or ""  # one of our own making has a good name
-        folder = folder if "://" in folder else str(Path(folder).absolute())
-        if shown(folder) != folder:
-            raise UserError(
-                f"Ray Tune takes no folder whose name is not UTF-8, such as {folder}: give another "
-                "--name or --checkpoint-dir."
-            )
         if config.val_fraction == 0:
             raise UserError("a sweep chooses by validation images: give --val-fraction above 0.")
-        if config.executor == "local":
+        if config.executor != TrainConfig.executor:
             raise UserError(
-                "--executor local has no meaning for a sweep, which Ray runs: leave it out; "
-                "--workers-per-trial 0 trains each trial in one process."
+                f"--executor {config.executor} has no meaning for a sweep, which Ray runs: leave "
+                "it out; --workers-per-trial 0 trains each trial in one process."
             )
         for name in ("checkpoint", "history", "spares", "tensorboard", "tracker"):
             if getattr(config, name) not in (None, False, "none"):
@@ -105,7 +97,7 @@ class SweepConfig(Checked):
                 "--early-stopping-patience has no meaning with --per-block, which finds every "
                 "block's best epoch: leave it out."
             )
-        if self.per_block and config.embedding_type != "one-hot":
+        if self.per_block and IS_TRAINED[config.embedding_type]:
             raise UserError(
                 f"--per-block needs blocks that share nothing: --embedding-type "
                 f"{config.embedding_type} is trained by all of them; give one-hot."

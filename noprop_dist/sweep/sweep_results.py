@@ -12,13 +12,11 @@ from noprop_dist.config.groups import DataOptions
 from noprop_dist.draw import trials
 from noprop_dist.draw.style import save_figure
 from noprop_dist.errors import UserError
-from noprop_dist.record.events import read_events
-from noprop_dist.record.store import Store, inside
+from noprop_dist.record.store import Store
 from noprop_dist.sweep.network_trial import METRIC
 from noprop_dist.sweep.per_block import PerBlock, assemble, middle
-from noprop_dist.sweep.search import Search, Spent
+from noprop_dist.sweep.search import Search
 from noprop_dist.sweep.space import BLOCK, FIXED, Settings, settle
-from noprop_dist.sweep.sweep_folder import SweepFolder, trial_path
 from noprop_dist.sweep.trial_table import Row, cells_of, ranked, row_of
 from noprop_dist.text import markdown_table
 
@@ -44,8 +42,6 @@ class SweepResult:
         searched: the names of the settings that vary.
         complete: whether every trial has ended.
         seconds: that this call searched, Ray's start not counted; 0 where nothing was left to do.
-        share_in_units: of the time of all devices that trials may take, from when the first one
-            began, what lies inside units; None where nothing was left to do.
         per_block: what tuning each block alone has bought; None where it was not done, or is not
             complete.
     """
@@ -58,18 +54,17 @@ class SweepResult:
     searched: list[str]
     complete: bool
     seconds: float
-    share_in_units: float | None
     per_block: PerBlock | None
 
 
-def write_report(search: Search, spent: Spent) -> SweepResult:
+def write_report(search: Search, seconds: float = 0.0) -> SweepResult:
     """Write ``results.parquet``, ``results.csv``, ``best_config.yaml``, ``best.md`` and ``plots/``.
 
     With ``--per-block``, once all trials have ended, also ``model/`` and ``blocks.yaml``.
 
     Args:
         search: what was searched.
-        spent: what it took.
+        seconds: that it took in this call.
 
     Raises:
         UserError: a block has no trial that could be trained.
@@ -111,8 +106,7 @@ def write_report(search: Search, spent: Spent) -> SweepResult:
         rows=rows,
         searched=list(search.space),
         complete=complete,
-        seconds=spent.seconds,
-        share_in_units=_share_in_units(folder, spent) if spent.slots else None,
+        seconds=seconds,
         per_block=per_block,
     )
 
@@ -135,9 +129,7 @@ def _write_table(store: Store, rows: list[Row]) -> None:
 def _column(values: list[Any]) -> pa.Array:
     """One type per column: text where values are of several kinds."""
     kinds = {type(value) for value in values if value is not None}
-    if kinds == {int, float}:
-        return pa.array([None if v is None else float(v) for v in values])
-    if len(kinds) > 1:
+    if len(kinds) > 1 and kinds != {int, float}:
         return pa.array([None if v is None else str(v) for v in values])
     return pa.array(values) if kinds else pa.nulls(len(values), pa.string())
 
@@ -159,24 +151,6 @@ def _write_best(store: Store, head: str, settings: Settings, config: TrainConfig
         head += "\n# How long to train is left to --epochs."
     text = yaml.safe_dump(values, sort_keys=False)
     store.write("best_config.yaml", f"{head}\n{text}".encode())
-
-
-def _share_in_units(folder: SweepFolder, spent: Spent) -> float:
-    """Of the devices' time since the first trial began, what logs say was inside units."""
-    logs = [read_events(Store(inside(folder.store.root, trial_path(n)))) for n in folder.trials]
-    spans = [
-        (max(event["started"], spent.began), event["started"] + event["seconds"])
-        for log in logs
-        for event in log
-        if event["event"] in ("unit", "evaluation")
-        and event["started"] + event["seconds"] > spent.began
-    ]
-    if not spans:
-        return 0.0
-    since = min(began for began, _ in spans)
-    seconds = spent.began + spent.seconds - since
-    share: float = sum(ended - began for began, ended in spans) / (seconds * spent.slots)
-    return share
 
 
 def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row]) -> None:

@@ -1,19 +1,15 @@
 """What a sweep has found, for people: a table of a few letters a cell, and where the rest is."""
 
-from collections import Counter
-
 from noprop_dist.sweep.per_block import PerBlock
 from noprop_dist.sweep.sweep_results import TEN, SweepResult
-from noprop_dist.sweep.trial_table import cells_of, heading
-from noprop_dist.text import aligned, percent, printable
+from noprop_dist.sweep.trial_table import cells_of, counted, heading
+from noprop_dist.text import aligned, duration, percent, printable
 
 
 def render(result: SweepResult) -> str:
     """What a person wants to know at the end: the ten best, and where the rest is."""
     folder = printable(result.folder)
-    counts = Counter(row["status"] for row in result.rows)
-    counted = ", ".join(f"{count} {status}" for status, count in counts.items())
-    lines = [counted or "no trial has begun"]
+    lines = [counted(result.rows) or "no trial has begun"]
     best = result.rows[:TEN]
     if result.per_block is not None:
         numbers = {block["trial"] for block in result.per_block.blocks.values()}
@@ -27,11 +23,8 @@ def render(result: SweepResult) -> str:
     for row in result.rows:
         if row["reason"]:
             lines.append(f"trial {row['trial']} failed: {printable(row['reason'])}")
-    if result.share_in_units is not None:
-        lines.append(
-            f"searched for {result.seconds:.0f} s; from the first trial on, "
-            f"{100 * result.share_in_units:.0f} % of their devices' time inside units"
-        )
+    if result.seconds:
+        lines.append(f"searched for {duration(result.seconds)}")
     if not result.complete:
         lines.append("the same command goes on with the trials that are left")
     if result.settings:

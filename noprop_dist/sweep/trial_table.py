@@ -1,5 +1,6 @@
 """A row of each trial: what it reached and its settings, for files and for people."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -52,6 +53,12 @@ def ranked(rows: Iterable[Row]) -> list[Row]:
         return 1, row["trial"]
 
     return sorted(rows, key=key)
+
+
+def counted(rows: Iterable[Row]) -> str:
+    """How many rows have which status."""
+    counts = Counter(row["status"] for row in rows)
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
 def cells_of(row: Row, searched: Sequence[str]) -> dict[str, str]:

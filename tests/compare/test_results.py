@@ -14,9 +14,10 @@ from rich.console import Console
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.compare.compare_options import CompareOptions
-from noprop_dist.compare.comparison import MIB, Comparison, Facts, make_row, summarise
+from noprop_dist.compare.comparison import Comparison, summarise
 from noprop_dist.compare.comparison_table import markdown, terminal_table
 from noprop_dist.compare.measurements import Measured, Results
+from noprop_dist.compare.method_rows import MIB, Facts, make_row
 from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.run_comparison import compare, show
 from noprop_dist.draw.style import drawn
@@ -27,8 +28,8 @@ from runs import users_style
 
 FACTS = Facts(
     dataset="digits", train_images=1295, val_images=143, test_images=359, num_blocks=10,
-    embedding="one-hot", epochs=3, steps_per_epoch=10, batch_size=128, workers=2, device="cpu",
-    precision="bf16", target_accuracy=0.98, efficiency_epochs=5,
+    objective="dt", embedding="one-hot", epochs=3, steps_per_epoch=10, batch_size=128, workers=2,
+    device="cpu", precision="bf16", target_accuracy=0.98, efficiency_epochs=5,
 )  # fmt: skip
 
 
@@ -100,6 +101,17 @@ def test_the_table_shows_every_measure_of_every_method() -> None:
         assert "without the object store's, MiB 650 650" in found
         assert "sent per epoch, MiB 100.0 -" in found
         assert "efficiency, % of one device 83 -" in found
+
+
+def test_noprop_is_called_by_its_objective() -> None:
+    comparison = compared(run(), run("twin"), facts=replace(FACTS, objective="fm"))
+    assert "| NoProp-FM, block-parallel | back-propagated twin |" in markdown(comparison, None)
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(terminal_table(comparison))
+    assert "NoProp-FM," in captured.get()
+    legend = plot_comparison(comparison).axes[0].get_legend()
+    assert legend.get_texts()[0].get_text() == "NoProp-FM, block-parallel"
 
 
 def test_three_methods_fit_a_terminal_of_80_columns() -> None:
@@ -299,6 +311,12 @@ def test_only_what_is_missing_is_measured(tmp_path: Path, monkeypatch: pytest.Mo
     compare(config, options)
     compare(config, options)
     assert called == [1]
+
+
+def test_what_cannot_be_compared_is_refused_in_python_too(tmp_path: Path) -> None:
+    config, options = finished(tmp_path)
+    with pytest.raises(UserError, match="--grad-clip does not mean the same to every method"):
+        compare(replace(config, grad_clip=1.0), options)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is status at before a cluster is joined, and what is seen of a run on it."""
+"""What is looked at before a cluster is joined, and what is seen of a run on it."""
 
 import os
 import socket

@@ -158,7 +158,7 @@ def _in_use(folder: Path) -> bool:
 
 
 def test_trials_with_workers_never_share_them(cluster: Cluster, tmp_path: Path) -> None:
-    folder = tmp_path / "sweep"
+    folder = tmp_path / os.fsdecode(b"caf\xe9")  # no UTF-8
     space = "lr: {choice: [1e-3, 3e-3]}\n"
     run = {"epochs": 1, "num_blocks": 3}
     with pytest.raises(UserError) as caught:

@@ -26,9 +26,9 @@ def prepare(**changes: object) -> tuple[Job, Splits, Rounds]:
 def test_worker_goes_on_with_the_block_it_has() -> None:
     job, splits, rounds = prepare()
     worker = BlockWorker(job, splits, "cpu")
-    first = worker.train(Unit(rounds.latest[2], 2)).snapshot
+    first = worker.run(Unit(rounds.latest[2], 2)).snapshot
     bare = replace(first, tensors={})
-    second = worker.train(Unit(bare, 2)).snapshot
+    second = worker.run(Unit(bare, 2)).snapshot
     whole = run_unit(Unit(rounds.latest[2], 4), job, splits.train, CPU).snapshot
     assert second.step == whole.step
     assert all(torch.equal(second.tensors[k], whole.tensors[k]) for k in whole.tensors)
@@ -40,25 +40,25 @@ def test_worker_that_lacks_the_block_says_so() -> None:
     worker = BlockWorker(job, splits, "cpu")
     bare = replace(rounds.latest[1], tensors={})
     with pytest.raises(BlockMissingError, match="block 1 at step 0"):
-        worker.train(Unit(bare, 1))
+        worker.run(Unit(bare, 1))
     for t in (1, 2, 3):
-        worker.train(Unit(rounds.latest[t], 1))
+        worker.run(Unit(rounds.latest[t], 1))
     with pytest.raises(BlockMissingError, match="block 1 at step 1"):
-        worker.train(Unit(replace(bare, step=1), 1))
+        worker.run(Unit(replace(bare, step=1), 1))
 
 
 def test_worker_explains_a_loss_that_is_not_finite() -> None:
     job, splits, rounds = prepare(lr=1e39, warmup_epochs=0.0)
     worker = BlockWorker(job, splits, "cpu")
     with pytest.raises(WorkFailedError, match="NaN or infinite at step"):
-        worker.train(Unit(rounds.latest[1], 2))
+        worker.run(Unit(rounds.latest[1], 2))
 
 
 def test_stopped_worker_ends_a_unit_at_its_next_step() -> None:
     job, splits, rounds = prepare()
     worker = BlockWorker(job, splits, "cpu")
     worker.stop()
-    assert worker.train(Unit(rounds.latest[1], 3)).snapshot.step == 1
+    assert worker.run(Unit(rounds.latest[1], 3)).snapshot.step == 1
 
 
 def test_worker_evaluates_as_the_engine_does() -> None:
@@ -66,7 +66,7 @@ def test_worker_evaluates_as_the_engine_does() -> None:
     weights = {t: s.epoch_end(0.0).weights for t, s in rounds.latest.items()}
     (unit,) = eval_units(0, "test", len(splits.test), weights, rounds.shared, 2)
     worker = BlockWorker(job, splits, "cpu")
-    ours = worker.evaluate(replace(unit, weights={}, shared={}), (weights, rounds.shared))
+    ours = worker.run(replace(unit, weights={}, shared={}), (weights, rounds.shared))
     theirs = run_eval(unit, job, splits.test, CPU)
     assert ours.answers.tolist() == theirs.answers.tolist()
     assert worker.status().steps > 0

@@ -207,7 +207,7 @@ def test_a_parquet_file_of_such_a_name_is_read(
         ["train", "--dataset", LATIN], ["train", "--config", LATIN], ["train", "--device", LATIN],
         ["train", "--name", f"{LATIN}/a"], ["train", f"--{LATIN}"], [LATIN], ["show", LATIN],
         ["visualize", LATIN], ["evaluate", LATIN], ["predict", LATIN, "x"], ["export", LATIN],
-        ["tune", "--checkpoint-dir", LATIN], ["tune", "--space", LATIN], ["runs", LATIN],
+        ["tune", "--dataset", LATIN], ["tune", "--space", LATIN], ["runs", LATIN],
         ["compare", "--methods", LATIN],
     ],
     ids=lambda args: " ".join(shown(arg) for arg in args[:2]),

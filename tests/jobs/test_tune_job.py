@@ -85,7 +85,7 @@ def test_help_answers_without_the_heavy_packages(repo: Path) -> None:
 def test_a_stopped_sweep_says_what_it_has_and_leaves_with_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None, None)
+    result = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None)
 
     def stopped(*_: object) -> None:
         raise SweepStoppedError(result)

@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from noprop_dist import TrainConfig
+from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.maths.schedule import ALPHA_BARS
 from noprop_dist.model.readout import READOUTS
@@ -29,6 +30,7 @@ EXAMPLE = re.compile(
     [
         ("block", ["auto", *BLOCKS]),
         ("objective", list(OBJECTIVES)),
+        ("embedding_type", list(IS_TRAINED)),
         ("lr_schedule", list(LR_SCHEDULES)),
         ("schedule", list(ALPHA_BARS)),
         ("readout", list(READOUTS)),
@@ -74,15 +76,20 @@ def extended(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def noprop(root: Path, *args: str) -> list[str]:
-    """A command in the copy; the lines that it prints."""
-    ran = subprocess.run(
+def ran(root: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """A command in the copy."""
+    return subprocess.run(
         [sys.executable, "-m", "noprop_dist", *args],
         cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, text=True,
         timeout=240,
     )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout.splitlines()
+
+
+def noprop(root: Path, *args: str) -> list[str]:
+    """The lines that a command in the copy prints."""
+    done = ran(root, *args)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 EXAMPLES = {
@@ -110,3 +117,21 @@ def test_the_examples_train_and_predict(extended: Path, options: list[str]) -> N
     assert any(path.endswith("plots/speed.png") for path in drawn)
     again = json.loads(noprop(extended, "evaluate", local["folder"], "--json")[-1])
     assert again["readouts"]["z_T"]["accuracy"] == accuracy["z_T"]
+
+
+REFUSED = {
+    "compare --methods noprop,noprop-sequential --objective flow": "--objective flow is not in "
+    "Algorithm 1 as printed: give --objective dt, or leave noprop-sequential out of --methods.",
+    "compare --executor serial": "--executor serial cannot be compared",
+    "tune --executor serial": "--executor serial has no meaning for a sweep",
+}
+
+
+@pytest.mark.parametrize(("command", "said"), REFUSED.items())
+def test_what_an_example_cannot_do_is_refused_in_one_sentence(
+    extended: Path, command: str, said: str
+) -> None:
+    done = ran(extended, *command.split())
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -1,8 +1,11 @@
 """The package imports, trains and predicts where Ray is not installed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 NO_RAY = """
 import sys
@@ -21,7 +24,7 @@ import noprop_dist
 
 BENCHMARKS = ("chaos", "memory", "scaling", "sleepers", "traffic")
 ON_RAY = {
-    "noprop_dist.distributed", "noprop_dist.sweep.on_ray", "noprop_dist.compare.on_ray.methods",
+    "noprop_dist.distributed", "noprop_dist.sweep.on_ray", "noprop_dist.compare.on_ray",
     "noprop_dist.use.on_ray",
 }
 ON_RAY |= {f"noprop_benchmarks.{name}" for name in BENCHMARKS}
@@ -74,6 +77,37 @@ except UserError as error:
 """
 
 
+FIRST_IMPORT = """
+import importlib, os, pathlib, sys
+
+RAY_READS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+OURS = ("noprop_dist", "noprop_benchmarks")
+root, missing = pathlib.Path(sys.argv[1]), []
+
+class Notes:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ray":
+            missing.extend(v for v in RAY_READS if v not in os.environ)
+
+sys.meta_path.insert(0, Notes())
+for package in ("noprop_dist", "jobs/noprop_benchmarks"):
+    for file in sorted((root / package).rglob("*.py")):
+        if "import ray" not in file.read_text() and "from ray" not in file.read_text():
+            continue
+        for name in [name for name in sys.modules if name.startswith(OURS)]:
+            del sys.modules[name]
+        for name in RAY_READS:
+            os.environ.pop(name, None)
+        name = ".".join(file.relative_to(root).with_suffix("").parts).removeprefix("jobs.")
+        missing.clear()
+        try:
+            importlib.import_module(name.removesuffix(".__init__"))
+        except ModuleNotFoundError as error:
+            assert error.name.startswith("ray"), error
+        print(name, *missing)
+"""
+
+
 def run_without_ray(code: str, *args: str) -> str:
     """The output of the code in a Python of its own where ``import ray`` fails."""
     done = subprocess.run(
@@ -95,6 +129,17 @@ def test_import_of_ray_fails_in_these_tests() -> None:
 def test_package_and_its_modules_import_without_ray() -> None:
     imported = run_without_ray(IMPORT_ALL).split()
     assert {"noprop_dist.maths.loss", "noprop_dist.engine.unit", "noprop_dist.cli"} <= set(imported)
+
+
+def test_whatever_imports_ray_sets_before_what_a_private_cluster_needs(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its nodes would listen to other machines, and without a token."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(repo), str(repo / "jobs")]))
+    lines = run_without_ray(FIRST_IMPORT, str(repo)).splitlines()
+    assert len(lines) > 10
+    assert [line for line in lines if " " in line] == []
 
 
 def test_training_and_prediction_work_without_ray(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from noprop_dist.engine.splits import load_splits
 from noprop_dist.record.store import Store
 from noprop_dist.sweep.network_trial import AGAIN
 from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
-from noprop_dist.sweep.on_ray.samplers import OptunaSampler, RandomSampler, SamplerByBlock
+from noprop_dist.sweep.on_ray.samplers import OptunaSampler, Sampler, by_chance
 from noprop_dist.sweep.on_ray.schedulers import (
     AshaByBlock,
     Limits,
@@ -49,11 +49,11 @@ def ended(number: int, settings: Settings, value: float, status: str = FINISHED)
 
 
 def test_random_settings_depend_on_seed_and_number_alone() -> None:
-    first, again = (RandomSampler(SPACE, 3, anything) for _ in range(2))
-    drawn = [first.draw(number) for number in range(5)]
-    assert [again.draw(number) for number in reversed(range(5))] == drawn[::-1]
+    drawn = [by_chance(SPACE, 3, number, anything) for number in range(5)]
+    again = [by_chance(SPACE, 3, number, anything) for number in reversed(range(5))]
+    assert again == drawn[::-1]
     assert len({settings["lr"] for settings in drawn}) == 5
-    assert RandomSampler(SPACE, 4, anything).draw(0) != drawn[0]
+    assert by_chance(SPACE, 4, 0, anything) != drawn[0]
 
 
 def test_settings_that_contradict_each_other_are_drawn_again() -> None:
@@ -61,14 +61,13 @@ def test_settings_that_contradict_each_other_are_drawn_again() -> None:
         if settings["x"] > 0.1:
             raise UserError("x is too large.")
 
-    sampler = RandomSampler(WIDE, 0, only_small)
-    assert all(sampler.draw(number)["x"] <= 0.1 for number in range(20))
+    assert all(by_chance(WIDE, 0, number, only_small)["x"] <= 0.1 for number in range(20))
 
     def never(_: Settings) -> None:
         raise UserError("nothing fits.")
 
     with pytest.raises(UserError, match="no settings of the space can be trained: nothing fits"):
-        RandomSampler(WIDE, 0, never).draw(0)
+        by_chance(WIDE, 0, 0, never)
 
 
 def test_optuna_learns_from_trials_of_this_call_and_of_earlier_ones() -> None:
@@ -79,7 +78,7 @@ def test_optuna_learns_from_trials_of_this_call_and_of_earlier_ones() -> None:
     sampler.learn(ended(15, {"x": 0.5}, 0.0, FAILED))
     found = []
     for number in range(16, 46):
-        settings = sampler.draw(number)
+        settings = sampler.draw()
         found.append(settings["x"])
         sampler.learn(ended(number, settings, 1 - abs(settings["x"] - 0.8)))
     assert sum(abs(x - 0.8) < 0.15 for x in found) > 15  # by chance it would be 9
@@ -151,7 +150,7 @@ def test_blocks_get_the_same_settings_in_turn(tmp_path: Path) -> None:
     options = SweepConfig(per_block=True, samples=2)
     search = Search(config, options, space, splits, SweepFolder(Store(tmp_path)))
     assert search.count == 6
-    drawn = [SamplerByBlock(search).draw(number) for number in range(6)]
+    drawn = [Sampler(search).draw(number) for number in range(6)]
     assert [settings["t"] for settings in drawn] == [1, 2, 3, 1, 2, 3]
     values = [settings["lr"] for settings in drawn]
     assert values[:3] == [values[0]] * 3

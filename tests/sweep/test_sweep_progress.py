@@ -14,7 +14,7 @@ from noprop_dist.sweep.search import Search
 from noprop_dist.sweep.space import Dimension
 from noprop_dist.sweep.sweep_folder import FAILED, FINISHED, RUNNING, Outcome, SweepFolder, Trial
 from noprop_dist.sweep.sweep_options import SweepConfig
-from noprop_dist.sweep.sweep_progress import LiveProgress, PlainProgress, make_progress
+from noprop_dist.sweep.sweep_progress import SweepProgress, make_progress
 from noprop_dist.sweep.trial_table import Row, heading, row_of, show
 
 LEARNED = TrainConfig(embedding_type="learned")
@@ -35,7 +35,7 @@ def made(*, terminal: bool, width: int = 100) -> tuple[Console, io.StringIO]:
 
 def test_logs_get_a_line_per_trial_and_one_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     console, text = made(terminal=False)
-    with PlainProgress(4, 8, ["lr"], console) as plain:
+    with SweepProgress(4, 8, ["lr"], console) as plain:
         plain.update(row(0, RUNNING, 1, 0.5, lr=0.1))
         plain.update(row(1, FINISHED, 8, 0.9, lr=0.2))
         plain.update(row(2, FAILED, 0, None, "no memory", lr=0.3))
@@ -54,10 +54,10 @@ def test_logs_get_a_line_per_trial_and_one_now_and_then(monkeypatch: pytest.Monk
 def test_a_terminal_shows_running_trials_first_and_never_cuts_results(width: int) -> None:
     console, text = made(terminal=True, width=width)
     settings = {"lr": 1.25e-4, "embedding_type": "learned", "augmentation": "standard"}
-    live = LiveProgress(3, 8, list(settings), console)
+    live = SweepProgress(3, 8, list(settings), console)
     live.update(row(0, FINISHED, 8, 0.99, **settings))
     live.update(row(1, RUNNING, 3, 0.6, **settings))
-    console.print(live._table())
+    console.print(live.table(20))
     lines = text.getvalue().splitlines()
     assert "3 trials of at most 8 epochs: 1 finished, 1 running" in lines[0]
     rows = lines[3:]  # below the headings, which take two lines
@@ -68,9 +68,9 @@ def test_a_terminal_shows_running_trials_first_and_never_cuts_results(width: int
 
 def test_blocks_are_shown_by_their_loss() -> None:
     console, text = made(terminal=True)
-    live = LiveProgress(3, 8, ["lr"], console)
+    live = SweepProgress(3, 8, ["lr"], console)
     live.update(row(2, RUNNING, 1, 0.25, lr=0.1, t=3))
-    console.print(live._table())
+    console.print(live.table(20))
     assert text.getvalue().splitlines()[3].split() == ["2", "3", "0.25", "1/1", "running", "0.1"]
 
 

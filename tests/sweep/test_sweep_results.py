@@ -18,7 +18,7 @@ from noprop_dist.record.store import Store
 from noprop_dist.sweep.block_trial import train_block
 from noprop_dist.sweep.network_trial import Report, trial_config
 from noprop_dist.sweep.per_block import PerBlock, middle
-from noprop_dist.sweep.search import Search, Spent
+from noprop_dist.sweep.search import Search
 from noprop_dist.sweep.space import Dimension, Settings
 from noprop_dist.sweep.sweep_folder import (
     FAILED,
@@ -77,7 +77,7 @@ OUTCOMES = {
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
-    return write_report(searched(tmp_path_factory.mktemp("sweep"), OUTCOMES), Spent())
+    return write_report(searched(tmp_path_factory.mktemp("sweep"), OUTCOMES))
 
 
 def test_trials_are_ranked_and_none_is_lost(found: SweepResult) -> None:
@@ -134,7 +134,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_other_picture(
 
     monkeypatch.setattr(trials, "plot_settings", broken)
     with users_style():
-        result = write_report(searched(tmp_path, {0: reached(FINISHED, 0.9)}), Spent())
+        result = write_report(searched(tmp_path, {0: reached(FINISHED, 0.9)}))
     assert result.best == 0
     assert capsys.readouterr().err == f"not drawn: {tmp_path}/plots/settings.png (no ink)\n"
     drawn = sorted(path.name for path in (tmp_path / "plots").iterdir())
@@ -143,7 +143,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_other_picture(
 
 def test_pictures_are_the_same_whatever_a_user_has_set(found: SweepResult, tmp_path: Path) -> None:
     with users_style():
-        write_report(searched(tmp_path, OUTCOMES), Spent())
+        write_report(searched(tmp_path, OUTCOMES))
     for name in ("trials", "settings", "parallel"):
         theirs = (tmp_path / f"plots/{name}.png").read_bytes()
         assert theirs == Path(found.folder, f"plots/{name}.png").read_bytes()
@@ -153,14 +153,14 @@ def test_the_best_settings_are_read_again_whatever_the_data_are_called(tmp_path:
     search = searched(tmp_path, {0: reached(FINISHED, 0.9)})
     for name in ("1e5", "null", "yes", ": a", "caf\udce9"):
         config = replace(search.config, dataset=name, data_dir=name, no_plots=True)
-        write_report(replace(search, config=config), Spent())
+        write_report(replace(search, config=config))
         again = parse_command(["--config", str(tmp_path / "best_config.yaml")]).config
         assert (again.dataset, again.data_dir) == (name, name)
 
 
 def test_why_a_trial_failed_may_name_any_file(tmp_path: Path) -> None:
     outcome = Outcome(FAILED, 0, 0.0, {}, "no file caf\udce9.png")
-    write_report(searched(tmp_path, {0: outcome}), Spent())
+    write_report(searched(tmp_path, {0: outcome}))
     (row,) = pyarrow.parquet.read_table(tmp_path / "results.parquet").to_pylist()
     assert row["reason"] == r"no file caf\xe9.png"
 
@@ -169,25 +169,11 @@ def test_a_sweep_without_a_good_trial_has_a_table_and_no_best(tmp_path: Path) ->
     outcomes: dict[int, Outcome | None] = {
         n: Outcome(FAILED, 0, 0.0, {}, "it ran out of memory") for n in range(5)
     }
-    result = write_report(searched(tmp_path, outcomes), Spent())
+    result = write_report(searched(tmp_path, outcomes))
     assert (result.best, result.settings, result.complete) == (None, {}, True)
     assert (tmp_path / "results.csv").exists()
     assert not (tmp_path / "best_config.yaml").exists()
     assert "5 failed" in render(result)
-
-
-def test_share_in_units_counts_this_call_s_time_alone(tmp_path: Path) -> None:
-    search = searched(tmp_path, {0: reached(FINISHED, 0.9)})
-    log = tmp_path / trial_path(0) / "events.jsonl"
-    units = [(90, 8), (100, 4), (106, 4)]  # one before, two in this call
-    log.write_text(
-        "".join(
-            f'{{"event": "unit", "started": {began}, "seconds": {seconds}}}\n'
-            for began, seconds in units
-        )
-    )
-    result = write_report(search, Spent(began=99.0, seconds=11.0, slots=2))
-    assert result.share_in_units == pytest.approx(8 / (10 * 2))
 
 
 LR = {"lr": Dimension("choice", (1e-3, 5e-3))}
@@ -211,7 +197,7 @@ def blocks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, SweepResul
         best = min(told, key=lambda report: report["val_loss"])
         kept.end(number, Outcome(FINISHED, 2, 1.0, best))
     search = Search(config, options, LR, splits, kept)
-    return search, write_report(search, Spent())
+    return search, write_report(search)
 
 
 def test_the_best_of_each_block_is_assembled(blocks: tuple[Search, SweepResult]) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from noprop_dist.compare.compare_options import NOPROP, SEQUENTIAL, TWIN
+from noprop_dist.compare.compare_options import NOPROP, TWIN
 from noprop_dist.compare.measurements import Measured
-from noprop_dist.compare.on_ray.sequential_training import SequentialEpoch, train_sequential
-from noprop_dist.compare.on_ray.traffic import CountingClient, Meter
-from noprop_dist.compare.on_ray.twin_training import check_share, train_twin
-from noprop_dist.compare.on_ray.twin_worker import TwinEpoch, TwinTask
+from noprop_dist.compare.on_ray.method_run import MethodEpoch, MethodTask
+from noprop_dist.compare.on_ray.sequential_training import train_sequential
+from noprop_dist.compare.on_ray.traffic import CountingClient, Traffic
+from noprop_dist.compare.on_ray.twin_training import train_twin
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import count_slots
 from noprop_dist.distributed.ray_backend import RayBackend
@@ -54,37 +54,28 @@ def measure(
     assert workers is not None
     if method == NOPROP:
         return _measure_noprop(backend, job, store, folder, workers)
-    class_embed = first_class_embed(job, splits)
-    images = job.steps_per_epoch * job.config.batch_size
-    made = partial(Measured, method, job.config.seed, images=images)
+    task = MethodTask(job, splits, first_class_embed(job, splits).numpy(), TEST_DRAWS)
     on_epoch = partial(_tell_epoch, tell, job)
     if method == TWIN:
-        task = TwinTask(job, splits, class_embed.numpy(), TEST_DRAWS)
         epochs, ends = train_twin(task, backend.needs, workers, on_epoch)
-        count = len(epochs)
-        # NCCL keeps to the machine's own ways between GPUs, which TCP's counters do not see.
-        seen = not backend.needs.gpus >= 1
-        return made(
-            workers,
-            test_accuracy=ends[0].test_accuracy,
-            val_accuracy=[epoch[0].val_accuracy for epoch in epochs],
-            seconds=[epoch[0].seconds for epoch in epochs],
-            sent_bytes=sum(w.sent_bytes for e in epochs for w in e) / count if seen else None,
-            reduced_bytes=sum(epoch[0].reduced_bytes for epoch in epochs) / count,
-            peak_bytes=[end.memory.peak_bytes for end in ends],
-            own_bytes=[end.memory.own_bytes for end in ends],
-        )
-    assert method == SEQUENTIAL
-    told, end = train_sequential(job, splits, class_embed, backend.needs, TEST_DRAWS, on_epoch)
-    return made(
-        1,
-        test_accuracy=end.test_accuracy,
-        val_accuracy=[epoch.val_accuracy for epoch in told],
-        seconds=[epoch.seconds for epoch in told],
-        sent_bytes=0.0,
-        reduced_bytes=None,
-        peak_bytes=[end.memory.peak_bytes],
-        own_bytes=[end.memory.own_bytes],
+    else:
+        epochs, ends = train_sequential(task, backend.needs, on_epoch)
+    # NCCL keeps to the machine's own ways between GPUs, which TCP's counters do not see.
+    seen = method != TWIN or backend.needs.gpus < 1
+    sent = sum(worker.sent_bytes for epoch in epochs for worker in epoch)
+    reduced = sum(epoch[0].reduced_bytes for epoch in epochs)
+    return Measured(
+        method,
+        job.config.seed,
+        workers,
+        images=job.steps_per_epoch * job.config.batch_size,
+        test_accuracy=ends[0].test_accuracy,
+        val_accuracy=[epoch[0].val_accuracy for epoch in epochs],
+        seconds=[epoch[0].seconds for epoch in epochs],
+        sent_bytes=sent / len(epochs) if seen else None,
+        reduced_bytes=reduced / len(epochs) if reduced else None,
+        peak_bytes=[end.memory.peak_bytes for end in ends],
+        own_bytes=[end.memory.own_bytes for end in ends],
     )
 
 
@@ -94,16 +85,6 @@ def count_workers(config: TrainConfig, backend: RayBackend) -> int:
     return min(slots, -(-config.num_blocks // (config.blocks_per_worker or 1)))
 
 
-def check_method(method: str, config: TrainConfig, workers: int) -> None:
-    """Refuse what a method cannot do before any of them is trained.
-
-    Raises:
-        UserError: in one sentence.
-    """
-    if method == TWIN:
-        check_share(config.batch_size, workers)
-
-
 def _measure_noprop(
     backend: RayBackend, job: Job, store: Store, folder: str, workers: int
 ) -> Measured:
@@ -111,13 +92,13 @@ def _measure_noprop(
     store.delete_tree(folder)
     own = inside(store.root, folder)
     config = replace(job.config, checkpoint_dir=own, name=None, no_plots=True)
-    meter = Meter()
+    traffic = Traffic()
     result = train(
         config,
         backend=replace(
             backend,
-            make_client=partial(CountingClient, meter=meter),
-            on_memory=meter.memory.__setitem__,
+            make_client=partial(CountingClient, traffic=traffic),
+            on_memory=traffic.memory.__setitem__,
         ),
     )
     if result.set_aside:
@@ -134,15 +115,15 @@ def _measure_noprop(
         test_accuracy=result.test_accuracy["z_T"].draws,
         val_accuracy=[e["val_accuracy"] for e in closed],
         seconds=[e["time"] - first for e in closed],
-        sent_bytes=meter.moved_bytes / len(closed),
+        sent_bytes=traffic.moved_bytes / len(closed),
         reduced_bytes=None,
-        peak_bytes=[memory.peak_bytes for memory in meter.memory.values()],
-        own_bytes=[memory.own_bytes for memory in meter.memory.values()],
+        peak_bytes=[memory.peak_bytes for memory in traffic.memory.values()],
+        own_bytes=[memory.own_bytes for memory in traffic.memory.values()],
     )
 
 
-def _tell_epoch(tell: Tell, job: Job, epoch: TwinEpoch | SequentialEpoch) -> None:
-    loss = f"  loss {epoch.loss:.4f}" if isinstance(epoch, TwinEpoch) else ""
+def _tell_epoch(tell: Tell, job: Job, epoch: MethodEpoch) -> None:
+    loss = "" if epoch.loss is None else f"  loss {epoch.loss:.4f}"
     tell(
         f"epoch {epoch.epoch}/{job.config.epochs}{loss}  val z_T {percent(epoch.val_accuracy)}  "
         f"{epoch.seconds:.0f} s"

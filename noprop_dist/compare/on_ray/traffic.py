@@ -1,12 +1,12 @@
 """What goes through the object store in a run, counted while it goes."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pickle import PickleBuffer
 from typing import Any
 
 from ray import cloudpickle
+from typing_extensions import override
 
 from noprop_dist.distributed.worker_client import BlockClient
 from noprop_dist.distributed.worker_status import Memory
@@ -18,7 +18,7 @@ from noprop_dist.engine.unit import Unit
 
 
 @dataclass(frozen=True)
-class Meter:
+class Traffic:
     """What a run's workers were sent, sent back, and needed.
 
     Attributes:
@@ -38,32 +38,33 @@ class Meter:
 
 
 class CountingClient(BlockClient):
-    """See ``BlockClient``; counts what it sends and receives.
+    """Starts workers and counts what it sends to them and receives.
 
     Args:
         job: the run.
         splits: its data.
         splits_ref: where the object store has the data already.
-        meter: counts.
+        traffic: counts.
     """
 
-    def __init__(self, job: Job, splits: Splits, splits_ref: Any = None, *, meter: "Meter") -> None:
+    def __init__(
+        self, job: Job, splits: Splits, splits_ref: Any = None, *, traffic: Traffic
+    ) -> None:
         super().__init__(job, splits, splits_ref)
-        self.count = meter.count
+        self.count = traffic.count
 
-    def send(self, actor: Any, work: Work, *, held: bool) -> Any:
-        """See ``WorkerClient``."""
-        if _is_test(work):
-            return super().send(actor, work, held=held)
-        if isinstance(work, EvalUnit) and (work.split, work.tag) not in self._networks:
-            self.count["networks"] += num_bytes((work.weights, work.shared))
-        return super().send(_Tapped(actor, self._count_sent), work, held=held)
+    @override
+    def arguments(self, work: Work, *, held: bool) -> tuple[Any, ...]:
+        is_new = isinstance(work, EvalUnit) and (work.split, work.tag) not in self._networks
+        arguments = super().arguments(work, held=held)
+        if not _is_test(work):
+            self.count["to_workers"] += num_bytes(arguments)
+            if isinstance(work, EvalUnit) and is_new:
+                self.count["networks"] += num_bytes((work.weights, work.shared))
+        return arguments
 
-    def _count_sent(self, arguments: Any) -> None:
-        self.count["to_workers"] += num_bytes(arguments)
-
+    @override
     def receive(self, work: Work, answer: Any) -> Result:
-        """See ``WorkerClient``."""
         if _is_test(work):
             return super().receive(work, answer)
         self.count["to_coordinator"] += num_bytes(answer)
@@ -78,26 +79,6 @@ class CountingClient(BlockClient):
 
 def _is_test(work: Work) -> bool:
     return isinstance(work, EvalUnit) and work.split == "test"
-
-
-class _Tapped:
-    """An actor whose calls tell their arguments."""
-
-    def __init__(self, actor: Any, tell: Callable[[Any], None]) -> None:
-        self._actor, self._tell = actor, tell
-
-    def __getattr__(self, name: str) -> "_TappedMethod":
-        return _TappedMethod(getattr(self._actor, name), self._tell)
-
-
-class _TappedMethod:
-    def __init__(self, method: Any, tell: Callable[[Any], None]) -> None:
-        self._method, self._tell = method, tell
-
-    def remote(self, *arguments: Any) -> Any:
-        """Tell, and call."""
-        self._tell(arguments)
-        return self._method.remote(*arguments)
 
 
 def num_bytes(value: Any) -> int:

@@ -2,19 +2,26 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
-import numpy as np
 import ray
 import ray.train
 import ray.train.torch
-from ray.exceptions import RayError
+from ray import cloudpickle
+from ray.util.queue import Empty, Queue
 
-from noprop_dist.compare.on_ray.epoch_channel import Sender, open_channel, received
-from noprop_dist.compare.on_ray.twin_worker import TwinEnd, TwinEpoch, TwinTask, run_worker
+from noprop_dist.compare.on_ray.method_run import (
+    MethodEpoch,
+    MethodTask,
+    Said,
+    Trained,
+    in_order,
+    reason_of,
+)
+from noprop_dist.compare.on_ray.twin_worker import run_worker
 from noprop_dist.distributed.cluster import WorkerNeeds
-from noprop_dist.engine.runner import explain
 from noprop_dist.errors import UserError
 
 POLL_S = 0.2
@@ -41,11 +48,11 @@ def check_share(batch_size: int, workers: int) -> None:
 
 
 def train_twin(
-    task: TwinTask,
+    task: MethodTask,
     needs: WorkerNeeds,
     workers: int,
-    on_epoch: Callable[[TwinEpoch], None] = lambda _: None,
-) -> tuple[list[list[TwinEpoch]], list[TwinEnd]]:
+    on_epoch: Callable[[MethodEpoch], None] = lambda _: None,
+) -> Trained:
     """Train the twin with Ray Train's TorchTrainer on a cluster that is connected.
 
     Args:
@@ -61,44 +68,43 @@ def train_twin(
         UserError: the twin cannot be trained.
     """
     check_share(task.job.config.batch_size, workers)
-    channel = open_channel()
-    said: list[TwinEpoch | TwinEnd] = []
+    queue = Queue(actor_options={"num_cpus": 0})
+    said: list[Said] = []
     with tempfile.TemporaryDirectory(prefix="noprop-twin-") as folder:
-        trainer = _trainer(ray.put(task), channel, needs, workers, folder)
+        trainer = _trainer(ray.put(task), queue, needs, workers, folder)
         failed: list[BaseException] = []
         # In a thread: Ray Train would take Ctrl-C for itself and leave with code 0.
         thread = Thread(target=_fit, args=(trainer, failed), daemon=True)
         thread.start()
-
-        def wait() -> bool:
-            thread.join(POLL_S)
-            return not thread.is_alive()
-
         try:
-            for what in received(channel, wait):
-                said.append(what)
-                if isinstance(what, TwinEpoch) and what.rank == 0:
-                    on_epoch(what)
+            while thread.is_alive() or not queue.empty():
+                with suppress(Empty):
+                    what = cloudpickle.loads(queue.get(timeout=POLL_S))
+                    said.append(what)
+                    if isinstance(what, MethodEpoch) and what.rank == 0:
+                        on_epoch(what)
         except BaseException:
             ray.shutdown()  # ends the trainer, whose thread would wait for it
             thread.join(LEAVE_S)
             raise
     if failed:
-        raise UserError(f"the twin cannot be trained: {_reason(failed[0])}.") from failed[0]
-    return _by_epoch(said, task.job.config.epochs, workers)
+        raise UserError(f"the twin cannot be trained: {reason_of(failed[0])}.") from failed[0]
+    return in_order(said, task.job.config.epochs, workers)
 
 
 def _trainer(
-    task: Any, channel: Any, needs: WorkerNeeds, workers: int, folder: str
+    task: Any, queue: Queue, needs: WorkerNeeds, workers: int, folder: str
 ) -> ray.train.torch.TorchTrainer:
     def loop(config: dict[str, Any]) -> None:
-        sender = Sender(config["channel"])
-        run_worker(ray.get(config["task"]), sender.tell)
-        sender.close()
+        def tell(what: Said) -> None:
+            # As bytes: to read them the queue's process would import PyTorch while others train.
+            config["queue"].put(cloudpickle.dumps(what))  # type: ignore[no-untyped-call]
+
+        run_worker(ray.get(config["task"]), tell)
 
     return ray.train.torch.TorchTrainer(
         loop,
-        train_loop_config={"task": task, "channel": channel},
+        train_loop_config={"task": task, "queue": queue},
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers,
             use_gpu=needs.gpus > 0,
@@ -106,10 +112,7 @@ def _trainer(
         ),
         # NCCL refuses two workers on one GPU.
         torch_config=ray.train.torch.TorchConfig(backend=None if needs.gpus >= 1 else "gloo"),
-        run_config=ray.train.RunConfig(
-            name="twin",
-            storage_path=folder,
-        ),
+        run_config=ray.train.RunConfig(name="twin", storage_path=folder),
     )
 
 
@@ -118,27 +121,3 @@ def _fit(trainer: ray.train.torch.TorchTrainer, failed: list[BaseException]) -> 
         trainer.fit()
     except BaseException as error:  # handed on to the thread that waits
         failed.append(error)
-
-
-def _reason(error: BaseException) -> str:
-    """Why, as a clause."""
-    failures = getattr(error, "worker_failures", None) or {0: error}
-    first = next(iter(failures.values()))
-    cause = getattr(first, "cause", None) or first
-    if isinstance(cause, RayError):
-        return "a worker died: " + str(cause).split("\n")[0].rstrip(".")
-    return explain(cause).split("\n")[0].rstrip(".")
-
-
-def _by_epoch(
-    said: list[TwinEpoch | TwinEnd], epochs: int, workers: int
-) -> tuple[list[list[TwinEpoch]], list[TwinEnd]]:
-    found = sorted((e for e in said if isinstance(e, TwinEpoch)), key=lambda e: (e.epoch, e.rank))
-    if found and not np.isfinite(found[-1].loss):
-        raise UserError(
-            f"the twin cannot be trained: its loss became NaN or infinite in epoch "
-            f"{found[-1].epoch}, most likely because the learning rate is too high: lower --lr."
-        )
-    ends = sorted((e for e in said if isinstance(e, TwinEnd)), key=lambda e: e.rank)
-    assert (len(found), len(ends)) == (epochs * workers, workers)
-    return [found[i : i + workers] for i in range(0, len(found), workers)], ends

@@ -6,8 +6,6 @@ b samples of a share, D embedding width, S noise draws.
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import ray.train
@@ -19,74 +17,14 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from noprop_dist.compare.on_ray.method_run import MethodEnd, MethodEpoch, MethodTask, Said
 from noprop_dist.compare.twin_network import TwinNetwork
 from noprop_dist.data import Split, augment, normalise
 from noprop_dist.distributed.process_usage import SentBytes, memory_of
-from noprop_dist.distributed.worker_status import Memory
-from noprop_dist.engine.job import Job
-from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import epoch_order
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.network import INFERENCE_BATCH
-
-
-@dataclass(frozen=True)
-class TwinEpoch:
-    """An epoch as one worker saw it.
-
-    Attributes:
-        rank: the worker, from 0.
-        epoch: from 1.
-        seconds: since the first step, validation included.
-        loss: mean cross-entropy of the epoch over all workers, nats.
-        val_accuracy: of z_T's readout, None without a validation split.
-        sent_bytes: that left this worker by TCP in the epoch.
-        reduced_bytes: gradients that this worker gave to the all-reduce in the epoch.
-    """
-
-    rank: int
-    epoch: int
-    seconds: float
-    loss: float
-    val_accuracy: float | None
-    sent_bytes: int
-    reduced_bytes: int
-
-
-@dataclass(frozen=True)
-class TwinEnd:
-    """What a worker says at the end.
-
-    Attributes:
-        rank: the worker, from 0.
-        test_accuracy: (S,) by noise draw.
-        memory: of the worker.
-        weights: of the network, by name, from worker 0 where they are wanted.
-    """
-
-    rank: int
-    test_accuracy: list[float]
-    memory: Memory
-    weights: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class TwinTask:
-    """What every worker is told.
-
-    Attributes:
-        job: the run; its batch is shared evenly by all workers.
-        splits: its data; arrays of the object store, only read.
-        class_embed: W to start from, float32 (K, D).
-        num_draws: S, noise draws of the test.
-        keep_weights: send the network's weights too.
-    """
-
-    job: Job
-    splits: Splits
-    class_embed: Any
-    num_draws: int
-    keep_weights: bool = False
+from noprop_dist.record.checkpoint import sha256_of_tensors
 
 
 class TwinWorker:
@@ -105,7 +43,7 @@ class TwinWorker:
     """
 
     def __init__(
-        self, task: TwinTask, model: nn.Module, device: torch.device, rank: int, world: int
+        self, task: MethodTask, model: nn.Module, device: torch.device, rank: int, world: int
     ) -> None:
         self.job, self.splits = task.job, task.splits
         self.model, self.device, self.rank, self.world = model, device, rank, world
@@ -192,7 +130,7 @@ class TwinWorker:
             dist.all_reduce(values)
 
 
-def run_worker(task: TwinTask, tell: Callable[[TwinEpoch | TwinEnd], None]) -> None:
+def run_worker(task: MethodTask, tell: Callable[[Said], None]) -> None:
     """A worker's whole life, inside a worker of Ray Train.
 
     Args:
@@ -222,13 +160,11 @@ def run_worker(task: TwinTask, tell: Callable[[TwinEpoch | TwinEnd], None]) -> N
         val = worker.accuracy(task.splits.val, 1)[0] if has_val else None
         seconds = time.perf_counter() - start
         counted = sent.take(), reduced.pop("bytes", 0)
-        tell(TwinEpoch(rank, epoch + 1, seconds, loss, val, *counted))
+        tell(MethodEpoch(rank, epoch + 1, seconds, val, loss, *counted))
         if not np.isfinite(loss):  # the same number in every worker: all of them leave
             return
     draws = worker.accuracy(task.splits.test, task.num_draws)
-    state = network.state_dict() if task.keep_weights and rank == 0 else {}
-    weights = {k: v.detach().cpu().numpy() for k, v in state.items()}
-    tell(TwinEnd(rank, draws, memory_of(device), weights))
+    tell(MethodEnd(rank, draws, memory_of(device), sha256_of_tensors(network.state_dict())))
 
 
 def _count_and_reduce(

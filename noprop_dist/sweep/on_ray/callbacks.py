@@ -1,10 +1,13 @@
 """What Ray Tune calls: for the settings of the next trial, and with what trials report."""
 
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.search import Searcher
+from typing_extensions import override
 
 from noprop_dist.errors import UserError
 from noprop_dist.sweep.search import Search
@@ -39,8 +42,9 @@ class TrialSearcher(_WithoutState, Searcher):
         self._again = self._folder.open_trials
         self._new = iter([n for n in range(search.count) if n not in self._folder.trials])
 
+    @override
     def suggest(self, trial_id: str) -> Any:
-        """See ``Searcher``: the settings and, as "trial", the number."""
+        """The settings and, as "trial", the number."""
         if self._again:
             trial = self._again.pop(0)
             return {"trial": trial.number, **trial.settings}
@@ -55,13 +59,15 @@ class TrialSearcher(_WithoutState, Searcher):
             return None
         return {"trial": number, **settings}
 
+    @override
     def on_trial_complete(
         self, trial_id: str, result: Result | None = None, error: bool = False
     ) -> None:
-        """See ``Searcher``; ``TrialRecorder`` is told more."""
+        """``TrialRecorder`` is told more."""
 
+    @override
     def save(self, checkpoint_path: str) -> None:
-        """See ``Searcher``; the folder is all that is kept."""
+        """The folder is all that is kept."""
 
 
 class TrialRecorder(_WithoutState, Callback):
@@ -80,58 +86,57 @@ class TrialRecorder(_WithoutState, Callback):
         self._search, self._learn, self._fail = search, learn, fail
         self._progress, self._sign = progress, 1 if search.mode == "max" else -1
         self._ended: list[int] = []
-        self._best: dict[int, Result] = {}
-        self._last: dict[int, Result] = {}
+        self._so_far: defaultdict[int, Outcome] = defaultdict(lambda: Outcome(RUNNING, 0, 0.0, {}))
+        self._said: dict[int, Result] = {}  # how a trial ended
 
+    @override
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: Result, **info: Any
     ) -> None:
-        """See ``Callback``: keep the best epoch."""
+        """Keep the best epoch."""
         number, metric = _number(trial), self._search.metric
-        if metric not in result:  # how it ended
-            self._last[number] = self._last.get(number, {}) | result
+        if metric not in result:
+            self._said[number] = result
             return
         report = {k: result[k] for k in ("epoch", "seconds", *MEASURED) if k in result}
-        self._last[number] = report
-        best = self._best.setdefault(number, report)
+        best = self._so_far[number].best or report
         if self._sign * report[metric] > self._sign * best[metric]:
-            self._best[number] = report
-        self._show(number, self._outcome(number, RUNNING))
+            best = report
+        seconds = round(float(report.get("seconds", 0.0)), 3)
+        self._so_far[number] = Outcome(RUNNING, int(report["epoch"]), seconds, best)
+        self._show(number, self._so_far[number])
 
+    @override
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """See ``Callback``: it ended by itself, or was stopped."""
+        """It ended by itself, or was stopped."""
         number = _number(trial)
-        last = self._last.get(number, {})
+        said = self._said.get(number, {})
         epochs = trial.config.get("epochs", self._search.config.epochs)
-        if "broken" in last:
-            self._fail(UserError(last["broken"]))
-        elif "failed" in last:
-            self._end(number, FAILED, last["failed"])
-        elif "ended" in last or last.get("epoch", 0) >= epochs:
+        if "broken" in said:
+            self._fail(UserError(said["broken"]))
+        elif "failed" in said:
+            self._end(number, FAILED, said["failed"])
+        elif "ended" in said or self._so_far[number].epochs >= epochs:
             self._end(number, FINISHED)
         else:
             self._end(number, STOPPED)
 
+    @override
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """See ``Callback``: its process died too often, or something unforeseen was raised."""
+        """Its process died too often, or something unforeseen was raised."""
         error = trial.get_error()
         cause = getattr(error, "cause", None) or error
         reason = str(cause).strip().splitlines()
         self._end(_number(trial), FAILED, reason[-1] if reason else type(cause).__name__)
 
+    @override
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """See ``Callback``: its process died."""
+        """Its process died."""
         self._progress.message(f"trial {_number(trial)}: its process died; it goes on in another")
 
-    def _outcome(self, number: int, status: str, reason: str = "") -> Outcome:
-        last = self._last.get(number, {})
-        seconds = round(float(last.get("seconds", 0.0)), 3)
-        return Outcome(
-            status, int(last.get("epoch", 0)), seconds, self._best.get(number, {}), reason
-        )
-
     def _end(self, number: int, status: str, reason: str = "") -> None:
-        folder, outcome = self._search.folder, self._outcome(number, status, reason)
+        folder = self._search.folder
+        outcome = replace(self._so_far[number], status=status, reason=reason)
         try:
             folder.end(number, outcome)
         except UserError as error:

@@ -19,17 +19,19 @@ from noprop_dist.host import free_bytes
 from noprop_dist.record.progress import say
 from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
-from noprop_dist.sweep.on_ray.samplers import SamplerByBlock
+from noprop_dist.sweep.on_ray.samplers import Sampler
 from noprop_dist.sweep.on_ray.schedulers import Limits, scheduler_of
 from noprop_dist.sweep.on_ray.tuning import Plan, run_trials
-from noprop_dist.sweep.search import Search, Spent
-from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.sweep.search import Search
 from noprop_dist.sweep.sweep_progress import make_progress
 from noprop_dist.sweep.trial_table import row_of
 
 
-def run_search(search: Search, signals: StopSignals) -> Spent:
+def run_search(search: Search, signals: StopSignals) -> tuple[float, bool]:
     """Run the trials that are left, on the cluster of ``RAY_ADDRESS`` or a private one.
+
+    Returns:
+        The seconds that it took, Ray's start not counted, and whether it was asked to stop.
 
     Raises:
         UserError: the cluster cannot be reached or does not hold one trial, Optuna is not
@@ -37,11 +39,11 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
             trial's fault.
     """
     config, options, folder = search.config, search.options, search.folder
-    sampler = SamplerByBlock(search)
+    sampler = Sampler(search)
     private = is_private()
     with connected(replace(config, workers=None, spares=None), search.splits.nbytes) as needs:
         plan = _plan(search, needs)
-        at_once = trials_at_once(plan, options)
+        at_once = trials_at_once(plan)
         if private:
             at_once = _within_memory(plan, search, at_once)
         if not config.quiet:
@@ -52,13 +54,12 @@ def run_search(search: Search, signals: StopSignals) -> Spent:
             progress.rows[trial.number] = row_of(trial, config)
         searcher = TrialSearcher(search, sampler.draw, limits.fail)
         recorder = TrialRecorder(search, sampler.learn, limits.fail, progress)
-        began, left = time.time(), search.count - len(folder.ended)
+        began, left = time.monotonic(), search.count - len(folder.ended)
         with signals.asking(limits.ask), progress:
             run_trials(plan, searcher, scheduler_of(search), recorder, limits, at_once, left)
         if limits.failure is not None:
             raise limits.failure
-        slots = at_once * (plan.workers or plan.threads_in_trial)
-    return Spent(began, time.time() - began, slots, limits.asked)
+        return time.monotonic() - began, limits.asked
 
 
 def _plan(search: Search, needs: WorkerNeeds) -> Plan:
@@ -66,26 +67,26 @@ def _plan(search: Search, needs: WorkerNeeds) -> Plan:
     found = probe(config, needs)
     return Plan(
         base=config,
+        options=options,
         folder=str(local.absolute()) if local else config.folder,
         needs=needs,
         device=found.device,
         precision=found.precision,
         gpu_bytes=found.gpu_bytes,
-        workers=options.workers_per_trial,
         splits_ref=ray.put(search.splits),
-        per_block=options.per_block,
     )
 
 
-def trials_at_once(plan: Plan, options: SweepConfig) -> int:
+def trials_at_once(plan: Plan) -> int:
     """How many trials the cluster holds, at most as many as are wanted.
 
     Raises:
         UserError: it does not hold one.
     """
-    if plan.workers:
-        fit = count_slots(plan.needs) // plan.workers
-        what = f"{plan.workers} workers of {plan.needs} each"
+    workers = plan.options.workers_per_trial
+    if workers:
+        fit = count_slots(plan.needs) // workers
+        what = f"{workers} workers of {plan.needs} each"
     else:
         whole = replace(plan.needs, cpus=plan.needs.cpus * plan.threads_in_trial)
         fit, what = count_slots(whole), str(whole)
@@ -95,7 +96,7 @@ def trials_at_once(plan: Plan, options: SweepConfig) -> int:
             f"{plan.needs}: ask for less with --workers-per-trial, --workers or "
             "--cpus-per-worker, or add nodes."
         )
-    return min(fit, options.max_concurrent or fit)
+    return min(fit, plan.options.max_concurrent or fit)
 
 
 def _within_memory(plan: Plan, search: Search, at_once: int) -> int:
@@ -106,10 +107,10 @@ def _within_memory(plan: Plan, search: Search, at_once: int) -> int:
     """
 
     def needs(cost: Cost, trials: int) -> int:
-        if plan.per_block:
+        if search.options.per_block:
             one = cost.unit + 2 * cost.snapshot
-        elif plan.workers:
-            one = cost.on_ray(plan.workers, 1, 0)
+        elif search.options.workers_per_trial:
+            one = cost.on_ray(search.options.workers_per_trial, 1, 0)
         else:
             one = cost.here(plan.threads_in_trial)
         return search.splits.nbytes + trials * (WORKER_BYTES + one)

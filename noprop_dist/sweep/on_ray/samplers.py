@@ -1,7 +1,7 @@
 """Where the settings of a new trial come from."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import key, numpy_generator
@@ -14,39 +14,24 @@ DRAWS = 1000  # of settings that contradict each other, before the space is to b
 Check = Callable[[Settings], None]  # raises UserError for settings that cannot be trained
 
 
-class Sampler(Protocol):
-    """Draws settings."""
-
-    def draw(self, number: int) -> Settings:
-        """The settings of a new trial."""
-
-    def learn(self, trial: Trial) -> None:
-        """A trial has ended."""
-
-
-class RandomSampler:
-    """By chance, from the key (seed, "sweep", number): the same whatever else goes on.
+def by_chance(space: Space, seed: int, number: int, check: Check) -> Settings:
+    """Settings from the key (seed, "sweep", number): the same whatever else goes on.
 
     Args:
         space: to draw from.
         seed: of the sweep.
+        number: of the trial.
         check: settings that it refuses are drawn again.
+
+    Raises:
+        UserError: all are refused.
     """
 
-    def __init__(self, space: Space, seed: int, check: Check) -> None:
-        self._space, self._seed, self._check = space, seed, check
+    def draw(attempt: int) -> Settings:
+        generator = numpy_generator(seed, "sweep", number, attempt)
+        return {name: dimension.draw(generator) for name, dimension in space.items()}
 
-    def draw(self, number: int) -> Settings:
-        """See ``Sampler``."""
-
-        def settings(attempt: int) -> Settings:
-            generator = numpy_generator(self._seed, "sweep", number, attempt)
-            return {name: d.draw(generator) for name, d in self._space.items()}
-
-        return _first_good(settings, self._check)
-
-    def learn(self, trial: Trial) -> None:
-        """See ``Sampler``; chance has no memory."""
+    return _first_good(draw, check)
 
 
 class OptunaSampler:
@@ -82,13 +67,13 @@ class OptunaSampler:
         )
         self._space = {name: _distribution(optuna, d) for name, d in space.items()}
 
-    def draw(self, number: int) -> Settings:
-        """See ``Sampler``; what is drawn counts once it is learned."""
+    def draw(self) -> Settings:
+        """The settings of a new trial, which count once they are learned."""
         ask = self._study.ask
         return _first_good(lambda _: dict(ask(fixed_distributions=self._space).params), self._check)
 
     def learn(self, trial: Trial) -> None:
-        """See ``Sampler``; a trial of an earlier call counts alike."""
+        """A trial has ended, in this call or an earlier one."""
         assert trial.outcome is not None
         states, best = self._optuna.trial.TrialState, trial.outcome.best
         failed = trial.outcome.status == FAILED or self._metric not in best
@@ -124,11 +109,11 @@ def _distribution(optuna: Any, dimension: Dimension) -> Any:
     return kinds.FloatDistribution(*dimension.values, log=dimension.kind == "loguniform")
 
 
-class SamplerByBlock:
-    """One sampler, or with ``--per-block`` one for every block.
+class Sampler:
+    """Draws settings, with ``--per-block`` for every block.
 
     By chance, all blocks get the same settings in turn, so that each of them can also be judged as
-    one setting for all.
+    one setting for all. Each has an Optuna of its own.
 
     Args:
         search: what is to be searched.
@@ -138,29 +123,35 @@ class SamplerByBlock:
     """
 
     def __init__(self, search: Search) -> None:
+        self._search = search
         self._blocks = search.config.num_blocks if search.options.per_block else 0
-        self._samplers = {t: _sampler(search, t) for t in range(1, self._blocks + 1) or [0]}
-        for trial in search.folder.ended:
-            self.learn(trial)
-        if search.options.search == "random":
+        self._optuna: dict[int, OptunaSampler] = {}
+        if search.options.search == "optuna":
+            self._optuna = {t: _optuna(search, t) for t in range(1, self._blocks + 1) or [0]}
+            for trial in search.folder.ended:
+                self.learn(trial)
+        else:
             self.draw(len(search.folder.trials))  # a space of contradictions shows at once
 
     def draw(self, number: int) -> Settings:
-        """See ``Sampler``."""
-        if not self._blocks:
-            return self._samplers[0].draw(number)
-        turn, place = divmod(number, self._blocks)
-        return self._samplers[place + 1].draw(turn) | {BLOCK: place + 1}
+        """The settings of a new trial."""
+        search, t = self._search, 0
+        if self._blocks:
+            number, place = divmod(number, self._blocks)
+            t = place + 1
+        if self._optuna:
+            settings = self._optuna[t].draw()
+        else:
+            settings = by_chance(search.space, search.config.seed, number, search.check)
+        return settings | ({BLOCK: t} if t else {})
 
     def learn(self, trial: Trial) -> None:
-        """See ``Sampler``."""
-        self._samplers[trial.settings.get(BLOCK, 0)].learn(trial)
+        """A trial has ended; chance has no memory."""
+        if self._optuna:
+            self._optuna[trial.settings.get(BLOCK, 0)].learn(trial)
 
 
-def _sampler(search: Search, t: int) -> Sampler:
-    seed = search.config.seed
-    if search.options.search == "optuna":
-        # A call that goes on must not draw what the one before it has drawn.
-        drawn = key(seed, "optuna", t, len(search.folder.trials))
-        return OptunaSampler(search.space, drawn, search.metric, search.mode, search.check)
-    return RandomSampler(search.space, seed, search.check)
+def _optuna(search: Search, t: int) -> OptunaSampler:
+    # A call that goes on must not draw what the one before it has drawn.
+    seed = key(search.config.seed, "optuna", t, len(search.folder.trials))
+    return OptunaSampler(search.space, seed, search.metric, search.mode, search.check)

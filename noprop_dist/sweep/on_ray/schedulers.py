@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections import defaultdict
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from typing_extensions import override
 
 from noprop_dist.errors import UserError
 from noprop_dist.sweep.network_trial import AGAIN
@@ -21,16 +22,7 @@ def scheduler_of(search: Search) -> TrialScheduler:
     """The scheduler that the options name; it knows what ended trials have reported."""
     if search.options.scheduler == "none":
         return FIFOScheduler()  # type: ignore[no-untyped-call]
-    make = partial(
-        ASHAScheduler,
-        time_attr="epoch",
-        metric=search.metric,
-        mode=search.mode,
-        max_t=most_epochs(search.space, search.config),
-        grace_period=search.options.grace_epochs,
-        reduction_factor=search.options.reduction,
-    )
-    scheduler = AshaByBlock(make)
+    scheduler = AshaByBlock(search)
     scheduler.remember(search.folder)
     return scheduler
 
@@ -39,19 +31,24 @@ class AshaByBlock(FIFOScheduler):
     """Successive halving among trials of the same block; all of them where none is of one block.
 
     Args:
-        make: a scheduler for trials that are compared with each other.
+        search: what is searched.
     """
 
-    def __init__(self, make: Callable[[], ASHAScheduler]) -> None:
+    def __init__(self, search: Search) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._make = make
-        self._by_block: dict[int | None, ASHAScheduler] = {}
+        make = partial(
+            ASHAScheduler,
+            time_attr="epoch",
+            metric=search.metric,
+            mode=search.mode,
+            max_t=most_epochs(search.space, search.config),
+            grace_period=search.options.grace_epochs,
+            reduction_factor=search.options.reduction,
+        )
+        self._by_block: defaultdict[int | None, ASHAScheduler] = defaultdict(make)
 
     def _of(self, trial: Any) -> ASHAScheduler:
-        block = trial.config.get(BLOCK)
-        if block not in self._by_block:
-            self._by_block[block] = self._make()
-        return self._by_block[block]
+        return self._by_block[trial.config.get(BLOCK)]
 
     def remember(self, folder: SweepFolder) -> None:
         """Take in what trials reported that ended before this scheduler was made."""
@@ -62,22 +59,19 @@ class AshaByBlock(FIFOScheduler):
             for report in folder.reports(trial.number):
                 self.on_trial_result(None, stand_in, report)
 
+    @override
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """See ``TrialScheduler``."""
         self._of(trial).on_trial_add(tune_controller, trial)
 
+    @override
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """See ``TrialScheduler``: of an epoch told again it was decided when others had less."""
         decision = self._of(trial).on_trial_result(tune_controller, trial, result)
+        # Of an epoch that is told again it was decided when others had less.
         return TrialScheduler.CONTINUE if result.get(AGAIN) else decision
 
+    @override
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """See ``TrialScheduler``."""
         self._of(trial).on_trial_complete(tune_controller, trial, result)
-
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
-        """See ``TrialScheduler``."""
-        self._of(trial).on_trial_remove(tune_controller, trial)
 
 
 class SweepEndedError(BaseException):

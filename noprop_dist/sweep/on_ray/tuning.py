@@ -6,10 +6,10 @@ import os
 import platform
 import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,19 +20,22 @@ from ray.tune.schedulers import TrialScheduler
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.ray_backend import RayBackend
+from noprop_dist.distributed.start import VARIABLE
 from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.local import LocalBackend
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
+from noprop_dist.host import environment
 from noprop_dist.record.folder import SWEEP
 from noprop_dist.record.store import Store
 from noprop_dist.signals import kept
 from noprop_dist.sweep.block_trial import train_block
-from noprop_dist.sweep.network_trial import CannotTrainError, Report, train_trial, trial_config
+from noprop_dist.sweep.network_trial import CannotTrainError, train_trial, trial_config
 from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
 from noprop_dist.sweep.on_ray.schedulers import Limits, SweepEndedError
 from noprop_dist.sweep.space import BLOCK, Settings, settle
 from noprop_dist.sweep.sweep_folder import trial_path
+from noprop_dist.sweep.sweep_options import SweepConfig
 
 RETRIES = 3  # of a trial whose process died
 # Tune's own files are thrown away; a trial's thread gets time to end at its next step.
@@ -52,25 +55,23 @@ class Plan:
 
     Attributes:
         base: the options that do not vary.
+        options: the sweep's own.
         folder: the sweep's, an absolute path or a URI: trials run in other working directories.
         needs: what one worker asks of the cluster.
         device: of the workers.
         precision: that they compute in.
         gpu_bytes: free memory of a worker's GPU, 0 on a CPU.
-        workers: Ray workers of a trial; 0: its units run in its own process.
         splits_ref: where the object store has the data.
-        per_block: whether a trial is a single block.
     """
 
     base: TrainConfig
+    options: SweepConfig
     folder: str
     needs: WorkerNeeds
     device: torch.device
     precision: str
     gpu_bytes: int
-    workers: int
     splits_ref: Any
-    per_block: bool
 
     @property
     def threads_in_trial(self) -> int:
@@ -79,14 +80,14 @@ class Plan:
 
     def bundles(self) -> list[dict[str, float]]:
         """What a trial asks for: its own process first, then its workers."""
-        if self.workers:
-            return [{}, *[self.needs.amounts] * self.workers]
+        if self.options.workers_per_trial:
+            return [{}, *[self.needs.amounts] * self.options.workers_per_trial]
         amounts = self.needs.amounts
         return [amounts | {"CPU": self.needs.cpus * self.threads_in_trial}]
 
     def backend(self) -> Backend:
         """Where the units of a trial run, asked in its process."""
-        if self.workers:
+        if self.options.workers_per_trial:
             return RayBackend(
                 self.needs,
                 self.device,
@@ -109,7 +110,9 @@ class Plan:
                 f"{self.folder} is not there on {platform.node()}: give a --checkpoint-dir that "
                 "every node sees, a shared folder or a URI such as s3://bucket/sweep."
             )
-        mine = settle(settings, self.base) | {"workers": self.workers or self.threads_in_trial}
+        mine = settle(settings, self.base) | {
+            "workers": self.options.workers_per_trial or self.threads_in_trial
+        }
         try:
             return trial_config(self.base, mine, self.folder, trial_path(number))
         except UserError as error:
@@ -126,25 +129,18 @@ def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
     settings = {k: v for k, v in config.items() if k != "trial"}
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = THREAD_S
     splits: Splits = ray.get(plan.splits_ref)
-    last = 0
-
-    def tell(report: Report) -> None:
-        nonlocal last
-        last = int(report["epoch"])
-        tune.report(report)
-
     try:
         options = plan.config(settings, config["trial"])
-        if plan.per_block:
-            train_block(options, splits, settings[BLOCK], plan.device, plan.precision, tell)
+        if plan.options.per_block:
+            train_block(options, splits, settings[BLOCK], plan.device, plan.precision, tune.report)
         else:
-            train_trial(options, splits, plan.backend(), tell)
+            train_trial(options, splits, plan.backend(), tune.report)
     except CannotTrainError as error:
-        tune.report({"failed": str(error), "epoch": last, "done": True})
+        tune.report({"failed": str(error), "done": True})
     except UserError as error:  # no fault of the settings: the trial is still to be trained
-        tune.report({"broken": str(error), "epoch": last, "done": True})
+        tune.report({"broken": str(error), "done": True})
     else:
-        tune.report({"ended": True, "epoch": last, "done": True})
+        tune.report({"ended": True, "done": True})
 
 
 def run_trials(
@@ -171,10 +167,13 @@ def run_trials(
         partial(run_tune_trial, plan=plan),
         tune.PlacementGroupFactory(plan.bundles(), strategy="PACK"),
     )
-    # Tune's own files are of no use to anybody: trials write all that is kept by themselves.
+    # Tune's own files are of no use to anybody: trials write all that is kept by themselves. They
+    # lie beside those of a private Ray.
+    place = os.environ.get(VARIABLE)
+    place = place if place and Path(place).is_dir() else None
     with (
-        tempfile.TemporaryDirectory(prefix="noprop-tune-", ignore_cleanup_errors=True) as own,
-        _environment(),
+        tempfile.TemporaryDirectory("", "tune-", place, ignore_cleanup_errors=True) as own,
+        environment(TUNE_ENVIRONMENT),
         kept(signal.SIGINT),
         kept(signal.SIGTERM),
     ):
@@ -201,18 +200,3 @@ def run_trials(
             tuner.fit()
         del tuner
         gc.collect()  # what is left of the trials' processes ends with their handles
-
-
-@contextmanager
-def _environment() -> Iterator[None]:
-    """Tune reads its settings from the environment while it runs."""
-    before = {name: os.environ.get(name) for name in TUNE_ENVIRONMENT}
-    os.environ |= TUNE_ENVIRONMENT
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -1,0 +1,4 @@
+"""What a comparison trains and counts on Ray: the part of the room that knows Ray."""
+
+# It sets what Ray reads when it is first imported.
+import noprop_dist.distributed  # noqa: F401
