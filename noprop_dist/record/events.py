@@ -5,8 +5,8 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from noprop_dist.record.folder import EVENTS
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import EVENTS
 
 
 class EventLog:

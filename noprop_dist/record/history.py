@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import HISTORY, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import HISTORY
 
 MOST_BLOCKS = 10_000
 

@@ -21,11 +21,12 @@ from typing_extensions import override
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import TENSORBOARD, TRACKERS, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.remote import reason
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import TENSORBOARD, TRACKERS
 from noprop_dist.text import last_part, shown
 
 PROJECT = "noprop-dist"

@@ -22,10 +22,11 @@ from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.folder import CHECKPOINTS, CONFIG, MODEL, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.portable import OUTPUTS, PortableNetwork
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store, above
+from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL
 from noprop_dist.text import shown
 
 FORMAT = 1  # of network.json
@@ -184,10 +185,8 @@ def rebuild(
     place = resolve_device(device)
     asked = resolve_precision(precision, place)
     try:
-        network = NoPropNetwork(ModelSpec.from_dict(described["spec"]), asked).to_empty(
-            device=place
-        )
-        network.load_state_dict(tensors)
+        spec = ModelSpec.from_dict(described["spec"])
+        network = NoPropNetwork.from_tensors(spec, tensors, place, asked)
         norm = {k: tuple(v) for k, v in described["normalisation"].items()}
         normalisation = Normalisation(**norm)
         # As data sets are read now: files of older runs have class folders' names as they were.
@@ -198,8 +197,6 @@ def rebuild(
             f"{where}: the network is not one that this version knows ({reason}): use the version "
             "that wrote it, or train again."
         ) from error
-    network.requires_grad_(False).eval()
-    network = network.to(memory_format=torch.channels_last)
     return TrainedNetwork(network, normalisation, names, place, described.get("data_sha256", ""))
 
 

@@ -11,11 +11,12 @@ from typing import Any, Literal
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
-from noprop_dist.record.folder import RESULT, holds_run
+from noprop_dist.record.folder import checkpoint_names, is_complete
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import RESULT, holds_run
 from noprop_dist.text import last_part
 
 State = Literal["finished", "running", "stopped"]
@@ -176,6 +177,7 @@ def read_run(folder: str) -> RunFacts:
         config = config_of(result.config, f"{folder}/{RESULT}")
     if config is None:
         raise UserError(f"{folder} has no config.yaml, which every run begins with: restore it.")
+    names = reversed(checkpoint_names(store))
     state: State = "finished" if result else "running" if holder else "stopped"
     return RunFacts(
         folder=folder,
@@ -184,7 +186,7 @@ def read_run(folder: str) -> RunFacts:
         config=config,
         result=result,
         history=read_history(store) or History(),
-        checkpoint=_newest_checkpoint(store),
+        checkpoint=next((n for n in names if is_complete(store, n)), None),
         files=files,
         **_from_log(events, result),
     )
@@ -231,11 +233,3 @@ def _from_log(events: Sequence[dict[str, Any]], result: TrainResult | None) -> d
         "started": min(times, default=None),
         "last": max(times, default=None),
     }
-
-
-def _newest_checkpoint(store: Store) -> str | None:
-    """The newest one that has a manifest; whether its files are good is not looked at."""
-    for name in reversed(store.list("checkpoints")):
-        if name.startswith("step-") and store.exists(f"checkpoints/{name}/manifest.json"):
-            return name
-    return None

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import COMPARISON, SWEEP, Reader, holds_run, is_ours
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store, inside
+from noprop_dist.run_files import COMPARISON, SWEEP, holds_run, is_ours
 from noprop_dist.see.facts import RunFacts, read_run
 
 TRIAL = re.compile(r"\d{4,}")

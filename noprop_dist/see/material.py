@@ -14,13 +14,13 @@ from noprop_dist.engine.evaluate import count_right, traces_of
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.record.first_embedding import read_first_embedding
-from noprop_dist.record.folder import SWEEP, holds_run
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.predictions import Predictions, read_predictions
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
 from noprop_dist.record.timeline import Timeline, read_timeline
 from noprop_dist.record.trained import TrainedNetwork
+from noprop_dist.run_files import SWEEP, holds_run
 from noprop_dist.use.opening import OpenRun, open_run
 from noprop_dist.use.rows import rows_for
 

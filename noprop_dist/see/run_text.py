@@ -9,8 +9,8 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.record.folder import TRIAL
 from noprop_dist.record.result import Accuracy
+from noprop_dist.run_files import TRIAL
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.text import duration, percent, printable
 

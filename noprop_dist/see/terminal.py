@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noprop_dist.config.fields import flag
-from noprop_dist.record.folder import CONTENTS
+from noprop_dist.run_files import CONTENTS
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.see.listing import Entry

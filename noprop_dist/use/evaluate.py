@@ -13,9 +13,9 @@ from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH
-from noprop_dist.record.folder import EVALUATION
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import EVALUATION
 from noprop_dist.text import shown
 from noprop_dist.use.measures import READOUTS, Tally, calibration, class_scores, tally
 from noprop_dist.use.opening import OpenRun, cpu_threads

@@ -1,40 +1,22 @@
 """The network of a run that has not ended: what its newest checkpoint holds, assembled."""
 
-from dataclasses import dataclass
-from typing import Any
-
 from torch import Tensor
 
 from noprop_dist.engine.evaluate import Weights
 from noprop_dist.engine.rounds import nearest_blocks, stem
 from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
 from noprop_dist.errors import UserError
+from noprop_dist.model.network import named_tensors
 from noprop_dist.record.checkpoint import Loaded
 
 
-@dataclass(frozen=True)
-class Newest:
-    """A network in the middle of its training.
+def newest_network(loaded: Loaded, where: str) -> dict[str, Tensor]:
+    """The state dict of a checkpoint's network.
 
-    Attributes:
-        described: see ``record.trained.describe``.
-        tensors: the network's state dict.
-        config: the run's options as plain values.
-        steps: by t, how many it has taken.
-    """
-
-    described: dict[str, Any]
-    tensors: dict[str, Tensor]
-    config: dict[str, Any]
-    steps: dict[int, int]
-
-
-def newest_network(loaded: Loaded, where: str) -> Newest:
-    """Assemble a checkpoint: the best epoch's weights under early stopping, else the newest ones.
-
-    The newest weights of two blocks may be some steps apart. As at the end of a run, weights are
-    the averaged ones where the run averages them, the shared part is the mean over blocks, and the
-    nearest neighbour stands in for a block that was set aside.
+    It holds the best epoch's weights under early stopping, else the newest ones. Those of two
+    blocks may be some steps apart. As at the end of a run, weights are the averaged ones where the
+    run averages them, the shared part is the mean over blocks, and the nearest neighbour stands in
+    for a block that was set aside.
 
     Args:
         loaded: the checkpoint.
@@ -55,15 +37,7 @@ def newest_network(loaded: Loaded, where: str) -> Newest:
         shared: Shared = loaded.parts["best-shared"]
     else:
         weights, shared = _latest(loaded, steps, where)
-    tensors = {
-        f"blocks.{t - 1}.{name}": tensor for t in weights for name, tensor in weights[t].items()
-    }
-    return Newest(
-        state["network"],
-        tensors | shared,
-        state["config"],
-        steps,
-    )
+    return named_tensors(weights, shared)
 
 
 def _latest(loaded: Loaded, steps: dict[int, int], where: str) -> tuple[Weights, Shared]:

@@ -8,7 +8,6 @@ import torch
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import find_checkpoint
-from noprop_dist.record.folder import CHECKPOINTS, MODEL
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store, inside
 from noprop_dist.record.trained import (
@@ -21,6 +20,7 @@ from noprop_dist.record.trained import (
     load_network,
     rebuild,
 )
+from noprop_dist.run_files import CHECKPOINTS, MODEL
 from noprop_dist.use.newest import newest_network
 
 
@@ -81,11 +81,11 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
             else f"{path}: there is no such run folder."
         )
     where = inside(source.root, f"{CHECKPOINTS}/{loaded.name}")
-    newest = newest_network(loaded, where)
-    config = config_of(newest.config, where)
+    tensors, state = newest_network(loaded, where), loaded.state
+    config = config_of(state["config"], where)
     asked = asked_precision(precision, config)
-    trained = rebuild(newest.described, newest.tensors, device, asked, where)
-    fewest, most = min(newest.steps.values()), max(newest.steps.values())
+    trained = rebuild(state["network"], tensors, device, asked, where)
+    fewest, most = min(state["steps"].values()), max(state["steps"].values())
     steps = f"{most}" if fewest == most else f"{fewest} to {most}"
     note = f"{path} has no finished network: using {loaded.name}, blocks of {steps} steps"
     return OpenRun(path, trained, config, (*loaded.problems, note))

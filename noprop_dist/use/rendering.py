@@ -3,8 +3,8 @@
 from functools import partial
 from typing import Any
 
-from noprop_dist.record.folder import EVALUATION
 from noprop_dist.record.store import inside
+from noprop_dist.run_files import EVALUATION
 from noprop_dist.text import aligned, percent, printable, size
 from noprop_dist.use.export import Exported
 

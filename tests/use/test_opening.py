@@ -106,7 +106,7 @@ def test_neighbour_stands_in_for_a_block_that_was_set_aside(run_folder: Path) ->
     loaded = load_newest(Store(run_folder))
     assert loaded is not None
     loaded.state["set_aside"] = {"3": "on purpose"}
-    tensors = newest_network(loaded, "here").tensors
+    tensors = newest_network(loaded, "here")
     name = "head.0.weight"
     assert tensors[f"blocks.2.{name}"].equal(tensors[f"blocks.1.{name}"])
     assert not tensors[f"blocks.0.{name}"].equal(tensors[f"blocks.1.{name}"])
