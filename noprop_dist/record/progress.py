@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from threading import Lock
 from typing import Self
 
@@ -13,28 +14,8 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
+from noprop_dist.record.history import History
 from noprop_dist.text import percent, printable
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundReport:
-    """An epoch that every block has finished; accuracies as fractions, None without validation.
-
-    Attributes:
-        epoch: counted from 1.
-        val_accuracy: of z_T.
-        val_mean_softmax: of the mean of the blocks' softmaxes.
-        best: the best validation accuracy of z_T so far.
-        train_loss: mean over blocks, nats.
-        lr: at the epoch's last step.
-    """
-
-    epoch: int
-    val_accuracy: float | None
-    val_mean_softmax: float | None
-    best: float | None
-    train_loss: float
-    lr: float
 
 
 class Progress:
@@ -55,8 +36,8 @@ class Progress:
     def worker_lost(self, t: int) -> None:
         """The worker of block t died; another goes on."""
 
-    def round_done(self, report: RoundReport) -> None:
-        """Every block has finished an epoch and it has been evaluated."""
+    def round_done(self, history: History) -> None:
+        """Every block has finished an epoch, the last of the history, and it has been evaluated."""
 
     def message(self, text: str) -> None:
         """Something worth a line."""
@@ -82,28 +63,33 @@ class PlainProgress(Progress):
     """
 
     def __init__(self, total_epochs: int, console: Console) -> None:
-        self._total = total_epochs
-        self._console = console
+        self._epochs, self._console = total_epochs, console
         self._start = time.monotonic()
 
     @override
-    def round_done(self, report: RoundReport) -> None:
-        self._console.print(
-            f"epoch {report.epoch}/{self._total}  loss {report.train_loss:.4f}  "
-            f"val z_T {percent(report.val_accuracy)}  "
-            f"mean softmax {percent(report.val_mean_softmax)}  best {percent(report.best)}  "
-            f"lr {report.lr:.2e}  {time.monotonic() - self._start:.0f} s",
-            soft_wrap=True,
-            highlight=False,
+    def round_done(self, history: History) -> None:
+        z_T, mean, best = _validated(history)  # noqa: N806
+        self.message(
+            f"epoch {history.num_epochs}/{self._epochs}  loss {history.train_loss_history[-1]:.4f}"
+            f"  val z_T {z_T}  mean softmax {mean}  best {best}  lr {history.lr_history[-1]:.2e}"
+            f"  {time.monotonic() - self._start:.0f} s"
         )
 
     @override
     def message(self, text: str) -> None:
-        self._console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
+        _print(self._console, text)
 
     @override
     def warn(self, text: str) -> None:
         self.message(f"warning: {text}")
+
+
+def _validated(history: History) -> tuple[str, str, str]:
+    """Of the last epoch: accuracy of z_T, of the mean softmax, and the best of z_T so far."""
+    last = (history.val_accuracy_history[-1], history.val_accuracy_mean_softmax_history[-1])
+    best = history.best
+    z_T, mean = map(percent, last)  # noqa: N806
+    return z_T, mean, percent(best[1] if best else None)
 
 
 @dataclass
@@ -116,7 +102,7 @@ class _Row:
     node: str = ""
 
 
-class LiveProgress(Progress):
+class LiveProgress(PlainProgress):
     """A table that redraws itself: a row per block, the validation accuracy on top.
 
     Args:
@@ -135,14 +121,14 @@ class LiveProgress(Progress):
         first_step: dict[int, int],
         console: Console,
     ) -> None:
-        self._epochs, self._steps = total_epochs, steps_per_epoch
+        super().__init__(total_epochs, console)
+        self._steps = steps_per_epoch
         self._rows: dict[int, _Row | None] = dict.fromkeys(range(1, num_blocks + 1))
         self._lost: dict[int, int] = {}
         self._first = first_step
-        self._start = time.monotonic()
         self._headline = Text("validation accuracy: after the first epoch", style="dim")
         self._lock = Lock()
-        self._console, self._closing = console, False
+        self._closing = False
         self._live = Live(
             get_renderable=self._view,
             console=console,
@@ -171,25 +157,18 @@ class LiveProgress(Progress):
             self._lost[t] = self._lost.get(t, 0) + 1
 
     @override
-    def round_done(self, report: RoundReport) -> None:
+    def round_done(self, history: History) -> None:
+        z_T, mean, best = _validated(history)  # noqa: N806
         with self._lock:
             self._headline = Text.assemble(
-                f"epoch {report.epoch}/{self._epochs}  validation: z_T ",
-                (percent(report.val_accuracy), "bold green"),
+                f"epoch {history.num_epochs}/{self._epochs}  validation: z_T ",
+                (z_T, "bold green"),
                 "  mean softmax ",
-                (percent(report.val_mean_softmax), "bold green"),
-                f"  best {percent(report.best)}  lr {report.lr:.2g}",
+                (mean, "bold green"),
+                f"  best {best}  lr {history.lr_history[-1]:.2g}",
                 no_wrap=True,
                 overflow="ellipsis",
             )
-
-    @override
-    def message(self, text: str) -> None:
-        self._live.console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
-
-    @override
-    def warn(self, text: str) -> None:
-        self.message(f"warning: {text}")
 
     def _view(self) -> Group:
         """The table as it stands; blocks that do not fit on the screen share its last row."""
@@ -254,9 +233,7 @@ class LiveProgress(Progress):
         if step >= total or done <= 0:
             return "done" if step >= total else "-"
         seconds = round((time.monotonic() - self._start) * (total - step) / done)
-        hours, rest = divmod(seconds, 3600)
-        minutes = f"{rest // 60:02d}" if hours else f"{rest // 60}"
-        return f"{hours}:{minutes}:{rest % 60:02d}" if hours else f"{minutes}:{rest % 60:02d}"
+        return str(timedelta(seconds=seconds)).removeprefix("0:")
 
     @override
     def __enter__(self) -> Self:
@@ -271,7 +248,11 @@ class LiveProgress(Progress):
 
 def say(text: str) -> None:
     """A line on standard error."""
-    Console(stderr=True).print(printable(text), soft_wrap=True, highlight=False, markup=False)
+    _print(Console(stderr=True), text)
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
 
 def make_progress(

@@ -74,7 +74,7 @@ class Trackers:
         """Pass on the epochs that were not yet."""
         if not self._served:
             return
-        for epoch in range(self._given + 1, len(history.train_loss_history) + 1):
+        for epoch in range(self._given + 1, history.num_epochs + 1):
             self._tell_all(partial(_log, epoch=epoch, numbers=history.numbers(epoch)))
             self._given = epoch
 

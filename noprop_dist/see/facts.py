@@ -3,7 +3,6 @@
 Nothing here imports PyTorch or Ray, so that many runs are listed in little time.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -89,7 +88,7 @@ class RunFacts:
     @property
     def epochs(self) -> int:
         """Epochs that every block has ended."""
-        return self.result.epochs if self.result else len(self.history.train_loss_history)
+        return self.result.epochs if self.result else self.history.num_epochs
 
     @property
     def train_seconds(self) -> float:
@@ -101,22 +100,9 @@ class RunFacts:
         """How often the run was gone on with."""
         return max(self.sessions - 1, 0)
 
-    @property
-    def best(self) -> tuple[int, float] | None:
-        """The epoch (from 1) of the best validation accuracy of z_T, and it as a fraction."""
-        known = [
-            (value, -epoch)
-            for epoch, value in enumerate(self.history.val_accuracy_history, start=1)
-            if value is not None and math.isfinite(value)
-        ]
-        if not known:
-            return None
-        accuracy, epoch = max(known)
-        return -epoch, accuracy
-
     def to_dict(self) -> dict[str, Any]:
         """The facts as plain values, for programs."""
-        best = self.best
+        best = self.history.best
         result = self.result
         accuracy = {k: vars(v) for k, v in result.test_accuracy.items()} if result else None
         return {

@@ -7,7 +7,7 @@ from pathlib import Path
 from noprop_dist.data import Split
 from noprop_dist.draw.style import Format, NotDrawn, drawn
 from noprop_dist.errors import UserError
-from noprop_dist.record.history import parse_history
+from noprop_dist.record.history import read_history
 from noprop_dist.record.store import Store, inside
 from noprop_dist.run_files import CONFIG, PLOTS, REPORT
 from noprop_dist.see.material import Material, gather
@@ -94,11 +94,9 @@ def draw_history(path: str, output: str | None, form: Format) -> Drawn:
         UserError: it cannot be read, is damaged or holds no numbers, or a file cannot be written.
     """
     file = Path(path).expanduser()
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"--history {path} cannot be read ({error.strerror}).") from error
-    history, failed = parse_history(data, f"--history {path}"), NotDrawn()
+    history, failed = read_history(Store(file.parent, "--history"), file.name), NotDrawn()
+    if history is None:
+        raise UserError(f"--history {path}: there is no such file.")
     pictures, _ = pictures_of(Material(history), failed)
     if not pictures:
         raise UserError(

@@ -20,7 +20,7 @@ from noprop_dist.errors import UserError
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.lock import InUseError
-from noprop_dist.record.progress import Progress, RoundReport
+from noprop_dist.record.progress import Progress
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.space import BLOCK, Settings
@@ -41,12 +41,12 @@ class CannotTrainError(UserError):
 class _Listener(Progress):
     """Passes a run's epochs on."""
 
-    def __init__(self, tell: Callable[[RoundReport], None]) -> None:
+    def __init__(self, tell: Callable[[History], None]) -> None:
         self._tell = tell
 
-    def round_done(self, report: RoundReport) -> None:
+    def round_done(self, history: History) -> None:
         """See ``Progress``."""
-        self._tell(report)
+        self._tell(history)
 
     def warn(self, text: str) -> None:
         """See ``Progress``; what ends a trial is its outcome, the rest is in its log."""
@@ -90,7 +90,7 @@ def train_trial(config: TrainConfig, splits: Splits, backend: Backend, tell: Tel
             tell(report | {"seconds": before + time.monotonic()})
 
         events = EventLog(store)
-        listener = _Listener(lambda done: tell_now(_report(rounds.history, done.epoch)))
+        listener = _Listener(lambda history: tell_now(_report(history, history.num_epochs)))
         record = Record(store, events, listener)
         begin(start, rounds, record, splits)
         for report in reports_of(rounds.history, rounds.round):

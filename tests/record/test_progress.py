@@ -6,10 +6,10 @@ from threading import Thread
 import pytest
 from rich.console import Console
 
+from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.progress import (
     LiveProgress,
     PlainProgress,
-    RoundReport,
     make_progress,
 )
 
@@ -30,12 +30,12 @@ def live(console: Console, num_blocks: int = 3, first: int = 0) -> LiveProgress:
     return LiveProgress(num_blocks, 4, 10, steps, console)
 
 
-def report(
-    epoch: int, z_T: float | None, mean: float | None, best: float | None, loss: float
-) -> RoundReport:
-    return RoundReport(
-        epoch=epoch, val_accuracy=z_T, val_mean_softmax=mean, best=best, train_loss=loss, lr=1e-3
-    )
+def history(*epochs: tuple[float | None, float | None, float]) -> History:
+    """Of epochs with the validation accuracies of z_T and the mean softmax, and their loss."""
+    made = History()
+    for end, mean, loss in epochs:
+        made.record({1: BlockEpoch(loss, 0.5, 9.0)}, end, mean, 1e-3)
+    return made
 
 
 def cells(text: str, block: str) -> list[str]:
@@ -49,13 +49,13 @@ def test_live_table_has_a_row_per_block_and_validation_on_top() -> None:
     with live(console) as progress:
         progress.unit_progress(1, 15, 0.5, 0.875, 1234.0)
         progress.unit_progress(2, 40, 0.25, 0.9, 1000.0)
-        progress.round_done(report(1, 0.9871, 0.9925, 0.99, 0.4))
+        progress.round_done(history((0.99, 0.98, 0.5), (0.9871, 0.9925, 0.4)))
     text = frames(console)
     assert cells(text, "1")[:6] == ["1", "2/4", "0.500", "87.50", "%", "1,234"]
     assert cells(text, "2")[-1] == "done"
     assert cells(text, "3") == ["3", "-", "-", "-", "-", "-"]
     top = text.splitlines()[-5]
-    assert "epoch 1/4  validation: z_T 98.71 %  mean softmax 99.25 %  best 99.00 %" in top
+    assert "epoch 2/4  validation: z_T 98.71 %  mean softmax 99.25 %  best 99.00 %" in top
 
 
 def test_live_table_names_workers_where_there_are_any() -> None:
@@ -119,8 +119,8 @@ def test_plain_view_prints_a_line_per_epoch() -> None:
     console = Console(file=io.StringIO(), width=40)
     with PlainProgress(4, console) as progress:
         progress.unit_progress(1, 5, 0.5, 0.5, 100.0)
-        progress.round_done(report(1, None, None, None, 0.51234))
-        progress.round_done(report(2, 0.5, 0.75, 0.5, 0.4))
+        progress.round_done(history((None, None, 0.51234)))
+        progress.round_done(history((None, None, 0.51234), (0.5, 0.75, 0.4)))
     lines = frames(console).splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("epoch 1/4  loss 0.5123  val z_T -  mean softmax -  best -")
@@ -142,7 +142,7 @@ def test_view_fits_where_it_writes(capsys: pytest.CaptureFixture[str]) -> None:
             quiet=quiet, num_blocks=1, total_epochs=1, steps_per_epoch=1, first_step={1: 0}
         ) as progress:
             progress.unit_progress(1, 1, 0.5, 0.5, 1.0)
-            progress.round_done(report(1, 0.5, 0.5, 0.5, 0.5))
+            progress.round_done(history((0.5, 0.5, 0.5)))
         out, err = capsys.readouterr()
         assert out == ""
         assert err.count("\n") == lines
