@@ -21,9 +21,10 @@ from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
 from noprop_dist.engine.splits import Splits
-from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult, run_unit
+from noprop_dist.engine.unit import Unit, UnitResult, run_unit
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device
+from noprop_dist.record.progress import UnitProgress
 
 
 class BlockWorker:

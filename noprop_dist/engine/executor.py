@@ -13,9 +13,9 @@ from noprop_dist.engine.job import Job
 from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
 from noprop_dist.engine.splits import Splits
-from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult, run_unit
+from noprop_dist.engine.unit import Unit, UnitResult, run_unit
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.progress import Progress
+from noprop_dist.record.progress import Progress, UnitProgress
 
 Work = Unit | EvalUnit | SpeedUnit
 Result = UnitResult | EvalResult | Speed

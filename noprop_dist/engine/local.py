@@ -25,12 +25,11 @@ from noprop_dist.engine.executor import (
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.splits import Splits
-from noprop_dist.engine.unit import UnitProgress
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores, free_bytes
 from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.progress import Progress
+from noprop_dist.record.progress import Progress, UnitProgress
 
 UNIT_S = 60.0  # a unit in this process is lost with it: as rarely as checkpoints matter
 
@@ -129,17 +128,13 @@ class LocalBackend(Backend):
     def executor(
         self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
     ) -> LocalExecutor:
-
-        def on_progress(p: UnitProgress) -> None:
-            progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s)
-
         return LocalExecutor(
             job,
             splits,
             self.device,
             slots=self.slots(job.config),
             threads=job.config.cpus_per_worker,
-            on_progress=on_progress,
+            on_progress=progress.unit_progress,
         )
 
     @override

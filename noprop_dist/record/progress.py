@@ -18,20 +18,30 @@ from noprop_dist.record.history import History
 from noprop_dist.text import percent, printable
 
 
+@dataclass(frozen=True)
+class UnitProgress:
+    """A look into a running unit of block t; loss and accuracy are means over the epoch so far.
+
+    Attributes:
+        t: the block.
+        step: how many steps of the run it has taken.
+        loss: in nats.
+        accuracy: as a fraction.
+        images_per_s: how fast the unit is.
+    """
+
+    t: int
+    step: int
+    loss: float
+    accuracy: float
+    images_per_s: float
+
+
 class Progress:
     """What a run tells whoever watches, from several threads; this one shows nothing."""
 
-    def unit_progress(
-        self,
-        t: int,
-        step: int,
-        loss: float,
-        accuracy: float,
-        images_per_s: float,
-        worker: str = "",
-        node: str = "",
-    ) -> None:
-        """Block t has taken ``step`` steps of the run; loss and accuracy are the epoch's so far."""
+    def unit_progress(self, progress: UnitProgress, worker: str = "", node: str = "") -> None:
+        """How far a block has come, and on which worker where those are processes."""
 
     def worker_lost(self, t: int) -> None:
         """The worker of block t died; another goes on."""
@@ -92,16 +102,6 @@ def _validated(history: History) -> tuple[str, str, str]:
     return z_T, mean, percent(best[1] if best else None)
 
 
-@dataclass
-class _Row:
-    step: int
-    loss: float
-    accuracy: float
-    images_per_s: float
-    worker: str = ""
-    node: str = ""
-
-
 class LiveProgress(PlainProgress):
     """A table that redraws itself: a row per block, the validation accuracy on top.
 
@@ -123,7 +123,8 @@ class LiveProgress(PlainProgress):
     ) -> None:
         super().__init__(total_epochs, console)
         self._steps = steps_per_epoch
-        self._rows: dict[int, _Row | None] = dict.fromkeys(range(1, num_blocks + 1))
+        self._rows: dict[int, UnitProgress | None] = dict.fromkeys(range(1, num_blocks + 1))
+        self._places: dict[int, tuple[str, str]] = {}  # worker and node, where there are any
         self._lost: dict[int, int] = {}
         self._first = first_step
         self._headline = Text("validation accuracy: after the first epoch", style="dim")
@@ -138,18 +139,11 @@ class LiveProgress(PlainProgress):
         )
 
     @override
-    def unit_progress(
-        self,
-        t: int,
-        step: int,
-        loss: float,
-        accuracy: float,
-        images_per_s: float,
-        worker: str = "",
-        node: str = "",
-    ) -> None:
+    def unit_progress(self, progress: UnitProgress, worker: str = "", node: str = "") -> None:
         with self._lock:
-            self._rows[t] = _Row(step, loss, accuracy, images_per_s, worker, node)
+            self._rows[progress.t] = progress
+            if worker:
+                self._places[progress.t] = worker, node
 
     @override
     def worker_lost(self, t: int) -> None:
@@ -175,7 +169,7 @@ class LiveProgress(PlainProgress):
         table = Table(box=None, pad_edge=False, header_style="dim")
         names = ["block", "epoch", "", "loss", "accuracy", "images/s", "ETA"]
         # Only where workers are processes of their own.
-        names += ["worker", "node", "restarts"] if self._has_workers() else []
+        names += ["worker", "node", "restarts"] if self._places else []
         for name in names:
             table.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "")
         with self._lock:
@@ -185,35 +179,28 @@ class LiveProgress(PlainProgress):
                 room = len(blocks)
             for t in blocks[:room]:
                 cells = self._cells(self._rows[t], self._first.get(t, 0))
-                table.add_row(str(t), *cells, *self._worker_cells(t))
+                if self._places:
+                    cells += *self._places.get(t, ("-", "-")), str(self._lost.get(t, 0))
+                table.add_row(str(t), *cells)
             if rest := blocks[room:]:
                 first = sum(self._first.get(t, 0) for t in rest) // len(rest)
                 table.add_row(f"{rest[0]}-{rest[-1]}", *self._cells(self._mean_row(rest), first))
             return Group(self._headline, table)
 
-    def _has_workers(self) -> bool:
-        return any(row is not None and row.worker for row in self._rows.values())
-
-    def _worker_cells(self, t: int) -> tuple[str, ...]:
-        if not self._has_workers():
-            return ()
-        row = self._rows[t]
-        where = (row.worker, row.node) if row else ("-", "-")
-        return *where, str(self._lost.get(t, 0))
-
-    def _mean_row(self, blocks: list[int]) -> _Row | None:
+    def _mean_row(self, blocks: list[int]) -> UnitProgress | None:
         known = [row for t in blocks if (row := self._rows[t]) is not None]
         if not known:
             return None
         waiting = sum(self._first.get(t, 0) for t in blocks if self._rows[t] is None)
-        return _Row(
+        return UnitProgress(
+            0,
             (sum(row.step for row in known) + waiting) // len(blocks),
             sum(row.loss for row in known) / len(known),
             sum(row.accuracy for row in known) / len(known),
             sum(row.images_per_s for row in known) / len(known),
         )
 
-    def _cells(self, row: _Row | None, first: int) -> tuple[str | ProgressBar, ...]:
+    def _cells(self, row: UnitProgress | None, first: int) -> tuple[str | ProgressBar, ...]:
         total = self._epochs * self._steps
         if row is None:
             return "-", ProgressBar(total, first, width=20), "-", "-", "-", "-"

@@ -42,14 +42,7 @@ class Entry:
         """Plain values, for programs."""
         if self.facts:
             return self.facts.to_dict()
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "folder": self.folder,
-            "state": self.state,
-            "about": self.about,
-            "started": self.started,
-        }
+        return {k: v for k, v in vars(self).items() if k not in ("facts", "dataset")}
 
 
 def list_runs(folder: str) -> list[Entry]:

@@ -1,6 +1,6 @@
 """What an evaluation counts, and what follows from the counts.
 
-N rows, K classes, S noise draws, T blocks; readouts in the order of READOUTS.
+N rows, K classes, S noise draws, T blocks; readouts in the order of OUTPUTS.
 """
 
 from dataclasses import dataclass, fields
@@ -12,7 +12,6 @@ import numpy.typing as npt
 from noprop_dist.engine.evaluate import Counts, confusion_matrix, count_right
 from noprop_dist.model.network import Trace
 
-READOUTS = ("z_T", "mean_softmax")
 BINS = 15  # of confidence, equally wide
 
 Sums = npt.NDArray[np.float64]
@@ -103,29 +102,22 @@ def class_scores(confusion: Counts, class_names: tuple[str, ...], draws: int) ->
         answered and the recall and F1 of one that has no images; and ``macro``, where what is None
         of a class with images counts as 0.
     """
-    hits, answered, true = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
-    precision, recall = (_ratio(hits, n) for n in (answered, true))
-    f1 = _ratio(2 * hits, answered + true)
+    from sklearn.metrics import precision_recall_fscore_support
+
+    true, answer = np.indices(confusion.shape).reshape(2, -1)
+    *found, images = precision_recall_fscore_support(
+        true, answer, sample_weight=confusion.ravel(), zero_division=np.nan
+    )
+    there = images > 0
+    scores = dict(zip(("precision", "recall", "f1"), found, strict=True))
+    scores["f1"] = np.where(there, scores["f1"], np.nan)
     per_class = [
-        {
-            "class": name,
-            "images": int(true[k]) // draws,
-            "precision": precision[k],
-            "recall": recall[k],
-            "f1": f1[k] if true[k] else None,
-        }
+        {"class": name, "images": int(images[k]) // draws}
+        | {score: None if np.isnan(v[k]) else float(v[k]) for score, v in scores.items()}
         for k, name in enumerate(class_names)
     ]
-    there = [k for k in range(len(true)) if true[k]]
-    macro = {
-        name: sum(values[k] or 0.0 for k in there) / len(there)
-        for name, values in (("precision", precision), ("recall", recall), ("f1", f1))
-    }
+    macro = {score: float(np.nan_to_num(v[there]).mean()) for score, v in scores.items()}
     return {"per_class": per_class, "macro": macro}
-
-
-def _ratio(part: Counts, whole: Counts) -> list[float | None]:
-    return [p / w if w else None for p, w in zip(part.tolist(), whole.tolist(), strict=True)]
 
 
 def calibration(count: Counts, right: Counts, confidence: Sums) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_notes_go_to_standard_error(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "cannot be read"),
+        (None, "there is no such file"),
         ("{", "is not what a run writes"),
         ("[1]", "is not what a run writes"),
         ('{"lr_history": ["x"]}', "which is no number"),
