@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
-from noprop_dist.run_files import CHECKPOINTS
+from noprop_dist.run_files import CHECKPOINTS, SWEEP, holds_run
 
 T = TypeVar("T")
 
@@ -120,6 +120,28 @@ def _build(hint: Any, value: Any, where: str) -> Any:
 
 def _under(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
+
+
+def names_in_run(store: Store) -> list[str]:
+    """What lies in a run folder.
+
+    Raises:
+        OSError: it cannot be read.
+        UserError: it holds no run.
+    """
+    names, root = store.list(""), store.root
+    if SWEEP in names:
+        raise UserError(
+            f"{root} holds a sweep, which has pictures of its own: give one of its runs, a folder "
+            f"in {root.rstrip('/')}/trials."
+        )
+    if holds_run(names):
+        return names
+    if store.local is not None and store.local.is_file():
+        raise UserError(f"{root} is a file: give a run folder, or --history for a history.")
+    if names or store.exists(""):
+        raise UserError(f"{root} holds no run: give a folder that noprop train has written to.")
+    raise UserError(f"{root}: there is no such run folder; noprop runs lists those there are.")
 
 
 def checkpoint_names(store: Store) -> list[str]:

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
-from noprop_dist.record.folder import checkpoint_names, is_complete
+from noprop_dist.record.folder import checkpoint_names, is_complete, names_in_run
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store
-from noprop_dist.run_files import RESULT, holds_run
+from noprop_dist.run_files import RESULT
 from noprop_dist.text import last_part
 
 State = Literal["finished", "running", "stopped"]
@@ -145,19 +145,12 @@ def read_run(folder: str) -> RunFacts:
     """
     store = Store(folder, "RUN")
     try:
-        files = tuple(store.list(""))
+        files = tuple(names_in_run(store))
         # Before the result is looked for: a run may finish meanwhile.
         holder = store.holder()
         events = read_events(store, without=WORK)
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
-    if not holds_run(files):
-        there = files or store.exists("")
-        raise UserError(
-            f"{folder} holds no run: give a folder that noprop train has written to."
-            if there
-            else f"{folder}: there is no such run folder; noprop runs lists those there are."
-        )
     config, result = read_config(store), read_result(store)
     if config is None and result is not None:
         config = config_of(result.config, f"{folder}/{RESULT}")
