@@ -101,7 +101,7 @@ def test_checkpoint_of_an_older_version_is_refused(run_folder: Path) -> None:
 def test_neighbour_stands_in_for_a_block_that_was_set_aside(run_folder: Path) -> None:
     from noprop_dist.record.checkpoint import load_newest
     from noprop_dist.record.store import Store
-    from noprop_dist.use.newest import newest_network
+    from noprop_dist.use.opening import newest_network
 
     loaded = load_newest(Store(run_folder))
     assert loaded is not None
