@@ -117,8 +117,7 @@ def read_timeline(store: Store) -> Timeline:
     """The timeline of a run folder; without units where its log is missing or holds none.
 
     Raises:
-        OSError: the log is there and cannot be read.
-        UserError: the object store cannot be reached.
+        UserError: the log is there and cannot be read.
     """
     lanes: list[Lane] = []
     pauses: list[tuple[float, float]] = []

@@ -143,9 +143,7 @@ def save_network(
 
 
 def _file_tensors(network: NoPropNetwork) -> dict[str, torch.Tensor]:
-    # Copies: the format refuses tensors that share memory, as a block and its stand-in do.
-    state = network.state_dict()
-    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
+    return {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
 
 
 def describe(
