@@ -27,7 +27,6 @@ from noprop_dist.record.portable import OUTPUTS, PortableNetwork
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store, above
 from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL
-from noprop_dist.text import shown
 
 FORMAT = 1  # of network.json
 SUFFIX = ".safetensors"
@@ -187,8 +186,7 @@ def rebuild(
         network = NoPropNetwork.from_tensors(spec, tensors, place, asked)
         norm = {k: tuple(v) for k, v in described["normalisation"].items()}
         normalisation = Normalisation(**norm)
-        # As data sets are read now: files of older runs have class folders' names as they were.
-        names = tuple(map(shown, described["class_names"]))
+        names = tuple(described["class_names"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
@@ -235,7 +233,7 @@ def load_network(
         raise UserError(
             f"{folder} holds no trained network: give a run folder whose training has finished."
         )
-    if described.get("format", 1) != FORMAT:
+    if described.get("format") != FORMAT:
         raise UserError(
             f"{folder}: network.json is not of format {FORMAT}, which this version reads: use the "
             "version that wrote it, or train again."

@@ -108,14 +108,9 @@ def newest_network(loaded: Loaded, where: str) -> dict[str, Tensor]:
         where: what to call it.
 
     Raises:
-        UserError: it was written by a version that kept no description of the network in it.
+        UserError: every block was set aside.
     """
     state = loaded.state
-    if "network" not in state:
-        raise UserError(
-            f"{where} was written by an older version, which did not describe the network in it: "
-            "let the run go on until its next checkpoint."
-        )
     steps = {int(t): step for t, step in state["steps"].items()}
     if state["config"]["early_stopping_patience"] is not None and state["best"] is not None:
         weights: Weights = {t: loaded.parts[stem("best", t)] for t in steps}
