@@ -8,6 +8,7 @@ from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.model.init import init_block
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.model.readout import init_readout, readout_logits
+from noprop_dist.model.registry import make_block
 from noprop_dist.model.spec import ModelSpec
 
 SPEC = ModelSpec(
@@ -29,7 +30,7 @@ def parts(
     spec: ModelSpec = SPEC,
 ) -> tuple[dict[int, dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
     blocks = {
-        t: init_block(spec.make_block(), torch.Generator().manual_seed(t)).state_dict()
+        t: init_block(make_block(spec, t), torch.Generator().manual_seed(t)).state_dict()
         for t in range(1, spec.num_blocks + 1)
     }
     w = one_hot_embedding(10)
