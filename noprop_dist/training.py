@@ -26,12 +26,12 @@ from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
-from noprop_dist.record.folder import CONFIG, HISTORY, SWEEP, TRIAL
 from noprop_dist.record.progress import make_progress, say
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import check_trackers, open_trackers
+from noprop_dist.run_files import CONFIG, HISTORY, SWEEP, TRIAL
 from noprop_dist.signals import StopSignals
 
 

@@ -19,10 +19,10 @@ from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.runner import Work
 from noprop_dist.engine.snapshot import first_shared, first_snapshot
 from noprop_dist.engine.splits import make_splits
-from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult
+from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.record.events import EventLog
-from noprop_dist.record.progress import Progress
+from noprop_dist.record.progress import Progress, UnitProgress
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
 

@@ -8,8 +8,9 @@ from noprop_dist.compare.compare_options import METHODS
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.resume import check_same_options
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import CHECKPOINTS, COMPARISON, RESULT, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import CHECKPOINTS, COMPARISON, RESULT
 
 RUN_FILES = (RESULT, CHECKPOINTS)  # of a training run: not ours to write beside
 REMEDY = "delete it, and the same command measures it again"

@@ -11,6 +11,7 @@ from pathlib import Path
 from noprop_dist.data.account import PassedOver
 from noprop_dist.data.images import MAX_PIXELS, BadImageError, decode
 from noprop_dist.data.shards import Array
+from noprop_dist.run_files import LOCK, SIGNS
 
 # The endings of images.FORMATS. Whatever else Pillow may know is passed over, and said.
 SUFFIXES = frozenset(
@@ -21,9 +22,6 @@ SUFFIXES = frozenset(
 )  # fmt: skip
 SHADOWS = frozenset({"@eaDir", "__MACOSX"})  # copies that a NAS and a Mac keep beside pictures
 MAX_BYTES = 64 * 2**20
-# What a run, a sweep and a comparison leave in their folder as soon as they begin.
-LOCK = ".lock"  # what is there before anything else is
-RUN_SIGNS = ({"config.yaml", "events.jsonl"}, {"sweep.json"}, {"comparison-of.json"})
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def visible(folder: Path | str, passed_over: PassedOver) -> "list[os.DirEntry[st
 
 def is_run_folder(folder: Path) -> bool:
     """Whether a run, a sweep or a comparison lies there, or has begun to."""
-    if any(all((folder / name).is_file() for name in signs) for signs in RUN_SIGNS):
+    if any(all((folder / name).is_file() for name in signs) for signs in SIGNS):
         return True
     return (folder / LOCK).is_file() and [p.name for p in folder.iterdir()] == [LOCK]
 

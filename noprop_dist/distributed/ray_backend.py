@@ -28,10 +28,9 @@ from noprop_dist.engine.cost import Cost, blocks_that_fit, check_memory
 from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.splits import Splits
-from noprop_dist.engine.unit import UnitProgress
 from noprop_dist.host import free_bytes
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.progress import Progress
+from noprop_dist.record.progress import Progress, UnitProgress
 
 
 @dataclass(frozen=True)
@@ -179,10 +178,9 @@ class RunListener(WorkerListener):
 
     @override
     def progress(self, progress: UnitProgress, worker: str, host: str) -> None:
-        p = progress
-        self._progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s, worker, host)
-        self._set("loss", p.t, p.loss)
-        self._set("images_per_s", p.t, p.images_per_s)
+        self._progress.unit_progress(progress, worker, host)
+        self._set("loss", progress.t, progress.loss)
+        self._set("images_per_s", progress.t, progress.images_per_s)
 
     @override
     def unit_done(self, t: int) -> None:

@@ -19,9 +19,10 @@ from noprop_dist.engine.job import Job
 from noprop_dist.engine.runner import Result, UnitRunner, Work
 from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.engine.splits import Splits
-from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult
+from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device
+from noprop_dist.record.progress import UnitProgress
 
 
 class BlockWorker:

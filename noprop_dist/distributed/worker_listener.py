@@ -1,7 +1,7 @@
 """What an executor on Ray tells of its workers."""
 
 from noprop_dist.distributed.worker_status import Place, WorkerStatus
-from noprop_dist.engine.unit import UnitProgress
+from noprop_dist.record.progress import UnitProgress
 
 
 class WorkerListener:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from noprop_dist.engine.unit import UnitProgress
+    from noprop_dist.record.progress import UnitProgress
 
 Held = TypeVar("Held")
 

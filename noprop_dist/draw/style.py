@@ -11,7 +11,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -202,20 +202,13 @@ def _import_without_settings() -> None:
     os.environ["MATPLOTLIBRC"] = os.devnull
     if place := os.environ.get("MPLCONFIGDIR"):
         os.environ["MPLCONFIGDIR"] = str(Path(place).absolute())
-    here = os.open(".", os.O_RDONLY)
-    with TemporaryDirectory() as empty:
-        try:
-            os.chdir(empty)  # a matplotlibrc in the working directory comes first
-            import_module("matplotlib.font_manager")
-        finally:
-            os.fchdir(here)
-            os.close(here)
+    # A matplotlibrc in the working directory would come first.
+    with TemporaryDirectory() as empty, chdir(empty):
+        import_module("matplotlib.font_manager")
 
 
-def new_figure(
-    width: float, height: float, layout: Literal["constrained"] | None = "constrained"
-) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     """An empty figure of so many inches, to be made and drawn in ``own_style``."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout=layout)
+    return Figure(figsize=(width, height), layout="constrained")

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from noprop_dist.draw.axes import bare, colour_bar, frame, shades_of_blue
 from noprop_dist.draw.style import BLUE, GREY, GRID, INK, ORANGE, PAPER, VERMILION, new_figure
+from noprop_dist.text import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,8 +46,7 @@ class Setting:
     @property
     def ticks(self) -> list[str]:
         """What is written beside the choices."""
-        short = [name if len(name) <= 10 else f"{name[:9]}.." for name in self.choices]
-        return ["-" if name == "None" else name for name in short]
+        return ["-" if name == "None" else shortened(name, 11) for name in self.choices]
 
     @property
     def at(self) -> Floats:

@@ -17,7 +17,6 @@ from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import CheckpointWriter
-from noprop_dist.record.progress import RoundReport
 from noprop_dist.record.run_record import Record
 
 SAVE_EVERY_S = 300.0  # a long epoch is not lost for want of a checkpoint
@@ -250,16 +249,7 @@ class Coordinator:
                 train_loss=history.train_loss_history[-1],
             )
             self.record.write_history(history)
-            self.record.progress.round_done(
-                RoundReport(
-                    epoch=epoch + 1,
-                    val_accuracy=history.val_accuracy_history[-1],
-                    val_mean_softmax=history.val_accuracy_mean_softmax_history[-1],
-                    best=rounds.best.accuracy if rounds.best else None,
-                    train_loss=history.train_loss_history[-1],
-                    lr=history.lr_history[-1],
-                )
-            )
+            self.record.progress.round_done(history)
             self._closed_since_save += 1
             if self._is_finished():
                 self.executor.stop()

@@ -17,11 +17,11 @@ from noprop_dist.engine.runner import WorkFailedError
 from noprop_dist.engine.splits import Splits
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from noprop_dist.record.folder import RESULT
 from noprop_dist.record.predictions import Predictions, write_predictions
 from noprop_dist.record.result import TrainResult, accuracy_over, versions
 from noprop_dist.record.store import Store
 from noprop_dist.record.trained import save_network
+from noprop_dist.run_files import RESULT
 
 TEST_DRAWS = 5
 

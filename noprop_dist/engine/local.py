@@ -17,12 +17,11 @@ from noprop_dist.engine.executor import Backend, Done, Executor
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.runner import UnitRunner, Work, WorkFailedError
 from noprop_dist.engine.splits import Splits
-from noprop_dist.engine.unit import UnitProgress
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores, free_bytes
 from noprop_dist.model.device import free_on, resolve_device, resolve_precision
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.progress import Progress
+from noprop_dist.record.progress import Progress, UnitProgress
 
 UNIT_S = 60.0  # a unit in this process is lost with it: as rarely as checkpoints matter
 
@@ -113,13 +112,9 @@ class LocalBackend(Backend):
     def executor(
         self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
     ) -> LocalExecutor:
-
-        def on_progress(p: UnitProgress) -> None:
-            progress.unit_progress(p.t, p.step, p.loss, p.accuracy, p.images_per_s)
-
         slots = self.slots(job.config, job.spec)
         runner = UnitRunner(job, splits, self.device, at_once=slots, note=progress.message)
-        return LocalExecutor(job, runner, slots=slots, on_progress=on_progress)
+        return LocalExecutor(job, runner, slots=slots, on_progress=progress.unit_progress)
 
     @override
     def slots(self, config: TrainConfig, spec: ModelSpec) -> int:

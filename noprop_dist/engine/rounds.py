@@ -250,7 +250,7 @@ class Rounds:
             job,
             shared=parts["shared"],
             round=state["round"],
-            history=History.from_dict(state["history"]),
+            history=History(**state["history"]),
             waited=state["waited"],
             lr_scale=state["lr_scale"],
             train_seconds=state["train_seconds"],

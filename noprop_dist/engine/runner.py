@@ -14,7 +14,8 @@ from noprop_dist.engine.job import Job
 from noprop_dist.engine.live_block import LiveBlock, Recorder
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
 from noprop_dist.engine.splits import Splits
-from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitProgress, UnitResult, train_live
+from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitResult, train_live
+from noprop_dist.record.progress import UnitProgress
 from noprop_dist.text import first_line
 
 Work = Unit | EvalUnit | SpeedUnit

@@ -21,6 +21,7 @@ from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.engine.readback import Readback
 from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.maths.keys import numpy_generator
+from noprop_dist.record.progress import UnitProgress
 
 CHECK_EVERY = 20  # steps between looks at the loss; on a GPU each is at the numbers of the last
 
@@ -54,17 +55,6 @@ class Unit:
     num_steps: int
     shared: Shared | None = None
     lr_scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class UnitProgress:
-    """A look into a running unit; loss and accuracy are means over the epoch so far."""
-
-    t: int
-    step: int
-    loss: float
-    accuracy: float
-    images_per_s: float
 
 
 @dataclass(frozen=True)

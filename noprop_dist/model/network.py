@@ -76,7 +76,7 @@ class NoPropNetwork(nn.Module):
         device: torch.device | str = "cpu",
         precision: str = "fp32",
     ) -> "NoPropNetwork":
-        """Put trained parts together, in evaluation mode on ``device``.
+        """Put trained parts together, in evaluation mode on ``device``; the parts are copied.
 
         Args:
             spec: what the network is made of.
@@ -85,14 +85,26 @@ class NoPropNetwork(nn.Module):
             device: where to put it.
             precision: "fp32", or "bf16" for the blocks' matrix work.
         """
-        network = cls(spec, precision)
-        for t in range(1, spec.num_blocks + 1):
-            # Takes the tensors themselves: on the CPU nothing is copied, and nothing writes here.
-            network.block(t).load_state_dict(dict(blocks[t]), assign=True)
-        for name in ("class_embed", "readout_weight", "readout_bias"):
-            setattr(network, name, nn.Parameter(shared[name], requires_grad=False))
+        return cls.from_tensors(spec, named_tensors(blocks, shared), device, precision)
+
+    @classmethod
+    def from_tensors(
+        cls,
+        spec: ModelSpec,
+        tensors: Mapping[str, Tensor],
+        device: torch.device | str = "cpu",
+        precision: str = "fp32",
+    ) -> "NoPropNetwork":
+        """``assemble`` from a whole state dict, as ``named_tensors`` names it.
+
+        Raises:
+            RuntimeError: a tensor is missing, of another shape or of no use.
+        """
+        # Copied, not assigned: a snapshot stays as it is, whatever is done to the network.
+        network = cls(spec, precision).to_empty(device=device)
+        network.load_state_dict(tensors)
         network.requires_grad_(False).eval()
-        return network.to(device).to(memory_format=torch.channels_last)
+        return network.to(memory_format=torch.channels_last)
 
     def block(self, t: int) -> Block:
         """Block t, t = 1..T: the one place that turns the paper's t into a list position."""
@@ -178,3 +190,11 @@ class NoPropNetwork(nn.Module):
             self.class_embed,
             kind=self.spec.readout,
         )
+
+
+def named_tensors(
+    blocks: Mapping[int, Mapping[str, Tensor]], shared: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The state dict of a network: that of every block by t = 1..T, and what they share."""
+    own = {f"blocks.{t - 1}.{name}": v for t in blocks for name, v in blocks[t].items()}
+    return own | dict(shared)

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from noprop_dist import faults
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import CHECKPOINTS
+from noprop_dist.record.folder import checkpoint_names, is_complete
 from noprop_dist.record.store import Store, above
+from noprop_dist.run_files import CHECKPOINTS
 
 FORMAT = 3
 
@@ -80,8 +81,8 @@ def save_checkpoint(
         with suppress(UserError):  # what went wrong first is what there is to say
             store.delete_tree(folder)
         raise
-    kept = [n for n in _names(store) if n <= name and _is_complete(store, n)][-keep:]
-    for other in _names(store):
+    kept = [n for n in checkpoint_names(store) if n <= name and is_complete(store, n)][-keep:]
+    for other in checkpoint_names(store):
         if other not in kept:
             store.delete_tree(f"{CHECKPOINTS}/{other}")
     return name
@@ -100,19 +101,10 @@ def _write(store: Store, folder: str, file: str, data: bytes) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def _names(store: Store) -> list[str]:
-    """Oldest first; what a user put beside the checkpoints is left alone."""
-    return [n for n in store.list(CHECKPOINTS) if n.startswith("step-")]
-
-
-def _is_complete(store: Store, name: str) -> bool:
-    return store.exists(f"{CHECKPOINTS}/{name}/manifest.json")
-
-
 def _free_name(store: Store, name: str) -> str:
     """``name``, or it with the next number where finished checkpoints have it."""
-    there = _names(store)
-    taken = [n for n in there if n.split(".")[0] == name and _is_complete(store, n)]
+    there = checkpoint_names(store)
+    taken = [n for n in there if n.split(".")[0] == name and is_complete(store, n)]
     number = max((int(n.partition(".")[2] or 0) for n in taken), default=-1) + 1
     free = f"{name}.{number:03d}" if number else name
     if free in there:  # an unfinished one
@@ -169,7 +161,7 @@ def load_checkpoint(store: Store, name: str) -> Loaded:
         UserError: the store cannot be reached.
     """
     folder = f"{CHECKPOINTS}/{name}"
-    if not _is_complete(store, name):
+    if not is_complete(store, name):
         raise CheckpointDamagedError(f"{folder} was never finished (it has no manifest.json)")
     try:
         file = "manifest.json"
@@ -206,7 +198,7 @@ def load_newest(store: Store) -> Loaded | None:
         UserError: finished checkpoints are there and every one is damaged.
     """
     problems: list[str] = []
-    for name in reversed(_names(store)):
+    for name in reversed(checkpoint_names(store)):
         try:
             loaded = load_checkpoint(store, name)
         except CheckpointDamagedError as error:
@@ -214,7 +206,7 @@ def load_newest(store: Store) -> Loaded | None:
             continue
         return Loaded(name, loaded.parts, loaded.state, tuple(problems))
     # A run killed during its first checkpoint has nothing to lose: it starts afresh.
-    if any(_is_complete(store, name) for name in _names(store)):
+    if any(is_complete(store, name) for name in checkpoint_names(store)):
         raise UserError(
             f"every checkpoint in {store.root} is damaged ({problems[0].split(';')[0]}): delete "
             "the folder or give another --checkpoint-dir."

@@ -5,8 +5,9 @@ import time
 from collections.abc import Collection
 from typing import Any
 
-from noprop_dist.record.folder import EVENTS
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import EVENTS
 
 
 class EventLog:
@@ -30,13 +31,9 @@ def read_events(store: Store, without: Collection[str] = ()) -> list[dict[str, A
             another event, and the log's last, stay: they tell how long there was work.
 
     Raises:
-        OSError: the log is there and cannot be read.
-        UserError: the object store cannot be reached.
+        UserError: the log is there and cannot be read.
     """
-    try:
-        lines = store.read(EVENTS).split(b"\n")
-    except FileNotFoundError:
-        return []
+    lines = (Reader(store).read(EVENTS) or b"").split(b"\n")
     events = []
     left_out = [f'"event": "{name}"'.encode() for name in without]
     passed = b""

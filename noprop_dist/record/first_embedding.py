@@ -7,8 +7,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from noprop_dist.record.folder import FIRST_EMBEDDING, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import FIRST_EMBEDDING
 
 NAME = "class_embed"
 

@@ -1,60 +1,16 @@
-"""What a run folder holds, and the one way back: a file read as what it was, every type checked.
-
-A sweep and a comparison read their own files in the same way.
-"""
+"""The one way back from a folder's files: each read as what it was, every type checked."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import CHECKPOINTS, SWEEP, holds_run
 
 T = TypeVar("T")
-
-CONFIG, RESULT, HISTORY, EVENTS = (
-    "config.yaml",
-    "result.json",
-    "training_history.json",
-    "events.jsonl",
-)
-CHECKPOINTS, MODEL = "checkpoints", "model"
-FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.parquet"
-EVALUATION, REPORT = "evaluation.json", "report.html"
-TENSORBOARD, TRACKERS = "tensorboard", "tracker.json"
-CONTENTS = {  # of a run folder, in the order in which it is told
-    CONFIG: "every option",
-    RESULT: "the numbers",
-    HISTORY: "numbers by epoch",
-    EVENTS: "what happened, a line each",
-    CHECKPOINTS: "what training goes on from",
-    MODEL: "the network",
-    PREDICTIONS: "its answer to every test image",
-    FIRST_EMBEDDING: "prototypes before training",
-    "plots": "pictures",
-    EVALUATION: "of the last evaluation",
-    REPORT: "all of it on one page",
-    TENSORBOARD: "event files for TensorBoard",
-    TRACKERS: "what trackers call it, and what they have",
-}
-
-# Which sweep or comparison a folder holds; and in the folder of a sweep's trial, what it tries.
-SWEEP, COMPARISON, TRIAL = "sweep.json", "comparison-of.json", "trial.json"
-
-
-def holds_run(names: Collection[str]) -> bool:
-    """Whether a folder of these names is a run's."""
-    return any(name in names for name in (CONFIG, RESULT, HISTORY, EVENTS, CHECKPOINTS, MODEL))
-
-
-def is_ours(names: Collection[str]) -> bool:
-    """Whether a folder of these names is a run's, a sweep's or a comparison's, told by its files.
-
-    By files alone: "model" and "checkpoints" may be the names of runs.
-    """
-    return any(name in names for name in (CONFIG, RESULT, EVENTS, SWEEP, COMPARISON))
 
 
 @dataclass(frozen=True)
@@ -164,3 +120,35 @@ def _build(hint: Any, value: Any, where: str) -> Any:
 
 def _under(where: str, name: str) -> str:
     return f"{where}.{name}" if where else name
+
+
+def names_in_run(store: Store) -> list[str]:
+    """What lies in a run folder.
+
+    Raises:
+        OSError: it cannot be read.
+        UserError: it holds no run.
+    """
+    names, root = store.list(""), store.root
+    if SWEEP in names:
+        raise UserError(
+            f"{root} holds a sweep, which has pictures of its own: give one of its runs, a folder "
+            f"in {root.rstrip('/')}/trials."
+        )
+    if holds_run(names):
+        return names
+    if store.local is not None and store.local.is_file():
+        raise UserError(f"{root} is a file: give a run folder, or --history for a history.")
+    if names or store.exists(""):
+        raise UserError(f"{root} holds no run: give a folder that noprop train has written to.")
+    raise UserError(f"{root}: there is no such run folder; noprop runs lists those there are.")
+
+
+def checkpoint_names(store: Store) -> list[str]:
+    """Oldest first; what a user put beside the checkpoints is left alone."""
+    return [name for name in store.list(CHECKPOINTS) if name.startswith("step-")]
+
+
+def is_complete(store: Store, checkpoint: str) -> bool:
+    """Whether a checkpoint has its manifest; whether its files are good is not looked at."""
+    return store.exists(f"{CHECKPOINTS}/{checkpoint}/manifest.json")

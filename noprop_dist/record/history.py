@@ -1,14 +1,14 @@
 """What happened epoch by epoch, as lists that any plotting tool can read."""
 
-import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
-from noprop_dist.errors import UserError
-from noprop_dist.record.folder import HISTORY, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import HISTORY
 
 MOST_BLOCKS = 10_000
 
@@ -59,6 +59,24 @@ class History:
         self.val_accuracy_mean_softmax_history.append(val_mean_softmax)
         self.lr_history.append(lr)
 
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that every block has ended."""
+        return len(self.train_loss_history)
+
+    @property
+    def best(self) -> tuple[int, float] | None:
+        """The epoch (from 1) of the best validation accuracy of z_T, and it as a fraction."""
+        known = [
+            (value, -epoch)
+            for epoch, value in enumerate(self.val_accuracy_history, start=1)
+            if value is not None and math.isfinite(value)
+        ]
+        if not known:
+            return None
+        accuracy, epoch = max(known)
+        return -epoch, accuracy
+
     def numbers(self, epoch: int) -> dict[str, float]:
         """What there is to say of an epoch, counted from 1, by a name such as "train/loss"."""
         i = epoch - 1
@@ -81,78 +99,56 @@ class History:
         blocks = {t: {k: list(v) for k, v in lists.items()} for t, lists in self.blocks.items()}
         return values | {"blocks": blocks}
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "History":
-        """The inverse of ``to_dict``."""
-        return cls(**values)
 
+def read_history(store: Store, file: str = HISTORY) -> History | None:
+    """The lists of a history, None where there is no file; what is missing stays empty.
 
-def read_history(store: Store) -> History | None:
-    """The history of a run folder, or None where it has none yet; see ``parse_history``.
-
-    Raises:
-        UserError: the file is damaged or cannot be read.
-    """
-    data = Reader(store).read(HISTORY)
-    return None if data is None else parse_history(data, f"{store.root}/{HISTORY}")
-
-
-def parse_history(data: bytes, where: str) -> History:
-    """The lists that ``data`` holds; what is missing stays empty, what is unknown is passed over.
-
-    It may be written by hand or by another version.
+    It may be written by hand or by another version: what is unknown is passed over.
 
     Args:
-        data: JSON. Numbers are lists by epoch; null, and a number that is not finite, is a gap.
-        where: what to call it.
+        store: where it lies.
+        file: JSON. Numbers are lists by epoch; null, and a number that is not finite, is a gap.
 
     Returns:
         Its lists, with NaN for gaps.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged or cannot be read.
     """
-    try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} is not what a run writes: it is no JSON ({error}).") from error
-    if not isinstance(values, dict):
-        raise _foreign(where, "it must hold one object of lists by epoch, such as lr_history")
+    reader = Reader(store)
+    values = reader.json(file)
+    if values is None:
+        return None
     history = History()
-    for name in (f.name for f in fields(History) if f.name != "blocks"):
-        setattr(history, name, _numbers(values.get(name), name, where))
-    blocks = values.get("blocks") or {}
-    if not isinstance(blocks, dict):
-        raise _foreign(where, "its blocks must be an object of blocks by number")
-    for t, lists in blocks.items():
-        if not isinstance(lists, dict):
-            raise _foreign(where, f"its block {t} must be an object of lists by epoch")
-        if t.isdecimal():
-            if not 1 <= int(t) <= MOST_BLOCKS:
-                raise _foreign(where, f"its blocks are numbered 1 to {MOST_BLOCKS}, and one is {t}")
-            history.blocks[str(int(t))] = {
-                name: _numbers(lists.get(name), name, where) for name in BlockEpoch._fields
-            }
+    try:
+        for name in (f.name for f in fields(History) if f.name != "blocks"):
+            setattr(history, name, _numbers(values, name))
+        for t, lists in _object(values.get("blocks") or {}, "its blocks").items():
+            if t.isdecimal():
+                if not 1 <= int(t) <= MOST_BLOCKS:
+                    raise TypeError(f"its blocks are numbered 1 to {MOST_BLOCKS}, and one is {t}")
+                lists = _object(lists, f"its block {t}")
+                own = {name: _numbers(lists, name) for name in BlockEpoch._fields}
+                history.blocks[str(int(t))] = own
+    except TypeError as error:
+        raise reader.foreign(file, error) from error
     return history
 
 
-def _numbers(values: Any, name: str, where: str) -> list[float]:
+def _object(values: Any, what: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise TypeError(f"{what} must be an object")
+    return values
+
+
+def _numbers(lists: dict[str, Any], name: str) -> list[float]:
+    values = lists.get(name)
     if values is None:
         return []
     if not isinstance(values, list):
-        raise _foreign(where, f"its {name} must be a list of numbers or null by epoch")
+        raise TypeError(f"its {name} must be a list of numbers or null by epoch")
     for value in values:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise _foreign(where, f"its {name} holds {str(value)[:40]!r}, which is no number")
-    return [_finite(value) for value in values]
-
-
-def _finite(value: float | None) -> float:
-    try:
-        return float(value) if value is not None and math.isfinite(value) else math.nan
-    except OverflowError:  # a whole number beyond any float
-        return math.nan
-
-
-def _foreign(where: str, what: str) -> UserError:
-    return UserError(f"{where} is not what a run writes: {what}.")
+        if value is not None and type(value) not in (int, float):
+            raise TypeError(f"its {name} holds {str(value)[:40]!r}, which is no number")
+    most = sys.float_info.max  # a whole number may lie beyond any float
+    return [math.nan if v is None or not abs(v) <= most else float(v) for v in values]

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from noprop_dist.errors import UserError
 from noprop_dist.record.remote import delete, upload
+from noprop_dist.run_files import LOCK
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-FILE = ".lock"
 LOOK_S = 0.05  # far longer than a look at who holds a lock takes
 
 Tell = Callable[[str], None]
@@ -59,7 +59,7 @@ def lock_folder(folder: Path, name: str) -> TextIO:
     """
     import fcntl
 
-    file = (folder / FILE).open("a+")
+    file = (folder / LOCK).open("a+")
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,7 +87,7 @@ def folder_holder(folder: Path) -> str | None:
     import fcntl
 
     try:
-        file = (folder / FILE).open("rb")
+        file = (folder / LOCK).open("rb")
     except (FileNotFoundError, NotADirectoryError):
         return None
     with file:
@@ -107,7 +107,7 @@ def remote_holder(remote: "FileSystem", folder: Path, times: LockTimes) -> str |
     Raises:
         OSError: the store cannot be reached.
     """
-    found = _read(remote, folder / FILE)
+    found = _read(remote, folder / LOCK)
     renewed = _about(found).get("time")
     if not isinstance(renewed, (int, float)) or time.time() - renewed > times.stale:
         return None
@@ -128,7 +128,7 @@ class RemoteLock:
     """
 
     def __init__(self, remote: "FileSystem", folder: Path, name: str, times: LockTimes) -> None:
-        self._remote, self._path, self._name, self._times = remote, folder / FILE, name, times
+        self._remote, self._path, self._name, self._times = remote, folder / LOCK, name, times
         self._id = uuid.uuid4().hex
         self._lost: str | None = None  # how
         self._renewed_at = 0.0

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.record.folder import PREDICTIONS, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import PREDICTIONS
 
 
 @dataclass(frozen=True)

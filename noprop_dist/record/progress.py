@@ -3,6 +3,7 @@
 import sys
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from threading import Lock
 from typing import Self
 
@@ -13,50 +14,40 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
+from noprop_dist.record.history import History
 from noprop_dist.text import percent, printable
 
 
-@dataclass(frozen=True, kw_only=True)
-class RoundReport:
-    """An epoch that every block has finished; accuracies as fractions, None without validation.
+@dataclass(frozen=True)
+class UnitProgress:
+    """A look into a running unit of block t; loss and accuracy are means over the epoch so far.
 
     Attributes:
-        epoch: counted from 1.
-        val_accuracy: of z_T.
-        val_mean_softmax: of the mean of the blocks' softmaxes.
-        best: the best validation accuracy of z_T so far.
-        train_loss: mean over blocks, nats.
-        lr: at the epoch's last step.
+        t: the block.
+        step: how many steps of the run it has taken.
+        loss: in nats.
+        accuracy: as a fraction.
+        images_per_s: how fast the unit is.
     """
 
-    epoch: int
-    val_accuracy: float | None
-    val_mean_softmax: float | None
-    best: float | None
-    train_loss: float
-    lr: float
+    t: int
+    step: int
+    loss: float
+    accuracy: float
+    images_per_s: float
 
 
 class Progress:
     """What a run tells whoever watches, from several threads; this one shows nothing."""
 
-    def unit_progress(
-        self,
-        t: int,
-        step: int,
-        loss: float,
-        accuracy: float,
-        images_per_s: float,
-        worker: str = "",
-        node: str = "",
-    ) -> None:
-        """Block t has taken ``step`` steps of the run; loss and accuracy are the epoch's so far."""
+    def unit_progress(self, progress: UnitProgress, worker: str = "", node: str = "") -> None:
+        """How far a block has come, and on which worker where those are processes."""
 
     def worker_lost(self, t: int) -> None:
         """The worker of block t died; another goes on."""
 
-    def round_done(self, report: RoundReport) -> None:
-        """Every block has finished an epoch and it has been evaluated."""
+    def round_done(self, history: History) -> None:
+        """Every block has finished an epoch, the last of the history, and it has been evaluated."""
 
     def message(self, text: str) -> None:
         """Something worth a line."""
@@ -82,41 +73,36 @@ class PlainProgress(Progress):
     """
 
     def __init__(self, total_epochs: int, console: Console) -> None:
-        self._total = total_epochs
-        self._console = console
+        self._epochs, self._console = total_epochs, console
         self._start = time.monotonic()
 
     @override
-    def round_done(self, report: RoundReport) -> None:
-        self._console.print(
-            f"epoch {report.epoch}/{self._total}  loss {report.train_loss:.4f}  "
-            f"val z_T {percent(report.val_accuracy)}  "
-            f"mean softmax {percent(report.val_mean_softmax)}  best {percent(report.best)}  "
-            f"lr {report.lr:.2e}  {time.monotonic() - self._start:.0f} s",
-            soft_wrap=True,
-            highlight=False,
+    def round_done(self, history: History) -> None:
+        z_T, mean, best = _validated(history)  # noqa: N806
+        self.message(
+            f"epoch {history.num_epochs}/{self._epochs}  loss {history.train_loss_history[-1]:.4f}"
+            f"  val z_T {z_T}  mean softmax {mean}  best {best}  lr {history.lr_history[-1]:.2e}"
+            f"  {time.monotonic() - self._start:.0f} s"
         )
 
     @override
     def message(self, text: str) -> None:
-        self._console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
+        _print(self._console, text)
 
     @override
     def warn(self, text: str) -> None:
         self.message(f"warning: {text}")
 
 
-@dataclass
-class _Row:
-    step: int
-    loss: float
-    accuracy: float
-    images_per_s: float
-    worker: str = ""
-    node: str = ""
+def _validated(history: History) -> tuple[str, str, str]:
+    """Of the last epoch: accuracy of z_T, of the mean softmax, and the best of z_T so far."""
+    last = (history.val_accuracy_history[-1], history.val_accuracy_mean_softmax_history[-1])
+    best = history.best
+    z_T, mean = map(percent, last)  # noqa: N806
+    return z_T, mean, percent(best[1] if best else None)
 
 
-class LiveProgress(Progress):
+class LiveProgress(PlainProgress):
     """A table that redraws itself: a row per block, the validation accuracy on top.
 
     Args:
@@ -135,14 +121,15 @@ class LiveProgress(Progress):
         first_step: dict[int, int],
         console: Console,
     ) -> None:
-        self._epochs, self._steps = total_epochs, steps_per_epoch
-        self._rows: dict[int, _Row | None] = dict.fromkeys(range(1, num_blocks + 1))
+        super().__init__(total_epochs, console)
+        self._steps = steps_per_epoch
+        self._rows: dict[int, UnitProgress | None] = dict.fromkeys(range(1, num_blocks + 1))
+        self._places: dict[int, tuple[str, str]] = {}  # worker and node, where there are any
         self._lost: dict[int, int] = {}
         self._first = first_step
-        self._start = time.monotonic()
         self._headline = Text("validation accuracy: after the first epoch", style="dim")
         self._lock = Lock()
-        self._console, self._closing = console, False
+        self._closing = False
         self._live = Live(
             get_renderable=self._view,
             console=console,
@@ -152,18 +139,11 @@ class LiveProgress(Progress):
         )
 
     @override
-    def unit_progress(
-        self,
-        t: int,
-        step: int,
-        loss: float,
-        accuracy: float,
-        images_per_s: float,
-        worker: str = "",
-        node: str = "",
-    ) -> None:
+    def unit_progress(self, progress: UnitProgress, worker: str = "", node: str = "") -> None:
         with self._lock:
-            self._rows[t] = _Row(step, loss, accuracy, images_per_s, worker, node)
+            self._rows[progress.t] = progress
+            if worker:
+                self._places[progress.t] = worker, node
 
     @override
     def worker_lost(self, t: int) -> None:
@@ -171,32 +151,25 @@ class LiveProgress(Progress):
             self._lost[t] = self._lost.get(t, 0) + 1
 
     @override
-    def round_done(self, report: RoundReport) -> None:
+    def round_done(self, history: History) -> None:
+        z_T, mean, best = _validated(history)  # noqa: N806
         with self._lock:
             self._headline = Text.assemble(
-                f"epoch {report.epoch}/{self._epochs}  validation: z_T ",
-                (percent(report.val_accuracy), "bold green"),
+                f"epoch {history.num_epochs}/{self._epochs}  validation: z_T ",
+                (z_T, "bold green"),
                 "  mean softmax ",
-                (percent(report.val_mean_softmax), "bold green"),
-                f"  best {percent(report.best)}  lr {report.lr:.2g}",
+                (mean, "bold green"),
+                f"  best {best}  lr {history.lr_history[-1]:.2g}",
                 no_wrap=True,
                 overflow="ellipsis",
             )
-
-    @override
-    def message(self, text: str) -> None:
-        self._live.console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
-
-    @override
-    def warn(self, text: str) -> None:
-        self.message(f"warning: {text}")
 
     def _view(self) -> Group:
         """The table as it stands; blocks that do not fit on the screen share its last row."""
         table = Table(box=None, pad_edge=False, header_style="dim")
         names = ["block", "epoch", "", "loss", "accuracy", "images/s", "ETA"]
         # Only where workers are processes of their own.
-        names += ["worker", "node", "restarts"] if self._has_workers() else []
+        names += ["worker", "node", "restarts"] if self._places else []
         for name in names:
             table.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "")
         with self._lock:
@@ -206,35 +179,28 @@ class LiveProgress(Progress):
                 room = len(blocks)
             for t in blocks[:room]:
                 cells = self._cells(self._rows[t], self._first.get(t, 0))
-                table.add_row(str(t), *cells, *self._worker_cells(t))
+                if self._places:
+                    cells += *self._places.get(t, ("-", "-")), str(self._lost.get(t, 0))
+                table.add_row(str(t), *cells)
             if rest := blocks[room:]:
                 first = sum(self._first.get(t, 0) for t in rest) // len(rest)
                 table.add_row(f"{rest[0]}-{rest[-1]}", *self._cells(self._mean_row(rest), first))
             return Group(self._headline, table)
 
-    def _has_workers(self) -> bool:
-        return any(row is not None and row.worker for row in self._rows.values())
-
-    def _worker_cells(self, t: int) -> tuple[str, ...]:
-        if not self._has_workers():
-            return ()
-        row = self._rows[t]
-        where = (row.worker, row.node) if row else ("-", "-")
-        return *where, str(self._lost.get(t, 0))
-
-    def _mean_row(self, blocks: list[int]) -> _Row | None:
+    def _mean_row(self, blocks: list[int]) -> UnitProgress | None:
         known = [row for t in blocks if (row := self._rows[t]) is not None]
         if not known:
             return None
         waiting = sum(self._first.get(t, 0) for t in blocks if self._rows[t] is None)
-        return _Row(
+        return UnitProgress(
+            0,
             (sum(row.step for row in known) + waiting) // len(blocks),
             sum(row.loss for row in known) / len(known),
             sum(row.accuracy for row in known) / len(known),
             sum(row.images_per_s for row in known) / len(known),
         )
 
-    def _cells(self, row: _Row | None, first: int) -> tuple[str | ProgressBar, ...]:
+    def _cells(self, row: UnitProgress | None, first: int) -> tuple[str | ProgressBar, ...]:
         total = self._epochs * self._steps
         if row is None:
             return "-", ProgressBar(total, first, width=20), "-", "-", "-", "-"
@@ -254,9 +220,7 @@ class LiveProgress(Progress):
         if step >= total or done <= 0:
             return "done" if step >= total else "-"
         seconds = round((time.monotonic() - self._start) * (total - step) / done)
-        hours, rest = divmod(seconds, 3600)
-        minutes = f"{rest // 60:02d}" if hours else f"{rest // 60}"
-        return f"{hours}:{minutes}:{rest % 60:02d}" if hours else f"{minutes}:{rest % 60:02d}"
+        return str(timedelta(seconds=seconds)).removeprefix("0:")
 
     @override
     def __enter__(self) -> Self:
@@ -271,7 +235,11 @@ class LiveProgress(Progress):
 
 def say(text: str) -> None:
     """A line on standard error."""
-    Console(stderr=True).print(printable(text), soft_wrap=True, highlight=False, markup=False)
+    _print(Console(stderr=True), text)
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(printable(text), soft_wrap=True, highlight=False, markup=False)
 
 
 def make_progress(

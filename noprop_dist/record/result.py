@@ -5,8 +5,9 @@ import platform
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from noprop_dist.record.folder import RESULT, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import RESULT
 
 REMEDY = "delete it, and the same command makes it again from the last checkpoint"
 

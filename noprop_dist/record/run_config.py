@@ -5,8 +5,9 @@ from typing import Any
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import check_types
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import CONFIG, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import CONFIG
 
 
 def read_config(store: Store) -> TrainConfig | None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noprop_dist.record.events import EventLog
-from noprop_dist.record.folder import HISTORY
 from noprop_dist.record.history import History
 from noprop_dist.record.progress import Progress
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import Trackers
+from noprop_dist.run_files import HISTORY
 
 
 @dataclass(frozen=True)

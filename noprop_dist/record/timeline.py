@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from noprop_dist.record.events import read_events
-from noprop_dist.record.folder import RESULT
 from noprop_dist.record.history import MOST_BLOCKS
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import RESULT
 
 NUMBER = (int, float)
 FIELDS: dict[str, dict[str, Any]] = {  # of the events that are read here
@@ -117,8 +117,7 @@ def read_timeline(store: Store) -> Timeline:
     """The timeline of a run folder; without units where its log is missing or holds none.
 
     Raises:
-        OSError: the log is there and cannot be read.
-        UserError: the object store cannot be reached.
+        UserError: the log is there and cannot be read.
     """
     lanes: list[Lane] = []
     pauses: list[tuple[float, float]] = []

@@ -15,17 +15,18 @@ from pathlib import Path
 from queue import SimpleQueue
 from tempfile import TemporaryDirectory, gettempdir
 from threading import Lock, Thread
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from typing_extensions import override
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import TENSORBOARD, TRACKERS, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.remote import reason
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import TENSORBOARD, TRACKERS
 from noprop_dist.text import last_part, shown
 
 PROJECT = "noprop-dist"
@@ -37,23 +38,49 @@ Numbers = Mapping[str, float]
 Tell = Callable[[str], None]
 
 
-class Tracker(Protocol):
+class Tracker:
     """Where numbers go; what it raises is told once, and it gets no more.
 
+    Args:
+        config: the options.
+        store: the run folder, which keeps what identifies the run to a tracker.
+        num_epochs: how many the run goes on from.
+
     Attributes:
+        name: what the run folder notes of it stands under.
         last: the newest epoch that it has from an earlier session, 0 where it has none.
     """
 
-    last: int
+    name: str
+
+    def __init__(self, config: TrainConfig, store: Store, num_epochs: int) -> None:
+        self._config, self._store = config, store
+        # Of earlier sessions: the run's ``id`` at the tracker, the ``epochs`` it has.
+        self._noted: dict[str, Any] = (Reader(store).json(TRACKERS) or {}).get(self.name, {})
+        self.last = min(num_epochs, self._noted.get("epochs", 0))
 
     def log(self, epoch: int, numbers: Numbers) -> None:
         """An epoch that every block has ended."""
+        raise NotImplementedError
 
     def result(self, epoch: int, numbers: Numbers) -> None:
         """The numbers of the finished run, of so many epochs."""
+        self.log(epoch, numbers)
 
     def close(self, finished: bool) -> None:
         """Send what is left; ``finished``: the run has come to its end."""
+        raise NotImplementedError
+
+    def _note(self, **values: Any) -> None:
+        with _noting:
+            noted = Reader(self._store).json(TRACKERS) or {}
+            noted[self.name] = noted.get(self.name, {}) | values
+            self._store.write(TRACKERS, json.dumps(noted).encode())
+
+    def _options(self) -> dict[str, Any]:
+        """The options, their text as a server can be sent it."""
+        values = self._config.to_dict().items()
+        return {k: shown(v) if isinstance(v, str) else v for k, v in values}
 
 
 class Trackers:
@@ -73,7 +100,7 @@ class Trackers:
         """Pass on the epochs that were not yet."""
         if not self._served:
             return
-        for epoch in range(self._given + 1, len(history.train_loss_history) + 1):
+        for epoch in range(self._given + 1, history.num_epochs + 1):
             self._tell_all(partial(_log, epoch=epoch, numbers=history.numbers(epoch)))
             self._given = epoch
 
@@ -155,30 +182,28 @@ def open_trackers(config: TrainConfig, store: Store, num_epochs: int, warn: Tell
         num_epochs: how many the run goes on from.
         warn: is told what fails.
     """
-    kinds: dict[str, Callable[[TrainConfig, Store, int], Tracker]] = {}
-    if config.tensorboard:
-        kinds["TensorBoard"] = TensorBoard
-    if config.tracker == "wandb":
-        kinds["Weights & Biases"] = WeightsAndBiases
-    if config.tracker == "mlflow":
-        kinds["MLflow"] = MLflow
-    makers = {name: partial(kind, config, store, num_epochs) for name, kind in kinds.items()}
+    asked = {
+        "TensorBoard": (TensorBoard, config.tensorboard),
+        "Weights & Biases": (WeightsAndBiases, config.tracker == "wandb"),
+        "MLflow": (MLflow, config.tracker == "mlflow"),
+    }
+    makers = {
+        name: partial(kind, config, store, num_epochs)
+        for name, (kind, is_asked) in asked.items()
+        if is_asked
+    }
     return Trackers(makers, warn)
 
 
 class TensorBoard(Tracker):
-    """Event files in ``tensorboard/``, one a session; an object store gets them after every epoch.
+    """Event files in ``tensorboard/``, one a session; object stores get them after every epoch."""
 
-    Args:
-        config: the options.
-        store: the run folder.
-        num_epochs: how many the run goes on from.
-    """
+    name = TENSORBOARD
 
     def __init__(self, config: TrainConfig, store: Store, num_epochs: int) -> None:
-        self._config, self._store = config, store
+        super().__init__(config, store, num_epochs)
         earlier = store.list(TENSORBOARD)
-        self.last = min(num_epochs, _known(store, TENSORBOARD).get("epochs", 0)) if earlier else 0
+        self.last = self.last if earlier else 0
         self._temporary: TemporaryDirectory[str] | None = None
         own = _writable(store)
         if own is not None:
@@ -198,12 +223,12 @@ class TensorBoard(Tracker):
             self._writer.add_scalar(name, value, epoch)
         self._writer.flush()
         self._upload()
-        _note(self._store, TENSORBOARD, epochs=epoch)
+        self._note(epochs=epoch)
 
     @override
     def result(self, epoch: int, numbers: Numbers) -> None:
         hparams = import_module("torch.utils.tensorboard.summary").hparams
-        plain = {k: "" if v is None else v for k, v in _options(self._config).items()}
+        plain = {k: "" if v is None else v for k, v in self._options().items()}
         # SummaryWriter.add_hparams would put them into a run of their own.
         for part in hparams(plain, dict(numbers)):
             self._writer.file_writer.add_summary(part)
@@ -223,35 +248,29 @@ class TensorBoard(Tracker):
 
 
 class WeightsAndBiases(Tracker):
-    """A run on Weights & Biases, told where to by the library's own variables.
+    """A run on Weights & Biases, told where to by the library's own variables."""
 
-    Args:
-        config: the options.
-        store: the run folder.
-        num_epochs: how many the run goes on from.
-    """
+    name = "wandb"
 
     def __init__(self, config: TrainConfig, store: Store, num_epochs: int) -> None:
+        super().__init__(config, store, num_epochs)
         wandb: Any = import_module("wandb")
-        known = _known(store, "wandb")
-        self._store = store
-        self.last = min(num_epochs, known.get("epochs", 0))
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=last_part(shown(store.root)),
-            id=known.get("id"),
+            id=self._noted.get("id"),
             resume="allow",
-            config=_options(config),
+            config=self._options(),
             dir=os.environ.get("WANDB_DIR", str(_writable(store) or gettempdir())),
             settings=wandb.Settings(console="off"),
         )
-        _note(store, "wandb", id=self._run.id)
+        self._note(id=self._run.id)
 
     @override
     def log(self, epoch: int, numbers: Numbers) -> None:
         # What the server has already of an epoch trained again it keeps.
         self._run.log(dict(numbers), step=epoch)
-        _note(self._store, "wandb", epochs=epoch)
+        self._note(epochs=epoch)
 
     @override
     def result(self, epoch: int, numbers: Numbers) -> None:
@@ -263,35 +282,31 @@ class WeightsAndBiases(Tracker):
 
 
 class MLflow(Tracker):
-    """A run on the MLflow server of ``MLFLOW_TRACKING_URI``.
+    """A run on the MLflow server of ``MLFLOW_TRACKING_URI``."""
 
-    Args:
-        config: the options.
-        store: the run folder.
-        num_epochs: how many the run goes on from.
-    """
+    name = "mlflow"
 
     def __init__(self, config: TrainConfig, store: Store, num_epochs: int) -> None:
+        super().__init__(config, store, num_epochs)
         mlflow: Any = import_module("mlflow")
         self._client = mlflow.MlflowClient()
         self._metric = import_module("mlflow.entities").Metric
-        known: str | None = _known(store, "mlflow").get("id")
-        self._id = known or self._create(config, last_part(shown(store.root)))
-        self.last = 0
+        known: str | None = self._noted.get("id")
+        self._id = known or self._create(last_part(shown(store.root)))
         if known:
             self._client.update_run(known, status="RUNNING")
             # It would keep the numbers of an epoch twice.
             logged = self._client.get_metric_history(known, "train/loss")
             self.last = max((metric.step for metric in logged), default=0)
         else:
-            _note(store, "mlflow", id=self._id)
+            self._note(id=self._id)
 
-    def _create(self, config: TrainConfig, name: str) -> str:
+    def _create(self, name: str) -> str:
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         found = self._client.get_experiment_by_name(experiment)
         where = found.experiment_id if found else self._client.create_experiment(experiment)
         run_id: str = self._client.create_run(where, run_name=name).info.run_id
-        for key, value in _options(config).items():
+        for key, value in self._options().items():
             self._client.log_param(run_id, key, value)
         return run_id
 
@@ -302,10 +317,6 @@ class MLflow(Tracker):
         self._client.log_batch(self._id, metrics=metrics)
 
     @override
-    def result(self, epoch: int, numbers: Numbers) -> None:
-        self.log(epoch, numbers)
-
-    @override
     def close(self, finished: bool) -> None:
         self._client.set_terminated(self._id, "FINISHED" if finished else "KILLED")
 
@@ -313,21 +324,3 @@ class MLflow(Tracker):
 def _writable(store: Store) -> Path | None:
     """The run folder, where it is one that other libraries can write to: here, named in UTF-8."""
     return store.local if shown(store.root) == store.root else None
-
-
-def _options(config: TrainConfig) -> dict[str, Any]:
-    """The options, their text as a server can be sent it."""
-    return {k: shown(v) if isinstance(v, str) else v for k, v in config.to_dict().items()}
-
-
-def _known(store: Store, tracker: str) -> dict[str, Any]:
-    """What earlier sessions noted of a tracker: the run's ``id`` there, the ``epochs`` it has."""
-    noted: dict[str, dict[str, Any]] = Reader(store).json(TRACKERS) or {}
-    return noted.get(tracker, {})
-
-
-def _note(store: Store, tracker: str, **values: Any) -> None:
-    with _noting:
-        noted = Reader(store).json(TRACKERS) or {}
-        noted[tracker] = noted.get(tracker, {}) | values
-        store.write(TRACKERS, json.dumps(noted).encode())

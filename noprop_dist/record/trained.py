@@ -22,11 +22,11 @@ from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device, resolve_precision
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.folder import CHECKPOINTS, CONFIG, MODEL, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.portable import OUTPUTS, PortableNetwork
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store, above
-from noprop_dist.text import shown
+from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL
 
 FORMAT = 1  # of network.json
 SUFFIX = ".safetensors"
@@ -142,9 +142,7 @@ def save_network(
 
 
 def _file_tensors(network: NoPropNetwork) -> dict[str, torch.Tensor]:
-    # Copies: the format refuses tensors that share memory, as a block and its stand-in do.
-    state = network.state_dict()
-    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
+    return {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
 
 
 def describe(
@@ -184,22 +182,17 @@ def rebuild(
     place = resolve_device(device)
     asked = resolve_precision(precision, place)
     try:
-        network = NoPropNetwork(ModelSpec.from_dict(described["spec"]), asked).to_empty(
-            device=place
-        )
-        network.load_state_dict(tensors)
+        spec = ModelSpec.from_dict(described["spec"])
+        network = NoPropNetwork.from_tensors(spec, tensors, place, asked)
         norm = {k: tuple(v) for k, v in described["normalisation"].items()}
         normalisation = Normalisation(**norm)
-        # As data sets are read now: files of older runs have class folders' names as they were.
-        names = tuple(map(shown, described["class_names"]))
+        names = tuple(described["class_names"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"{where}: the network is not one that this version knows ({reason}): use the version "
             "that wrote it, or train again."
         ) from error
-    network.requires_grad_(False).eval()
-    network = network.to(memory_format=torch.channels_last)
     return TrainedNetwork(network, normalisation, names, place, described.get("data_sha256", ""))
 
 
@@ -240,7 +233,7 @@ def load_network(
         raise UserError(
             f"{folder} holds no trained network: give a run folder whose training has finished."
         )
-    if described.get("format", 1) != FORMAT:
+    if described.get("format") != FORMAT:
         raise UserError(
             f"{folder}: network.json is not of format {FORMAT}, which this version reads: use the "
             "version that wrote it, or train again."

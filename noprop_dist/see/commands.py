@@ -64,15 +64,10 @@ class ShowOptions(Checked):
     json: bool = option(False, "output", "print one JSON object")
 
 
-def parse_visualize(argv: Sequence[str], prog: str = "noprop visualize") -> VisualizeOptions:
-    """The options of ``noprop visualize``; see ``parse_own``."""
-    text = "Draw the pictures of a run, as far as it is there, or of a training history alone."
-    return parse_own(argv, prog, text, VisualizeOptions)
-
-
 def run_visualize(argv: Sequence[str], prog: str) -> int:
     """Draw, and print a path a line. Returns the exit code."""
-    options = parse_visualize(argv, prog)
+    text = "Draw the pictures of a run, as far as it is there, or of a training history alone."
+    options = parse_own(argv, prog, text, VisualizeOptions)
     from noprop_dist.see.visualize import draw_history, draw_run
 
     if options.history is not None:
@@ -95,15 +90,10 @@ def run_visualize(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def parse_runs(argv: Sequence[str], prog: str = "noprop runs") -> RunsOptions:
-    """The options of ``noprop runs``; see ``parse_own``."""
-    text = "List the runs, sweeps and comparisons of a folder, newest first."
-    return parse_own(argv, prog, text, RunsOptions)
-
-
 def run_runs(argv: Sequence[str], prog: str) -> int:
     """List what lies in a folder. Returns the exit code."""
-    options = parse_runs(argv, prog)
+    text = "List the runs, sweeps and comparisons of a folder, newest first."
+    options = parse_own(argv, prog, text, RunsOptions)
     from noprop_dist.see.listing import list_runs
     from noprop_dist.see.terminal import render_runs
 
@@ -116,15 +106,10 @@ def run_runs(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def parse_show(argv: Sequence[str], prog: str = "noprop show") -> ShowOptions:
-    """The options of ``noprop show``; see ``parse_own``."""
-    text = "Tell all about one run: numbers, blocks, options, what happened, what to do next."
-    return parse_own(argv, prog, text, ShowOptions)
-
-
 def run_show(argv: Sequence[str], prog: str) -> int:
     """Tell all about one run. Returns the exit code."""
-    options = parse_show(argv, prog)
+    text = "Tell all about one run: numbers, blocks, options, what happened, what to do next."
+    options = parse_own(argv, prog, text, ShowOptions)
     from noprop_dist.see.facts import read_run
     from noprop_dist.see.run_text import block_rows, changed_options, next_commands
     from noprop_dist.see.terminal import render_run

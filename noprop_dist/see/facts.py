@@ -3,7 +3,6 @@
 Nothing here imports PyTorch or Ray, so that many runs are listed in little time.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,11 +10,12 @@ from typing import Any, Literal
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
-from noprop_dist.record.folder import RESULT, holds_run
+from noprop_dist.record.folder import checkpoint_names, is_complete, names_in_run
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import RESULT
 from noprop_dist.text import last_part
 
 State = Literal["finished", "running", "stopped"]
@@ -88,7 +88,7 @@ class RunFacts:
     @property
     def epochs(self) -> int:
         """Epochs that every block has ended."""
-        return self.result.epochs if self.result else len(self.history.train_loss_history)
+        return self.result.epochs if self.result else self.history.num_epochs
 
     @property
     def train_seconds(self) -> float:
@@ -100,22 +100,9 @@ class RunFacts:
         """How often the run was gone on with."""
         return max(self.sessions - 1, 0)
 
-    @property
-    def best(self) -> tuple[int, float] | None:
-        """The epoch (from 1) of the best validation accuracy of z_T, and it as a fraction."""
-        known = [
-            (value, -epoch)
-            for epoch, value in enumerate(self.history.val_accuracy_history, start=1)
-            if value is not None and math.isfinite(value)
-        ]
-        if not known:
-            return None
-        accuracy, epoch = max(known)
-        return -epoch, accuracy
-
     def to_dict(self) -> dict[str, Any]:
         """The facts as plain values, for programs."""
-        best = self.best
+        best = self.history.best
         result = self.result
         accuracy = {k: vars(v) for k, v in result.test_accuracy.items()} if result else None
         return {
@@ -158,24 +145,18 @@ def read_run(folder: str) -> RunFacts:
     """
     store = Store(folder, "RUN")
     try:
-        files = tuple(store.list(""))
+        files = tuple(names_in_run(store))
         # Before the result is looked for: a run may finish meanwhile.
         holder = store.holder()
         events = read_events(store, without=WORK)
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
-    if not holds_run(files):
-        there = files or store.exists("")
-        raise UserError(
-            f"{folder} holds no run: give a folder that noprop train has written to."
-            if there
-            else f"{folder}: there is no such run folder; noprop runs lists those there are."
-        )
     config, result = read_config(store), read_result(store)
     if config is None and result is not None:
         config = config_of(result.config, f"{folder}/{RESULT}")
     if config is None:
         raise UserError(f"{folder} has no config.yaml, which every run begins with: restore it.")
+    names = reversed(checkpoint_names(store))
     state: State = "finished" if result else "running" if holder else "stopped"
     return RunFacts(
         folder=folder,
@@ -184,7 +165,7 @@ def read_run(folder: str) -> RunFacts:
         config=config,
         result=result,
         history=read_history(store) or History(),
-        checkpoint=_newest_checkpoint(store),
+        checkpoint=next((n for n in names if is_complete(store, n)), None),
         files=files,
         **_from_log(events, result),
     )
@@ -231,11 +212,3 @@ def _from_log(events: Sequence[dict[str, Any]], result: TrainResult | None) -> d
         "started": min(times, default=None),
         "last": max(times, default=None),
     }
-
-
-def _newest_checkpoint(store: Store) -> str | None:
-    """The newest one that has a manifest; whether its files are good is not looked at."""
-    for name in reversed(store.list("checkpoints")):
-        if name.startswith("step-") and store.exists(f"checkpoints/{name}/manifest.json"):
-            return name
-    return None

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import COMPARISON, SWEEP, Reader, holds_run, is_ours
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store, inside
+from noprop_dist.run_files import COMPARISON, SWEEP, holds_run, is_ours
 from noprop_dist.see.facts import RunFacts, read_run
 
 TRIAL = re.compile(r"\d{4,}")
@@ -41,14 +42,7 @@ class Entry:
         """Plain values, for programs."""
         if self.facts:
             return self.facts.to_dict()
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "folder": self.folder,
-            "state": self.state,
-            "about": self.about,
-            "started": self.started,
-        }
+        return {k: v for k, v in vars(self).items() if k not in ("facts", "dataset")}
 
 
 def list_runs(folder: str) -> list[Entry]:

@@ -14,7 +14,7 @@ from noprop_dist.engine.evaluate import count_right, traces_of
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.record.first_embedding import read_first_embedding
-from noprop_dist.record.folder import SWEEP, holds_run
+from noprop_dist.record.folder import names_in_run
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.predictions import Predictions, read_predictions
 from noprop_dist.record.result import TrainResult, read_result
@@ -126,7 +126,7 @@ def gather(
             not of the run's kind.
     """
     store = Store(folder)
-    _check_is_run(store)
+    names_in_run(store)
     history = read_history(store) or History()
     found = Material(history, read_timeline(store), read_result(store))
     try:
@@ -139,21 +139,6 @@ def gather(
     _find_test(found, test, dataset, data_dir)
     _find_answers(found, store)
     return found
-
-
-def _check_is_run(store: Store) -> None:
-    if store.exists(SWEEP):
-        raise UserError(
-            f"{store.root} holds a sweep, which has pictures of its own: give one of its runs, a "
-            f"folder in {store.root.rstrip('/')}/trials."
-        )
-    if not holds_run(store.list("")):
-        if store.local is not None and store.local.is_file():
-            raise UserError(
-                f"{store.root} is a file: give a run folder, or --history for a history."
-            )
-        what = "is no run folder" if store.local is None or store.local.is_dir() else "is not there"
-        raise UserError(f"{store.root} {what}: give a folder that noprop train has made.")
 
 
 def _find_test(

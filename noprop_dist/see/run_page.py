@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from noprop_dist.draw.style import DARK_PAPER, DOTS_PER_INCH, NotDrawn, drawn
 from noprop_dist.record.store import Store, inside
+from noprop_dist.run_files import REPORT
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts, read_run
 from noprop_dist.see.run_pictures import Picture
@@ -21,7 +22,6 @@ from noprop_dist.text import printable
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-FILE = "report.html"
 MAX_PICTURES = 4_400_000  # bytes of all, so that the page stays below 5 MB
 # Of names of files: control characters, and bytes that are no UTF-8
 NOT_IN_HTML = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -82,8 +82,8 @@ def write_report(
     facts, failed = read_run(folder), failed or NotDrawn()
     page = render_report(facts, _shown(pictures, there or {}, failed), notes, failed)
     place = output or folder
-    Store(place, "--output").write(FILE, page)
-    return inside(place, FILE)
+    Store(place, "--output").write(REPORT, page)
+    return inside(place, REPORT)
 
 
 def _shown(
@@ -96,7 +96,7 @@ def _shown(
             light = there.get(picture.name) or drawn(picture.make)
             found.append(Shown(picture, light, drawn(picture.make, dark=True)))
         except Exception as error:
-            failed.add(f"{picture.name} in {FILE}", error)
+            failed.add(f"{picture.name} in {REPORT}", error)
     while sum(map(_bytes, found)) > MAX_PICTURES:
         largest = max(range(len(found)), key=lambda i: _bytes(found[i]))
         found[largest] = found[largest].smaller()

@@ -50,7 +50,7 @@ class Table:
 
 def headlines_of(facts: RunFacts) -> list[tuple[str, str, str]]:
     """The numbers that everyone asks for: name, value, and more on it."""
-    config, best = facts.config, facts.best
+    config, best = facts.config, facts.history.best
     found = []
     if facts.result:
         for readout, name in (("z_T", "Test accuracy, z_T"), ("mean_softmax", "Mean softmax")):

@@ -9,8 +9,8 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.record.folder import TRIAL
 from noprop_dist.record.result import Accuracy
+from noprop_dist.run_files import TRIAL
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.text import duration, percent, printable
 
@@ -68,7 +68,7 @@ def epochs(facts: RunFacts) -> str:
 
 def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
     """The facts as names and values; ``ages``: how long ago things were, too."""
-    config, result, best = facts.config, facts.result, facts.best
+    config, result, best = facts.config, facts.result, facts.history.best
     test = result.test_accuracy if result else {}
     draws = f", % ({len(test['z_T'].draws)} noise draws)" if test else ", %"
     rows = [("state", state(facts))]
@@ -184,6 +184,6 @@ def next_commands(facts: RunFacts) -> list[tuple[str, str]]:
         ]
     if facts.result is not None:
         found.append((f"noprop export {run} --to onnx", "the network as one file"))
-    if facts.history.train_loss_history:
+    if facts.history.num_epochs:
         found.append((f"noprop visualize {run}", "pictures"))
     return found

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noprop_dist.config.fields import flag
-from noprop_dist.record.folder import CONTENTS
+from noprop_dist.run_files import CONTENTS
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.see.listing import Entry
@@ -33,7 +33,7 @@ COLUMNS: tuple[Column, ...] = (
     ("epochs", _of_run(lambda f: f"{f.epochs}/{f.config.epochs}")),
     ("z_T, %", _of_run(lambda f: _accuracy(f, "z_T"))),
     ("softmax, %", _of_run(lambda f: _accuracy(f, "mean_softmax"))),
-    ("best val.", _of_run(lambda f: percent(f.best[1] if f.best else None))),
+    ("best val.", _of_run(lambda f: percent(f.history.best[1] if f.history.best else None))),
     ("seed", _of_run(lambda f: str(f.config.seed))),
     ("trained", _of_run(lambda f: duration(f.train_seconds))),
     ("started", lambda e: run_text.age(e.started)),

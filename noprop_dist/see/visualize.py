@@ -7,15 +7,12 @@ from pathlib import Path
 from noprop_dist.data import Split
 from noprop_dist.draw.style import Format, NotDrawn, drawn
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import CONFIG
-from noprop_dist.record.history import parse_history
+from noprop_dist.record.history import read_history
 from noprop_dist.record.store import Store, inside
+from noprop_dist.run_files import CONFIG, PLOTS, REPORT
 from noprop_dist.see.material import Material, gather
-from noprop_dist.see.run_page import FILE as REPORT
 from noprop_dist.see.run_page import write_report
 from noprop_dist.see.run_pictures import Picture, pictures_of
-
-FOLDER = "plots"
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def draw_run(
     Raises:
         UserError: as ``gather``; there is nothing to draw yet; or a file cannot be written.
     """
-    place = output or inside(folder, FOLDER)
+    place = output or inside(folder, PLOTS)
     Store(place, "--output").check_writable()
     failed = NotDrawn()
     pictures, notes = pictures_of(gather(folder, test, dataset, data_dir), failed)
@@ -97,11 +94,9 @@ def draw_history(path: str, output: str | None, form: Format) -> Drawn:
         UserError: it cannot be read, is damaged or holds no numbers, or a file cannot be written.
     """
     file = Path(path).expanduser()
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"--history {path} cannot be read ({error.strerror}).") from error
-    history, failed = parse_history(data, f"--history {path}"), NotDrawn()
+    history, failed = read_history(Store(file.parent, "--history"), file.name), NotDrawn()
+    if history is None:
+        raise UserError(f"--history {path}: there is no such file.")
     pictures, _ = pictures_of(Material(history), failed)
     if not pictures:
         raise UserError(

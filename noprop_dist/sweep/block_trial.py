@@ -17,8 +17,8 @@ from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, run_unit
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
-from noprop_dist.record.folder import CONFIG
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import CONFIG
 from noprop_dist.sweep.denoising_loss import denoising_error
 from noprop_dist.sweep.network_trial import (
     AGAIN,

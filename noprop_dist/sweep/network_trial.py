@@ -21,7 +21,7 @@ from noprop_dist.errors import UserError
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.lock import InUseError
-from noprop_dist.record.progress import Progress, RoundReport
+from noprop_dist.record.progress import Progress
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store, inside
 from noprop_dist.sweep.space import BLOCK, Settings
@@ -42,12 +42,12 @@ class CannotTrainError(UserError):
 class _Listener(Progress):
     """Passes a run's epochs on."""
 
-    def __init__(self, tell: Callable[[RoundReport], None]) -> None:
+    def __init__(self, tell: Callable[[History], None]) -> None:
         self._tell = tell
 
     @override
-    def round_done(self, report: RoundReport) -> None:
-        self._tell(report)
+    def round_done(self, history: History) -> None:
+        self._tell(history)
 
     @override
     def warn(self, text: str) -> None:
@@ -92,7 +92,7 @@ def train_trial(config: TrainConfig, splits: Splits, backend: Backend, tell: Tel
             tell(report | {"seconds": before + time.monotonic()})
 
         events = EventLog(store)
-        listener = _Listener(lambda done: tell_now(_report(rounds.history, done.epoch)))
+        listener = _Listener(lambda history: tell_now(_report(history, history.num_epochs)))
         record = Record(store, events, listener)
         begin(start, rounds, record, splits)
         for report in reports_of(rounds.history, rounds.round):

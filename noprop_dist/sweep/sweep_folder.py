@@ -11,9 +11,10 @@ from typing import Any
 from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import CONFIG, HISTORY, RESULT, SWEEP, TRIAL, Reader
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import CONFIG, HISTORY, RESULT, SWEEP, TRIAL
 from noprop_dist.sweep.block_trial import REPORTS
 from noprop_dist.sweep.network_trial import Report, reports_of
 from noprop_dist.sweep.space import Settings, Space

@@ -21,27 +21,10 @@ if TYPE_CHECKING:
 BAD_PICTURES = 1
 
 
-def parse_evaluate(argv: Sequence[str], prog: str = "noprop evaluate") -> EvaluateOptions:
-    """The options of ``noprop evaluate``; see ``parse_own``."""
-    text = "Evaluate the network of a run on labelled data: accuracy, classes, calibration."
-    return parse_own(argv, prog, text, EvaluateOptions)
-
-
-def parse_predict(argv: Sequence[str], prog: str = "noprop predict") -> PredictOptions:
-    """The options of ``noprop predict``; see ``parse_own``."""
-    text = "Classify pictures with the network of a run; bad ones are named and left out."
-    return parse_own(argv, prog, text, PredictOptions)
-
-
-def parse_export(argv: Sequence[str], prog: str = "noprop export") -> ExportOptions:
-    """The options of ``noprop export``; see ``parse_own``."""
-    text = "Write the network of a run as one file, checked against the original."
-    return parse_own(argv, prog, text, ExportOptions)
-
-
 def run_evaluate(argv: Sequence[str], prog: str) -> int:
     """Evaluate, write and print. Returns the exit code."""
-    options = parse_evaluate(argv, prog)
+    text = "Evaluate the network of a run on labelled data: accuracy, classes, calibration."
+    options = parse_own(argv, prog, text, EvaluateOptions)
     from noprop_dist.record.store import Store, inside
     from noprop_dist.record.trained import home_of
     from noprop_dist.use.evaluate import PICTURE, draw_evaluation, evaluate, write_evaluation
@@ -76,7 +59,8 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
 
 def run_predict(argv: Sequence[str], prog: str) -> int:
     """Classify picture by picture. Returns the exit code."""
-    options = parse_predict(argv, prog)
+    text = "Classify pictures with the network of a run; bad ones are named and left out."
+    options = parse_own(argv, prog, text, PredictOptions)
     from noprop_dist.data.account import PassedOver, in_words
     from noprop_dist.data.pictures import BadPicture, Limits, find_pictures
     from noprop_dist.use.opening import open_run
@@ -128,7 +112,8 @@ def _on_ray(
 
 def run_export(argv: Sequence[str], prog: str) -> int:
     """Export and check. Returns the exit code."""
-    options = parse_export(argv, prog)
+    text = "Write the network of a run as one file, checked against the original."
+    options = parse_own(argv, prog, text, ExportOptions)
     from noprop_dist.use.export import export_network
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.rendering import render_exported

@@ -13,11 +13,12 @@ from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH
-from noprop_dist.record.folder import EVALUATION
+from noprop_dist.record.portable import OUTPUTS
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import EVALUATION
 from noprop_dist.text import shown
-from noprop_dist.use.measures import READOUTS, Tally, calibration, class_scores, tally
+from noprop_dist.use.measures import Tally, calibration, class_scores, tally
 from noprop_dist.use.opening import OpenRun, cpu_threads
 from noprop_dist.use.rows import LabelledRows
 
@@ -46,7 +47,7 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
     total = int(counts.rows)
     network, device = run.trained.network, run.trained.device
     readouts = {}
-    for r, name in enumerate(READOUTS):
+    for r, name in enumerate(OUTPUTS):
         by_draw = [right / total for right in counts.right[r].tolist()]
         over = accuracy_over(by_draw) if draws > 1 else None
         readouts[name] = {

@@ -1,6 +1,6 @@
 """What an evaluation counts, and what follows from the counts.
 
-N rows, K classes, S noise draws, T blocks; readouts in the order of READOUTS.
+N rows, K classes, S noise draws, T blocks; readouts in the order of OUTPUTS.
 """
 
 from dataclasses import dataclass, fields
@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from noprop_dist.engine.evaluate import Counts, confusion_matrix, count_right
 from noprop_dist.model.network import Trace
 
-READOUTS = ("z_T", "mean_softmax")
 BINS = 15  # of confidence, equally wide
 
 Sums = npt.NDArray[np.float64]
@@ -59,35 +59,36 @@ def tally(y: Counts, traces: list[Trace], num_classes: int) -> Tally:
         num_classes: K.
     """
     mean_softmax, after_t, block = count_right(y, traces)
-    right = np.stack([after_t[:, -1], mean_softmax])
-    averaged = np.zeros_like(right)
-    confusion = np.zeros((2, num_classes, num_classes), np.int64)
-    first = np.zeros((num_classes, num_classes), np.int64)
-    bins, bins_right = np.zeros((2, 2, BINS), np.int64)
-    bin_confidence = np.zeros((2, BINS))
-    sums = np.zeros((2, len(y), num_classes))
-    for s, trace in enumerate(traces):
-        logits = trace.z_T_logits
-        mean = trace.mean_softmax
-        for r, (scores, p) in enumerate(((logits, logits.softmax(dim=1)), (mean, mean))):
-            answers = scores.argmax(dim=1).cpu().numpy()
-            probabilities = p.double().cpu().numpy()
-            hit = answers == y
-            counts = confusion_matrix(y, answers, num_classes)
-            confusion[r] += counts
-            if r == s == 0:
-                first = counts
-            sums[r] += probabilities
-            averaged[r, s] = (sums[r].argmax(axis=1) == y).sum()
-            confidence = probabilities[np.arange(len(y)), answers]
-            which = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
-            bins[r] += np.bincount(which, minlength=BINS)
-            bins_right[r] += np.bincount(which[hit], minlength=BINS)
-            bin_confidence[r] += np.bincount(which, confidence, BINS)
-    rows = np.array(len(y), np.int64)
+    logits = torch.stack([trace.z_T_logits for trace in traces])
+    mean = torch.stack([trace.mean_softmax for trace in traces])
+    # By readout and draw: not what is most probable, as different logits may round to one softmax.
+    answers = torch.stack([logits, mean]).argmax(dim=3).cpu().numpy()
+    p = torch.stack([logits.softmax(dim=2), mean]).double().cpu().numpy()
+    confidence = np.take_along_axis(p, answers[..., None], axis=3)[..., 0]
+    bins = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
     return Tally(
-        rows, right, averaged, after_t, block, confusion, first, bins, bins_right, bin_confidence
+        rows=np.array(len(y), np.int64),
+        right=np.stack([after_t[:, -1], mean_softmax]),
+        averaged=(p.cumsum(axis=1).argmax(axis=3) == y).sum(axis=2),
+        after_t=after_t,
+        block=block,
+        confusion=np.stack(
+            [sum(confusion_matrix(y, a, num_classes) for a in by_draw) for by_draw in answers]
+        ),
+        first=confusion_matrix(y, answers[0, 0], num_classes),
+        bin_count=_by_bin(bins, np.ones(bins.shape)).astype(np.int64),
+        bin_right=_by_bin(bins, answers == y).astype(np.int64),
+        bin_confidence=_by_bin(bins, confidence),
     )
+
+
+def _by_bin(bins: Counts, values: npt.NDArray[Any]) -> Sums:
+    """Sums (2, BINS) of values (2, S, B) by the bin that each lies in."""
+    sums = np.zeros((*bins.shape[:2], BINS))
+    r, s, _ = np.indices(bins.shape)
+    np.add.at(sums, (r, s, bins), values)
+    total: Sums = sums.sum(axis=1)
+    return total
 
 
 def class_scores(confusion: Counts, class_names: tuple[str, ...], draws: int) -> dict[str, Any]:
@@ -103,29 +104,24 @@ def class_scores(confusion: Counts, class_names: tuple[str, ...], draws: int) ->
         answered and the recall and F1 of one that has no images; and ``macro``, where what is None
         of a class with images counts as 0.
     """
-    hits, answered, true = confusion.diagonal(), confusion.sum(axis=0), confusion.sum(axis=1)
-    precision, recall = (_ratio(hits, n) for n in (answered, true))
-    f1 = _ratio(2 * hits, answered + true)
+    from sklearn.metrics import precision_recall_fscore_support
+
+    true, answer = np.indices(confusion.shape).reshape(2, -1)
+    *found, images = precision_recall_fscore_support(
+        true, answer, sample_weight=confusion.ravel(), zero_division=np.nan
+    )
+    there = images > 0
+    scores = dict(zip(("precision", "recall", "f1"), found, strict=True))
+    scores["f1"] = np.where(there, scores["f1"], np.nan)
     per_class = [
-        {
-            "class": name,
-            "images": int(true[k]) // draws,
-            "precision": precision[k],
-            "recall": recall[k],
-            "f1": f1[k] if true[k] else None,
-        }
+        {"class": name, "images": int(images[k]) // draws}
+        | {score: None if np.isnan(v[k]) else float(v[k]) for score, v in scores.items()}
         for k, name in enumerate(class_names)
     ]
-    there = [k for k in range(len(true)) if true[k]]
     macro = {
-        name: sum(values[k] or 0.0 for k in there) / len(there)
-        for name, values in (("precision", precision), ("recall", recall), ("f1", f1))
+        score: sum(np.nan_to_num(v[there]).tolist()) / there.sum() for score, v in scores.items()
     }
     return {"per_class": per_class, "macro": macro}
-
-
-def _ratio(part: Counts, whole: Counts) -> list[float | None]:
-    return [p / w if w else None for p, w in zip(part.tolist(), whole.tolist(), strict=True)]
 
 
 def calibration(count: Counts, right: Counts, confidence: Sums) -> dict[str, Any]:

@@ -4,11 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.engine.evaluate import Weights
+from noprop_dist.engine.rounds import nearest_blocks, stem
+from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
 from noprop_dist.errors import UserError
-from noprop_dist.record.checkpoint import find_checkpoint
-from noprop_dist.record.folder import CHECKPOINTS, MODEL
+from noprop_dist.model.network import named_tensors
+from noprop_dist.record.checkpoint import Loaded, find_checkpoint
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store, inside
 from noprop_dist.record.trained import (
@@ -21,7 +25,7 @@ from noprop_dist.record.trained import (
     load_network,
     rebuild,
 )
-from noprop_dist.use.newest import newest_network
+from noprop_dist.run_files import CHECKPOINTS, MODEL
 
 
 @dataclass(frozen=True)
@@ -81,14 +85,52 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
             else f"{path}: there is no such run folder."
         )
     where = inside(source.root, f"{CHECKPOINTS}/{loaded.name}")
-    newest = newest_network(loaded, where)
-    config = config_of(newest.config, where)
+    tensors, state = newest_network(loaded, where), loaded.state
+    config = config_of(state["config"], where)
     asked = asked_precision(precision, config)
-    trained = rebuild(newest.described, newest.tensors, device, asked, where)
-    fewest, most = min(newest.steps.values()), max(newest.steps.values())
+    trained = rebuild(state["network"], tensors, device, asked, where)
+    fewest, most = min(state["steps"].values()), max(state["steps"].values())
     steps = f"{most}" if fewest == most else f"{fewest} to {most}"
     note = f"{path} has no finished network: using {loaded.name}, blocks of {steps} steps"
     return OpenRun(path, trained, config, (*loaded.problems, note))
+
+
+def newest_network(loaded: Loaded, where: str) -> dict[str, Tensor]:
+    """The state dict of a checkpoint's network.
+
+    It holds the best epoch's weights under early stopping, else the newest ones. Those of two
+    blocks may be some steps apart. As at the end of a run, weights are the averaged ones where the
+    run averages them, the shared part is the mean over blocks, and the nearest neighbour stands in
+    for a block that was set aside.
+
+    Args:
+        loaded: the checkpoint.
+        where: what to call it.
+
+    Raises:
+        UserError: every block was set aside.
+    """
+    state = loaded.state
+    steps = {int(t): step for t, step in state["steps"].items()}
+    if state["config"]["early_stopping_patience"] is not None and state["best"] is not None:
+        weights: Weights = {t: loaded.parts[stem("best", t)] for t in steps}
+        shared: Shared = loaded.parts["best-shared"]
+    else:
+        weights, shared = _latest(loaded, steps, where)
+    return named_tensors(weights, shared)
+
+
+def _latest(loaded: Loaded, steps: dict[int, int], where: str) -> tuple[Weights, Shared]:
+    aside = {int(t) for t in loaded.state["set_aside"]}
+    ends = {
+        t: Snapshot(t, steps[t], loaded.parts[stem("block", t)]).epoch_end(0.0)
+        for t in sorted(steps.keys() - aside)
+    }
+    if not ends:
+        raise UserError(f"{where} holds no trained block: all were set aside.")
+    stand_in = nearest_blocks(list(ends), list(steps))
+    shared = average_shared([end.shared for end in ends.values()])
+    return {t: ends[stand_in[t]].weights for t in steps}, shared
 
 
 def cpu_threads(run: OpenRun) -> int:

@@ -3,14 +3,14 @@
 from functools import partial
 from typing import Any
 
-from noprop_dist.record.folder import EVALUATION
+from noprop_dist.draw.evaluation import LABELS
 from noprop_dist.record.store import inside
+from noprop_dist.run_files import EVALUATION
 from noprop_dist.text import aligned, percent, printable, size
 from noprop_dist.use.export import Exported
 
 MOST_CLASSES = 25  # more are told of by the worst ones
 _percent = partial(percent, unit="")  # the head of a column has the unit
-NAMES = {"z_T": "z_T", "mean_softmax": "mean softmax"}
 
 
 def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
@@ -29,7 +29,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
         spread = f" +- {100 * stderr:.2f}" if stderr is not None else ""
         rows.append(
             [
-                NAMES[name],
+                LABELS[name],
                 _percent(accuracy["mean"]) + spread,
                 _percent(found["accuracy_of_averaged_draws"][-1]),
                 _percent(found["macro"]["f1"]),
@@ -54,7 +54,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
 
 def _classes(evaluation: dict[str, Any]) -> list[list[str]]:
     """A line for every class or, where there are many, for those of the lowest F1."""
-    z_T, mean = (evaluation["readouts"][name]["per_class"] for name in NAMES)  # noqa: N806
+    z_T, mean = (evaluation["readouts"][name]["per_class"] for name in LABELS)  # noqa: N806
     order = list(range(len(z_T)))
     title = "class"
     if len(order) > MOST_CLASSES:

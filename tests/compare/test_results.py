@@ -22,8 +22,8 @@ from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.compare.run_comparison import compare, show
 from noprop_dist.draw.style import drawn
 from noprop_dist.engine.splits import load_splits
-from noprop_dist.record.folder import COMPARISON
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import COMPARISON
 from runs import users_style
 
 FACTS = Facts(

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.cli import main
-from noprop_dist.options import parse_command
+from noprop_dist.options import parse_command, parse_own
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store
-from noprop_dist.see.commands import parse_visualize
+from noprop_dist.see.commands import VisualizeOptions
 from noprop_dist.sweep.space import read_space
 
 # What YAML or the parser could take for a number, a switch, a date, nothing, or a mark of its own
@@ -119,7 +119,7 @@ def test_flag_s_text_stays_text(text: str) -> None:
 
 
 def test_a_folder_may_be_called_none() -> None:
-    asked = parse_visualize(["None", "--output", "None"])
+    asked = parse_own(["None", "--output", "None"], "noprop visualize", "", VisualizeOptions)
     assert (asked.run, asked.output) == ("None", "None")
 
 

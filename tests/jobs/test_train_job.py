@@ -12,8 +12,8 @@ from noprop_dist import TrainConfig, UserError
 from noprop_dist.cli import main
 from noprop_dist.compare.compare_options import parse_compare
 from noprop_dist.engine.live_block import LiveBlock
-from noprop_dist.options import parse_command
-from noprop_dist.use.commands import parse_predict
+from noprop_dist.options import parse_command, parse_own
+from noprop_dist.use.flags import PredictOptions
 
 SMALL = ["--max-train-images", "200", "--num-blocks", "2", "--epochs", "1", "--batch-size", "32"]
 SMALL += ["--no-plots", "--executor", "local"]
@@ -218,7 +218,8 @@ def test_flag_that_does_not_parse_gets_one_sentence(
 
 
 def test_flags_are_taken_in_any_order_and_spelling() -> None:
-    options = parse_predict(["run", "--draws", "2", "a.png", "--top_k=4", "b_c.png"])
+    argv = ["run", "--draws", "2", "a.png", "--top_k=4", "b_c.png"]
+    options = parse_own(argv, "noprop predict", "", PredictOptions)
     assert (options.run, options.images) == ("run", ("a.png", "b_c.png"))
     assert (options.draws, options.top_k) == (2, 4)
     config = parse_command(["--name=a_b", "--no-plots", "--max-train-images", "7"]).config

@@ -84,7 +84,7 @@ def test_notes_go_to_standard_error(
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (None, "cannot be read"),
+        (None, "there is no such file"),
         ("{", "is not what a run writes"),
         ("[1]", "is not what a run writes"),
         ('{"lr_history": ["x"]}', "which is no number"),
@@ -111,7 +111,7 @@ def test_history_of_no_use_gets_one_sentence(
         (["run", "--format", "gif"], "--format: invalid choice: 'gif'"),
         (["run", "--output", ""], "--output must not be empty"),
         (["run", "--outpt", "x"], "did you mean --output"),
-        (["no/such/run"], "no/such/run is not there"),
+        (["no/such/run"], "no/such/run: there is no such run folder"),
     ],
 )
 def test_bad_options_get_one_sentence(

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -25,15 +26,36 @@ SPEC = ModelSpec(
 )
 
 
-def network(spec: ModelSpec = SPEC) -> NoPropNetwork:
+def parts(
+    spec: ModelSpec = SPEC,
+) -> tuple[dict[int, dict[str, torch.Tensor]], dict[str, torch.Tensor]]:
     blocks = {
         t: init_block(make_block(spec, t), torch.Generator().manual_seed(t)).state_dict()
         for t in range(1, spec.num_blocks + 1)
     }
     w = one_hot_embedding(10)
     weight, bias = init_readout(w)
-    shared = {"class_embed": w, "readout_weight": weight, "readout_bias": bias}
-    return NoPropNetwork.assemble(spec, blocks, shared)
+    return blocks, {"class_embed": w, "readout_weight": weight, "readout_bias": bias}
+
+
+def network(spec: ModelSpec = SPEC) -> NoPropNetwork:
+    return NoPropNetwork.assemble(spec, *parts(spec))
+
+
+def test_what_is_done_to_a_network_changes_no_snapshot() -> None:
+    spec = replace(SPEC, dropout=0.0)
+    blocks, shared = parts(spec)
+    before = copy.deepcopy((blocks, shared))
+    net = NoPropNetwork.assemble(spec, blocks, shared).train()
+    net.trace(torch.randn(5, 1, 8, 8), [torch.Generator().manual_seed(0)])
+    moved = net.block(1).state_dict()
+    assert any(not torch.equal(moved[name], v) for name, v in blocks[1].items())  # batch norm's
+    with torch.no_grad():
+        for tensor in net.state_dict().values():
+            tensor.zero_()
+    for there, was in ((shared, before[1]), *((blocks[t], before[0][t]) for t in blocks)):
+        for name, tensor in there.items():
+            assert torch.equal(tensor, was[name]), name
 
 
 def test_inference_is_equation_3_step_by_step() -> None:

@@ -6,10 +6,11 @@ from threading import Thread
 import pytest
 from rich.console import Console
 
+from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.progress import (
     LiveProgress,
     PlainProgress,
-    RoundReport,
+    UnitProgress,
     make_progress,
 )
 
@@ -30,12 +31,12 @@ def live(console: Console, num_blocks: int = 3, first: int = 0) -> LiveProgress:
     return LiveProgress(num_blocks, 4, 10, steps, console)
 
 
-def report(
-    epoch: int, z_T: float | None, mean: float | None, best: float | None, loss: float
-) -> RoundReport:
-    return RoundReport(
-        epoch=epoch, val_accuracy=z_T, val_mean_softmax=mean, best=best, train_loss=loss, lr=1e-3
-    )
+def history(*epochs: tuple[float | None, float | None, float]) -> History:
+    """Of epochs with the validation accuracies of z_T and the mean softmax, and their loss."""
+    made = History()
+    for end, mean, loss in epochs:
+        made.record({1: BlockEpoch(loss, 0.5, 9.0)}, end, mean, 1e-3)
+    return made
 
 
 def cells(text: str, block: str) -> list[str]:
@@ -47,21 +48,21 @@ def cells(text: str, block: str) -> list[str]:
 def test_live_table_has_a_row_per_block_and_validation_on_top() -> None:
     console = terminal()
     with live(console) as progress:
-        progress.unit_progress(1, 15, 0.5, 0.875, 1234.0)
-        progress.unit_progress(2, 40, 0.25, 0.9, 1000.0)
-        progress.round_done(report(1, 0.9871, 0.9925, 0.99, 0.4))
+        progress.unit_progress(UnitProgress(1, 15, 0.5, 0.875, 1234.0))
+        progress.unit_progress(UnitProgress(2, 40, 0.25, 0.9, 1000.0))
+        progress.round_done(history((0.99, 0.98, 0.5), (0.9871, 0.9925, 0.4)))
     text = frames(console)
     assert cells(text, "1")[:6] == ["1", "2/4", "0.500", "87.50", "%", "1,234"]
     assert cells(text, "2")[-1] == "done"
     assert cells(text, "3") == ["3", "-", "-", "-", "-", "-"]
     top = text.splitlines()[-5]
-    assert "epoch 1/4  validation: z_T 98.71 %  mean softmax 99.25 %  best 99.00 %" in top
+    assert "epoch 2/4  validation: z_T 98.71 %  mean softmax 99.25 %  best 99.00 %" in top
 
 
 def test_live_table_names_workers_where_there_are_any() -> None:
     console = terminal()
     with live(console) as progress:
-        progress.unit_progress(1, 15, 0.5, 0.875, 1234.0, "w3")
+        progress.unit_progress(UnitProgress(1, 15, 0.5, 0.875, 1234.0), "w3")
         progress.worker_lost(1)
         progress.worker_lost(2)
     text = frames(console)
@@ -77,7 +78,7 @@ def test_live_table_fits_a_small_terminal_and_ends_with_every_block(
     console = terminal(width, height=12)
     with live(console, num_blocks) as progress:
         for t in range(1, num_blocks + 1):
-            progress.unit_progress(t, 20, float(t), 0.5, 100.0)
+            progress.unit_progress(UnitProgress(t, 20, float(t), 0.5, 100.0))
         deadline = time.monotonic() + 10
         while "2/4" not in (shared := frames(console)) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -94,7 +95,7 @@ def test_eta_of_a_resumed_run_counts_only_what_it_did(monkeypatch: pytest.Monkey
     console = terminal()
     with live(console, 1, first=20) as progress:
         clock[0] = 100.0
-        progress.unit_progress(1, 22, 0.5, 0.5, 10.0)
+        progress.unit_progress(UnitProgress(1, 22, 0.5, 0.5, 10.0))
     assert cells(frames(console), "1")[-1] == "15:00"
 
 
@@ -104,7 +105,7 @@ def test_live_view_takes_reports_from_several_threads() -> None:
 
         def report(t: int) -> None:
             for step in range(1, 41):
-                progress.unit_progress(t, step, 1.0, 0.5, 100.0)
+                progress.unit_progress(UnitProgress(t, step, 1.0, 0.5, 100.0))
 
         threads = [Thread(target=report, args=(t,)) for t in range(1, 9)]
         for thread in threads:
@@ -118,9 +119,9 @@ def test_live_view_takes_reports_from_several_threads() -> None:
 def test_plain_view_prints_a_line_per_epoch() -> None:
     console = Console(file=io.StringIO(), width=40)
     with PlainProgress(4, console) as progress:
-        progress.unit_progress(1, 5, 0.5, 0.5, 100.0)
-        progress.round_done(report(1, None, None, None, 0.51234))
-        progress.round_done(report(2, 0.5, 0.75, 0.5, 0.4))
+        progress.unit_progress(UnitProgress(1, 5, 0.5, 0.5, 100.0))
+        progress.round_done(history((None, None, 0.51234)))
+        progress.round_done(history((None, None, 0.51234), (0.5, 0.75, 0.4)))
     lines = frames(console).splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("epoch 1/4  loss 0.5123  val z_T -  mean softmax -  best -")
@@ -141,8 +142,8 @@ def test_view_fits_where_it_writes(capsys: pytest.CaptureFixture[str]) -> None:
         with make_progress(
             quiet=quiet, num_blocks=1, total_epochs=1, steps_per_epoch=1, first_step={1: 0}
         ) as progress:
-            progress.unit_progress(1, 1, 0.5, 0.5, 1.0)
-            progress.round_done(report(1, 0.5, 0.5, 0.5, 0.5))
+            progress.unit_progress(UnitProgress(1, 1, 0.5, 0.5, 1.0))
+            progress.round_done(history((0.5, 0.5, 0.5)))
         out, err = capsys.readouterr()
         assert out == ""
         assert err.count("\n") == lines

@@ -21,9 +21,9 @@ from noprop_dist.errors import UserError
 from noprop_dist.record import remote, store
 from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.events import read_events
-from noprop_dist.record.folder import CHECKPOINTS
 from noprop_dist.record.lock import LockTimes
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import CHECKPOINTS
 from runs import SMALL, small, wait_until
 from s3_server import Breaker, Fault, Server, environment, proxy, s3_server
 

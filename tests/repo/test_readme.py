@@ -5,6 +5,7 @@ import re
 import runpy
 import shlex
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,11 +14,11 @@ import yaml
 
 import noprop_dist
 from noprop_dist.compare.compare_options import parse_compare
-from noprop_dist.options import parse_command, parse_with
-from noprop_dist.see.commands import parse_runs, parse_show, parse_visualize
+from noprop_dist.options import parse_command, parse_own, parse_with
+from noprop_dist.see.commands import RunsOptions, ShowOptions, VisualizeOptions
 from noprop_dist.sweep.space import read_space
 from noprop_dist.sweep.sweep_options import SweepConfig
-from noprop_dist.use.commands import parse_evaluate, parse_export, parse_predict
+from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
 from repo.pages import SHELL, blocks
 
 PYTHON_JOB = re.compile(r"(?:\.venv/bin/)?python3?")
@@ -25,12 +26,12 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "train": parse_command,
     "compare": parse_compare,
     "tune": lambda argv: parse_with(argv, "noprop tune", "", SweepConfig),
-    "evaluate": parse_evaluate,
-    "predict": parse_predict,
-    "export": parse_export,
-    "runs": parse_runs,
-    "show": parse_show,
-    "visualize": parse_visualize,
+    "evaluate": partial(parse_own, prog="", description="", options=EvaluateOptions),
+    "predict": partial(parse_own, prog="", description="", options=PredictOptions),
+    "export": partial(parse_own, prog="", description="", options=ExportOptions),
+    "runs": partial(parse_own, prog="", description="", options=RunsOptions),
+    "show": partial(parse_own, prog="", description="", options=ShowOptions),
+    "visualize": partial(parse_own, prog="", description="", options=VisualizeOptions),
 }
 ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 

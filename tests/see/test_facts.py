@@ -28,8 +28,10 @@ def test_facts_of_a_real_run_are_what_training_said(tmp_path: Path) -> None:
     assert (facts.state, facts.name, facts.epochs, facts.restarts) == ("finished", "run", 2, 0)
     assert facts.config.seed == 5
     assert facts.train_seconds == result.train_seconds
-    assert facts.best is not None
-    assert facts.best[1] == max(v for v in facts.history.val_accuracy_history if v is not None)
+    assert facts.history.best is not None
+    assert facts.history.best[1] == max(
+        v for v in facts.history.val_accuracy_history if v is not None
+    )
     assert facts.started is not None
     assert facts.last is not None
     assert facts.last > facts.started
@@ -49,7 +51,12 @@ def test_stopped_run_gives_what_is_there(tmp_path: Path) -> None:
     with (tmp_path / "events.jsonl").open("a") as torn:
         torn.write('{"time": 1, "event": "worker_lo')
     facts = read_run(str(tmp_path))
-    assert (facts.state, facts.result, facts.epochs, facts.best) == ("stopped", None, 4, (2, 0.9))
+    assert (facts.state, facts.result, facts.epochs, facts.history.best) == (
+        "stopped",
+        None,
+        4,
+        (2, 0.9),
+    )
     assert (facts.restarts, facts.num_workers, facts.checkpoint) == (1, 2, "step-00000004")
     assert [(e.worker, e.reason, e.seconds) for e in facts.lost] == [("w1", "it died", 1.5)]
     assert facts.set_aside == {3: "its loss is not finite"}
@@ -64,7 +71,7 @@ def test_run_that_has_just_begun_is_told_of(tmp_path: Path) -> None:
     for name in ("training_history.json", "events.jsonl"):
         (tmp_path / name).unlink()
     facts = read_run(str(tmp_path))
-    assert (facts.epochs, facts.best, facts.started, facts.sessions) == (0, None, None, 0)
+    assert (facts.epochs, facts.history.best, facts.started, facts.sessions) == (0, None, None, 0)
 
 
 def test_time_between_sessions_is_not_training(tmp_path: Path) -> None:

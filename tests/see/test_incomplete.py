@@ -172,8 +172,8 @@ def damaged_history(folder: Path) -> None:
     ("spoil", "says"),
     [
         (sweep, "holds a sweep"),
-        (empty, "is no run folder"),
-        (shutil.rmtree, "is not there"),
+        (empty, "holds no run: give a folder"),
+        (shutil.rmtree, "there is no such run folder"),
         (damaged_result, "result.json is not what a run writes"),
         (damaged_history, "training_history.json is not what a run writes"),
     ],

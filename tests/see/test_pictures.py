@@ -72,13 +72,12 @@ def test_history_and_blocks_show_what_the_run_wrote(
 def test_history_tells_each_validation_curve_that_is_drawn(
     pictures: "dict[str, Picture]",
 ) -> None:
-    from noprop_dist.record.history import parse_history
+    from noprop_dist.record.history import History
     from noprop_dist.see.material import Material
     from noprop_dist.see.run_pictures import pictures_of
 
     def caption(**lists: list[float]) -> str:
-        history = parse_history(json.dumps(lists).encode(), "made up")
-        (made, *_), _ = pictures_of(Material(history))
+        (made, *_), _ = pictures_of(Material(History(**lists)))
         return made.caption
 
     told = pictures["history"].caption

@@ -24,8 +24,9 @@ from noprop_dist import UserError
 from noprop_dist.draw.answers import plot_confusion
 from noprop_dist.draw.curves import plot_denoising
 from noprop_dist.draw.style import drawn, new_figure
+from noprop_dist.run_files import REPORT
 from noprop_dist.see import run_page
-from noprop_dist.see.run_page import FILE, write_report
+from noprop_dist.see.run_page import write_report
 from noprop_dist.see.run_pictures import Picture
 
 MIB = 2**20
@@ -98,7 +99,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_report_is_one_file_that_loads_nothing(folder: Path) -> None:
-    page = (folder / FILE).read_text()
+    page = (folder / REPORT).read_text()
     assert len(page) < MIB
     sources = re.findall(r"""\b(?:src|href)\s*=\s*["']([^"']*)|url\(([^)]*)\)""", page)
     assert {a[:5] if a.startswith("data:") else (a or b)[:1] for a, b in sources} == {"data:", "#"}
@@ -121,11 +122,11 @@ def test_report_of_a_damaged_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{")
     with pytest.raises(UserError, match="is not what a run writes"):
         write_report(str(tmp_path), [])
-    assert not (tmp_path / FILE).exists()
+    assert not (tmp_path / REPORT).exists()
 
 
 def test_every_picture_is_there_for_light_and_for_dark(folder: Path) -> None:
-    page = (folder / FILE).read_text()
+    page = (folder / REPORT).read_text()
     figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
     for figure, picture in zip(figures, pictures(), strict=True):
         dark, light = (base64.b64decode(data) for data in re.findall(r"base64,([^\"]+)", figure))
@@ -178,7 +179,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 def page(browser: webdriver.Chrome, folder: Path) -> webdriver.Chrome:
     """The report, just opened from disk on a wide light screen."""
     show(browser, 1280, dark=False)
-    browser.get((folder / FILE).as_uri())
+    browser.get((folder / REPORT).as_uri())
     browser.execute_script("localStorage.clear()")
     browser.refresh()
     return browser

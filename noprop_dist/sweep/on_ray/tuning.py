@@ -26,8 +26,8 @@ from noprop_dist.engine.local import LocalBackend
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.host import environment
-from noprop_dist.record.folder import SWEEP
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import SWEEP
 from noprop_dist.signals import kept
 from noprop_dist.sweep.block_trial import train_block
 from noprop_dist.sweep.network_trial import CannotTrainError, train_trial, trial_config
