@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.figure  # noqa: F401
-import sklearn.datasets  # noqa: F401
 
 import noprop_dist.compare.run_comparison
 import noprop_dist.see.visualize
