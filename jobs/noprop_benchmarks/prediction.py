@@ -26,6 +26,7 @@ from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.model.device import autocast, resolve_precision
 from noprop_dist.model.init import init_block
 from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.model.registry import make_block
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.trained import TrainedNetwork
 from noprop_dist.use.predict import Answer, Predictor, Question, predict
@@ -120,7 +121,7 @@ def _network(num_blocks: int) -> TrainedNetwork:
         dropout=0.0,
     )
     blocks = {
-        t: init_block(spec.make_block(), torch.Generator().manual_seed(t)).state_dict()
+        t: init_block(make_block(spec, t), torch.Generator().manual_seed(t)).state_dict()
         for t in range(1, num_blocks + 1)
     }
     device = torch.device("cpu")

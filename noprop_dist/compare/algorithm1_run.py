@@ -14,6 +14,7 @@ from noprop_dist.maths.algorithm1 import Algorithm1, Batch
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.device import autocast
 from noprop_dist.model.init import init_block
+from noprop_dist.model.registry import make_block
 
 CPU = torch.device("cpu")
 
@@ -24,10 +25,12 @@ class _Cast(nn.Module):
     def __init__(self, block: nn.Module, job: Job, device: torch.device) -> None:
         super().__init__()
         self.block, self.job, self.device = block, job, device
+        on_cpu = device.type == "cpu"
+        self.draw = torch.default_generator if on_cpu else torch.cuda.default_generators[0]
 
     def forward(self, z: Tensor, x: Tensor) -> Tensor:
         with autocast(self.job.precision, self.device):
-            logits: Tensor = self.block(z, x)
+            logits: Tensor = self.block(z, x, self.draw)
         return logits.float()
 
 
@@ -47,7 +50,7 @@ def make_algorithm(job: Job, class_embed: Tensor, device: torch.device = CPU) ->
         readout.weight.copy_(start["readout_weight"])
         readout.bias.copy_(start["readout_bias"])
     blocks = [
-        _Cast(init_block(job.spec.make_block(), torch_generator(seed, "init", t)), job, device)
+        _Cast(init_block(make_block(job.spec, t), torch_generator(seed, "init", t)), job, device)
         for t in range(1, job.spec.num_blocks + 1)
     ]
     w = start["class_embed"].to(device).requires_grad_(job.learns_embedding(0))

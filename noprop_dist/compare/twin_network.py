@@ -12,6 +12,7 @@ from noprop_dist.model.block import Block
 from noprop_dist.model.device import autocast
 from noprop_dist.model.init import init_block
 from noprop_dist.model.readout import init_readout, readout_logits
+from noprop_dist.model.registry import make_block
 from noprop_dist.model.spec import ModelSpec
 
 
@@ -39,7 +40,7 @@ class TwinNetwork(nn.Module):
         super().__init__()
         self.spec, self.precision = spec, precision
         self.blocks = nn.ModuleList(
-            init_block(spec.make_block(), torch_generator(seed, "init", t))
+            init_block(make_block(spec, t), torch_generator(seed, "init", t))
             for t in range(1, spec.num_blocks + 1)
         )
         shares = torch.arange(2, spec.num_blocks + 2, dtype=torch.float64).reciprocal()

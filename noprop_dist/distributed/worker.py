@@ -15,9 +15,8 @@ from noprop_dist import faults
 from noprop_dist.distributed.process_usage import memory_of
 from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, Weights, run_eval
-from noprop_dist.engine.executor import WorkFailedError, explain
+from noprop_dist.engine.executor import failures_of_work
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
 from noprop_dist.engine.splits import Splits
@@ -90,7 +89,7 @@ class BlockWorker:
             if held is None or held.step != wanted.step:
                 raise BlockMissingError(f"block {wanted.t} at step {wanted.step} is not here")
             unit = replace(unit, snapshot=held)
-        try:
+        with failures_of_work():
             result = run_unit(
                 unit,
                 self._job,
@@ -99,8 +98,6 @@ class BlockWorker:
                 on_progress=self._note,
                 should_stop=self._count_and_ask,
             )
-        except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
-            raise WorkFailedError(explain(error)) from None
         with self._lock:
             hold(self._held, wanted.t, result.snapshot, self._job.config.blocks_per_worker)
         return result
@@ -122,10 +119,8 @@ class BlockWorker:
             WorkFailedError: memory is not enough.
         """
         torch.set_num_threads(self._job.config.cpus_per_worker)
-        try:
+        with failures_of_work():
             return run_speed(unit, self._job, self._splits.train, self._device)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise WorkFailedError(explain(error)) from None
 
     def _note(self, progress: UnitProgress) -> None:
         with self._lock:

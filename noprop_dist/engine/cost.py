@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import make_spec
 from noprop_dist.errors import UserError
-from noprop_dist.model.registry import default_block
+from noprop_dist.model.registry import default_block, make_block
+from noprop_dist.model.rehearsal import rehearse
 from noprop_dist.model.spec import ModelSpec
 
 SIZES = (512, 384, 256, 224, 192, 160, 128, 96, 64, 48, 32, 28, 16, 8)
@@ -52,7 +50,7 @@ class Cost:
         """P, of the block and of its own copy of what is shared."""
         spec = self.spec
         shared = 2 * spec.num_classes * spec.embed_dim + spec.num_classes
-        return shared + sum(p.numel() for p in spec.make_block().parameters())
+        return shared + sum(p.numel() for p in make_block(spec, 1).parameters())
 
     @property
     def weights(self) -> int:
@@ -64,23 +62,10 @@ class Cost:
         """Of one block with its optimiser's two moments."""
         return (3 + self.averages_weights) * self.weights
 
-    @cached_property
+    @property
     def activations(self) -> int:
         """What a training step of one block keeps for its backward pass, in float32."""
-        spec = self.spec
-        block = spec.make_block().train()
-        x = torch.empty(self.batch_size, *spec.sample_shape, device="meta")
-        z = torch.empty(self.batch_size, spec.embed_dim, device="meta")
-        kept: dict[int, Tensor] = {p.untyped_storage()._cdata: p for p in block.parameters()}
-        known = set(kept)
-
-        def keep(tensor: Tensor) -> Tensor:
-            kept[tensor.untyped_storage()._cdata] = tensor
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            block(z, x)
-        return sum(t.untyped_storage().nbytes() for k, t in kept.items() if k not in known)
+        return rehearse(self.spec, self.batch_size)
 
     @property
     def unit(self) -> int:
@@ -154,11 +139,12 @@ def _smaller(
     """Flags that make a run smaller, the least change first of each kind, and what they make."""
 
     def changed(shape: tuple[int, ...] = spec.sample_shape, **options: Any) -> Cost:
-        other = replace(config, embedding_dim=None, **options)
+        kept = None if config.embedding_type == "prototype" else config.embedding_dim
+        other = replace(config, **({"embedding_dim": kept} | options))
         return Cost.of(other, make_spec(other, shape, spec.num_classes))
 
     images, side = len(spec.sample_shape) == 3, max(spec.sample_shape[1:], default=0)
-    if (block := default_block(spec.sample_shape)) != spec.block:
+    if (block := default_block(spec.sample_shape, spec.objective)) not in (None, spec.block):
         yield "--block", block, changed(block=block), slots
     for fewer in range(slots - 1, 0, -1):
         yield "--workers", fewer, Cost.of(config, spec), fewer
@@ -166,6 +152,9 @@ def _smaller(
         if images and size < side:
             smaller = changed((spec.sample_shape[0], size, size), block=spec.block)
             yield "--image-size", size, smaller, slots
+    dim = spec.embed_dim
+    while config.embedding_type == "learned" and (dim := dim // 2) >= 8:
+        yield "--embedding-dim", dim, changed(embedding_dim=dim), slots
     batch = config.batch_size
     while (batch := batch // 2) >= 8:
         yield "--batch-size", batch, changed(batch_size=batch), slots

@@ -1,7 +1,7 @@
 """Who runs units. The coordinator knows this protocol and nothing of where units run."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -55,14 +55,40 @@ def run_work(
     on_progress: Callable[[UnitProgress], None],
     should_stop: Callable[[], bool],
 ) -> Result:
-    """Run a unit of any kind; arguments as for ``run_unit``."""
-    if isinstance(work, EvalUnit):
-        return run_eval(work, job, getattr(splits, work.split), device)
-    if isinstance(work, SpeedUnit):
-        return run_speed(work, job, splits.train, device)
-    return run_unit(
-        work, job, splits.train, device, on_progress=on_progress, should_stop=should_stop
-    )
+    """Run a unit of any kind; arguments as for ``run_unit``.
+
+    Raises:
+        WorkFailedError: a loss that is not finite, or no memory.
+    """
+    with failures_of_work():
+        if isinstance(work, EvalUnit):
+            return run_eval(work, job, getattr(splits, work.split), device)
+        if isinstance(work, SpeedUnit):
+            return run_speed(work, job, splits.train, device)
+        return run_unit(
+            work, job, splits.train, device, on_progress=on_progress, should_stop=should_stop
+        )
+
+
+@contextmanager
+def failures_of_work() -> Iterator[None]:
+    """What costs the work alone, and no worker: as many tries would end as this one.
+
+    Raises:
+        WorkFailedError: a loss that is not finite, or no memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, NonFiniteLossError) and not is_out_of_memory(error):
+            raise
+        raise WorkFailedError(explain(error)) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory, on a GPU or here: PyTorch has no type for the latter."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
 
 
 def explain(error: BaseException) -> str:
@@ -72,8 +98,9 @@ def explain(error: BaseException) -> str:
             f"its loss became NaN or infinite at step {error.step}, most likely because the "
             "learning rate is too high: lower --lr or give --grad-clip 1"
         )
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return f"it ran out of memory ({error}): give a smaller --batch-size or fewer --workers"
+    if is_out_of_memory(error):
+        reason = str(error).strip().partition("\n")[0]
+        return f"it ran out of memory ({reason}): give a smaller --batch-size or fewer --workers"
     return f"{type(error).__name__}: {error}"
 
 

@@ -1,7 +1,8 @@
 """What every unit of one run has in common, resolved from the options and the data."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
@@ -142,31 +143,30 @@ def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> 
     Raises:
         UserError: the options do not fit them.
     """
-    known = blocks_for(shape)
-    block: str = default_block(shape) if config.block == "auto" else config.block
+    known = blocks_for(shape, config.objective)
+    block = default_block(shape, config.objective) if config.block == "auto" else config.block
     if block not in known:
         kind = "vectors" if len(shape) == 1 else "images"
+        if not known:
+            raise UserError(
+                f"--objective {config.objective} tells blocks their noise level, and none for "
+                f"{kind} can be told: give --objective dt."
+            )
+        cannot = f"take {kind}"
+        if block in blocks_for(shape):
+            cannot = f"be told a noise level, as --objective {config.objective} does"
         right = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
-        raise UserError(f"--block {block} cannot take {kind}: give --block {right}.")
+        raise UserError(f"--block {config.block} cannot {cannot}: give --block {right}.")
     least = BLOCKS[block].takes.least
     if len(shape) == 3 and min(shape[1:]) < least:
         raise UserError(
             f"images of {shape[1]}x{shape[2]} are too small: give --image-size of at least {least}."
         )
-    return ModelSpec(
-        block=block,
-        num_blocks=config.num_blocks,
-        num_classes=num_classes,
-        embed_dim=_embed_dim(config, math.prod(shape), num_classes),
-        sample_shape=shape,
-        embedding_type=config.embedding_type,
-        schedule=config.schedule,
-        alpha_bar_min=config.alpha_bar_min,
-        alpha_bar_max=config.alpha_bar_max,
-        readout=config.readout,
-        dropout=config.dropout,
-        objective=config.objective,
-    )
+    # An option of the network has the same name in both.
+    options: dict[str, Any] = {f.name: getattr(config, f.name, None) for f in fields(ModelSpec)}
+    found = {"num_classes": num_classes, "sample_shape": shape, "block": block}
+    found["embed_dim"] = _embed_dim(config, math.prod(shape), num_classes)
+    return ModelSpec(**(options | found))
 
 
 def _embed_dim(config: TrainConfig, sample_size: int, num_classes: int) -> int:

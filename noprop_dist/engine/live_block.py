@@ -9,7 +9,9 @@ from noprop_dist.engine.job import Job
 from noprop_dist.engine.snapshot import MOMENTS, SHARED_NAMES, Shared, Snapshot
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.device import autocast
+from noprop_dist.model.init import materialise
 from noprop_dist.model.readout import readout_logits
+from noprop_dist.model.registry import make_block, make_objective
 
 
 class NonFiniteLossError(RuntimeError):
@@ -50,10 +52,9 @@ class LiveBlock:
         self.job, self.device, self.t = job, device, snapshot.t
         self.lr_scale = lr_scale
         self.learns = job.learns_embedding(snapshot.step // job.steps_per_epoch)
-        self.objective = spec.make_objective()
+        self.objective = make_objective(spec)
         self.weight = self.objective.weight(self.t, config.eta)
-        block = spec.make_block().to_empty(device=device)
-        block = block.to(memory_format=torch.channels_last)
+        block = materialise(make_block(spec, snapshot.t), device)
         block.load_state_dict(snapshot.part("block"))
         self.block = block.train()
         source = shared if shared is not None else snapshot.part("shared")
@@ -79,26 +80,23 @@ class LiveBlock:
             for m in MOMENTS
         }
         trained = [k for k, p in self.params.items() if p.requires_grad]
-        self.trained = [self.params[k] for k in trained]
-        self.exp_avgs, self.exp_avg_sqs = ([self.moments[m][k] for k in trained] for m in MOMENTS)
-        self.steps = [torch.tensor(float(snapshot.step), device=self.device) for _ in trained]
+        self.steps = {k: torch.tensor(float(snapshot.step), device=self.device) for k in trained}
 
     def _update(self, lr: float) -> None:
-        """AdamW on every trained parameter.
+        """AdamW on every trained parameter that has a gradient.
 
         As a function on our own moments: constructing ``torch.optim.AdamW`` imports PyTorch's
         compiler, a second and a half and 150 MB of every worker.
         """
-        grads = [p.grad for p in self.trained if p.grad is not None]
-        assert len(grads) == len(self.trained)
+        grads = {k: g for k in self.steps if (g := self.params[k].grad) is not None}
         with torch.no_grad():
             adamw(
-                self.trained,
-                grads,
-                exp_avgs=self.exp_avgs,
-                exp_avg_sqs=self.exp_avg_sqs,
+                [self.params[k] for k in grads],
+                list(grads.values()),
+                exp_avgs=[self.moments["exp_avg"][k] for k in grads],
+                exp_avg_sqs=[self.moments["exp_avg_sq"][k] for k in grads],
                 max_exp_avg_sqs=[],
-                state_steps=self.steps,
+                state_steps=[self.steps[k] for k in grads],
                 fused=True,
                 amsgrad=False,
                 beta1=0.9,

@@ -19,11 +19,9 @@ from noprop_dist.engine.executor import (
     Executor,
     Work,
     WorkFailedError,
-    explain,
     run_work,
 )
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import UnitProgress
 from noprop_dist.errors import UserError
@@ -89,8 +87,8 @@ class LocalExecutor(Executor):
             result = run_work(
                 work, self._job, self._splits, self._device, self._on_progress, self._stop.is_set
             )
-        except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
-            return Done(work, None, WorkFailedError(explain(error)), name)
+        except WorkFailedError as error:
+            return Done(work, None, error, name)
         return Done(work, result, worker=name)
 
     @override

@@ -9,6 +9,7 @@ from noprop_dist.engine.job import Job
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.init import init_block
 from noprop_dist.model.readout import init_readout
+from noprop_dist.model.registry import make_block
 
 SHARED_NAMES: tuple[str, str, str] = ("class_embed", "readout_weight", "readout_bias")
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -85,7 +86,7 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def first_snapshot(job: Job, t: int, shared: Shared) -> Snapshot:
     """Block t before its first step, its parameters drawn from the key (seed, "init", t)."""
-    block = init_block(job.spec.make_block(), torch_generator(job.config.seed, "init", t))
+    block = init_block(make_block(job.spec, t), torch_generator(job.config.seed, "init", t))
     tensors = {f"block.{k}": v for k, v in block.state_dict().items()}
     tensors |= {f"shared.{k}": v.clone() for k, v in shared.items()}
     trained = [f"block.{k}" for k, _ in block.named_parameters()]

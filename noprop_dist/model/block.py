@@ -21,11 +21,13 @@ class Takes:
         kind: images (C, H, W) or vectors (F,).
         least: pixels of an image's shorter side, at least.
         default_up_to: it is chosen where no block is asked for, up to this longer side.
+        level: it can be told how much noise z holds, as some objectives do.
     """
 
     kind: Literal["images", "vectors"]
     least: int = 1
     default_up_to: float = float("inf")
+    level: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class BlockShape:
         embed_dim: D.
         label_is_sample: z has the sample's shape, D its size (prototype embeddings).
         dropout: probability, while training.
+        told_level: ``classify`` gets a noise level.
+        t: which block it is, 1..T.
+        num_blocks: T.
     """
 
     sample: tuple[int, ...]
@@ -45,6 +50,9 @@ class BlockShape:
     embed_dim: int
     label_is_sample: bool
     dropout: float
+    told_level: bool = False
+    t: int = 1
+    num_blocks: int = 1
 
 
 class Block(nn.Module, ABC):
@@ -88,8 +96,8 @@ class Block(nn.Module, ABC):
             z: float32 (B, D).
             features: of the samples, from ``features``.
             generator: of what is drawn in training mode, on the tensors' device.
-            level: what the objective tells of the noise in z, float32 (B,); None where it tells
-                nothing, as NoProp-DT's does.
+            level: what the objective tells of the noise in z, float32 (B,); None where
+                ``shape.told_level`` is not set, as in NoProp-DT.
         """
 
     def forward(

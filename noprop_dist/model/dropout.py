@@ -25,11 +25,23 @@ class KeyedDropout(nn.Module):
         """Drop in training mode; the identity in evaluation mode.
 
         Args:
-            x: any shape, dense in memory (contiguous or channels-last).
-            generator: on x's device; None takes PyTorch's global one.
+            x: any shape; what is neither contiguous nor channels-last is copied first.
+            generator: on x's device.
+
+        Raises:
+            TypeError: in training mode without a generator, as in ``nn.Sequential``.
         """
         if not self.training or self.threshold == 0:
             return x
+        if generator is None:
+            raise TypeError(
+                "KeyedDropout needs the block's generator while it trains: call it with one, "
+                "drop(x, generator), which nn.Sequential does not."
+            )
+        dense = x.is_contiguous() or (
+            x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+        )
+        x = x if dense else x.contiguous()
         num_words = -(-x.numel() // 8)
         words = torch.empty(num_words, dtype=torch.int64, device=x.device)
         words.random_(-(2**63), None, generator=generator)

@@ -6,17 +6,16 @@ as PyTorch would, but from a generator of our own.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from noprop_dist.errors import UserError
 from noprop_dist.model.block import Block
 
 OWN = "init_values"  # a module with parameters of its own has this method, given a generator
-# They draw from PyTorch's global generator while they train.
-_UNKEYED = (nn.modules.dropout._DropoutNd, nn.RReLU)
 
 
 def _fan_in_uniform(module: Any, generator: torch.Generator) -> None:
@@ -34,12 +33,12 @@ def _embedding(module: nn.Embedding, generator: torch.Generator) -> None:
 
 
 def _attention(module: nn.MultiheadAttention, generator: torch.Generator) -> None:
-    """Its output layer is a linear one and is visited as such."""
     for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
         if (weight := getattr(module, name)) is not None:
             nn.init.xavier_uniform_(weight, generator=generator)
     if module.in_proj_bias is not None:
         nn.init.zeros_(module.in_proj_bias)
+        nn.init.zeros_(module.out_proj.bias)
     for extra in (module.bias_k, module.bias_v):
         if extra is not None:
             nn.init.xavier_normal_(extra, generator=generator)
@@ -63,40 +62,84 @@ INITIALISERS: dict[type[nn.Module] | tuple[type[nn.Module], ...], Callable[..., 
 }
 
 
+def materialise(block: Block, device: torch.device | str) -> Block:
+    """Give a block from the meta device memory without values, laid out as it trains.
+
+    A tensor that has two names is still one afterwards. Floats are NaN until they are written to.
+
+    Args:
+        block: on the meta device.
+        device: where to.
+    """
+    twins: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module, name, tensor in _owned(block):
+        twins.setdefault(id(tensor), []).append((module, name))
+    block.to_empty(device=device)
+    with torch.no_grad():
+        for (first, named), *others in twins.values():
+            tensor = getattr(first, named)
+            if tensor.is_floating_point():
+                tensor.fill_(math.nan)
+            if tensor.dim() == 4:
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+            for module, name in others:
+                setattr(module, name, tensor)
+    return block
+
+
 def init_block(block: Block, generator: torch.Generator) -> Block:
     """Materialise a block on the CPU with PyTorch's default initialisation, drawn from a key.
+
+    Parts are visited before what holds them, so that a module can change what its parts drew.
 
     Args:
         block: on the meta device.
         generator: on the CPU.
 
     Raises:
-        TypeError: a parameter or buffer that nothing gives a value or that no state dict holds, or
-            a module that draws from PyTorch's global generator; names it, and what would be right.
+        UserError: a parameter or buffer that nothing gives a value or that no state dict holds;
+            names it, and what would be right.
     """
-    block.to_empty(device="cpu")
-    for path, module in block.named_modules():
-        _check_draws(path, module)
-        own = dict(module.named_parameters(recurse=False)) | dict(
-            module.named_buffers(recurse=False)
-        )
-        for name in own.keys() & module._non_persistent_buffers_set:
-            raise TypeError(
-                f"{_name(path, name)} of the block {type(block).__name__} is no part of its state, "
+    materialise(block, "cpu")
+    # Whatever writes to a tensor raises its version; a part that was not written to is still NaN.
+    before = {id(tensor): tensor._version for _, _, tensor in _owned(block)}
+    for module in _parts_first(block):
+        _draw_values(module, generator)
+    called = {id(module): path for path, module in block.named_modules()}
+    for module, name, tensor in _owned(block):
+        path = ".".join(filter(None, [called[id(module)], name]))
+        if name in module._non_persistent_buffers_set:
+            raise UserError(
+                f"{path} of the block {type(block).__name__} is no part of its state, "
                 "which is all that workers and files get: register the buffer as persistent."
             )
-        before = {name: tensor._version for name, tensor in own.items()}
-        if own:
-            _draw_values(module, generator)
-        for name, tensor in own.items():
-            # Whatever writes to a tensor raises its version: what was not written to has no value.
-            now = getattr(module, name)
-            if now is tensor and now._version == before[name]:
-                raise TypeError(
-                    f"{_name(path, name)} of the block {type(block).__name__} gets no value: "
-                    f"{type(module).__name__} needs a method {OWN}(generator) that draws it."
-                )
-    return block.to(memory_format=torch.channels_last)
+        if tensor._version == before.get(id(tensor), -1) or bool(tensor.isnan().any()):
+            raise UserError(
+                f"{path} of the block {type(block).__name__} gets no value: "
+                f"{type(module).__name__} needs a method {OWN}(generator) that draws it."
+            )
+    return block
+
+
+def _owned(block: Block) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Every parameter and buffer with the module that owns it; one of two names comes twice."""
+    for module in block.modules():
+        for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            if tensor is not None:
+                yield module, name, tensor
+
+
+def _parts_first(module: nn.Module) -> list[nn.Module]:
+    """A module's parts, theirs before them, and then itself; each once."""
+    found: dict[int, nn.Module] = {}
+
+    def visit(module: nn.Module) -> None:
+        for part in module.children():
+            visit(part)
+        found.setdefault(id(module), module)
+
+    visit(module)
+    return list(found.values())
 
 
 def _draw_values(module: nn.Module, generator: torch.Generator) -> None:
@@ -107,17 +150,3 @@ def _draw_values(module: nn.Module, generator: torch.Generator) -> None:
         if isinstance(module, kinds):
             initialise(module, generator)
             return
-
-
-def _check_draws(path: str, module: nn.Module) -> None:
-    attention = isinstance(module, nn.MultiheadAttention) and module.dropout > 0
-    if attention or isinstance(module, _UNKEYED):
-        raise TypeError(
-            f"{path} ({type(module).__name__}) draws from PyTorch's global generator, so that one "
-            "seed would not give one network: use KeyedDropout, with the generator that the block "
-            "is given."
-        )
-
-
-def _name(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

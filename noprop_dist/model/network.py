@@ -14,6 +14,7 @@ from noprop_dist.model.block import Block
 from noprop_dist.model.device import autocast
 from noprop_dist.model.objective import Ask
 from noprop_dist.model.readout import readout_logits
+from noprop_dist.model.registry import make_block, make_objective
 from noprop_dist.model.spec import ModelSpec
 
 INFERENCE_BATCH = 256  # samples that share a key of noise: the same wherever a network is run
@@ -59,8 +60,8 @@ class NoPropNetwork(nn.Module):
     def __init__(self, spec: ModelSpec, precision: str = "fp32") -> None:
         super().__init__()
         self.spec, self.precision = spec, precision
-        self.objective = spec.make_objective()
-        self.blocks = nn.ModuleList(spec.make_block() for _ in range(spec.num_blocks))
+        self.objective = make_objective(spec)
+        self.blocks = nn.ModuleList(make_block(spec, t) for t in range(1, spec.num_blocks + 1))
         with torch.device("meta"):
             self.class_embed = nn.Parameter(torch.empty(spec.num_classes, spec.embed_dim))
             self.readout_weight = nn.Parameter(torch.empty(spec.num_classes, spec.embed_dim))
@@ -152,10 +153,21 @@ class NoPropNetwork(nn.Module):
 
     def _noise(self, x: Tensor, draw: Draw) -> Callable[[], Tensor]:
         """What gives the draw's next noise (B, D)."""
-        if not isinstance(draw, torch.Generator):
-            return partial(next, draw)
-        shape = (len(x), self.spec.embed_dim)
-        return partial(torch.randn, shape, generator=draw, device=x.device)
+        if isinstance(draw, torch.Generator):
+            shape = (len(x), self.spec.embed_dim)
+            make = partial(torch.randn, shape, generator=draw, device=x.device)
+            draw = (make() for _ in range(self.objective.num_draws))
+        noises = iter(draw)
+
+        def noise() -> Tensor:
+            for drawn in noises:
+                return drawn
+            raise TypeError(
+                f"{type(self.objective).__name__} draws more noises than its num_draws, "
+                f"{self.objective.num_draws}, in one pass of inference."
+            )
+
+        return noise
 
     def read(self, z: Tensor) -> Tensor:
         """Readout logits (B, K) of any z_t (B, D)."""

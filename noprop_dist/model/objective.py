@@ -9,7 +9,7 @@ B batch, K classes, D embedding width, T blocks.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from noprop_dist.maths.loss import denoising_loss, denoising_weight, prior_kl, readout_loss
 from noprop_dist.maths.process import denoise_step, expected_embedding, noise_label
-from noprop_dist.maths.schedule import Schedule
+from noprop_dist.model.spec import ModelSpec
 
 # What a block makes of z (B, D) and of the noise level that it is told, (B,) or None: (B, K).
 Ask = Callable[[Tensor, Tensor | None], Tensor]
@@ -40,16 +40,18 @@ class Objective(ABC):
     """What a block learns, and how inference follows from it.
 
     Args:
-        schedule: the noise schedule of the T blocks.
+        spec: the network.
+
+    Attributes:
+        tells_level: blocks are told how much noise their z holds.
+        num_draws: how many noises of shape (B, D) one pass of inference takes, z_0's among them.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
-        self.schedule = schedule
+    tells_level: ClassVar[bool] = False
+    num_draws: int = 1
 
-    @property
-    def num_draws(self) -> int:
-        """How many noises of shape (B, D) one pass of inference takes, z_0's among them."""
-        return self.schedule.num_blocks + 1
+    def __init__(self, spec: ModelSpec) -> None:
+        self.spec = spec
 
     @abstractmethod
     def weight(self, t: int, eta: float) -> float:
@@ -116,17 +118,17 @@ class Objective(ABC):
 class DiscreteTime(Objective):
     """NoProp-DT: one noise level a block, of which it is not told; eq. 8 and eq. 3."""
 
-    def __init__(self, schedule: Schedule) -> None:
-        super().__init__(schedule)
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self.num_draws = spec.num_blocks + 1
+        schedule = spec.make_schedule()
         self.alpha_bar = schedule.alpha_bar.tolist()
         self.snr_gain = schedule.snr_gain.tolist()
         self.a, self.b, self.c = (table.tolist() for table in (schedule.a, schedule.b, schedule.c))
 
     @override
     def weight(self, t: int, eta: float) -> float:
-        return denoising_weight(
-            num_blocks=self.schedule.num_blocks, eta=eta, snr_gain=self.snr_gain[t]
-        )
+        return denoising_weight(num_blocks=self.spec.num_blocks, eta=eta, snr_gain=self.snr_gain[t])
 
     @override
     def noised(

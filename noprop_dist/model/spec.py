@@ -4,9 +4,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from noprop_dist.maths.schedule import Schedule, make_schedule
-from noprop_dist.model.block import Block, BlockShape
-from noprop_dist.model.objective import Objective
-from noprop_dist.model.registry import OBJECTIVES, make_block
 
 
 @dataclass(frozen=True)
@@ -46,21 +43,6 @@ class ModelSpec:
         return make_schedule(
             self.schedule, self.num_blocks, lo=self.alpha_bar_min, hi=self.alpha_bar_max
         )
-
-    def make_objective(self) -> Objective:
-        """What a block of this network learns."""
-        return OBJECTIVES[self.objective](self.make_schedule())
-
-    def make_block(self) -> Block:
-        """One block without values, on the meta device."""
-        shape = BlockShape(
-            sample=self.sample_shape,
-            num_classes=self.num_classes,
-            embed_dim=self.embed_dim,
-            label_is_sample=self.embedding_type == "prototype",
-            dropout=self.dropout,
-        )
-        return make_block(self.block, shape)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.executor import explain
+from noprop_dist.engine.executor import WorkFailedError, failures_of_work
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.live_block import NonFiniteLossError
 from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.engine.snapshot import Snapshot, first_shared, first_snapshot
 from noprop_dist.engine.splits import Splits
@@ -127,9 +126,10 @@ def _train_epoch(
     began, clock = time.time(), time.perf_counter()
     before = state.latest
     try:
-        result = run_unit(Unit(before, job.steps_per_epoch), job, splits.train, device)
-    except (NonFiniteLossError, torch.OutOfMemoryError, MemoryError) as error:
-        raise CannotTrainError(f"block {before.t} failed: {explain(error)}.") from error
+        with failures_of_work():
+            result = run_unit(Unit(before, job.steps_per_epoch), job, splits.train, device)
+    except WorkFailedError as error:
+        raise CannotTrainError(f"block {before.t} failed: {error}.") from error
     loss = denoising_error(result.snapshot, job, splits.val, device)
     if not math.isfinite(loss):
         raise CannotTrainError(f"block {before.t} failed: its validation loss is not finite.")

@@ -10,7 +10,9 @@ from noprop_dist.maths.keys import torch_generator
 from noprop_dist.maths.loss import denoising_loss
 from noprop_dist.maths.process import expected_embedding
 from noprop_dist.model.device import autocast
+from noprop_dist.model.init import materialise
 from noprop_dist.model.network import INFERENCE_BATCH
+from noprop_dist.model.registry import make_block, make_objective
 
 DRAWS = 4  # of the label's noise; the sample's features are computed once for all of them
 
@@ -27,12 +29,11 @@ def denoising_error(snapshot: Snapshot, job: Job, split: Split, device: torch.de
     """
     t, spec = snapshot.t, job.spec
     end = snapshot.epoch_end(0.0)
-    block = spec.make_block().to_empty(device=device)
-    block = block.to(memory_format=torch.channels_last)
+    block = materialise(make_block(spec, t), device)
     block.load_state_dict(end.weights)
     block.eval()
     class_embed = end.shared["class_embed"].to(device)
-    objective = spec.make_objective()
+    objective = make_objective(spec)
     total = 0.0
     for start in range(0, len(split), INFERENCE_BATCH):
         rows = np.arange(start, min(start + INFERENCE_BATCH, len(split)))

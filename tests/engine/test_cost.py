@@ -14,6 +14,8 @@ from noprop_dist.engine.cost import Cost
 from noprop_dist.engine.job import make_spec
 from noprop_dist.engine.snapshot import first_shared, first_snapshot
 from noprop_dist.maths.embedding import one_hot_embedding
+from noprop_dist.model.init import init_block
+from noprop_dist.model.registry import make_block
 from pets import class_folders
 from runs import prepared
 
@@ -34,7 +36,7 @@ def test_a_snapshot_takes_what_its_tensors_do(ema: float | None) -> None:
 @pytest.mark.parametrize("block", ["conv", "conv-pooled", "resnet18"])
 def test_activations_are_what_a_step_keeps(block: str) -> None:
     told = cost((3, 72, 72), block=block, batch_size=4)
-    made = told.spec.make_block().to_empty(device="cpu").train()
+    made = init_block(make_block(told.spec, 1), torch.Generator()).train()
     weights = {p.untyped_storage().data_ptr() for p in made.parameters()}
     kept: dict[int, int] = {}
     alive: list[torch.Tensor] = []
@@ -47,7 +49,7 @@ def test_activations_are_what_a_step_keeps(block: str) -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        made(torch.zeros(4, 10), torch.zeros(4, 3, 72, 72))
+        made(torch.zeros(4, 10), torch.zeros(4, 3, 72, 72), torch.Generator())
     assert told.activations == pytest.approx(sum(kept.values()), rel=0.02)
 
 

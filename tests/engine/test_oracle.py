@@ -19,6 +19,7 @@ from noprop_dist.maths.algorithm1 import Algorithm1
 from noprop_dist.maths.embedding import learned_embedding
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.init import init_block
+from noprop_dist.model.registry import make_block
 
 CPU = torch.device("cpu")
 
@@ -46,7 +47,7 @@ def test_a_step_of_the_engine_is_a_step_of_algorithm_1(t: int) -> None:
     rounds = Rounds(job, shared)
     rounds.start()
     live = LiveBlock(job, rounds.latest[t], CPU)
-    blocks = [init_block(job.spec.make_block(), torch_generator(0, "init", t)) for _ in range(3)]
+    blocks = [init_block(make_block(job.spec, t), torch_generator(0, "init", t)) for _ in range(3)]
     for module in [*live.block.modules(), *(m for b in blocks for m in b.modules())]:
         if hasattr(module, "threshold"):
             module.threshold = 0
@@ -79,8 +80,8 @@ def draw_from(noises: Iterator[Tensor]) -> object:
 
 def test_algorithm_1_learns_digits() -> None:
     torch.manual_seed(0)
-    job, splits = job_of(num_blocks=2)
-    blocks = [init_block(job.spec.make_block(), torch_generator(0, "init", t)) for t in (1, 2)]
+    job, splits = job_of(num_blocks=2, dropout=0.0)
+    blocks = [init_block(make_block(job.spec, t), torch_generator(0, "init", t)) for t in (1, 2)]
     w = learned_embedding(10, 64, torch_generator(0, "w"))
     oracle = Algorithm1(blocks, w, readout(w, torch.zeros(10)), job.spec.make_schedule(), eta=0.1)
     optimizers = oracle.optimizers(1e-3, 1e-3)

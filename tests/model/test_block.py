@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from noprop_dist.model.block import Block, BlockShape
+from noprop_dist.model.block import Block
 from noprop_dist.model.dropout import KeyedDropout
 from noprop_dist.model.init import init_block
 from noprop_dist.model.registry import make_block
+from noprop_dist.model.spec import ModelSpec
 
 
 def block(
@@ -16,8 +17,12 @@ def block(
     image_label: bool = False,
     dropout: float = 0.2,
 ) -> Block:
-    made = make_block(name, BlockShape(shape, 10, dim, image_label, dropout))
-    return init_block(made, torch.Generator().manual_seed(0))
+    spec = ModelSpec(
+        block=name, num_blocks=1, num_classes=10, embed_dim=dim, sample_shape=shape,
+        embedding_type="prototype" if image_label else "one-hot", schedule="cosine",
+        alpha_bar_min=1e-4, alpha_bar_max=0.99, readout="softmax", dropout=dropout,
+    )  # fmt: skip
+    return init_block(make_block(spec, 1), torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +40,7 @@ def block(
 def test_blocks_map_z_and_x_to_logits(name: str, shape: tuple[int, ...], image_label: bool) -> None:
     dim = torch.Size(shape).numel() if image_label else 7
     made = block(name, shape, dim=dim, image_label=image_label)
-    logits = made(torch.randn(4, dim), torch.randn(4, *shape))
+    logits = made(torch.randn(4, dim), torch.randn(4, *shape), torch.Generator())
     assert logits.shape == (4, 10)
     logits.sum().backward()
     assert all(p.grad is not None for p in made.parameters())

@@ -7,6 +7,7 @@ from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.model.init import init_block
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.model.readout import init_readout, readout_logits
+from noprop_dist.model.registry import make_block
 from noprop_dist.model.spec import ModelSpec
 
 SPEC = ModelSpec(
@@ -26,7 +27,7 @@ SPEC = ModelSpec(
 
 def network(spec: ModelSpec = SPEC) -> NoPropNetwork:
     blocks = {
-        t: init_block(spec.make_block(), torch.Generator().manual_seed(t)).state_dict()
+        t: init_block(make_block(spec, t), torch.Generator().manual_seed(t)).state_dict()
         for t in range(1, spec.num_blocks + 1)
     }
     w = one_hot_embedding(10)

@@ -188,6 +188,7 @@ def test_other_networks_can_be_exported(opened: OpenRun, block: str) -> None:
     from noprop_dist.engine.snapshot import first_shared
     from noprop_dist.model.init import init_block
     from noprop_dist.model.network import NoPropNetwork
+    from noprop_dist.model.registry import make_block
 
     draw = torch.Generator().manual_seed(0)
     if block == "mlp":
@@ -201,7 +202,7 @@ def test_other_networks_can_be_exported(opened: OpenRun, block: str) -> None:
     spec = replace(
         opened.trained.network.spec, num_blocks=1, embed_dim=dim, readout="radial", **changes
     )
-    blocks = {1: init_block(spec.make_block(), draw).state_dict()}
+    blocks = {1: init_block(make_block(spec, 1), draw).state_dict()}
     network = NoPropNetwork.assemble(
         spec, blocks, first_shared(torch.randn(10, dim, generator=draw))
     )

@@ -1,0 +1,93 @@
+"""A training step before there is a run: what a block keeps, and whether its draws are keyed.
+
+B batch, D embedding width.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from noprop_dist.errors import UserError
+from noprop_dist.model.block import Block
+from noprop_dist.model.init import init_block
+from noprop_dist.model.readout import readout_logits
+from noprop_dist.model.registry import make_block, make_objective
+from noprop_dist.model.spec import ModelSpec
+
+FEW = 2  # samples of a step that is computed: batch norm needs two
+
+
+class _KeyedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses operations that draw from PyTorch's global generator."""
+
+    def __init__(self, who: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.who = who
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        keyed = any(isinstance(value, torch.Generator) for value in [*args, *kwargs.values()])
+        if torch.Tag.nondeterministic_seeded in func.tags and not keyed:
+            raise UserError(
+                f"{self.who} draws from PyTorch's global generator ({func}), so that one seed "
+                "would not give one network: use KeyedDropout instead of torch's dropout, and "
+                "give every draw the generator that the block is given."
+            )
+        return func(*args, **kwargs)
+
+
+@lru_cache(maxsize=64)
+def rehearse(spec: ModelSpec, batch_size: int) -> int:
+    """Bytes that a training step of block 1 keeps for its backward pass, in float32.
+
+    On the meta device, where nothing is computed; a block that cannot run there computes a step of
+    two random samples, and is taken to keep as much for each further one.
+
+    Raises:
+        UserError: the block or the objective draws from PyTorch's global generator.
+    """
+    block = make_block(spec, 1)
+    try:
+        return _kept_by_step(spec, block, batch_size)
+    except (NotImplementedError, RuntimeError):
+        block = init_block(make_block(spec, 1), torch.Generator())
+        return _kept_by_step(spec, block, FEW) * batch_size // FEW
+
+
+def _kept_by_step(spec: ModelSpec, block: Block, rows: int) -> int:
+    weights = list(block.train().parameters())
+    device = weights[0].device
+    sample = torch.empty(rows, *spec.sample_shape, device=device)
+    embed = torch.empty(spec.num_classes, spec.embed_dim, device=device)
+    bias = torch.empty(spec.num_classes, device=device)
+    if device.type == "cpu":
+        for values in (sample, embed, bias):
+            values.normal_(generator=torch.Generator())
+    labels = torch.arange(rows, device=device) % spec.num_classes
+    draw = torch.Generator()
+    known = {w.untyped_storage()._cdata for w in weights}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor  # alive, or another gets its address
+        return tensor
+
+    def ask(z: Tensor, level: Tensor | None) -> Tensor:
+        with saved_tensors_hooks(keep, lambda tensor: tensor):
+            logits: Tensor = block(z, sample, draw, level)
+        return logits
+
+    def read(z: Tensor) -> Tensor:
+        return readout_logits(z, embed, bias, embed, kind=spec.readout)
+
+    with _KeyedDraws(f"the block {spec.block} or the objective {spec.objective}"):
+        make_objective(spec).loss(1, labels, embed, ask, read, eta=1.0, generator=draw)
+    return sum(
+        tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in known
+    )
