@@ -16,6 +16,7 @@ import tyro
 
 from noprop_benchmarks.benchmark_options import (
     EngineBenchmark,
+    GpuBenchmark,
     PredictBenchmark,
     ScalingBenchmark,
     SharingBenchmark,
@@ -24,6 +25,7 @@ from noprop_dist.cli import exit_code
 
 Benchmark = (
     Annotated[EngineBenchmark, tyro.conf.subcommand("engine")]
+    | Annotated[GpuBenchmark, tyro.conf.subcommand("gpu")]
     | Annotated[PredictBenchmark, tyro.conf.subcommand("predict")]
     | Annotated[ScalingBenchmark, tyro.conf.subcommand("scaling")]
     | Annotated[SharingBenchmark, tyro.conf.subcommand("sharing")]
@@ -58,6 +60,10 @@ def main() -> int:
         from noprop_benchmarks.training_speed import benchmark_engine, render
 
         measured = benchmark_engine(options.benchmark)
+    elif isinstance(options.benchmark, GpuBenchmark):
+        from noprop_benchmarks.gpu import measure_gpu, render
+
+        measured = measure_gpu(options.benchmark)
     elif isinstance(options.benchmark, PredictBenchmark):
         from noprop_benchmarks.prediction import benchmark_predict, render
 

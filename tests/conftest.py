@@ -37,9 +37,22 @@ def repo(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread() -> None:
-    """Small tensors gain nothing from more threads, and lose much where cores are shared."""
+def one_thread() -> Iterator[None]:
+    """Small tensors gain nothing from more threads, and lose much where cores are shared.
+
+    Here and in what tests start: threads that wait for one another take twice the time and more
+    where another test runs beside them.
+    """
     torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture
+def short_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dry runs that time their blocks for a moment: enough where the figure is not looked at."""
+    monkeypatch.setattr("noprop_dist.plan.TRY_S", 0.1)
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.figure  # noqa: F401
-import sklearn.datasets  # noqa: F401
+import torch._dynamo  # noqa: F401  # by whatever runs on the meta device, which a training does
 
 import noprop_dist.compare.run_comparison
+import noprop_dist.plan
 import noprop_dist.see.visualize
 import noprop_dist.sweep.run_sweep
 import noprop_dist.training
@@ -24,6 +25,7 @@ import noprop_dist.use.predict
 from noprop_dist.cli import main
 from noprop_dist.sweep.sweep_results import SweepResult
 
+noprop_dist.plan.TRY_S = 0.1  # how fast blocks are is not looked at
 # These need Ray; what they print does not.
 SWEPT = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None)
 noprop_dist.sweep.run_sweep.sweep = lambda *_: SWEPT

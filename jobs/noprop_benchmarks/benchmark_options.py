@@ -23,7 +23,7 @@ class _Counts:
         for f in fields(self):
             value = getattr(self, f.name)
             least = self.LEAST.get(f.name, 1)
-            if isinstance(value, int) and value < least:
+            if type(value) is int and value < least:
                 raise UserError(f"{flag(f.name)} must be at least {least}, got {value}.")
 
 
@@ -52,6 +52,38 @@ class EngineBenchmark(_Counts):
             raise UserError(
                 f"--threads {self.threads} must be a multiple of --cpus-per-worker "
                 f"{self.cpus_per_worker}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuBenchmark(_Counts):
+    """How full blocks keep a GPU: eager and recorded, alone and side by side, and on Ray.
+
+    Attributes:
+        device: cuda, or cpu to see that it runs.
+        steps: Steps of one block in one measurement.
+        batch_size: Images per step.
+        num_blocks: T.
+        at_once: Blocks that train side by side, each number a measurement.
+        ray: Also one Ray worker with all blocks, and a worker with a share of the GPU for each.
+        resnet: Also ResNet-18 blocks.
+    """
+
+    device: str = "cuda"
+    steps: int = 200
+    batch_size: int = 128
+    num_blocks: int = 10
+    at_once: tuple[int, ...] = (1, 2, 5, 10)
+    ray: bool = True
+    resnet: bool = True
+
+    def check(self) -> None:
+        """See the base."""
+        super().check()
+        if not all(1 <= count <= self.num_blocks for count in self.at_once):
+            raise UserError(
+                f"--at-once {' '.join(map(str, self.at_once))} must be numbers from 1 to "
+                f"--num-blocks, {self.num_blocks}."
             )
 
 

@@ -13,7 +13,7 @@ from noprop_benchmarks.memory import measure_memory, render_memory
 from noprop_benchmarks.simulated import measure_simulated, render_simulated
 from noprop_benchmarks.sleepers import measure_sleepers, render_sleepers
 from noprop_benchmarks.traffic import measure_traffic, render_traffic
-from noprop_benchmarks.training_speed import plain_loop, random_job, time_plain
+from noprop_benchmarks.training_speed import plain_loop, random_job, run_of, time_plain
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.distributed.worker_client import BlockClient
@@ -75,8 +75,8 @@ def measure_workers(options: ScalingBenchmark) -> dict[str, Any]:
     engine = EngineBenchmark(
         steps=options.steps, batch_size=options.batch_size, threads=options.workers
     )
-    job, splits = random_job(engine, torch.device("cpu"))
-    plain = plain_loop(splits.train, engine)
+    job, splits = random_job(run_of(engine), engine.steps, torch.device("cpu"))
+    plain = plain_loop(splits.train, engine.batch_size, torch.device("cpu"))
     turns: list[dict[int, tuple[float, float]]] = []
     plain_speeds = []
     needs = WorkerNeeds()

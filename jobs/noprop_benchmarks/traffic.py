@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from noprop_benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
-from noprop_benchmarks.training_speed import random_job
+from noprop_benchmarks.training_speed import random_job, run_of
 from noprop_dist.compare.on_ray.traffic import CountingClient, Traffic, num_bytes
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.ray_executor import RayExecutor
@@ -33,7 +33,7 @@ def measure_traffic(options: ScalingBenchmark) -> dict[str, Any]:
         UserError: this machine does not hold so many workers.
     """
     engine = EngineBenchmark(steps=options.steps, batch_size=options.batch_size)
-    job, splits = random_job(engine, torch.device("cpu"))
+    job, splits = random_job(run_of(engine), engine.steps, torch.device("cpu"))
     blocks = BLOCKS * options.workers
     job = replace(
         job,

@@ -30,15 +30,15 @@ MATRIX_OPERATIONS = ("convolution", "aten::mm", "aten::addmm", "aten::bmm")
 
 
 class PlainBlock(nn.Module):
-    """Fig. 6 as one would write it: stock layers in the paper's order, for 1x28x28 images."""
+    """Fig. 6 as one would write it: stock layers in the paper's order, for square images."""
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, channels: int = 1, side: int = 28) -> None:
         super().__init__()
         self.image = nn.Sequential(
-            nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),
+            nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),
             nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Dropout(0.2),
             nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),
-            nn.Flatten(), nn.Linear(128 * 7 * 7, WIDTH), nn.BatchNorm1d(WIDTH),
+            nn.Flatten(), nn.Linear(128 * (side // 4) ** 2, WIDTH), nn.BatchNorm1d(WIDTH),
         )  # fmt: skip
         self.label = LabelPath(num_classes)
         self.head = nn.Sequential(
@@ -65,9 +65,9 @@ def benchmark_engine(options: EngineBenchmark) -> dict[str, Any]:
         matrix products.
     """
     device = torch.device("cpu")
-    job, splits = random_job(options, device)
+    job, splits = random_job(run_of(options), options.steps, device)
     rounds = start_afresh(job, splits)
-    plain = plain_loop(splits.train, options)
+    plain = plain_loop(splits.train, options.batch_size, device)
     pairs = in_pairs(
         lambda: _time_engine(rounds, splits, device, options),
         lambda: time_plain(plain, options),
@@ -101,16 +101,22 @@ def render(measured: dict[str, Any]) -> str:
     )
 
 
-def random_job(options: EngineBenchmark, device: torch.device) -> tuple[Job, Splits]:
-    """A run at MNIST's shape on random images, one epoch of which is one measurement."""
-    draw = np.random.default_rng(0)
-    rows = options.steps * options.batch_size
-    x = draw.integers(0, 256, (rows, 1, 28, 28), dtype=np.uint8)
-    split = Split.from_arrays(x, np.arange(rows) % 10)
-    dataset = Dataset("random", tuple("0123456789"), split, split, photographs=False)
-    config = TrainConfig(
+def run_of(options: EngineBenchmark) -> TrainConfig:
+    """The options of a run that trains so."""
+    return TrainConfig(
         batch_size=options.batch_size, val_fraction=0.0, cpus_per_worker=options.cpus_per_worker
     )
+
+
+def random_job(
+    config: TrainConfig, steps: int, device: torch.device, shape: tuple[int, int, int] = (1, 28, 28)
+) -> tuple[Job, Splits]:
+    """A run on random images, MNIST's shape by default, of so many steps an epoch."""
+    draw = np.random.default_rng(0)
+    rows = steps * config.batch_size
+    x = draw.integers(0, 256, (rows, *shape), dtype=np.uint8)
+    split = Split.from_arrays(x, np.arange(rows) % 10)
+    dataset = Dataset("random", tuple("0123456789"), split, split, photographs=False)
     splits = make_splits(config, dataset)
     return make_job(config, splits, device), splits
 
@@ -129,18 +135,19 @@ def _time_engine(
     return slots * options.steps * options.batch_size / seconds
 
 
-def plain_loop(train: Split, options: EngineBenchmark) -> Callable[[], None]:
+def plain_loop(train: Split, batch_size: int, device: torch.device) -> Callable[[], None]:
     """One epoch of one block, as a first version would do it."""
-    x, y = train.take(np.arange(options.steps * options.batch_size))
-    images, labels = torch.from_numpy(x).float().div(255), torch.from_numpy(y)
-    block = PlainBlock(10)
+    x, y = train.take(np.arange(len(train)))
+    images, labels = torch.from_numpy(x).to(device).float().div(255), torch.from_numpy(y).to(device)
+    channels, side, _ = train.sample_shape
+    block = PlainBlock(10, channels, side).to(device)
     optimizer = torch.optim.AdamW(block.parameters(), lr=1e-3, weight_decay=1e-3)
-    class_embed = one_hot_embedding(10)
-    readout = nn.Linear(10, 10)
+    class_embed = one_hot_embedding(10).to(device)
+    readout = nn.Linear(10, 10).to(device)
     readout_optimizer = torch.optim.AdamW(readout.parameters(), lr=1e-3, weight_decay=1e-3)
 
     def epoch() -> None:
-        for rows in torch.randperm(len(labels)).view(-1, options.batch_size):
+        for rows in torch.randperm(len(labels), device=device).view(-1, batch_size):
             u = class_embed[labels[rows]]
             z_prev = noise_label(u, 0.5, torch.randn_like(u))
             z_T = noise_label(u, 0.99, torch.randn_like(u))  # noqa: N806

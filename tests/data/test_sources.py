@@ -61,6 +61,22 @@ def test_digits_have_a_fixed_test_split() -> None:
     assert max(x.max() for x in first.train.xs) == 255
 
 
+def test_digits_are_scikit_learn_s() -> None:
+    from sklearn.datasets import load_digits
+
+    theirs = load_digits()
+    rows = load_dataset("digits")
+    found = [part.take(np.arange(len(part))) for part in (rows.train, rows.test)]
+    pixels = np.concatenate([x for x, _ in found]).reshape(-1, 64)
+    labels = np.concatenate([y for _, y in found])
+    pictures = np.round(theirs.data * (255 / 16)).astype(np.uint8)
+    ours, known = (
+        np.column_stack([p, y])[np.lexsort(np.column_stack([p, y]).T)]
+        for p, y in ((pixels, labels), (pictures, theirs.target))
+    )
+    assert np.array_equal(ours, known)
+
+
 @pytest.mark.parametrize("colour", [False, True])
 def test_class_folders_load_in_name_order(tmp_path: Path, colour: bool) -> None:
     data = load_dataset(str(folders(tmp_path / "set", colour=colour)))

@@ -213,6 +213,7 @@ def test_names_that_do_not_match_are_refused(
         load_dataset(str(tmp_path))
 
 
+@pytest.mark.usefixtures("short_tries")
 def test_what_was_taken_as_what_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,6 +248,7 @@ def test_test_rows_that_are_trained_on_are_said_to_be(tmp_path: Path) -> None:
     assert told.endswith("; not mirrored; 9 test rows are training rows too")
 
 
+@pytest.mark.usefixtures("short_tries")
 def test_a_split_held_out_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     from noprop_dist.cli import main
 

@@ -73,6 +73,7 @@ def dry_run(photos: str, *flags: str) -> list[str]:
     return [*args, "--dry-run", "--json", *flags]
 
 
+@pytest.mark.usefixtures("short_tries")
 def test_a_run_that_does_not_fit_is_refused_with_what_would(
     photos: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -96,6 +96,7 @@ def test_its_pictures_tell_its_classes(
         assert r"esc\x1b[31m" in text
 
 
+@pytest.mark.usefixtures("short_tries")
 def test_its_options_open_its_data_again(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["train", "--config", f"{run}/config.yaml"]
     out, _ = told(capsys, *asked)
@@ -190,6 +191,7 @@ def test_pictures_elsewhere(place: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (out, err) == (f"{place}/drawn\\xe9/history.png\n", "")
 
 
+@pytest.mark.usefixtures("short_tries")
 def test_a_parquet_file_of_such_a_name_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

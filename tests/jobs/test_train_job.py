@@ -104,6 +104,7 @@ def test_summary_names_the_numbers_and_the_folder(
     assert out.err == ""
 
 
+@pytest.mark.usefixtures("short_tries")
 def test_dry_run_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -85,11 +86,42 @@ def ran(root: Path, *args: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def noprop(root: Path, *args: str) -> list[str]:
-    """The lines that a command in the copy prints."""
-    done = ran(root, *args)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+# One Python for all commands, which imports PyTorch once: each is a line of JSON, and its answer.
+COMMANDS = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from noprop_dist.cli import main
+
+for line in sys.stdin:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main(json.loads(line))
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def noprop(extended: Path) -> Iterator[Callable[..., list[str]]]:
+    """A command in the copy; gives the lines that it prints."""
+    environment = os.environ | {"PYTHONPATH": str(extended)}
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMANDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        cwd=extended, env=environment, text=True,
+    ) as python:  # fmt: skip
+        asked, answers = python.stdin, python.stdout
+        assert asked is not None
+        assert answers is not None
+
+        def noprop(*args: str) -> list[str]:
+            print(json.dumps(args), file=asked, flush=True)
+            code, out, err = json.loads(answers.readline())
+            assert code == 0, err
+            return list(out.splitlines())
+
+        try:
+            yield noprop
+        finally:
+            python.kill()
 
 
 EXAMPLES = {
@@ -100,12 +132,14 @@ EXAMPLES = {
 
 
 @pytest.mark.parametrize("options", EXAMPLES.values(), ids=EXAMPLES)
-def test_the_examples_train_and_predict(extended: Path, options: list[str]) -> None:
+def test_the_examples_train_and_predict(
+    extended: Path, noprop: Callable[..., list[str]], options: list[str]
+) -> None:
     size = ["--num-blocks=3", "--batch-size=32", "--precision=fp32", "--no-plots", "--json"]
 
     def trained(executor: str, run: str) -> dict[str, Any]:
         where = ["--executor", executor, "--checkpoint-dir", run]
-        found: dict[str, Any] = json.loads(noprop(extended, "train", *options, *size, *where)[-1])
+        found: dict[str, Any] = json.loads(noprop("train", *options, *size, *where)[-1])
         return found
 
     local, serial = trained("local", f"local-{options[1]}{options[3]}"), trained("serial", "again")
@@ -113,9 +147,9 @@ def test_the_examples_train_and_predict(extended: Path, options: list[str]) -> N
     assert serial["block_sha256"] == local["block_sha256"]
     accuracy = local["test_accuracy"]
     assert max(accuracy["z_T"]["mean"], accuracy["mean_softmax"]["mean"]) > 0.85
-    drawn = noprop(extended, "visualize", local["folder"])
+    drawn = noprop("visualize", local["folder"])
     assert any(path.endswith("plots/speed.png") for path in drawn)
-    again = json.loads(noprop(extended, "evaluate", local["folder"], "--json")[-1])
+    again = json.loads(noprop("evaluate", local["folder"], "--json")[-1])
     assert again["readouts"]["z_T"]["accuracy"] == accuracy["z_T"]
 
 
