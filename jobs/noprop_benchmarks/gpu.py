@@ -62,7 +62,7 @@ def measure_gpu(options: GpuBenchmark) -> dict[str, Any]:
     )  # fmt: skip
     job, splits = random_job(config, options.steps, device, CIFAR)
     rows = [_plain(splits, options, device)]
-    for graphs in (False, True):
+    for graphs in (False, True) if device.type == "cuda" else (False,):
         for at_once in options.at_once:
             name = f"{at_once} at once, {'recorded' if graphs else 'eager'}"
             rows.append(_local(name, job, splits, device, at_once, graphs=graphs))

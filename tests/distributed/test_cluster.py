@@ -170,4 +170,4 @@ def test_no_more_units_run_at_once_than_there_are_blocks(monkeypatch: pytest.Mon
     job, _, _ = prepared(num_blocks=3, blocks_per_worker=2)
     monkeypatch.setattr("noprop_dist.distributed.ray_backend.count_slots", lambda _: 2)
     backend = RayBackend(WorkerNeeds(), torch.device("cpu"), "fp32", True)
-    assert backend.slots(job.config) == 3
+    assert backend.slots(job.config, job.spec) == 3

@@ -10,7 +10,7 @@ import torch
 from noprop_dist import TrainConfig, UserError, host
 from noprop_dist.cli import main
 from noprop_dist.data import load_dataset
-from noprop_dist.engine.cost import Cost
+from noprop_dist.engine.cost import SPARE, Cost, blocks_that_fit
 from noprop_dist.engine.job import make_spec
 from noprop_dist.engine.snapshot import first_shared, first_snapshot
 from noprop_dist.maths.embedding import one_hot_embedding
@@ -116,3 +116,14 @@ def test_a_control_group_bounds_what_is_free(
         (tmp_path / "used").write_text("3000000\n")
         (tmp_path / "memory.stat").write_text("cache 1\ninactive_file 1000000\n")
         assert host.free_bytes() == free
+
+
+@pytest.mark.parametrize("fit", [1, 3, 10])
+def test_as_many_blocks_as_a_gpu_s_memory_holds(fit: int) -> None:
+    config = TrainConfig(num_blocks=10)
+    told = cost((3, 32, 32), num_blocks=10)
+    free = int(told.on_gpu(fit) / SPARE) + 1
+    assert blocks_that_fit(config, told.spec, free) == fit
+    assert blocks_that_fit(config, told.spec, 2**20) == 1
+    # Data and PyTorch's own have room beside them.
+    assert free > 1.5 * (fit * told.unit + told.coordinator)

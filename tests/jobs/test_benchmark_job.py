@@ -100,3 +100,21 @@ def test_data_is_in_memory_once_for_all_workers(repo: Path) -> None:
     assert len(memory["unique"]) == len(memory["little_unique"]) == 2
     assert memory["unique_growth"] < 48
     assert memory["shared_growth"] == pytest.approx(94, abs=24)  # it was read, in place
+
+
+def test_gpu_benchmark_runs_where_there_is_none(repo: Path) -> None:
+    job = [sys.executable, str(repo / "jobs/benchmark.py"), "gpu", "--device", "cpu"]
+    size = ["--steps", "2", "--batch-size", "8", "--num-blocks", "2", "--at-once", "1", "2"]
+    done = subprocess.run(
+        [*job, *size, "--no-ray", "--no-resnet", "--json"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout.splitlines()[-1])
+    assert [row["name"] for row in measured["rows"]] == [
+        "plain eager loop", "1 at once, eager", "2 at once, eager",
+    ]  # fmt: skip
+    assert all(row["images_per_s"] > 0 for row in measured["rows"])
+    assert measured["same_bits"]
+    rates = [row["images_per_s"] for row in measured["rows"]]
+    assert measured["ratio"] == max(rates[1:]) / rates[0]
