@@ -54,7 +54,7 @@ class LiveBlock:
         self.learns = job.learns_embedding(snapshot.step // job.steps_per_epoch)
         self.objective = make_objective(spec)
         self.weight = self.objective.weight(self.t, config.eta)
-        block = materialise(make_block(spec, snapshot.t), device)
+        block = materialise(make_block(spec, snapshot.t), device, torch.channels_last)
         block.load_state_dict(snapshot.part("block"))
         self.block = block.train()
         source = shared if shared is not None else snapshot.part("shared")

@@ -62,28 +62,33 @@ INITIALISERS: dict[type[nn.Module] | tuple[type[nn.Module], ...], Callable[..., 
 }
 
 
-def materialise(block: Block, device: torch.device | str) -> Block:
-    """Give a block from the meta device memory without values, laid out as it trains.
+def materialise(
+    block: Block, device: torch.device | str, layout: torch.memory_format = torch.contiguous_format
+) -> Block:
+    """Give a block from the meta device memory without values.
 
     A tensor that has two names is still one afterwards. Floats are NaN until they are written to.
 
     Args:
         block: on the meta device.
         device: where to.
+        layout: of tensors of four axes. What is drawn is drawn row by row: it is put into memory
+            in the order in which that lies.
     """
-    twins: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module, name, tensor in _owned(block):
-        twins.setdefault(id(tensor), []).append((module, name))
-    block.to_empty(device=device)
-    with torch.no_grad():
-        for (first, named), *others in twins.values():
-            tensor = getattr(first, named)
-            if tensor.is_floating_point():
-                tensor.fill_(math.nan)
-            if tensor.dim() == 4:
-                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-            for module, name in others:
-                setattr(module, name, tensor)
+    twins: dict[int, list[tuple[nn.Module, str, Tensor]]] = {}
+    for owned in _owned(block):
+        twins.setdefault(id(owned[2]), []).append(owned)
+    # Not by to_empty, which imports SymPy on the way from the meta device: a third of a second.
+    for names in twins.values():
+        meta = names[0][2]
+        order = layout if meta.dim() == 4 else torch.contiguous_format
+        made = torch.empty(meta.shape, dtype=meta.dtype, device=device, memory_format=order)
+        if made.is_floating_point():
+            made.fill_(math.nan)
+        if isinstance(meta, nn.Parameter):
+            made = nn.Parameter(made, meta.requires_grad)
+        for module, name, _ in names:
+            setattr(module, name, made)
     return block
 
 
