@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.figure  # noqa: F401
-import torch._dynamo  # noqa: F401  # by whatever runs on the meta device, which a training does
 
 import noprop_dist.compare.run_comparison
 import noprop_dist.plan

@@ -55,7 +55,7 @@ class LiveBlock:
         self.learns = job.learns_embedding(snapshot.step // job.steps_per_epoch)
         self.objective = make_objective(spec)
         self.clip_at = (config.grad_clip or math.inf) * self.objective.weight(self.t, config.eta)
-        block = materialise(make_block(spec, snapshot.t), device)
+        block = materialise(make_block(spec, snapshot.t), device, torch.channels_last)
         block.load_state_dict(snapshot.part("block"))
         self.block = block.train()
         self.shared = {k: v.to(device, copy=True) for k, v in snapshot.part("shared").items()}

@@ -62,35 +62,33 @@ INITIALISERS: dict[type[nn.Module] | tuple[type[nn.Module], ...], Callable[..., 
 }
 
 
-def materialise(block: Block, device: torch.device | str) -> Block:
-    """Give a block from the meta device memory without values, laid out as it trains.
+def materialise(
+    block: Block, device: torch.device | str, layout: torch.memory_format = torch.contiguous_format
+) -> Block:
+    """Give a block from the meta device memory without values.
 
-    A tensor that has two names is still one afterwards.
+    A tensor that has two names is still one afterwards. Floats are NaN until they are written to.
 
     Args:
         block: on the meta device.
         device: where to.
+        layout: of tensors of four axes. What is drawn is drawn row by row: it is put into memory
+            in the order in which that lies.
     """
-    twins = _places(block)
-    block.to_empty(device=device)
-    for (first, named), *others in twins.values():
-        for module, name in others:
-            setattr(module, name, getattr(first, named))
-    return _laid_out(block, torch.channels_last)
-
-
-def _places(block: Block) -> dict[int, list[tuple[nn.Module, str]]]:
-    """Where each parameter and buffer is: a module, and its name there."""
-    places: dict[int, list[tuple[nn.Module, str]]] = {}
-    for module, name, tensor in _owned(block):
-        places.setdefault(id(tensor), []).append((module, name))
-    return places
-
-
-def _laid_out(block: Block, layout: torch.memory_format) -> Block:
-    for _, _, tensor in _owned(block):
-        if tensor.dim() == 4:
-            tensor.data = tensor.data.to(memory_format=layout)
+    twins: dict[int, list[tuple[nn.Module, str, Tensor]]] = {}
+    for owned in _owned(block):
+        twins.setdefault(id(owned[2]), []).append(owned)
+    # Not by to_empty, which imports SymPy on the way from the meta device: a third of a second.
+    for names in twins.values():
+        meta = names[0][2]
+        order = layout if meta.dim() == 4 else torch.contiguous_format
+        made = torch.empty(meta.shape, dtype=meta.dtype, device=device, memory_format=order)
+        if made.is_floating_point():
+            made.fill_(math.nan)
+        if isinstance(meta, nn.Parameter):
+            made = nn.Parameter(made, meta.requires_grad)
+        for module, name, _ in names:
+            setattr(module, name, made)
     return block
 
 
@@ -107,12 +105,7 @@ def init_block(block: Block, generator: torch.Generator) -> Block:
         UserError: a parameter or buffer that nothing gives a value or that no state dict holds;
             names it, and what would be right.
     """
-    # Row-major first: values are drawn in the order of memory, and that order is part of the key.
-    _laid_out(materialise(block, "cpu"), torch.contiguous_format)
-    with torch.no_grad():
-        for _, _, tensor in _owned(block):
-            if tensor.is_floating_point():
-                tensor.fill_(math.nan)
+    materialise(block, "cpu")
     # Whatever writes to a tensor raises its version; a part that was not written to is still NaN.
     before = {id(tensor): tensor._version for _, _, tensor in _owned(block)}
     for module in _parts_first(block):
@@ -130,7 +123,9 @@ def init_block(block: Block, generator: torch.Generator) -> Block:
                 f"{path} of the block {type(block).__name__} gets no value: "
                 f"{type(module).__name__} needs a method {OWN}(generator) that draws it."
             )
-    return _laid_out(block, torch.channels_last)
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
+    return block
 
 
 def _owned(block: Block) -> Iterator[tuple[nn.Module, str, Tensor]]:

@@ -3,6 +3,8 @@
 B batch, D embedding width.
 """
 
+import math
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +21,7 @@ from noprop_dist.model.registry import make_block, make_objective
 from noprop_dist.model.spec import ModelSpec
 
 FEW = 2  # samples of a step that is computed: batch norm needs two
+LARGE = 3 * 64 * 64  # numbers of a sample: a step of few smaller ones takes milliseconds
 
 
 class _KeyedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -27,6 +30,10 @@ class _KeyedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, who: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.who = who
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and to be skipped imports the compiler
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -46,18 +53,19 @@ class _KeyedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def rehearse(spec: ModelSpec, batch_size: int) -> int:
     """Bytes that a training step of block 1 keeps for its backward pass, in float32.
 
-    On the meta device, where nothing is computed; a block that cannot run there computes a step of
-    two random samples, and is taken to keep as much for each further one.
+    What is kept grows by as much with every sample, so two steps of few samples tell it. A sample
+    that is large is not computed but rehearsed on the meta device, whose first operation imports
+    PyTorch's compiler, a second and 100 MB.
 
     Raises:
         UserError: the block or the objective draws from PyTorch's global generator.
     """
-    block = make_block(spec, 1)
-    try:
-        return _kept_by_step(spec, block, batch_size)
-    except (NotImplementedError, RuntimeError):
-        block = init_block(make_block(spec, 1), torch.Generator())
-        return _kept_by_step(spec, block, FEW) * batch_size // FEW
+    if math.prod(spec.sample_shape) > LARGE:
+        with suppress(NotImplementedError, RuntimeError):  # a block that cannot run there
+            return _kept_by_step(spec, make_block(spec, 1), batch_size)
+    block = init_block(make_block(spec, 1), torch.Generator())
+    few, more = (_kept_by_step(spec, block, rows) for rows in (FEW, FEW + 1))
+    return few + (more - few) * (batch_size - FEW)
 
 
 def _kept_by_step(spec: ModelSpec, block: Block, rows: int) -> int:

@@ -29,7 +29,7 @@ def denoising_error(snapshot: Snapshot, job: Job, split: Split, device: torch.de
     """
     t, spec = snapshot.t, job.spec
     end = snapshot.epoch_end(0.0)
-    block = materialise(make_block(spec, t), device)
+    block = materialise(make_block(spec, t), device, torch.channels_last)
     block.load_state_dict(end.weights)
     block.eval()
     class_embed = end.shared["class_embed"].to(device)

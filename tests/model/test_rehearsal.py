@@ -1,5 +1,10 @@
 """A block whose draws have no key is refused; one that the meta device cannot run is computed."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -85,7 +90,40 @@ def test_a_keyed_dropout_without_its_generator_says_so(monkeypatch: pytest.Monke
 def test_a_block_that_meta_cannot_run_keeps_as_much_as_one_that_it_can(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    computed = rehearse(spec_of(Plain, monkeypatch), 64)
+    monkeypatch.setattr("noprop_dist.model.rehearsal.LARGE", 0)
     there = rehearse(spec_of(Plain, monkeypatch), 64)
     here = rehearse(spec_of(OnlyOnACpu, monkeypatch), 64)
-    assert there == 64 * 3 * 4
+    assert computed == there == 64 * 3 * 4
     assert here == pytest.approx(there, rel=1)
+
+
+@pytest.mark.parametrize(
+    ("block", "shape"),
+    [("conv", (1, 8, 8)), ("conv-pooled", (3, 64, 64)), ("resnet18", (3, 32, 32)), ("mlp", (20,))],
+)
+def test_few_samples_tell_what_a_batch_keeps(
+    block: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ModelSpec(block, 2, 3, 3, shape, "one-hot", "cosine", 1e-4, 0.99, "softmax", 0.2)
+    computed = rehearse(spec, 128)
+    rehearse.cache_clear()
+    monkeypatch.setattr("noprop_dist.model.rehearsal.LARGE", 0)
+    assert rehearse(spec, 128) == computed
+
+
+def test_a_start_imports_no_compiler() -> None:
+    code = (
+        "import sys\n"
+        "from runs import prepared\n"
+        "from noprop_dist.model.rehearsal import rehearse\n"
+        "job, _, _ = prepared()\n"
+        "rehearse(job.spec, 32)\n"
+        "assert not {'torch._dynamo', 'sympy', 'sklearn'} & set(sys.modules)\n"
+    )
+    path = os.pathsep.join(sys.path)
+    environment = os.environ | {"PYTHONPATH": f"{Path(__file__).parents[1]}{os.pathsep}{path}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert done.returncode == 0, done.stderr
