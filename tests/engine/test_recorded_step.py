@@ -119,7 +119,7 @@ def test_everything_of_the_loss_lies_on_the_gpu(
             return type(block)(block.shape)
 
     monkeypatch.setattr("noprop_dist.engine.live_block.make_block", on_gpu)
-    monkeypatch.setattr("noprop_dist.engine.live_block.materialise", lambda block, device: block)
+    monkeypatch.setattr("noprop_dist.engine.live_block.materialise", lambda block, *_: block)
     with FakeTensorMode(allow_non_fake_inputs=True):
         live = LiveBlock(job, rounds.latest[1], gpu)
         x = torch.empty(32, *job.spec.sample_shape, dtype=torch.uint8, device=gpu)
