@@ -58,6 +58,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         "data_size_bytes": splits.nbytes,
         "block_snapshot_bytes": cost.snapshot,
         "memory_of_a_unit_bytes": cost.unit,
+        "peak_on_gpu_bytes": speed.peak_bytes or None,
         "memory_needed_bytes": needed,
         "memory_free_bytes": free,
         "goes_on_from": start.checkpoint,
@@ -81,7 +82,9 @@ def _try_out(job: Job, splits: Splits, backend: Backend, slots: int) -> Speed:
         except WorkFailedError as error:
             raise UserError(f"a block cannot be trained: {error}.") from error
     speeds = [result for result in results if isinstance(result, Speed)]
-    return Speed(*(sum(part) / len(speeds) for part in zip(*map(_parts, speeds), strict=True)))
+    parts = zip(*map(_parts, speeds), strict=True)
+    step_s, row_s, draw_s = (sum(part) / len(speeds) for part in parts)
+    return Speed(step_s, row_s, draw_s, max(speed.peak_bytes for speed in speeds))
 
 
 def _parts(speed: Speed) -> tuple[float, float, float]:
@@ -107,6 +110,8 @@ def plan(report: dict[str, Any]) -> str:
     """What a dry run found, for people."""
     shown: dict[str, str] = {}
     for name, value in report.items():
+        if value is None:
+            continue
         if name.endswith("_bytes"):
             shown[name.removesuffix("_bytes")] = size(value)
         elif name.endswith("_seconds"):
@@ -114,7 +119,7 @@ def plan(report: dict[str, Any]) -> str:
             shown[name.removesuffix("_seconds") + " time"] = time
         elif name == "sample_shape":
             shown[name] = "x".join(map(str, value))
-        elif value is not None:
+        else:
             shown[name] = f"{value:,}" if isinstance(value, int) else printable(str(value))
     width = max(map(len, shown))
     return "\n".join(f"{name.replace('_', ' '):<{width}}  {text}" for name, text in shown.items())

@@ -76,6 +76,8 @@ class RayBackend(Backend):
         if spares is None:
             spares = 0 if self.needs.gpus or self.private else 1
         limit = min(enough, config.workers or enough)
+        if self.needs.gpus and (idle := count_slots(self.needs) - limit) > 0:
+            progress.message(f"{idle} of the cluster's places for workers have no block to train")
         return RayExecutor(
             self.make_client(job, splits, self.splits_ref),
             self.needs,

@@ -12,9 +12,10 @@ from noprop_dist.data import Normalisation, Split, normalise
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.snapshot import Shared
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork, Trace
+from noprop_dist.model.network import INFERENCE_BATCH, Draw, NoPropNetwork, Trace
 
-EVAL_ROWS = 8 * INFERENCE_BATCH  # rows of one unit: the least work that several workers can share
+EVAL_BATCHES = 8  # of a unit: the least work that several workers can share
+EVAL_ROWS = EVAL_BATCHES * INFERENCE_BATCH
 
 Weights = dict[int, dict[str, torch.Tensor]]  # by t, a block's state dict
 Counts = npt.NDArray[np.int64]
@@ -150,8 +151,10 @@ def traces_of(
     seed: int,
     draws: Sequence[int],
     device: torch.device,
+    *,
+    batches_at_once: int | None = None,
 ) -> Iterator[tuple[Counts, list[Trace]]]:
-    """Run a network over rows of a split, INFERENCE_BATCH at a time.
+    """Run a network over rows of a split, in batches of INFERENCE_BATCH that share a key of noise.
 
     A batch's noise is drawn from the key (seed, "inference", draw, number of the batch), so that an
     evaluation repeats the numbers of training. A prediction draws its noise by picture instead
@@ -165,18 +168,40 @@ def traces_of(
         seed: of the noise.
         draws: which noise draws.
         device: where to compute.
+        batches_at_once: that are computed together, as one tensor; None takes one on a CPU and
+            EVAL_BATCHES on a GPU, which one does not fill.
 
     Yields:
-        The labels of a batch, int64 (B,), and for each draw what the network says of it.
+        The labels of B rows, int64 (B,), and for each draw what the network says of them.
     """
-    for start in range(*rows, INFERENCE_BATCH):
-        x, y = split.take(np.arange(start, min(start + INFERENCE_BATCH, rows[1])))
-        index = start // INFERENCE_BATCH
-        generators = [
-            torch_generator(seed, "inference", draw, index, device=device) for draw in draws
-        ]
+    together = batches_at_once or (EVAL_BATCHES if device.type == "cuda" else 1)
+    for start in range(*rows, together * INFERENCE_BATCH):
+        x, y = split.take(np.arange(start, min(start + together * INFERENCE_BATCH, rows[1])))
+        first = start // INFERENCE_BATCH
+        sizes = [len(part) for part in np.split(y, range(INFERENCE_BATCH, len(y), INFERENCE_BATCH))]
+        noises: list[Draw] = []
+        for draw in draws:
+            keys = [(seed, "inference", draw, first + i) for i in range(len(sizes))]
+            generators = [torch_generator(*key, device=device) for key in keys]
+            one = together == 1
+            noises.append(
+                generators[0] if one else _joined(generators, sizes, network.spec.embed_dim)
+            )
         normalised = normalise(torch.from_numpy(x).to(device), normalisation)
-        yield y, network.trace(normalised, generators)
+        yield y, network.trace(normalised, noises)
+
+
+def _joined(
+    generators: Sequence[torch.Generator], sizes: Sequence[int], width: int
+) -> Iterator[torch.Tensor]:
+    """Noise after noise for batches that are computed together, each from its own generator."""
+    while True:
+        yield torch.cat(
+            [
+                torch.randn(rows, width, generator=generator, device=generator.device)
+                for generator, rows in zip(generators, sizes, strict=True)
+            ]
+        )
 
 
 def count_right(y: Counts, traces: Sequence[Trace]) -> tuple[Counts, Counts, Counts]:

@@ -41,11 +41,13 @@ class Speed:
         step_s: seconds of a training step.
         row_s: seconds for a sample in evaluation, with one noise draw.
         draw_s: seconds for a sample and each further draw.
+        peak_bytes: the most of a GPU's memory that it took; 0 on a CPU.
     """
 
     step_s: float
     row_s: float
     draw_s: float
+    peak_bytes: int = 0
 
 
 def run_speed(
@@ -90,7 +92,8 @@ def run_speed(
 
     rows, seconds = _timed(answer, min(INFERENCE_BATCH, len(train)), unit.seconds / 4)
     many = min(answer(rows, draws=4) for _ in range(2))
-    return Speed(step_s, seconds / rows, max(0.0, many - seconds) / (3 * rows))
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    return Speed(step_s, seconds / rows, max(0.0, many - seconds) / (3 * rows), peak)
 
 
 def _timed(action: Callable[[int], float], most: int, seconds: float) -> tuple[int, float]:

@@ -17,11 +17,13 @@ from noprop_dist.data import load_dataset
 from noprop_dist.engine.evaluate import confusion_matrix, traces_of
 from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.engine.local import LocalExecutor
+from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.model.objective import Learned
 from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.predictions import read_predictions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from runs import shuffled_order, small
+from runs import prepared, shuffled_order, small
 
 KINDS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
 
@@ -40,13 +42,14 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         stop(self)
         asked.set()
 
-    def counted(self: LiveBlock, x: Tensor, y: Tensor, at: int) -> Tensor:
+    def counted(self: LiveBlock, x: Tensor, y: Tensor) -> Tensor:
+        at = self.step
         calls.append(at)
         if len(calls) >= steps and at % 5 == 2 and not sent.is_set():
             sent.set()
             os.kill(os.getpid(), signal.SIGINT)
             assert asked.wait(60)
-        return step(self, x, y, at)
+        return step(self, x, y)
 
     monkeypatch.setattr(LocalExecutor, "stop", stopping)
     monkeypatch.setattr(LiveBlock, "train_step", counted)
@@ -124,6 +127,27 @@ def test_reloaded_network_repeats_the_reported_accuracy(tmp_path: Path) -> None:
     assert prediction.probabilities.sum(axis=1) == pytest.approx(np.ones(359), abs=1e-5)
 
 
+def test_batches_that_are_computed_together_draw_the_noise_of_each(tmp_path: Path) -> None:
+    job, splits, rounds = prepared(precision="fp32")
+    weights = {t: snapshot.part("block") for t, snapshot in rounds.latest.items()}
+    network = NoPropNetwork.assemble(job.spec, weights, rounds.shared)
+
+    def answers(together: int) -> tuple[np.ndarray, torch.Tensor]:
+        batches = list(
+            traces_of(
+                network, splits.test, job.normalisation, (0, len(splits.test)), 0, [0, 1],
+                torch.device("cpu"), batches_at_once=together,
+            )
+        )  # fmt: skip
+        said = [torch.stack([t.z_T_logits for t in traces]) for _, traces in batches]
+        return np.concatenate([y for y, _ in batches]), torch.cat(said, dim=1)
+
+    (alone_y, alone), (y, logits) = answers(1), answers(8)
+    assert np.array_equal(y, alone_y)
+    torch.testing.assert_close(logits, alone, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(logits[0], logits[1], atol=1e-2)
+
+
 def test_predictions_do_not_change_with_the_test_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,13 +212,13 @@ def test_folder_of_another_configuration_is_refused(tmp_path: Path) -> None:
 
 def break_block(monkeypatch: pytest.MonkeyPatch, blocks: set[int], at: int) -> None:
     """The loss of some blocks becomes NaN at a step."""
-    step = LiveBlock.train_step
+    forward = LiveBlock.forward
 
-    def broken(self: LiveBlock, x: Tensor, y: Tensor, now: int) -> Tensor:
-        loss = step(self, x, y, now)
-        return loss * torch.nan if self.t in blocks and now == at else loss
+    def broken(self: LiveBlock, x: Tensor, y: Tensor) -> Learned:
+        loss, logits = forward(self, x, y)
+        return Learned(loss * torch.nan if self.t in blocks and self.step == at else loss, logits)
 
-    monkeypatch.setattr(LiveBlock, "train_step", broken)
+    monkeypatch.setattr(LiveBlock, "forward", broken)
 
 
 @pytest.mark.parametrize("embedding_type", ["one-hot", "learned"])

@@ -12,6 +12,7 @@ from noprop_dist import TrainConfig, UserError
 from noprop_dist.cli import main
 from noprop_dist.compare.compare_options import parse_compare
 from noprop_dist.engine.live_block import LiveBlock
+from noprop_dist.model.objective import Learned
 from noprop_dist.options import parse_command, parse_own
 from noprop_dist.use.flags import PredictOptions
 
@@ -304,12 +305,13 @@ def test_skipped_images_are_counted_for_the_user(
 def test_block_that_fails_is_named_and_the_exit_code_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step = LiveBlock.train_step
+    forward = LiveBlock.forward
 
-    def broken(self: LiveBlock, x: Tensor, y: Tensor, at: int) -> Tensor:
-        return step(self, x, y, at) * (torch.nan if self.t == 2 else 1)
+    def broken(self: LiveBlock, x: Tensor, y: Tensor) -> Learned:
+        loss, logits = forward(self, x, y)
+        return Learned(loss * (torch.nan if self.t == 2 else 1), logits)
 
-    monkeypatch.setattr(LiveBlock, "train_step", broken)
+    monkeypatch.setattr(LiveBlock, "forward", broken)
     assert main(["train", *SMALL, "--checkpoint-dir", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert "results in" in out
