@@ -73,7 +73,7 @@ class BlockWorker:
         with self._lock:
             progress, self._progress = self._progress, {}
             notes = tuple(self._notes)
-            self._notes.clear()
+            del self._notes[: len(notes)]
             return WorkerStatus(self._steps, progress, memory_of(self._device), notes)
 
     @ray.method
