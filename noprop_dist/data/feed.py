@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from noprop_dist.data.shards import Rows, Split
+from noprop_dist.model.device import free_on, new_stream
 
 RESIDENT_SHARE = 0.25  # of a device's free memory, for a split that stays there
 
@@ -100,15 +101,9 @@ class StreamedFeed(Feed):
             return (x, y), stream.record_event()
 
 
-def new_stream(device: torch.device) -> torch.cuda.Stream:
-    """A queue of a GPU's own, beside those of other threads."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-
-
 def make_feed(split: Split, device: torch.device) -> Feed:
     """The batches of a split for a device: from its own memory, where the split fits there."""
     if device.type != "cuda":
         return HostFeed(split)
-    free, _ = torch.cuda.mem_get_info(device)
-    fits = split.nbytes <= RESIDENT_SHARE * free
+    fits = split.nbytes <= RESIDENT_SHARE * free_on(device)
     return ResidentFeed(split, device) if fits else StreamedFeed(split, device)

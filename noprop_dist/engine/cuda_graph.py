@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from noprop_dist.data.feed import new_stream
 from noprop_dist.engine.live_block import LiveBlock, Replay
+from noprop_dist.model.device import new_stream
 from noprop_dist.text import first_line
 
 WARM_UP = 3  # steps before: libraries make their workspaces in the first ones

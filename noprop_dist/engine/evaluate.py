@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from noprop_dist.data import Normalisation, Split, normalise
+from noprop_dist.data import Normalisation, Split
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.snapshot import Shared
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.network import INFERENCE_BATCH, Draw, NoPropNetwork, Trace
+from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork, Trace
 
 EVAL_BATCHES = 8  # of a unit: the least work that several workers can share
 EVAL_ROWS = EVAL_BATCHES * INFERENCE_BATCH
@@ -175,30 +175,29 @@ def traces_of(
         The labels of B rows, int64 (B,), and for each draw what the network says of them.
     """
     together = batches_at_once or (EVAL_BATCHES if device.type == "cuda" else 1)
+    normalise = normalisation.on(device)
     for start in range(*rows, together * INFERENCE_BATCH):
         x, y = split.take(np.arange(start, min(start + together * INFERENCE_BATCH, rows[1])))
         first = start // INFERENCE_BATCH
         sizes = [len(part) for part in np.split(y, range(INFERENCE_BATCH, len(y), INFERENCE_BATCH))]
-        noises: list[Draw] = []
+        noises = []
         for draw in draws:
             keys = [(seed, "inference", draw, first + i) for i in range(len(sizes))]
             generators = [torch_generator(*key, device=device) for key in keys]
-            one = together == 1
-            noises.append(
-                generators[0] if one else _joined(generators, sizes, network.spec.embed_dim)
-            )
-        normalised = normalise(torch.from_numpy(x).to(device), normalisation)
-        yield y, network.trace(normalised, noises)
+            noises.append(_joined(generators, sizes, network))
+        yield y, network.trace(normalise(torch.from_numpy(x).to(device)), noises)
 
 
 def _joined(
-    generators: Sequence[torch.Generator], sizes: Sequence[int], width: int
+    generators: Sequence[torch.Generator], sizes: Sequence[int], network: NoPropNetwork
 ) -> Iterator[torch.Tensor]:
     """Noise after noise for batches that are computed together, each from its own generator."""
-    while True:
+    for _ in range(network.objective.num_draws):
         yield torch.cat(
             [
-                torch.randn(rows, width, generator=generator, device=generator.device)
+                torch.randn(
+                    rows, network.spec.embed_dim, generator=generator, device=generator.device
+                )
                 for generator, rows in zip(generators, sizes, strict=True)
             ]
         )

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from noprop_dist.data.feed import make_feed, new_stream
+from noprop_dist.data.feed import make_feed
 from noprop_dist.engine.cuda_graph import record_graph
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, run_eval
 from noprop_dist.engine.job import Job
@@ -15,6 +15,7 @@ from noprop_dist.engine.live_block import LiveBlock, Recorder
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitResult, train_live
+from noprop_dist.model.device import new_stream
 from noprop_dist.record.progress import UnitProgress
 from noprop_dist.text import first_line
 
@@ -91,7 +92,7 @@ class UnitRunner:
         Raises:
             WorkFailedError: a loss that is not finite, or no memory for even one block.
         """
-        with failures_of_work(), self._stream():
+        with _failures_of_work(), self._stream():
             if isinstance(work, EvalUnit):
                 split = getattr(self._splits, work.split)
                 return run_eval(work, self._job, split, self._device, on_batch=on_batch)
@@ -102,7 +103,7 @@ class UnitRunner:
                     with self._turns.turn():
                         return self._train(work, on_progress, should_stop)
                 except RuntimeError as error:
-                    if not is_out_of_memory(error) or not self._turns.fewer():
+                    if not _is_out_of_memory(error) or not self._turns.fewer():
                         raise
                 self._forget()
                 self._note(
@@ -179,7 +180,7 @@ class _Turns:
 
 
 @contextmanager
-def failures_of_work() -> Iterator[None]:
+def _failures_of_work() -> Iterator[None]:
     """What costs the work alone, and no worker: as many tries would end as this one.
 
     Raises:
@@ -188,12 +189,12 @@ def failures_of_work() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, NonFiniteLossError) and not is_out_of_memory(error):
+        if not isinstance(error, NonFiniteLossError) and not _is_out_of_memory(error):
             raise
         raise WorkFailedError(explain(error)) from error
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """Whether there was too little memory, on a GPU or here: PyTorch has no type for the latter."""
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
@@ -206,7 +207,7 @@ def explain(error: BaseException) -> str:
             f"its loss became NaN or infinite at step {error.step}, most likely because the "
             "learning rate is too high: lower --lr or give --grad-clip 1"
         )
-    if is_out_of_memory(error):
+    if _is_out_of_memory(error):
         return (
             f"it ran out of memory ({first_line(error)}): give a smaller --batch-size or fewer "
             "--workers"

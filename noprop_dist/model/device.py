@@ -58,6 +58,11 @@ def free_on(device: torch.device) -> int:
     return free
 
 
+def new_stream(device: torch.device) -> torch.cuda.Stream:
+    """A queue of a GPU's own, beside those of other threads."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """Matrix work in bfloat16 where ``precision`` is "bf16"; weights stay float32."""
     if precision == "bf16":

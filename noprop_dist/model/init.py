@@ -7,7 +7,7 @@ as PyTorch would, but from a generator of our own.
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from noprop_dist.errors import UserError
 from noprop_dist.model.block import Block
 
+M = TypeVar("M", bound=nn.Module)
 OWN = "init_values"  # a module with parameters of its own has this method, given a generator
 
 
@@ -63,20 +64,20 @@ INITIALISERS: dict[type[nn.Module] | tuple[type[nn.Module], ...], Callable[..., 
 
 
 def materialise(
-    block: Block, device: torch.device | str, layout: torch.memory_format = torch.contiguous_format
-) -> Block:
-    """Give a block from the meta device memory without values.
+    module: M, device: torch.device | str, layout: torch.memory_format = torch.contiguous_format
+) -> M:
+    """Give a module from the meta device memory without values.
 
     A tensor that has two names is still one afterwards. Floats are NaN until they are written to.
 
     Args:
-        block: on the meta device.
+        module: on the meta device, with all its parts.
         device: where to.
         layout: of tensors of four axes. What is drawn is drawn row by row: it is put into memory
             in the order in which that lies.
     """
     twins: dict[int, list[tuple[nn.Module, str, Tensor]]] = {}
-    for owned in _owned(block):
+    for owned in _owned(module):
         twins.setdefault(id(owned[2]), []).append(owned)
     # Not by to_empty, which imports SymPy on the way from the meta device: a third of a second.
     for names in twins.values():
@@ -87,9 +88,9 @@ def materialise(
             made.fill_(math.nan)
         if isinstance(meta, nn.Parameter):
             made = nn.Parameter(made, meta.requires_grad)
-        for module, name, _ in names:
-            setattr(module, name, made)
-    return block
+        for owner, name, _ in names:
+            setattr(owner, name, made)
+    return module
 
 
 def init_block(block: Block, generator: torch.Generator) -> Block:
@@ -128,12 +129,12 @@ def init_block(block: Block, generator: torch.Generator) -> Block:
     return block
 
 
-def _owned(block: Block) -> Iterator[tuple[nn.Module, str, Tensor]]:
-    """Every parameter and buffer with the module that owns it; one of two names comes twice."""
-    for module in block.modules():
-        for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+def _owned(module: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    """Every parameter and buffer with the part that owns it; one of two names comes twice."""
+    for part in module.modules():
+        for name, tensor in [*part._parameters.items(), *part._buffers.items()]:
             if tensor is not None:
-                yield module, name, tensor
+                yield part, name, tensor
 
 
 def _parts_first(module: nn.Module) -> list[nn.Module]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from noprop_dist.model.block import Block
 from noprop_dist.model.device import autocast
+from noprop_dist.model.init import materialise
 from noprop_dist.model.objective import Ask
 from noprop_dist.model.readout import readout_logits
 from noprop_dist.model.registry import make_block, make_objective
@@ -101,10 +102,9 @@ class NoPropNetwork(nn.Module):
             RuntimeError: a tensor is missing, of another shape or of no use.
         """
         # Copied, not assigned: a snapshot stays as it is, whatever is done to the network.
-        network = cls(spec, precision).to_empty(device=device)
+        network = materialise(cls(spec, precision), device, torch.channels_last)
         network.load_state_dict(tensors)
-        network.requires_grad_(False).eval()
-        return network.to(memory_format=torch.channels_last)
+        return network.requires_grad_(False).eval()
 
     def block(self, t: int) -> Block:
         """Block t, t = 1..T: the one place that turns the paper's t into a list position."""

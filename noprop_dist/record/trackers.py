@@ -7,6 +7,7 @@ are epochs, counted from 1.
 import json
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
@@ -38,7 +39,7 @@ Numbers = Mapping[str, float]
 Tell = Callable[[str], None]
 
 
-class Tracker:
+class Tracker(ABC):
     """Where numbers go; what it raises is told once, and it gets no more.
 
     Args:
@@ -59,17 +60,17 @@ class Tracker:
         self._noted: dict[str, Any] = (Reader(store).json(TRACKERS) or {}).get(self.name, {})
         self.last = min(num_epochs, self._noted.get("epochs", 0))
 
+    @abstractmethod
     def log(self, epoch: int, numbers: Numbers) -> None:
         """An epoch that every block has ended."""
-        raise NotImplementedError
 
     def result(self, epoch: int, numbers: Numbers) -> None:
         """The numbers of the finished run, of so many epochs."""
         self.log(epoch, numbers)
 
+    @abstractmethod
     def close(self, finished: bool) -> None:
         """Send what is left; ``finished``: the run has come to its end."""
-        raise NotImplementedError
 
     def _note(self, **values: Any) -> None:
         with _noting:

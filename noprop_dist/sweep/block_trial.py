@@ -11,10 +11,10 @@ import torch
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import first_class_embed
-from noprop_dist.engine.runner import WorkFailedError, failures_of_work
+from noprop_dist.engine.runner import UnitRunner, WorkFailedError
 from noprop_dist.engine.snapshot import Snapshot, first_shared, first_snapshot
 from noprop_dist.engine.splits import Splits
-from noprop_dist.engine.unit import Unit, run_unit
+from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
@@ -111,12 +111,14 @@ def train_block(
         for report in state.reports:
             tell(report | {AGAIN: True})
         events = EventLog(store)
+        runner = UnitRunner(job, splits, device, at_once=1)
         while len(state.reports) < config.epochs:
-            tell(_train_epoch(state, job, splits, device, store, events))
+            tell(_train_epoch(state, runner, job, splits, device, store, events))
 
 
 def _train_epoch(
     state: BlockState,
+    runner: UnitRunner,
     job: Job,
     splits: Splits,
     device: torch.device,
@@ -126,10 +128,10 @@ def _train_epoch(
     began, clock = time.time(), time.perf_counter()
     before = state.latest
     try:
-        with failures_of_work():
-            result = run_unit(Unit(before, job.steps_per_epoch), job, splits.train, device)
+        result = runner.run(Unit(before, job.steps_per_epoch))
     except WorkFailedError as error:
         raise CannotTrainError(f"block {before.t} failed: {error}.") from error
+    assert isinstance(result, UnitResult)
     loss = denoising_error(result.snapshot, job, splits.val, device)
     if not math.isfinite(loss):
         raise CannotTrainError(f"block {before.t} failed: its validation loss is not finite.")

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from noprop_dist.data import Split, normalise
+from noprop_dist.data import Split
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.maths.keys import torch_generator
@@ -34,11 +34,12 @@ def denoising_error(snapshot: Snapshot, job: Job, split: Split, device: torch.de
     block.eval()
     class_embed = end.shared["class_embed"].to(device)
     objective = make_objective(spec)
+    normalise = job.normalisation.on(device)
     total = 0.0
     for start in range(0, len(split), INFERENCE_BATCH):
         rows = np.arange(start, min(start + INFERENCE_BATCH, len(split)))
         x, y = (torch.from_numpy(part).to(device) for part in split.take(rows))
-        x = normalise(x, job.normalisation)
+        x = normalise(x)
         u = class_embed[y]
         draw = torch_generator(job.config.seed, "denoising", t, start, device=device)
         with autocast(job.precision, device):

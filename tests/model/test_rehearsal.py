@@ -78,7 +78,8 @@ def test_draws_without_a_key_are_refused(
 
 
 def test_a_dropout_of_nothing_is_no_draw(monkeypatch: pytest.MonkeyPatch) -> None:
-    rehearse(spec_of(dropping(nn.Dropout(0.0)), monkeypatch), 8)
+    without = rehearse(spec_of(Plain, monkeypatch), 8)
+    assert rehearse(spec_of(dropping(nn.Dropout(0.0)), monkeypatch), 8) == without
 
 
 def test_a_keyed_dropout_without_its_generator_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
