@@ -25,8 +25,9 @@ class _Cast(nn.Module):
     def __init__(self, block: nn.Module, job: Job, device: torch.device) -> None:
         super().__init__()
         self.block, self.job, self.device = block, job, device
-        on_cpu = device.type == "cpu"
-        self.draw = torch.default_generator if on_cpu else torch.cuda.default_generators[0]
+        self.draw = torch.default_generator
+        if device.type == "cuda":
+            self.draw = torch.cuda.default_generators[device.index or 0]
 
     def forward(self, z: Tensor, x: Tensor) -> Tensor:
         with autocast(self.job.precision, self.device):

@@ -102,7 +102,7 @@ class UnitRunner:
                 try:
                     with self._turns.turn():
                         return self._train(work, on_progress, should_stop)
-                except RuntimeError as error:
+                except (RuntimeError, MemoryError) as error:
                     if not _is_out_of_memory(error) or not self._turns.fewer():
                         raise
                 self._forget()
