@@ -5,19 +5,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noprop_dist.config import TrainConfig
     from noprop_dist.errors import UserError
+    from noprop_dist.merge import merge
     from noprop_dist.record.result import TrainResult
     from noprop_dist.record.trained import Prediction, TrainedNetwork, load_network
-    from noprop_dist.training import StoppedError, train
+    from noprop_dist.training import StoppedError, TrainedBlocks, train, train_blocks
 
 __all__ = [
     "Prediction",
     "StoppedError",
     "TrainConfig",
     "TrainResult",
+    "TrainedBlocks",
     "TrainedNetwork",
     "UserError",
     "load_network",
+    "merge",
     "train",
+    "train_blocks",
 ]
 
 _HOMES = {
@@ -28,7 +32,10 @@ _HOMES = {
     "load_network": "record.trained",
     "StoppedError": "training",
     "TrainResult": "record.result",
+    "TrainedBlocks": "training",
     "train": "training",
+    "train_blocks": "training",
+    "merge": "merge",
 }
 
 

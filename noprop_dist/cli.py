@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from noprop_dist.errors import UserError
-from noprop_dist.options import parse_command
+from noprop_dist.options import MergeOptions, parse_command, parse_own
 from noprop_dist.outputs import OutputError, standard_streams
 from noprop_dist.see.commands import run_runs, run_show, run_visualize
 from noprop_dist.signals import StopSignals
@@ -19,6 +19,7 @@ from noprop_dist.use.commands import run_evaluate, run_export, run_predict
 
 if TYPE_CHECKING:
     from noprop_dist.record.result import TrainResult
+    from noprop_dist.training import TrainedBlocks
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -104,14 +105,38 @@ def _run_train(argv: Sequence[str], prog: str) -> int:
         report = dry_run(command.config)
         print(json_line(report) if command.as_json else plan(report))
         return 0
-    from noprop_dist.training import StoppedError, train
+    from noprop_dist.training import StoppedError, train, train_blocks
 
     try:
+        if command.config.blocks is not None:
+            return _say_blocks(train_blocks(command.config), command.as_json)
         result = train(command.config)
     except StoppedError as stopped:
         print(f"stopped; the same command goes on from {stopped.folder}", file=sys.stderr)
         return INTERRUPTED
-    print(json_line(result.to_dict()) if command.as_json else summary(result))
+    return _say_result(result, command.as_json)
+
+
+def _say_blocks(trained: "TrainedBlocks", as_json: bool) -> int:
+    if as_json:
+        print(json_line(asdict(trained)))
+        return 0
+    folder = printable(trained.folder)
+    print(f"trained in {trained.train_seconds:.0f} s; the blocks are in {folder}")
+    print(f"noprop merge {folder} ... makes one network of such folders")
+    return 0
+
+
+def _run_merge(argv: Sequence[str], prog: str) -> int:
+    text = "Make one network of runs that trained some blocks each, and evaluate it."
+    options = parse_own(argv, prog, text, MergeOptions)
+    from noprop_dist.merge import merge
+
+    return _say_result(merge(options.runs, **options.changes), options.json)
+
+
+def _say_result(result: "TrainResult", as_json: bool) -> int:
+    print(json_line(result.to_dict()) if as_json else summary(result))
     if result.set_aside:
         reasons = "; ".join(f"block {t}: {why}" for t, why in result.set_aside.items())
         raise UserError(
@@ -177,6 +202,7 @@ def summary(result: "TrainResult") -> str:
 # By name: what runs it, and what is said where a signal ends it.
 COMMANDS: dict[str, tuple[Callable[[Sequence[str], str], int], str]] = {
     "train": (_run_train, "stopped; the same command goes on from the last checkpoint"),
+    "merge": (_run_merge, "stopped; the same command begins again"),
     "compare": (_run_compare, "stopped; the same command goes on after what is finished"),
     "tune": (_run_tune, "stopped; the same command goes on with the sweep"),
     "visualize": (run_visualize, "stopped"),

@@ -22,7 +22,7 @@ from typing import (
 )
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.config.fields import check_types, flag, option
+from noprop_dist.config.fields import Checked, argument, check_types, flag, option
 from noprop_dist.config.run import MAX_NAME
 from noprop_dist.errors import UserError
 from noprop_dist.record.run_config import parse_yaml
@@ -57,6 +57,27 @@ class _Around:
 
     config: str | None = option(None, "output", "YAML file of options by name; flags lie over it")
     json: bool = option(False, "output", "print the result as one JSON object on the last line")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions(Checked):
+    """What ``noprop merge`` makes of which runs."""
+
+    runs: tuple[str, ...] = argument("RUN", "run folders of noprop train --blocks, or their URIs")
+    checkpoint_dir: str | None = option(
+        None, "output", "run folder or URI of the whole; default: checkpoints_run/<name>"
+    )
+    dataset: str | None = option(None, "data", "where the runs' data is now")
+    data_dir: str | None = option(None, "data", "where named data sets are kept or downloaded to")
+    executor: Literal["ray", "local"] = option("ray", "machine", "where it is evaluated")
+    json: bool = option(False, "output", "print the result as one JSON object on the last line")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What the whole run's options are other than the parts'."""
+        given = {name: getattr(self, name) for name in ("dataset", "data_dir")}
+        kept = {name: value for name, value in given.items() if value is not None}
+        return kept | {"checkpoint_dir": self.checkpoint_dir, "executor": self.executor}
 
 
 def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainCommand:

@@ -40,7 +40,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         slots = backend.slots(config, job.spec)
         speed = _try_out(job, splits, backend, slots)
     steps_done = sum(loaded.state["steps"].values()) if loaded else 0
-    steps = job.total_steps * job.spec.num_blocks - steps_done
+    steps = job.total_steps * len(job.config.chosen) - steps_done
     epochs = job.config.epochs - (loaded.state["round"] if loaded else 0)
     evaluation = _evaluation_seconds(job, splits, speed, slots, epochs)
     cost = Cost.of(job.config, job.spec)
@@ -99,6 +99,8 @@ def _wait_for(executor: Executor, slots: int) -> None:
 
 def _evaluation_seconds(job: Job, splits: Splits, speed: Speed, slots: int, epochs: int) -> float:
     """Of all validations, which share the workers with training, and of the test after it."""
+    if job.config.blocks is not None:
+        return 0.0  # some blocks are no network
     blocks, test_rows = job.spec.num_blocks, len(splits.test)
     validation = epochs * len(splits.val) * speed.row_s * blocks / slots
     sharing = max(1, min(slots, math.ceil(test_rows / EVAL_ROWS)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.model.registry import BLOCKS
+from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
 from noprop_dist.record.progress import make_progress, say
@@ -47,6 +48,21 @@ class StoppedError(Exception):
         self.folder = folder
 
 
+@dataclass(frozen=True)
+class TrainedBlocks:
+    """Some blocks of a network, trained alone.
+
+    Attributes:
+        folder: the run folder, for ``merge``.
+        block_sha256: by t, of the block's weights.
+        train_seconds: wall time of training.
+    """
+
+    folder: str
+    block_sha256: dict[str, str]
+    train_seconds: float
+
+
 def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
@@ -60,6 +76,30 @@ def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult
         KeyboardInterrupt: such a signal at another time, or a second one; nothing is lost but what
             was trained since the last checkpoint.
     """
+    if config.blocks is not None:
+        raise UserError("--blocks trains no whole network: call train_blocks, and merge after it.")
+    result = _run(config, backend)
+    assert isinstance(result, TrainResult)
+    return result
+
+
+def train_blocks(config: TrainConfig, *, backend: Backend | None = None) -> TrainedBlocks:
+    """Train the blocks of ``config.blocks`` alone, as ``train`` would among all of them.
+
+    Nothing is evaluated: some blocks are no network. See ``merge``.
+
+    Raises:
+        UserError: bad input, in one sentence.
+        StoppedError: as ``train``; KeyboardInterrupt too.
+    """
+    if config.blocks is None:
+        raise UserError("--blocks names no block: give it, or call train for all of them.")
+    trained = _run(config, backend)
+    assert isinstance(trained, TrainedBlocks)
+    return trained
+
+
+def _run(config: TrainConfig, backend: Backend | None) -> TrainResult | TrainedBlocks:
     check_places(config)
     with StopSignals() as signals:
         config, splits = prepare(config)
@@ -92,7 +132,7 @@ def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult
                         return finished
                     begun = start_or_resume(job, splits, store)
                 result = _train(begun, splits, store, backend, signals)
-    if not config.no_plots:
+    if isinstance(result, TrainResult) and not config.no_plots:
         _draw(result, splits)
     return result
 
@@ -103,7 +143,7 @@ def _train(
     store: Store,
     backend: Backend,
     signals: StopSignals,
-) -> TrainResult:
+) -> TrainResult | TrainedBlocks:
     rounds, start = begun
     job, config = rounds.job, rounds.job.config
     progress = make_progress(
@@ -121,12 +161,16 @@ def _train(
             if splits.num_skipped:
                 progress.warn(f"left out {splits.num_skipped} bad images of {config.dataset}")
             begin(start, rounds, record, splits)
-            num_val = len(splits.val)
+            num_val = 0 if config.blocks is not None else len(splits.val)
             coordinator = Coordinator(rounds, executor, record, num_val=num_val)
             with signals.asking(coordinator.request_stop):
                 trained = coordinator.run()
             if not trained:
                 raise StoppedError(store.root)
+            if config.blocks is not None:
+                weights, _ = rounds.final()
+                hashes = {str(t): sha256_of_tensors(weights[t]) for t in rounds.active}
+                return TrainedBlocks(store.root, hashes, rounds.train_seconds)
             rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
             progress.message(f"evaluating {len(splits.test):,} test images")
             test = evaluate_test(rounds, executor, len(splits.test))

@@ -100,6 +100,12 @@ class ModelOptions(Checked):
         0.99, "model", "alpha_bar[T], the share of label in z_T", Bounds(above=0, below=1)
     )
     readout: Literal["softmax", "radial"] = option("softmax", "model", "readout of z_T")
+    blocks: str | None = option(
+        None,
+        "model",
+        "train these blocks alone, such as 1-3,7; noprop merge makes one network of such runs",
+        traits=OF_ALL_TRIALS | ONE_SIDED,
+    )
     objective: Literal["dt"] = option(
         "dt", "model", "what a block learns; dt: NoProp's discrete time (eq. 8)"
     )

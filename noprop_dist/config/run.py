@@ -8,11 +8,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from noprop_dist.config.fields import Trait, check_types, with_trait
+from noprop_dist.config.fields import Trait, check_types, flag, with_trait
 from noprop_dist.config.groups import (
     DataOptions,
     MachineOptions,
@@ -53,6 +53,7 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
                 f"{self.alpha_bar_max}."
             )
         parse_resources(self.resources)
+        self._check_chosen()
         self._check_together()
 
     def _check_together(self) -> None:
@@ -81,6 +82,29 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
                 f"--epochs, {self.epochs}."
             )
 
+    def _check_chosen(self) -> None:
+        """Refuse what a block cannot know without the others."""
+        if self.blocks is None:
+            return
+        parse_blocks(self.blocks, self.num_blocks)
+        together = (
+            (self.embedding_type != "one-hot" and self.freeze_after != 0, "embedding_type"),
+            (self.early_stopping_patience is not None, "early_stopping_patience"),
+            (self.lr_schedule == "plateau", "lr_schedule"),
+        )
+        for needed, name in together:
+            if needed:
+                raise UserError(
+                    f"{flag(name)} {getattr(self, name)} needs all blocks in one run, and --blocks "
+                    f"{self.blocks} trains some: leave out one of them"
+                    + (", or give --freeze-after 0." if name == "embedding_type" else ".")
+                )
+
+    @property
+    def chosen(self) -> list[int]:
+        """The blocks to train, in the order of t: all of 1..T where none are named."""
+        return parse_blocks(self.blocks or f"1-{self.num_blocks}", self.num_blocks)
+
     @property
     def is_placed(self) -> bool:
         """Whether the options say where the run lives."""
@@ -107,7 +131,12 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
 
     def hash(self, data: str = "") -> str:
         """Six letters that differ between runs of different options or data."""
-        kept = {k: v for k, v in self.to_dict().items() if k not in FREE_FIELDS}
+        # What is at its default is left out: an option that is added later renames no run.
+        kept = {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in FREE_FIELDS and getattr(self, f.name) != f.default
+        }
         text = json.dumps(kept, sort_keys=True) + data
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 
@@ -154,6 +183,28 @@ def parse_resources(text: str | None) -> dict[str, float]:
                 "and GPUs have options of their own."
             )
     return found
+
+
+def parse_blocks(text: str, num_blocks: int) -> list[int]:
+    """The value of ``--blocks`` as numbers in order.
+
+    Args:
+        text: numbers and ranges, such as "1-3,7".
+        num_blocks: T.
+
+    Raises:
+        UserError: it is not of this form, or names a block that there is not.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise UserError(f"--blocks must be numbers and ranges such as 1-3,7, got '{text}'.")
+        span = range(int(first), int(last or first) + 1)
+        if not span or span[0] < 1 or span[-1] > num_blocks:
+            raise UserError(f"--blocks {text}: blocks are numbered 1 to {num_blocks}.")
+        found.update(span)
+    return sorted(found)
 
 
 FREE_FIELDS = with_trait(TrainConfig, Trait.FREE)

@@ -71,7 +71,7 @@ class RayBackend(Backend):
         config = job.config
         units_at_once = self.units_at_once(config, job.spec)
         job = replace(job, config=replace(config, blocks_per_worker=units_at_once))
-        enough = -(-config.num_blocks // units_at_once)
+        enough = -(-len(config.chosen) // units_at_once)
         spares = config.spares
         if spares is None:
             spares = 0 if self.needs.gpus or self.private else 1
@@ -92,7 +92,7 @@ class RayBackend(Backend):
     def slots(self, config: TrainConfig, spec: ModelSpec) -> int:
         at_once = self.units_at_once(config, spec)
         workers = self._workers(config, at_once, count_slots(self.needs))
-        return min(workers * at_once, config.num_blocks)
+        return min(workers * at_once, len(config.chosen))
 
     def units_at_once(self, config: TrainConfig, spec: ModelSpec) -> int:
         """How many blocks a worker trains at once: as few as all workers together need."""
@@ -100,12 +100,12 @@ class RayBackend(Backend):
             return config.blocks_per_worker
         if not self.needs.gpus:
             return 1
-        workers = max(1, min(count_slots(self.needs), config.workers or config.num_blocks))
-        needed = -(-config.num_blocks // workers)
+        workers = max(1, min(count_slots(self.needs), config.workers or len(config.chosen)))
+        needed = -(-len(config.chosen) // workers)
         return min(needed, blocks_that_fit(config, spec, self.gpu_bytes))
 
     def _workers(self, config: TrainConfig, at_once: int, fit: int) -> int:
-        enough = -(-config.num_blocks // at_once)
+        enough = -(-len(config.chosen) // at_once)
         return min(enough, config.workers or enough, fit)
 
     @override

@@ -121,7 +121,7 @@ class LocalBackend(Backend):
         wanted = config.workers
         if self.device.type == "cuda":
             wanted = wanted or blocks_that_fit(config, spec, free_on(self.device))
-        return min(wanted or max(1, count_cores() // config.cpus_per_worker), config.num_blocks)
+        return min(wanted or max(1, count_cores() // config.cpus_per_worker), len(config.chosen))
 
     @override
     def memory(self, config: TrainConfig, spec: ModelSpec, data_bytes: int) -> tuple[int, int]:

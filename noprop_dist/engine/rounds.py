@@ -72,10 +72,10 @@ class Rounds:
     set_aside: dict[int, str] = field(default_factory=dict)
     num_complete: int = 0
 
-    @property
-    def blocks(self) -> range:
-        """T = 1..T."""
-        return range(1, self.job.spec.num_blocks + 1)
+    @cached_property
+    def blocks(self) -> list[int]:
+        """The blocks that the run trains, in order: 1..T, or some of them."""
+        return self.job.config.chosen
 
     @property
     def active(self) -> list[int]:
@@ -118,7 +118,7 @@ class Rounds:
 
     @cached_property
     def _block_bytes(self) -> int:
-        tensors = self.latest[1].tensors
+        tensors = self.latest[self.blocks[0]].tensors
         return sum(v.nbytes for k, v in tensors.items() if k.startswith("block."))
 
     def is_complete(self, epoch: int) -> bool:

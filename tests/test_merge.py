@@ -1,0 +1,83 @@
+"""Blocks that were trained on machines that never met make the network of one run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from noprop_dist import train
+from noprop_dist.cli import main
+from noprop_dist.errors import UserError
+from noprop_dist.merge import merge
+from noprop_dist.training import train_blocks
+from runs import local_model, result_of, same, small
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("parts")
+    return [
+        train_blocks(small(folder / name, blocks=blocks, save_every=9)).folder
+        for name, blocks in (("a", "1,3"), ("b", "2"))
+    ]
+
+
+def test_blocks_trained_apart_make_the_network_of_one_run(parts: list[str], tmp_path: Path) -> None:
+    merged = merge(parts, checkpoint_dir=str(tmp_path))
+    assert same(merged, local_model(3))
+    one = json.loads((tmp_path / "training_history.json").read_text())
+    assert sorted(one["blocks"]) == ["1", "2", "3"]
+    assert one["val_accuracy_history"] == [None] * 3
+    assert merge(parts[::-1], checkpoint_dir=str(tmp_path)).block_sha256 == merged.block_sha256
+
+
+def test_the_command_line_trains_blocks_and_merges_them(
+    parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in vars(small(tmp_path / "c", blocks="2")).items()
+        if name in ("max_train_images", "num_blocks", "batch_size", "epochs", "executor", "blocks")
+    ]
+    again = ["train", *options, f"--checkpoint-dir={tmp_path / 'c'}", "--no-cuda", "--quiet"]
+    assert main([*again, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["block_sha256"] == {"2": local_model(3).block_sha256["2"]}
+    assert main(again) == 0
+    assert "noprop merge" in capsys.readouterr().out
+    whole = str(tmp_path / "whole")
+    merging = ["merge", parts[0], said["folder"], "--checkpoint-dir", whole, "--executor", "local"]
+    assert main(merging) == 0
+    assert result_of(Path(whole))["block_sha256"] == local_model(3).block_sha256
+
+
+def test_what_does_not_go_together_is_refused(parts: list[str], tmp_path: Path) -> None:
+    whole = str(tmp_path / "whole")
+    with pytest.raises(UserError, match=r"blocks 1, 3 of 3 are missing: .*--blocks 1,3"):
+        merge(parts[1:], checkpoint_dir=whole)
+    with pytest.raises(UserError, match=r"block 2 is in .* and in"):
+        merge([*parts, parts[1]], checkpoint_dir=whole)
+    other = train_blocks(small(tmp_path / "other", blocks="2", lr=1e-4, epochs=1, warmup_epochs=0))
+    with pytest.raises(UserError, match=r"--lr 0\.001 there"):
+        merge([other.folder, parts[0]], checkpoint_dir=whole)
+    with pytest.raises(UserError, match="holds no trained blocks"):
+        merge([str(tmp_path)], checkpoint_dir=whole)
+    with pytest.raises(UserError, match="call train_blocks"):
+        train(small(tmp_path / "x", blocks="2"))
+    assert not Path(whole).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"blocks": "0-1"}, "numbered 1 to 3"),
+        ({"blocks": "3-2"}, "numbered 1 to 3"),
+        ({"blocks": "two"}, "numbers and ranges such as 1-3,7"),
+        ({"blocks": "1", "embedding_type": "learned"}, "give --freeze-after 0"),
+        ({"blocks": "1", "lr_schedule": "plateau"}, "--lr-schedule plateau needs all blocks"),
+        ({"blocks": "1", "early_stopping_patience": 2}, "--early-stopping-patience 2 needs all"),
+    ],
+)
+def test_blocks_that_cannot_be_alone(tmp_path: Path, options: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        small(tmp_path, **options)
