@@ -9,6 +9,7 @@ from dataclasses import asdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from noprop_dist.ablate.command import run_ablate
 from noprop_dist.errors import UserError
 from noprop_dist.options import MergeOptions, parse_command, parse_own
 from noprop_dist.outputs import OutputError, standard_streams
@@ -207,6 +208,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str], str], int], str]] = {
     "tune": (_run_tune, "stopped; the same command goes on with the sweep"),
     "visualize": (run_visualize, "stopped"),
     "evaluate": (run_evaluate, "stopped"),
+    "ablate": (run_ablate, "stopped; the same command goes on after what is finished"),
     "predict": (run_predict, "stopped"),
     "export": (run_export, "stopped"),
     "runs": (run_runs, "stopped"),

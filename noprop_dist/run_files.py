@@ -10,7 +10,8 @@ CONFIG, RESULT, HISTORY, EVENTS = (
 )
 CHECKPOINTS, MODEL = "checkpoints", "model"
 FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.parquet"
-EVALUATION, REPORT, PLOTS = "evaluation.json", "report.html", "plots"
+EVALUATION, ABLATION = "evaluation.json", "ablation.json"
+REPORT, PLOTS = "report.html", "plots"
 TENSORBOARD, TRACKERS = "tensorboard", "tracker.json"
 CONTENTS = {  # of a run folder, in the order in which it is told
     CONFIG: "every option",
@@ -23,6 +24,7 @@ CONTENTS = {  # of a run folder, in the order in which it is told
     FIRST_EMBEDDING: "prototypes before training",
     PLOTS: "pictures",
     EVALUATION: "of the last evaluation",
+    ABLATION: "what z is good for",
     REPORT: "all of it on one page",
     TENSORBOARD: "event files for TensorBoard",
     TRACKERS: "what trackers call it, and what they have",

@@ -148,7 +148,7 @@ class NoPropNetwork(nn.Module):
         block_logits: list[list[Tensor]] = [[] for _ in draws]
         readouts: list[list[Tensor]] = [[] for _ in draws]
         for t in range(1, self.spec.num_blocks + 1):
-            ask = self._asked(t, x)
+            ask = self.asked(t, x)
             for steps, said, read, noise in zip(z, block_logits, readouts, noises, strict=True):
                 z_t, logits = self.objective.step(t, steps[-1], self.class_embed, ask, noise)
                 said.append(logits)
@@ -165,8 +165,8 @@ class NoPropNetwork(nn.Module):
             for steps, said, read in zip(z, block_logits, readouts, strict=True)
         ]
 
-    def _asked(self, t: int, x: Tensor) -> Ask:
-        """Block t on these samples."""
+    def asked(self, t: int, x: Tensor) -> Ask:
+        """Block t on normalised samples x: what it makes of them alone is made now, once."""
         block = self.block(t)
         with autocast(self.precision, x.device):
             features = block.features(x)

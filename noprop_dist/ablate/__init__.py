@@ -1,0 +1,1 @@
+"""Is it more than an ensemble? A network's blocks with something else in the place of z."""

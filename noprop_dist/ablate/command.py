@@ -1,0 +1,64 @@
+"""``noprop ablate``: argv -> options -> call -> say what came out."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from noprop_dist.ablate.options import AblateOptions
+from noprop_dist.options import parse_own
+from noprop_dist.run_files import ABLATION
+from noprop_dist.text import json_line, printable
+
+if TYPE_CHECKING:
+    from noprop_dist.draw.style import Make
+
+PICTURE = "plots/ablation.png"
+
+
+def run_ablate(argv: Sequence[str], prog: str) -> int:
+    """Ask, compare, write and print. Returns the exit code."""
+    text = "Is a network more than an ensemble? Its blocks' answers with other things as z."
+    options = parse_own(argv, prog, text, AblateOptions)
+    from noprop_dist.ablate.ablation import ablate
+    from noprop_dist.ablate.others import trained_others
+    from noprop_dist.ablate.words import render
+    from noprop_dist.draw.style import save_figure
+    from noprop_dist.record.store import Store, inside
+    from noprop_dist.record.trained import home_of
+    from noprop_dist.use.opening import open_run
+    from noprop_dist.use.rows import rows_for
+
+    run = open_run(options.run, options.device, options.precision)
+    folder = options.output or home_of(options.run)
+    store = Store(folder, "--output")
+    store.check_writable()
+    rows = rows_for(run, options.split, dataset=options.dataset, data_dir=options.data_dir)
+    for note in (*run.notes, *rows.notes):
+        print(printable(note), file=sys.stderr)
+    others = [*options.others, *(trained_others(run, options) if options.train else ())]
+    opened = [open_run(other, options.device, options.precision) for other in others]
+    ablation = ablate(run, rows, opened, draws=options.draws)
+    store.write(ABLATION, json.dumps(ablation, indent=1).encode())
+    print(json_line(ablation) if options.json else render(ablation), flush=True)
+    if save_figure(store, PICTURE, _picture(ablation)) and not options.json:
+        print(printable(f"picture in {inside(folder, PICTURE)}"))
+    return 0
+
+
+def _picture(ablation: dict[str, Any]) -> "Make":
+    from noprop_dist.ablate.words import TOLD, called
+    from noprop_dist.draw.ablation import plot_ablation
+
+    given, readouts = (
+        ablation["differences"][name] for name in ("given", "readouts_against_mean_softmax")
+    )
+    found = {TOLD[name]: of["mean_softmax"] for name, of in given.items()}
+    found |= {
+        "z_T": readouts["z_T"],
+        f"block {readouts['best_block']['t']} alone": readouts["best_block"],
+    }
+    found |= {called(other): other["difference"] for other in ablation["others"]}
+    by_given = {TOLD[name]: of for name, of in ablation["accuracy"]["block"].items()}
+    differences = {name: (100 * of["mean"], 100 * of["half_width"]) for name, of in found.items()}
+    return lambda: plot_ablation(by_given, differences)

@@ -1,0 +1,78 @@
+"""What stands in the place of z, and what the numbers say of it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from noprop_dist import train
+from noprop_dist.ablate.ablation import interval
+from noprop_dist.ablate.answers import GIVEN, answers_of
+from noprop_dist.cli import main
+from noprop_dist.use.evaluate import count
+from noprop_dist.use.opening import open_run
+from noprop_dist.use.rows import rows_for
+from runs import small
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ablate") / "run"
+    train(small(folder, epochs=8, precision="fp32"))
+    return folder
+
+
+def test_the_chain_s_answers_are_those_of_an_evaluation(folder: Path) -> None:
+    run = open_run(str(folder), "cpu")
+    rows = rows_for(run)
+    answers = answers_of(run, rows.split, 3)
+    counts = count(run, rows, 3, 2048)
+    total = 3 * len(rows.split)
+    assert answers.z_T.mean() == pytest.approx(counts.right[0].sum() / total)
+    assert answers.mean_softmax["chain"].mean() == pytest.approx(counts.right[1].sum() / total)
+    by_block = answers.block["chain"].mean(axis=1)
+    np.testing.assert_allclose(by_block, counts.block.sum(axis=0) / total)
+
+
+def test_what_is_given_as_z_counts_where_it_must(folder: Path) -> None:
+    """The last block has learned to trust z; the first has hardly seen a label in it."""
+    run = open_run(str(folder), "cpu")
+    answers = answers_of(run, rows_for(run).split, 2)
+    accuracy = {given: answers.block[given].mean(axis=1) for given in GIVEN}
+    assert accuracy["label"][-1] > accuracy["chain"][-1] > accuracy["other"][-1]
+    assert accuracy["noise"][0] == pytest.approx(accuracy["chain"][0], abs=0.03)
+    assert accuracy["chain"][-1] > accuracy["noise"][-1]
+
+
+def test_an_interval_holds_the_spread_of_images_and_of_noise() -> None:
+    right = np.random.default_rng(0).random((500, 400)) < 0.8
+    means = [interval(row.astype(float)) for row in right]
+    held = [abs(found["mean"] - 0.8) < found["half_width"] for found in means]
+    assert 0.92 < np.mean(held) < 0.98
+
+
+def test_the_command_tells_writes_and_draws(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    train(small(other, epochs=8, num_blocks=1, precision="fp32"))
+    command = ["ablate", str(folder), str(other), "--draws", "2", "--output", str(tmp_path)]
+    assert main([*command, "--precision", "fp32"]) == 0
+    told = capsys.readouterr().out
+    written = json.loads((tmp_path / "ablation.json").read_text())
+    assert all(sentence in told for sentence in written["words"])
+    assert "1 block, 8 epochs" in told
+    assert "another picture's z" in told
+    assert (tmp_path / "plots" / "ablation.png").stat().st_size > 10_000
+    beside = written["others"][0]
+    mine = written["accuracy"]["mean_softmax"]["chain"]["mean"]
+    assert beside["difference"]["mean"] == pytest.approx(beside["mean_softmax"]["mean"] - mine)
+
+
+def test_a_network_of_other_data_is_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(small(tmp_path / "other", epochs=1, max_train_images=300))
+    assert main(["ablate", str(folder), str(tmp_path / "other")]) == 2
+    assert "was trained on other data than" in capsys.readouterr().err
