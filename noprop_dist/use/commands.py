@@ -48,7 +48,7 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
     _say(rows.notes)
     if rows.num_skipped:
         _say([f"left out {rows.num_skipped} bad images of {rows.dataset}"])
-    evaluation = evaluate(run, rows, draws=options.draws, batch=options.batch)
+    evaluation = evaluate(run, rows, draws=options.draws, batch=options.batch_size)
     write_evaluation(evaluation, folder)
     told = json_line(evaluation) if options.json else render_evaluation(evaluation, folder)
     print(told, flush=True)
@@ -80,9 +80,9 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
     passed_over = PassedOver()
     found = find_pictures(options.images, passed_over)
     if options.ray:
-        batches = _on_ray(run, question, found, options.batch)
+        batches = _on_ray(run, question, found, options.batch_size)
     else:
-        batches = predict(predictor, found, options.batch, device=run.trained.device.type)
+        batches = predict(predictor, found, options.batch_size, device=run.trained.device.type)
     good = bad = 0
     with open_writer(options.format, options.output, run.trained.class_names) as write:
         for batch in batches:
@@ -130,7 +130,7 @@ def run_export(argv: Sequence[str], prog: str) -> int:
         skip_bad=True,
         other_names=True,
     )
-    exported = export_network(run, rows, options.to, options.output, options.draws)
+    exported = export_network(run, rows, options.format, options.output, options.draws)
     print(json_line(asdict(exported)) if options.json else render_exported(exported))
     return 0
 
