@@ -23,7 +23,7 @@ def merge(runs: Sequence[str], **changes: Any) -> TrainResult:
 
     Args:
         runs: run folders of ``train_blocks``, which together hold every block once; or their URIs.
-        changes: options of the whole run that differ from the parts', such as ``checkpoint_dir``.
+        changes: options of the whole run that differ from the parts', such as ``run_dir``.
 
     Raises:
         UserError: the runs do not go together, are not finished, or a block is missing or twice.
@@ -36,7 +36,7 @@ def merge(runs: Sequence[str], **changes: Any) -> TrainResult:
     for run, part in found[1:]:
         _check_same(config, first, part, run)
     _check_complete(config, found)
-    whole = {"blocks": None, "name": None, "checkpoint_dir": None, "checkpoint": None}
+    whole = {"blocks": None, "name": None, "run_dir": None, "resume_from": None}
     config = replace(config, **(whole | changes))
     check_places(config)
     if not config.is_placed:

@@ -5,7 +5,7 @@ YAML is imported late, so that other uses of the package do without it.
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
@@ -22,7 +22,8 @@ from typing import (
 )
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.config.fields import Checked, argument, check_types, flag, option
+from noprop_dist.config.fields import Checked, Former, argument, check_types, flag, option
+from noprop_dist.config.former_names import by_new_names, told, told_as_flags
 from noprop_dist.config.run import MAX_NAME
 from noprop_dist.errors import UserError
 from noprop_dist.record.run_config import parse_yaml
@@ -64,7 +65,7 @@ class MergeOptions(Checked):
     """What ``noprop merge`` makes of which runs."""
 
     runs: tuple[str, ...] = argument("RUN", "run folders of noprop train --blocks, or their URIs")
-    checkpoint_dir: str | None = option(
+    run_dir: str | None = option(
         None, "output", "run folder or URI of the whole; default: checkpoints_run/<name>"
     )
     dataset: str | None = option(None, "data", "where the runs' data is now")
@@ -77,7 +78,7 @@ class MergeOptions(Checked):
         """What the whole run's options are other than the parts'."""
         given = {name: getattr(self, name) for name in ("dataset", "data_dir")}
         kept = {name: value for name, value in given.items() if value is not None}
-        return kept | {"checkpoint_dir": self.checkpoint_dir, "executor": self.executor}
+        return kept | {"run_dir": self.run_dir, "executor": self.executor}
 
 
 def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainCommand:
@@ -114,14 +115,23 @@ def parse_with(
     first.add_argument("--config")
     found, args = first.parse_known_args(argv)
     path = found.config
-    values = _read_yaml(path) if path is not None else {}
+    in_file = _read_yaml(path) if path is not None else {}
+    values = by_new_names(TrainConfig, in_file)
     # Names and types alone: flags may yet change a value that does not go with another.
     check_types(TrainConfig, values, f"--config {path}")
     flat = _parse(args, prog, description, (_Around, extra, TrainConfig), values)
-    as_json = flat.pop("json")
-    del flat["config"]  # in the list for --help alone; it was read first
-    own = {f.name: flat.pop(f.name) for f in fields(extra)}
-    return *rehearsed(TrainConfig(**flat), extra(**own)), as_json
+    as_json = flat.pop("json", False)
+    flat.pop("config", None)  # in the list for --help alone; it was read first
+    own = {f.name: flat.pop(f.name) for f in fields(extra) if f.name in flat}
+    config = TrainConfig(**values | by_new_names(TrainConfig, flat))
+    if not config.quiet:
+        _tell(told(TrainConfig, in_file) + told_as_flags(TrainConfig, flat))
+    return *rehearsed(config, extra(**own)), as_json
+
+
+def _tell(names: Sequence[str]) -> None:
+    if names:
+        sys.stderr.write(f"note: {'; '.join(names)}\n")
 
 
 def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
@@ -156,11 +166,11 @@ def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
         max_train_images=images,
         epochs=1,
         warmup_epochs=min(1, config.warmup_epochs),
-        no_plots=True,
+        plots=False,
     )
     own = replace(own, **less)
     mark = f"-rehearsal-{config.hash(repr(own))}"
-    places = {name: getattr(config, name) for name in ("name", "checkpoint_dir", "history")}
+    places = {name: getattr(config, name) for name in ("name", "run_dir", "history")}
     beside: dict[str, Any] = {k: _beside(v, mark) for k, v in places.items() if v is not None}
     config = replace(config, **beside)
     where = f"; in {config.folder}" if config.is_placed else ""
@@ -193,8 +203,8 @@ def parse_own(argv: Sequence[str], prog: str, description: str, options: type[Ex
         SystemExit: ``--help`` (code 0).
     """
     found = _parse(argv, prog, description, (options,))
-    # The parser gives lists.
-    return options(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()})
+    _tell(told_as_flags(options, found))
+    return options(**by_new_names(options, found))
 
 
 class _Parser(ArgumentParser):
@@ -217,20 +227,20 @@ def _parse(
     classes: Sequence[type[Any]],
     values: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The value of every option, by name.
+    """The values of the options that are given, by the names that they are given by.
 
     Args:
         argv: the arguments.
         prog: what the command is called.
         description: of the command, for ``--help``.
         classes: dataclasses whose fields are the options.
-        values: other defaults than the fields' own, by name.
+        values: other defaults than the fields' own, by name, for ``--help`` to show.
     """
     hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
     options = [f for cls in classes for f in fields(cls)]
     places = [f.metadata["name"] for f in options if "name" in f.metadata]
     usage = " ".join([prog, "[-h]", "[OPTIONS]", *places])
-    parser = _Parser(prog, usage, description, allow_abbrev=False)
+    parser = _Parser(prog, usage, description, allow_abbrev=False, argument_default=SUPPRESS)
     groups: dict[str, _ArgumentGroup] = {}
     for f in options:
         group = f.metadata["group"]
@@ -244,33 +254,45 @@ def _parse(
         near = get_close_matches(unknown[0].partition("=")[0], flags, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         parser.error(f"Unrecognized options: {', '.join(unknown)}{hint}")
-    return vars(found)
+    # The parser gives lists.
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in vars(found).items()}
 
 
 def _add(group: "_ArgumentGroup", f: "Field[Any]", hint: Any, default: Any) -> None:
-    """Tell the parser of an option; switches only turn on, and no text is taken for nothing."""
+    """Tell the parser of an option; no text is taken for nothing."""
     several, none = get_origin(hint) is tuple, type(None)
     inner = get_args(hint) if several or none in get_args(hint) else (hint,)
     kind = next(k for k in inner if k is not none)
-    # Without a default to show, the text tells what happens; a switch is off.
-    shown = "" if default in (None, MISSING) or kind is bool else f" (default: {default})"
-    text = (f.metadata["help"] + shown).replace("%", "%%")
-    if kind is bool:
-        group.add_argument(flag(f.name), action="store_true", default=default, help=text)
-        return
+    text = (f.metadata["help"] + _shown(default)).replace("%", "%%")
     told: dict[str, Any] = {"help": text, "type": kind, "metavar": f.metadata.get("name")}
-    if get_origin(kind) is Literal:
+    if kind is bool:
+        told = {"help": text, "action": BooleanOptionalAction}
+    elif get_origin(kind) is Literal:
         told |= {"type": str, "choices": get_args(kind)}
     elif told["metavar"] is None:
         told["metavar"] = kind.__name__.upper()
-    if "name" not in f.metadata:
-        group.add_argument(flag(f.name), default=default, **told)
-    elif several:
-        group.add_argument(f.name, nargs="*", default=(), **told)
-    elif default is MISSING:
+    if "name" in f.metadata:
+        if several or default is not MISSING:
+            told["nargs"] = "*" if several else "?"
         group.add_argument(f.name, **told)
-    else:
-        group.add_argument(f.name, nargs="?", default=default, **told)
+        return
+    if several:
+        told["nargs"] = "+"
+    group.add_argument(flag(f.name), **told)
+    former: Former | None = f.metadata["formerly"]
+    if former is None or (former.is_switch and kind is bool):  # whose --no-name says the same
+        return
+    hidden: dict[str, Any] = {"action": "store_true"} if former.is_switch else told
+    group.add_argument(flag(former.name), **hidden | {"help": SUPPRESS})
+
+
+def _shown(default: Any) -> str:
+    """What ``--help`` says of a default; without one to show, the text tells what happens."""
+    if default is None or default is MISSING or default is False or default == ():
+        return ""
+    if isinstance(default, tuple):
+        default = " ".join(map(str, default))
+    return f" (default: {'on' if default is True else default})"
 
 
 def _dashed(word: str) -> str:

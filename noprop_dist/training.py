@@ -107,8 +107,7 @@ def _run(config: TrainConfig, backend: Backend | None) -> TrainResult | TrainedB
         for name, what in ((SWEEP, "a sweep"), (TRIAL, "a trial of a sweep")):
             if store.exists(name):
                 raise UserError(
-                    f"{store.root} holds {what}: give another --name or --checkpoint-dir for the "
-                    "run."
+                    f"{store.root} holds {what}: give another --name or --run-dir for the run."
                 )
         finished = _finished_result(config, splits, store)
         if finished is not None:
@@ -132,7 +131,7 @@ def _run(config: TrainConfig, backend: Backend | None) -> TrainResult | TrainedB
                         return finished
                     begun = start_or_resume(job, splits, store)
                 result = _train(begun, splits, store, backend, signals)
-    if isinstance(result, TrainResult) and not config.no_plots:
+    if isinstance(result, TrainResult) and config.plots:
         _draw(result, splits)
     return result
 
@@ -200,7 +199,7 @@ def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
     """
     if "/runtime_resources/working_dir_files/" not in f"{Path.cwd()}/":
         return config
-    paths = {"checkpoint_dir": config.folder, "history": config.history}
+    paths = {"run_dir": config.folder, "history": config.history}
     lasting: dict[str, Any] = {
         name: str(Path.home() / path)
         for name, path in paths.items()
@@ -229,13 +228,12 @@ def check_places(config: TrainConfig, form: str = "{}") -> None:
 
 def _check_apart(config: TrainConfig) -> None:
     """Refuse a run folder that is the data's own: what a run writes would be data next time."""
-    if is_known(config.dataset) or config.checkpoint_dir is None:
+    if is_known(config.dataset) or config.run_dir is None:
         return
-    folder = Store(config.checkpoint_dir).local
+    folder = Store(config.run_dir).local
     if folder is not None and folder.resolve() == Path(config.dataset).expanduser().resolve():
         raise UserError(
-            f"--checkpoint-dir {config.checkpoint_dir} is the data itself: give another folder, or "
-            "--name."
+            f"--run-dir {config.run_dir} is the data itself: give another folder, or --name."
         )
 
 

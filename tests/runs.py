@@ -30,15 +30,15 @@ SMALL: dict[str, Any] = {
     "batch_size": 32,
     "epochs": 3,
     "quiet": True,
-    "no_plots": True,
-    "no_cuda": True,
+    "plots": False,
+    "device": "cpu",
     "executor": "local",
 }
 
 
 def small(folder: Path, **changes: Any) -> TrainConfig:
     """A run of some seconds on digits: 3 blocks of 11 steps an epoch, in this process."""
-    return TrainConfig(checkpoint_dir=str(folder), **(SMALL | changes))
+    return TrainConfig(run_dir=str(folder), **(SMALL | changes))
 
 
 def prepared(**changes: Any) -> tuple[Job, Splits, Rounds]:

@@ -23,12 +23,12 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_blocks_trained_apart_make_the_network_of_one_run(parts: list[str], tmp_path: Path) -> None:
-    merged = merge(parts, checkpoint_dir=str(tmp_path))
+    merged = merge(parts, run_dir=str(tmp_path))
     assert same(merged, local_model(3))
     one = json.loads((tmp_path / "training_history.json").read_text())
     assert sorted(one["blocks"]) == ["1", "2", "3"]
     assert one["val_accuracy_history"] == [None] * 3
-    assert merge(parts[::-1], checkpoint_dir=str(tmp_path)).block_sha256 == merged.block_sha256
+    assert merge(parts[::-1], run_dir=str(tmp_path)).block_sha256 == merged.block_sha256
 
 
 def test_the_command_line_trains_blocks_and_merges_them(
@@ -39,14 +39,14 @@ def test_the_command_line_trains_blocks_and_merges_them(
         for name, value in vars(small(tmp_path / "c", blocks="2")).items()
         if name in ("max_train_images", "num_blocks", "batch_size", "epochs", "executor", "blocks")
     ]
-    again = ["train", *options, f"--checkpoint-dir={tmp_path / 'c'}", "--no-cuda", "--quiet"]
+    again = ["train", *options, f"--run-dir={tmp_path / 'c'}", "--no-cuda", "--quiet"]
     assert main([*again, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["block_sha256"] == {"2": local_model(3).block_sha256["2"]}
     assert main(again) == 0
     assert "noprop merge" in capsys.readouterr().out
     whole = str(tmp_path / "whole")
-    merging = ["merge", parts[0], said["folder"], "--checkpoint-dir", whole, "--executor", "local"]
+    merging = ["merge", parts[0], said["folder"], "--run-dir", whole, "--executor", "local"]
     assert main(merging) == 0
     assert result_of(Path(whole))["block_sha256"] == local_model(3).block_sha256
 
@@ -54,14 +54,14 @@ def test_the_command_line_trains_blocks_and_merges_them(
 def test_what_does_not_go_together_is_refused(parts: list[str], tmp_path: Path) -> None:
     whole = str(tmp_path / "whole")
     with pytest.raises(UserError, match=r"blocks 1, 3 of 3 are missing: .*--blocks 1,3"):
-        merge(parts[1:], checkpoint_dir=whole)
+        merge(parts[1:], run_dir=whole)
     with pytest.raises(UserError, match=r"block 2 is in .* and in"):
-        merge([*parts, parts[1]], checkpoint_dir=whole)
+        merge([*parts, parts[1]], run_dir=whole)
     other = train_blocks(small(tmp_path / "other", blocks="2", lr=1e-4, epochs=1, warmup_epochs=0))
     with pytest.raises(UserError, match=r"--lr 0\.001 there"):
-        merge([other.folder, parts[0]], checkpoint_dir=whole)
+        merge([other.folder, parts[0]], run_dir=whole)
     with pytest.raises(UserError, match="holds no trained blocks"):
-        merge([str(tmp_path)], checkpoint_dir=whole)
+        merge([str(tmp_path)], run_dir=whole)
     with pytest.raises(UserError, match="call train_blocks"):
         train(small(tmp_path / "x", blocks="2"))
     assert not Path(whole).exists()

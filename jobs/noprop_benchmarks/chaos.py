@@ -130,11 +130,19 @@ class Run:
         self.folder = folder
         self._environment = os.environ | {"RAY_ADDRESS": address}
         self._command = [
-            *(sys.executable, "-m", "noprop_dist", "train", "--no-plots", "--no-cuda", "--quiet"),
+            *(
+                sys.executable,
+                "-m",
+                "noprop_dist",
+                "train",
+                "--no-plots",
+                "--device=cpu",
+                "--quiet",
+            ),
             *("--dataset", options.dataset, "--epochs", str(options.epochs)),
             *("--num-blocks", str(options.num_blocks), "--workers", str(options.workers)),
             *("--embedding-type", options.embedding_type, "--spares", str(options.spares)),
-            *("--checkpoint-dir", str(folder)),
+            *("--run-dir", str(folder)),
         ]
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -118,7 +118,7 @@ def _plain(splits: Splits, options: GpuBenchmark, device: torch.device) -> Measu
 def _local(
     name: str, job: Job, splits: Splits, device: torch.device, at_once: int, *, graphs: bool
 ) -> Measured:
-    job = replace(job, config=replace(job.config, no_cuda_graphs=not graphs))
+    job = replace(job, config=replace(job.config, cuda_graphs=graphs))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     runner = UnitRunner(job, splits, device, at_once=at_once)

@@ -47,7 +47,7 @@ def measure_memory(options: ScalingBenchmark) -> dict[str, Any]:
         UserError: this machine does not hold so many workers, or so much data.
     """
     workers = max(2, options.workers)  # what a lone worker maps counts as its own
-    config = TrainConfig(no_cuda=True, workers=workers)
+    config = TrainConfig(device="cpu", workers=workers)
     with connected(config, options.data_mib * 2**20) as needs:
         little_unique, little_shared = _memory_of_workers(LITTLE_MIB, needs, workers)
         unique, shared = _memory_of_workers(options.data_mib, needs, workers)
@@ -93,7 +93,7 @@ def _vectors(data_mib: int, num_blocks: int) -> tuple[Job, Splits]:
     split = Split.from_arrays(x, np.arange(rows) % 10)
     nothing = split.select(np.arange(1))
     dataset = Dataset("random", tuple("0123456789"), split, nothing, photographs=False)
-    config = TrainConfig(num_blocks=num_blocks, batch_size=64, val_fraction=0.0, no_cuda=True)
+    config = TrainConfig(num_blocks=num_blocks, batch_size=64, val_fraction=0.0, device="cpu")
     splits = make_splits(config, dataset)
     return make_job(config, splits, torch.device("cpu")), splits
 

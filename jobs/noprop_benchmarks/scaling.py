@@ -80,7 +80,7 @@ def measure_workers(options: ScalingBenchmark) -> dict[str, Any]:
     turns: list[dict[int, tuple[float, float]]] = []
     plain_speeds = []
     needs = WorkerNeeds()
-    with connected(replace(job.config, workers=options.workers, no_cuda=True), splits.nbytes):
+    with connected(replace(job.config, workers=options.workers, device="cpu"), splits.nbytes):
         for turn in range(options.repeats + 1):
             counts = range(1, options.workers + 1)
             measured = {w: _time_workers(job, splits, needs, w, options) for w in counts}

@@ -113,7 +113,7 @@ def _prepare(options: SharingBenchmark, seed: int, freeze_after: int | None) -> 
         freeze_after=freeze_after,
         alpha_bar_max=options.alpha_bar_max,
         seed=seed,
-        no_cuda=True,
+        device="cpu",
     )
     device = torch.device("cpu")
     dataset = load_dataset(config.dataset, max_train_images=options.images, seed=seed)

@@ -62,7 +62,7 @@ def measure_sleepers(options: ScalingBenchmark) -> dict[str, Any]:
         UserError: this machine does not hold so many workers.
     """
     workers, length = options.sleepers, options.sleep_seconds
-    with connected(TrainConfig(no_cuda=True), 0):
+    with connected(TrainConfig(device="cpu"), 0):
         if count_slots(NEEDS) < workers:
             raise UserError(f"--sleepers must be at most {count_slots(NEEDS)} here, got {workers}.")
         with RayExecutor(SleeperCrew(length), NEEDS, limit=workers, own=True) as executor:

@@ -43,7 +43,7 @@ def measure_traffic(options: ScalingBenchmark) -> dict[str, Any]:
     splits = replace(splits, val=splits.train)
     rounds = start_afresh(job, splits)
     with (
-        connected(replace(job.config, workers=options.workers, no_cuda=True), splits.nbytes),
+        connected(replace(job.config, workers=options.workers, device="cpu"), splits.nbytes),
         tempfile.TemporaryDirectory(prefix="noprop-benchmark-") as folder,
     ):
         store = Store(folder)

@@ -172,7 +172,7 @@ def _tiny_job(num_blocks: int) -> Job:
     split = Split.from_arrays(rows.repeat(4).reshape(-1, 4).astype(np.float32), rows % 2)
     dataset = Dataset("tiny", ("even", "odd"), split, split, photographs=False)
     config = TrainConfig(
-        num_blocks=num_blocks, batch_size=BATCH, val_fraction=0.0, epochs=10**6, no_cuda=True
+        num_blocks=num_blocks, batch_size=BATCH, val_fraction=0.0, epochs=10**6, device="cpu"
     )
     return make_job(config, make_splits(config, dataset), torch.device("cpu"))
 

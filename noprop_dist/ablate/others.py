@@ -16,8 +16,8 @@ from noprop_dist.use.rows import config_here
 FEWER = (1, 2, 5)
 # What concerns the run itself, and neither its network nor its data.
 OF_THE_RUN: dict[str, Any] = {
-    "name": None, "checkpoint": None, "history": None, "tensorboard": False, "tracker": "none",
-    "no_plots": True, "quiet": True,
+    "name": None, "resume_from": None, "history": None, "tensorboard": False, "tracker": "none",
+    "plots": False, "quiet": True,
 }  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def trained_others(run: OpenRun, options: AblateOptions) -> list[str]:
     for name, changes in _kinds(config):
         folder = inside(home_of(run.name), f"ablation/{name}")
         say(f"training {name} in {folder}")
-        train(replace(config, **(OF_THE_RUN | changes), checkpoint_dir=folder))
+        train(replace(config, **(OF_THE_RUN | changes), run_dir=folder))
         folders.append(folder)
     return folders
 
@@ -44,7 +44,7 @@ def trained_others(run: OpenRun, options: AblateOptions) -> list[str]:
 def _kinds(config: TrainConfig) -> list[tuple[str, dict[str, Any]]]:
     """Names and the options that differ."""
     kinds: list[tuple[str, dict[str, Any]]] = []
-    if config.objective != "none":
+    if config.objective != "none":  # type: ignore[comparison-overlap]
         kinds.append(("without-z", {"objective": "none"}))
     work = config.num_blocks * config.epochs
     for fewer in FEWER:

@@ -101,15 +101,15 @@ class Results:
             if taken:
                 raise UserError(
                     f"{self._store.root} holds a training run ({taken[0]}): give the comparison "
-                    "another --name or --checkpoint-dir."
+                    "another --name or --run-dir."
                 )
             return False
-        another = "give the same options, or another --name or --checkpoint-dir."
+        another = "give the same options, or another --name or --run-dir."
         check_same_options(config, there["config"], self._store.root, another)
         if there["data"] != data:
             raise UserError(
                 f"{self._store.root} holds a comparison on other data than {config.dataset} has "
-                "now: restore the data, or give another --name or --checkpoint-dir."
+                "now: restore the data, or give another --name or --run-dir."
             )
         differing = [
             f"{name.replace('_', ' ')} {there['settings'].get(name)} there, {value} now"

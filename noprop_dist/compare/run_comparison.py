@@ -43,7 +43,7 @@ def compare(config: TrainConfig, options: CompareOptions) -> Comparison:
     methods or seeds adds to it.
 
     Args:
-        config: the options of every run; ``checkpoint_dir`` is the comparison's folder.
+        config: the options of every run; ``run_dir`` is the comparison's folder.
         options: the comparison's own.
 
     Raises:
@@ -182,7 +182,7 @@ def _write(
     numbers = {k: v for k, v in comparison.to_dict().items() if k != "folder"}
     store.write("comparison.json", json.dumps(numbers, indent=1).encode())
     store.write("comparison.md", markdown(comparison, None).encode())
-    if not config.no_plots and save_figure(store, PICTURE, lambda: plot_comparison(comparison)):
+    if config.plots and save_figure(store, PICTURE, lambda: plot_comparison(comparison)):
         store.write("comparison.md", markdown(comparison, PICTURE).encode())
     return comparison
 

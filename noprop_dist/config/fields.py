@@ -5,7 +5,7 @@ A field knows its default, its help line, its bounds and its traits; nothing lis
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Flag, auto
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -69,6 +69,21 @@ class Bounds:
 POSITIVE = Bounds(above=0)
 
 
+@dataclass(frozen=True)
+class Former:
+    """What an option was called before.
+
+    Attributes:
+        name: that name.
+        means: from a value of then to the one of now.
+        is_switch: whether it was one, ``--name`` alone, and its values mean something else now.
+    """
+
+    name: str
+    means: Callable[[Any], Any] = lambda value: value
+    is_switch: bool = False
+
+
 def at_least(least: float) -> Bounds:
     """Bounds of a number that may be large."""
     return Bounds(least=least)
@@ -80,16 +95,21 @@ def option(
     text: str,
     bounds: Bounds | None = None,
     traits: Trait = Trait.NONE,
+    formerly: Former | str | None = None,
 ) -> Any:
-    """A field of options: its default, its group in ``--help`` and its line there."""
+    """A field of options: its default, its group in ``--help`` and its line there.
+
+    ``formerly`` is the name it had before, which is still understood.
+    """
+    former = Former(formerly) if isinstance(formerly, str) else formerly
     told = {"group": group, "help": text, "bounds": bounds or Bounds(), "traits": traits}
-    return field(default=default, metadata=told)
+    return field(default=default, metadata=told | {"formerly": former})
 
 
 def argument(name: str, text: str, default: Any = MISSING) -> Any:
     """A field told by its place: its name and line in ``--help``; it must be given, or defaults."""
     told: dict[str, Any] = {"group": "arguments", "help": text, "name": name, "bounds": Bounds()}
-    told["traits"] = Trait.NONE
+    told |= {"traits": Trait.NONE, "formerly": None}
     return field(default=default, metadata=told)
 
 

@@ -1,9 +1,9 @@
 """The options of a run by groups: of each its default, help line, bounds and traits, once."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from noprop_dist.config.fields import POSITIVE, Bounds, Checked, Trait, at_least, option
+from noprop_dist.config.fields import POSITIVE, Bounds, Checked, Former, Trait, at_least, option
 
 MAX_IMAGE_SIZE = 4096
 # What changes no weight is the same for every trial of a sweep, too: not where data lies decides,
@@ -11,6 +11,15 @@ MAX_IMAGE_SIZE = 4096
 FREE = Trait.FREE | Trait.OF_ALL_TRIALS
 OF_ALL_TRIALS, ONE_SIDED = Trait.OF_ALL_TRIALS, Trait.ONE_SIDED
 OF_A_BLOCK = Trait.OF_A_BLOCK
+
+
+def _not(value: Any) -> Any:
+    """Of a switch that was told by its opposite; another value is refused under its new name."""
+    return not value if isinstance(value, bool) else value
+
+
+def _without_gpu(value: Any) -> Any:
+    return {True: "cpu", False: "auto"}[value] if isinstance(value, bool) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +101,9 @@ class ModelOptions(Checked):
         Bounds(least=0, below=1),
         OF_A_BLOCK,
     )
-    schedule: Literal["cosine", "linear"] = option("cosine", "model", "noise schedule")
+    noise_schedule: Literal["cosine", "linear"] = option(
+        "cosine", "model", "noise schedule", formerly="schedule"
+    )
     alpha_bar_min: float = option(
         1e-4, "model", "alpha_bar[0], the share of label in z_0", Bounds(above=0, below=1)
     )
@@ -133,11 +144,12 @@ class OptimisationOptions(Checked):
     lr_schedule: Literal["constant", "cosine", "plateau"] = option(
         "cosine", "optimisation", "learning rate after the warm-up", traits=OF_A_BLOCK
     )
-    lr_scheduler_patience: int = option(
+    lr_patience: int = option(
         5,
         "optimisation",
         "plateau: epochs without a better validation accuracy before lr halves",
         at_least(1),
+        formerly="lr_scheduler_patience",
     )
     grad_clip: float | None = option(
         None,
@@ -179,11 +191,19 @@ class RunOptions(Checked):
         "name of the run; default: data set, embedding and a hash of options and images",
         traits=FREE,
     )
-    checkpoint_dir: str | None = option(
-        None, "run", "run folder or URI; default: checkpoints_run/<name>", traits=FREE
+    run_dir: str | None = option(
+        None,
+        "run",
+        "run folder or URI; default: checkpoints_run/<name>",
+        traits=FREE,
+        formerly="checkpoint_dir",
     )
-    checkpoint: str | None = option(
-        None, "run", "run folder or checkpoint to go on from", traits=FREE | ONE_SIDED
+    resume_from: str | None = option(
+        None,
+        "run",
+        "run folder or checkpoint to go on from",
+        traits=FREE | ONE_SIDED,
+        formerly="checkpoint",
     )
     save_every: int = option(1, "run", "epochs between checkpoints", at_least(1), FREE)
     keep_checkpoints: int = option(2, "run", "newest checkpoints to keep", at_least(1), FREE)
@@ -197,7 +217,13 @@ class RunOptions(Checked):
         "check everything, estimate memory and time, leave nothing",
         traits=FREE | ONE_SIDED,
     )
-    no_plots: bool = option(False, "run", "draw no pictures at the end", traits=FREE)
+    plots: bool = option(
+        True,
+        "run",
+        "draw pictures at the end",
+        traits=FREE,
+        formerly=Former("no_plots", _not, is_switch=True),
+    )
     tensorboard: bool = option(
         False, "run", "write TensorBoard's event files into the run folder", traits=FREE | ONE_SIDED
     )
@@ -214,8 +240,13 @@ class RunOptions(Checked):
 class MachineOptions(Checked):
     """What it computes on."""
 
-    device: str = option("auto", "machine", "auto, cpu, cuda or cuda:N", traits=FREE)
-    no_cuda: bool = option(False, "machine", "never use a GPU", traits=FREE)
+    device: str = option(
+        "auto",
+        "machine",
+        "auto, cpu (never use a GPU), cuda or cuda:N",
+        traits=FREE,
+        formerly=Former("no_cuda", _without_gpu, is_switch=True),
+    )
     precision: Literal["auto", "fp32", "tf32", "bf16"] = option(
         "auto",
         "machine",
@@ -254,8 +285,12 @@ class MachineOptions(Checked):
         at_least(1),
         FREE,
     )
-    no_cuda_graphs: bool = option(
-        False, "machine", "launch each kernel of a step on its own", traits=FREE
+    cuda_graphs: bool = option(
+        True,
+        "machine",
+        "on a GPU, record a step once and replay it, instead of launching its kernels one by one",
+        traits=FREE,
+        formerly=Former("no_cuda_graphs", _not, is_switch=True),
     )
     resources: str | None = option(
         None,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from noprop_dist.config.fields import Trait, check_types, flag, with_trait
+from noprop_dist.config.former_names import takes_former_names
 from noprop_dist.config.groups import (
     DataOptions,
     MachineOptions,
@@ -26,6 +27,7 @@ HOME = "checkpoints_run"  # where runs are that name no other place
 MAX_NAME = 200
 
 
+@takes_former_names
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions, DataOptions):
     """The options of one training run.
@@ -45,7 +47,7 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
         if self.name is not None and not _is_name(self.name):
             raise UserError(
                 f"--name must be one folder's name of at most {MAX_NAME} bytes that begins with a "
-                f"letter or digit, got '{self.name[:40]}'; --checkpoint-dir takes a path."
+                f"letter or digit, got '{self.name[:40]}'; --run-dir takes a path."
             )
         if self.alpha_bar_min >= self.alpha_bar_max:
             raise UserError(
@@ -59,12 +61,10 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
     def _check_together(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise UserError(f"--device {self.device} is unknown: give auto, cpu, cuda or cuda:N.")
-        if self.no_cuda and self.device.startswith("cuda"):
-            raise UserError(f"--no-cuda contradicts --device {self.device}: leave one of them out.")
-        if self.gpus_per_worker and (self.no_cuda or self.device == "cpu"):
+        if self.gpus_per_worker and self.device == "cpu":
             raise UserError(
-                f"--gpus-per-worker {self.gpus_per_worker:g} contradicts "
-                f"{'--no-cuda' if self.no_cuda else '--device cpu'}: leave one of them out."
+                f"--gpus-per-worker {self.gpus_per_worker:g} contradicts --device cpu: leave one "
+                "of them out."
             )
         if self.freeze_after is not None and self.embedding_type == "one-hot":
             raise UserError(
@@ -108,13 +108,13 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
     @property
     def is_placed(self) -> bool:
         """Whether the options say where the run lives."""
-        return self.checkpoint_dir is not None or self.name is not None
+        return self.run_dir is not None or self.name is not None
 
     @property
     def folder(self) -> str:
         """Where the run lives; see ``placed``."""
         assert self.is_placed
-        return self.checkpoint_dir or f"{HOME}/{self.name}"
+        return self.run_dir or f"{HOME}/{self.name}"
 
     def placed(self, hashes: Mapping[str, str], form: str = "{}") -> "TrainConfig":
         """These options with a name, where they say nothing of where the run lives.

@@ -125,9 +125,8 @@ def check_cluster(config: TrainConfig, data_bytes: int) -> WorkerNeeds:
     nodes = [node["Resources"] for node in live_nodes()]
     gpus = config.gpus_per_worker
     if gpus is None:
-        cpu_only = config.no_cuda or config.device == "cpu"
         given = config.device.startswith("cuda") or any(node.get("GPU", 0) >= 1 for node in nodes)
-        gpus = 1.0 if given and not cpu_only else 0.0
+        gpus = 1.0 if given and config.device != "cpu" else 0.0
     needs = WorkerNeeds(config.cpus_per_worker, gpus, parse_resources(config.resources))
     if needs.gpus and config.spares:
         raise UserError(

@@ -46,7 +46,7 @@ class BlockWorker:
         except UserError as error:
             raise RuntimeError(
                 f"Ray has a GPU on {platform.node()} that PyTorch cannot use there: install a "
-                "PyTorch for its CUDA, or give --no-cuda"
+                "PyTorch for its CUDA, or give --device cpu"
             ) from error
         self._notes: list[str] = []
         self._runner = UnitRunner(

@@ -163,9 +163,10 @@ def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> 
         raise UserError(
             f"images of {shape[1]}x{shape[2]} are too small: give --image-size of at least {least}."
         )
-    # An option of the network has the same name in both.
+    # An option of the network has the same name in both, but for the noise schedule.
     options: dict[str, Any] = {f.name: getattr(config, f.name, None) for f in fields(ModelSpec)}
     found = {"num_classes": num_classes, "sample_shape": shape, "block": block}
+    found["schedule"] = config.noise_schedule
     found["embed_dim"] = _embed_dim(config, math.prod(shape), num_classes)
     return ModelSpec(**(options | found))
 

@@ -144,5 +144,5 @@ def local_backend(config: TrainConfig) -> LocalBackend:
             f"--cpus-per-worker {config.cpus_per_worker} is more than this machine's "
             f"{count_cores()} cores: give at most so many."
         )
-    device = resolve_device("cpu" if config.no_cuda else config.device)
+    device = resolve_device(config.device)
     return LocalBackend(device, resolve_precision(config.precision, device))

@@ -7,6 +7,7 @@ import torch
 
 from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
+from noprop_dist.config.former_names import by_new_names
 from noprop_dist.data import normalise
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.rounds import Rounds
@@ -18,7 +19,7 @@ from noprop_dist.maths.keys import torch_generator
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint, load_newest
 from noprop_dist.record.store import Store
 
-ANOTHER_RUN = "give the same options, or another --name or --checkpoint-dir."
+ANOTHER_RUN = "give the same options, or another --name or --run-dir."
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,16 @@ def find_start(job: Job, store: Store) -> tuple[Loaded | None, Start]:
 
 def _find(config: TrainConfig, store: Store) -> tuple[Store, Loaded | None, list[str]]:
     """The checkpoint to go on from: the one named inside this run, this run's own, or another's."""
-    if config.checkpoint is not None:
-        source, named = find_checkpoint(config.checkpoint)
+    if config.resume_from is not None:
+        source, named = find_checkpoint(config.resume_from)
         if named is None:
             raise UserError(
-                f"--checkpoint {config.checkpoint} holds no checkpoint: give a run folder or one "
+                f"--resume-from {config.resume_from} holds no checkpoint: give a run folder or one "
                 "of the folders in its checkpoints/."
             )
         if source.root == store.root or not (own := load_newest(store)):
             return source, named, list(named.problems)
-        passed = f"--checkpoint is passed over: {store.root} has gone on from it already"
+        passed = f"--resume-from is passed over: {store.root} has gone on from it already"
         return store, own, [passed, *own.problems]
     loaded = load_newest(store)
     return store, loaded, list(loaded.problems) if loaded else []
@@ -119,7 +120,7 @@ def check_same_data(
     if any(there.get(part, mine) != mine for part, mine in hashes.items()):
         raise UserError(
             f"{where} holds a run on other data than {config.dataset} has now: restore the "
-            "data, or give another --name or --checkpoint-dir."
+            "data, or give another --name or --run-dir."
         )
 
 
@@ -133,7 +134,8 @@ def check_same_options(
     """
     mine = config.to_dict()
     # A run of a version that lacked an option did what its default does.
-    theirs = {f.name: f.default for f in fields(TrainConfig)} | other
+    theirs = {f.name: f.default for f in fields(TrainConfig)}
+    theirs |= by_new_names(TrainConfig, other)
     free = FREE_FIELDS
     if "auto" in (mine["precision"], theirs["precision"]):
         free |= {"precision"}  # what it came to is compared by those who know

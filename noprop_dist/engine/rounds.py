@@ -194,7 +194,7 @@ class Rounds:
         elif z_T is not None:
             self.waited += 1
             if (feedback := job.lr_schedule.feedback) is not None:
-                self.lr_scale *= feedback(self.waited, job.config.lr_scheduler_patience)
+                self.lr_scale *= feedback(self.waited, job.config.lr_patience)
         self.round += 1
         self.ends.pop(epoch - 1, None)
 

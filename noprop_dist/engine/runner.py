@@ -61,7 +61,7 @@ class UnitRunner:
         self._job, self._splits, self._device, self._note = job, splits, device, note
         on_gpu = device.type == "cuda"
         self._keep = on_gpu if keep is None else keep
-        if recorder is None and on_gpu and not job.config.no_cuda_graphs:
+        if recorder is None and on_gpu and job.config.cuda_graphs:
             recorder = partial(record_graph, note=note)
         self._recorder = recorder
         self._feed = make_feed(splits.train, device)

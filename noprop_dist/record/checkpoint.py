@@ -209,7 +209,7 @@ def load_newest(store: Store) -> Loaded | None:
     if any(is_complete(store, name) for name in checkpoint_names(store)):
         raise UserError(
             f"every checkpoint in {store.root} is damaged ({problems[0].split(';')[0]}): delete "
-            "the folder or give another --checkpoint-dir."
+            "the folder or give another --run-dir."
         )
     return None
 

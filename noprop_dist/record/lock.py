@@ -265,7 +265,7 @@ def _read(remote: "FileSystem", path: Path) -> bytes | None:
 def _in_use(name: str, holder: str) -> InUseError:
     return InUseError(
         f"{name} is in use by a live run ({holder}): wait for it, stop it, or give another --name "
-        "or --checkpoint-dir."
+        "or --run-dir."
     )
 
 

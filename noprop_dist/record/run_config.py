@@ -4,6 +4,7 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import check_types
+from noprop_dist.config.former_names import by_new_names
 from noprop_dist.errors import UserError
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
@@ -62,11 +63,12 @@ def config_of(values: dict[str, Any], where: str) -> TrainConfig:
     """The options as one checked object.
 
     Args:
-        values: by field name.
+        values: by field name, of today or before.
         where: the file they stand in, for messages.
 
     Raises:
         UserError: an unknown option, or a value that cannot be.
     """
+    values = by_new_names(TrainConfig, values)
     check_types(TrainConfig, values, where)
     return TrainConfig(**values)

@@ -42,7 +42,7 @@ class Store:
         UserError: the URI is of no use, or its store cannot be reached.
     """
 
-    def __init__(self, root: str | Path, option: str = "--checkpoint-dir") -> None:
+    def __init__(self, root: str | Path, option: str = "--run-dir") -> None:
         self.root, self._option = str(root), option
         self._appending = Lock()  # checkpoints are written by a thread of their own
         self._remote: FileSystem | None = None

@@ -155,9 +155,12 @@ def resume_command(facts: RunFacts) -> str:
     words = ["noprop", "train"]
     options = changed_options(facts.config)
     if not facts.config.is_placed or facts.config.folder != facts.folder.rstrip("/"):
-        options["checkpoint_dir"] = facts.folder
+        options["run_dir"] = facts.folder
     for name, value in options.items():
-        words += [flag(name)] if value is True else [flag(name), str(value)]
+        if isinstance(value, bool):
+            words.append(flag(name if value else f"no_{name}"))
+        else:
+            words += [flag(name), str(value)]
     return " ".join(map(_shell_word, words))
 
 
@@ -183,7 +186,7 @@ def next_commands(facts: RunFacts) -> list[tuple[str, str]]:
             (f"noprop predict {run} IMAGE", "the likeliest classes of a picture"),
         ]
     if facts.result is not None:
-        found.append((f"noprop export {run} --to onnx", "the network as one file"))
+        found.append((f"noprop export {run} --format onnx", "the network as one file"))
     if facts.history.num_epochs:
         found.append((f"noprop visualize {run}", "pictures"))
     return found

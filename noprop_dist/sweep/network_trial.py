@@ -60,9 +60,9 @@ def trial_config(base: TrainConfig, settings: Settings, folder: str, path: str) 
     Raises:
         UserError: the settings contradict each other.
     """
-    quiet = {"no_plots": True, "quiet": True, "history": None, "name": None, "spares": 0}
+    quiet = {"plots": False, "quiet": True, "history": None, "name": None, "spares": 0}
     chosen = {k: v for k, v in settings.items() if k != BLOCK}
-    return replace(base, **{**quiet, **chosen}, checkpoint_dir=inside(folder, path))
+    return replace(base, **{**quiet, **chosen}, run_dir=inside(folder, path))
 
 
 def train_trial(config: TrainConfig, splits: Splits, backend: Backend, tell: Tell) -> None:

@@ -33,7 +33,7 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
     """Search settings; go on where an earlier call was stopped or killed.
 
     Args:
-        config: the options of every trial; ``checkpoint_dir`` or ``name`` is the sweep's own.
+        config: the options of every trial; ``run_dir`` or ``name`` is the sweep's own.
         options: what to search, and how.
 
     Raises:

@@ -10,6 +10,7 @@ import numpy as np
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import Trait, flag, with_trait
+from noprop_dist.config.former_names import by_new_names
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
@@ -26,7 +27,7 @@ DEFAULT: Lines = {
     "embedding_type": {"choice": ["one-hot", "learned"]},
     "embedding_dim": {"choice": [20, 64]},
     "num_blocks": {"choice": [5, 10, 15]},
-    "schedule": {"choice": ["cosine", "linear"]},
+    "noise_schedule": {"choice": ["cosine", "linear"]},
     "dropout": {"uniform": [0.0, 0.4]},
     "augmentation": {"choice": ["none", "standard"]},
 }
@@ -38,7 +39,7 @@ MEANS_SOMETHING: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "embedding_type",
         tuple(name for name, trained in IS_TRAINED.items() if trained),
     ),
-    "lr_scheduler_patience": (
+    "lr_patience": (
         "lr_schedule",
         tuple(name for name, schedule in LR_SCHEDULES.items() if schedule.feedback is not None),
     ),
@@ -116,13 +117,13 @@ def parse_space(lines: Lines, where: str, base: TrainConfig) -> Space:
     """
     every = [f.name for f in fields(TrainConfig)]
     space: Space = {}
-    for key, line in lines.items():
-        name = str(key).replace("-", "_")
+    named = {str(key).replace("-", "_"): line for key, line in lines.items()}
+    for name, line in by_new_names(TrainConfig, named).items():
         if name not in every:
             near = difflib.get_close_matches(name, every, n=1)
             known = ", ".join(k for k in every if k not in FIXED)
             hint = f"did you mean {near[0]}?" if near else f"known are {known}."
-            raise UserError(f"{where}: the field '{key}' is unknown; {hint}")
+            raise UserError(f"{where}: the field '{name}' is unknown; {hint}")
         if name in FIXED:
             raise UserError(
                 f"{where}: {name} is the same for every trial of a sweep: give it as {flag(name)}."

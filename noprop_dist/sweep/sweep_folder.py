@@ -10,6 +10,7 @@ from typing import Any
 
 from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
+from noprop_dist.config.former_names import by_new_names
 from noprop_dist.errors import UserError
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.history import History
@@ -23,7 +24,7 @@ from noprop_dist.sweep.sweep_options import SweepConfig
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 NUMBER = re.compile(r"\d{4,}")
 OUTCOME = "outcome.json"
-REMEDY = "restore it, or give another --name or --checkpoint-dir"
+REMEDY = "restore it, or give another --name or --run-dir"
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,11 @@ class SweepFolder:
             if differs:
                 raise UserError(
                     f"{self.store.root} holds another sweep ({differs}): give the same options, or "
-                    "another --name or --checkpoint-dir."
+                    "another --name or --run-dir."
                 )
         elif self.store.exists(CONFIG) or self.store.exists(RESULT):
             raise UserError(
-                f"{self.store.root} holds a run, not a sweep: give another --name or "
-                "--checkpoint-dir."
+                f"{self.store.root} holds a run, not a sweep: give another --name or --run-dir."
             )
         else:
             self._claim = json.dumps(identity, indent=1).encode()
@@ -113,6 +113,7 @@ class SweepFolder:
             if NUMBER.fullmatch(name):
                 settings = self._reader.json(f"trials/{name}/{TRIAL}")
                 if settings is not None:
+                    settings = by_new_names(TrainConfig, settings)
                     outcome = self._reader.typed(f"trials/{name}/{OUTCOME}", Outcome)
                     self.trials[int(name)] = Trial(int(name), settings, outcome)
 
@@ -165,10 +166,11 @@ def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:
     """The first difference between two identities, in words; empty where there is none."""
     for part, kind in (("config", TrainConfig), ("sweep", SweepConfig)):
         # A sweep of a version that lacked an option did what its default does.
-        theirs = {f.name: f.default for f in fields(kind)} | there.get(part, {})
+        theirs = {f.name: f.default for f in fields(kind)}
+        theirs |= by_new_names(kind, there.get(part, {}))
         for name, value in here[part].items():
             if theirs[name] != value:
                 return f"{flag(name)} {theirs[name]} there, {value} now"
-    if there.get("space") != here["space"]:
+    if by_new_names(TrainConfig, there.get("space", {})) != here["space"]:
         return "its --space differs"
     return "its data differ" if there.get("data") != here["data"] else ""

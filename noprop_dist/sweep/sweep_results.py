@@ -96,7 +96,7 @@ def write_report(search: Search, seconds: float = 0.0) -> SweepResult:
         reached = f"{100 * trained[0][METRIC]:.2f} % after epoch {trained[0]['best_epoch']}"
         head = f"# Trial {best} of {len(rows)}: validation accuracy {reached}."
         _write_best(store, head, settings, config)
-    if trained and not config.no_plots:
+    if trained and config.plots:
         _draw(search, rows, trained)
     return SweepResult(
         folder=store.root,

@@ -48,7 +48,7 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
     _say(rows.notes)
     if rows.num_skipped:
         _say([f"left out {rows.num_skipped} bad images of {rows.dataset}"])
-    evaluation = evaluate(run, rows, draws=options.draws, batch=options.batch)
+    evaluation = evaluate(run, rows, draws=options.draws, batch=options.batch_size)
     write_evaluation(evaluation, folder)
     told = json_line(evaluation) if options.json else render_evaluation(evaluation, folder)
     print(told, flush=True)
@@ -78,7 +78,7 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
         Limits(options.max_bytes, options.max_pixels),
     )
     predictor = Predictor(run.trained, question)
-    batch_size = options.batch or samples_at_once(run.trained.device)
+    batch_size = options.batch_size or samples_at_once(run.trained.device)
     passed_over = PassedOver()
     found = find_pictures(options.images, passed_over)
     if options.ray:
@@ -132,7 +132,7 @@ def run_export(argv: Sequence[str], prog: str) -> int:
         skip_bad=True,
         other_names=True,
     )
-    exported = export_network(run, rows, options.to, options.output, options.draws)
+    exported = export_network(run, rows, options.format, options.output, options.draws)
     print(json_line(asdict(exported)) if options.json else render_exported(exported))
     return 0
 

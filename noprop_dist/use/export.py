@@ -92,7 +92,7 @@ def export_network(
     if not difference <= TOLERANCE:
         raise UserError(
             f"the {to} file would differ from the original by {difference:.1e} in a probability, "
-            f"more than {TOLERANCE:.0e}, and was not written: give another --to."
+            f"more than {TOLERANCE:.0e}, and was not written: give another --format."
         )
     store.write(path.name, data)
     spec = run.trained.network.spec
@@ -155,14 +155,14 @@ def _onnx(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise UserError(
-            f"--to onnx needs {' and '.join(missing)}: install noprop-dist[onnx], or give another "
-            "--to."
+            f"--format onnx needs {' and '.join(missing)}: install noprop-dist[onnx], or give "
+            "another --format."
         )
     size = sum(v.nbytes for v in run.trained.network.state_dict().values())
     if size > 0.95 * ONNX_BYTES:
         raise UserError(
             f"a network of {size / 2**30:.1f} GiB does not fit one ONNX file, which holds 2 GiB: "
-            "give --to torch-export."
+            "give --format torch-export."
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own insides

@@ -51,8 +51,12 @@ class EvaluateOptions(Checked):
     draws: int = option(
         5, "evaluation", "noise draws, the same ones as after training", at_least(1)
     )
-    batch: int = option(
-        2048, "evaluation", "rows of one piece of work; changes no number", at_least(1)
+    batch_size: int = option(
+        2048,
+        "evaluation",
+        "rows of one piece of work; changes no number",
+        at_least(1),
+        formerly="batch",
     )
     device: str = option("auto", "machine", DEVICE)
     precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
@@ -86,8 +90,12 @@ class PredictOptions(Checked):
     max_pixels: int = option(
         64 * MIB, "limits", "leave out larger pictures, undecoded", at_least(1)
     )
-    batch: int | None = option(
-        None, "machine", "pictures computed at once; default: 256, on a GPU 2048", at_least(1)
+    batch_size: int | None = option(
+        None,
+        "machine",
+        "pictures computed at once; default: 256, on a GPU 2048",
+        at_least(1),
+        formerly="batch",
     )
     device: str = option("auto", "machine", DEVICE)
     precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
@@ -119,7 +127,9 @@ class ExportOptions(Checked):
     """
 
     run: str = argument("RUN", RUN)
-    to: str = option("safetensors", "export", f"what to write: {', '.join(TARGETS)}")
+    format: str = option(
+        "safetensors", "export", f"what to write: {', '.join(TARGETS)}", formerly="to"
+    )
     draws: int = option(
         1,
         "export",
@@ -140,11 +150,13 @@ class ExportOptions(Checked):
     def __post_init__(self) -> None:
         """Check every value."""
         super().__post_init__()
-        if self.to not in TARGETS:
-            near = difflib.get_close_matches(self.to.lower(), TARGETS, n=1, cutoff=0.7)
+        if self.format not in TARGETS:
+            near = difflib.get_close_matches(self.format.lower(), TARGETS, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]}? " if near else ""
-            raise UserError(f"--to {self.to} is unknown; {hint}known are {', '.join(TARGETS)}.")
-        if self.to == "safetensors" and self.draws > 1:
+            raise UserError(
+                f"--format {self.format} is unknown; {hint}known are {', '.join(TARGETS)}."
+            )
+        if self.format == "safetensors" and self.draws > 1:
             raise UserError(
                 "--draws has no meaning for safetensors, which holds weights alone: leave it out."
             )

@@ -29,7 +29,7 @@ def test_a_comparison_has_a_folder_of_its_own() -> None:
     unnamed = parse_compare([])[0].placed({}, FORM)
     assert unnamed.folder.startswith("checkpoints_run/compare-digits-one-hot-")
     assert parse_compare(["--name", "mine"])[0].folder == "checkpoints_run/mine"
-    assert parse_compare(["--checkpoint-dir", "here"])[0].folder == "here"
+    assert parse_compare(["--run-dir", "here"])[0].folder == "here"
 
 
 @pytest.mark.parametrize(

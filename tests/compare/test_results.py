@@ -241,7 +241,7 @@ SETTINGS = {
 
 def finished(folder: Path, *, without: str = "") -> tuple[TrainConfig, CompareOptions]:
     """A folder with all measurements of a comparison of two methods and two seeds."""
-    config = TrainConfig(checkpoint_dir=str(folder), quiet=True)
+    config = TrainConfig(run_dir=str(folder), quiet=True)
     results = Results(Store(folder))
     hashes = load_splits(config).hashes
     results.claim(config, SETTINGS, hashes["data"] + hashes["test"])
@@ -267,7 +267,7 @@ def test_what_is_finished_is_not_trained_again(
     assert (tmp_path / "comparison.md").read_text() == markdown(comparison, "comparison.png")
     assert (tmp_path / "comparison.png").read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "comparison.png").unlink()
-    unpictured = replace(config, no_plots=True)
+    unpictured = replace(config, plots=False)
     fewer = compare(unpictured, replace(options, methods="twin", seeds=1))
     assert not (tmp_path / "comparison.png").exists()
     assert [(row.method, row.seeds) for row in fewer.rows] == [("twin", 1)]
@@ -328,12 +328,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b/result.json").write_text("{}")
     with pytest.raises(UserError, match=r"holds a training run \(result.json\)"):
-        compare(replace(config, checkpoint_dir=str(tmp_path / "b")), options)
+        compare(replace(config, run_dir=str(tmp_path / "b")), options)
     assert not (tmp_path / "b" / COMPARISON).exists()
 
 
 def test_a_folder_is_claimed_with_what_is_first_measured(tmp_path: Path) -> None:
-    config = TrainConfig(checkpoint_dir=str(tmp_path / "a"))
+    config = TrainConfig(run_dir=str(tmp_path / "a"))
     refused, corrected = Results(Store(tmp_path / "a")), Results(Store(tmp_path / "a"))
     refused.claim(replace(config, batch_size=5), SETTINGS, "rows")
     corrected.claim(config, SETTINGS, "rows")

@@ -236,7 +236,7 @@ def test_what_was_taken_as_what_is_one_line(
     for flags, mirrored in (([], "not mirrored"), (["--augmentation", "standard"], "mirrored")):
         assert main([*args, "--dry-run", *flags]) == 0
         assert f"{said.removeprefix('data: ')}{mirrored}\n" in capsys.readouterr().out
-    assert main([*args, "--no-plots", "--checkpoint-dir", str(folder)]) == 0
+    assert main([*args, "--no-plots", "--run-dir", str(folder)]) == 0
     assert f"{said}not mirrored\n" in capsys.readouterr().err
 
 

@@ -98,14 +98,14 @@ def test_resources_that_no_node_has(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def test_gpu_that_no_node_has_is_asked_for_by_device(cluster: Cluster, tmp_path: Path) -> None:
-    said = refused(on_ray(tmp_path / "run", no_cuda=False, device="cuda"))
+    said = refused(on_ray(tmp_path / "run", device="cuda"))
     assert said.startswith(
         "--device cuda needs a GPU, and Ray finds none on its 1 node: give --device cpu"
     )
 
 
 def test_spares_and_gpus_do_not_go_together(cluster: Cluster, tmp_path: Path) -> None:
-    said = refused(on_ray(tmp_path / "run", no_cuda=False, gpus_per_worker=1.0, spares=1))
+    said = refused(on_ray(tmp_path / "run", device="auto", gpus_per_worker=1.0, spares=1))
     assert said.startswith("--spares 1 has no meaning with GPUs")
 
 

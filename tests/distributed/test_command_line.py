@@ -27,7 +27,7 @@ def test_a_run_on_data_whose_names_are_no_utf8_joins_the_cluster(
     options += ["--no-plots", "--quiet", "--dataset", str(data)]
     folder = os.fsdecode(b"run\xe9")
     done = subprocess.run(
-        [sys.executable, "-m", "noprop_dist", "train", *options, "--checkpoint-dir", folder],
+        [sys.executable, "-m", "noprop_dist", "train", *options, "--run-dir", folder],
         capture_output=True, text=True, timeout=200, check=False, cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(repo)},
     )  # fmt: skip

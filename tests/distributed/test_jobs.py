@@ -12,7 +12,7 @@ from runs import events, local_model, result_of, steps_trained, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
 
-SMALL = "--max-train-images 400 --num-blocks 3 --batch-size 32 --no-plots --no-cuda"
+SMALL = "--max-train-images 400 --num-blocks 3 --batch-size 32 --no-plots --device cpu"
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_stopped_job_goes_on_when_it_is_submitted_again(
 ) -> None:
     options = "--epochs 14 --embedding-type learned"
     folder = tmp_path / "run"
-    job = submit(client, working_dir, f"{options} --checkpoint-dir {folder}", tmp_path)
+    job = submit(client, working_dir, f"{options} --run-dir {folder}", tmp_path)
     wait_until(lambda: len(events(folder, "round_closed")) > 3)
     assert client.stop_job(job)
     assert ended(client, job).status == JobStatus.STOPPED
@@ -122,7 +122,7 @@ def test_stopped_job_goes_on_when_it_is_submitted_again(
     trained = len(events(folder, "round_closed"))
     assert trained < 14
 
-    job = submit(client, working_dir, f"{options} --checkpoint-dir {folder}", tmp_path)
+    job = submit(client, working_dir, f"{options} --run-dir {folder}", tmp_path)
     info = ended(client, job)
     assert info.driver_exit_code == 0, client.get_job_logs(job)
     (_, again) = events(folder, "run_started")

@@ -165,7 +165,7 @@ def test_more_workers_than_the_cluster_holds_are_refused(cluster: object, tmp_pa
     ):
         train(small(tmp_path / "a", executor="ray", workers=5))
     with pytest.raises(UserError, match=r"1 worker of 1 CPU and 0\.5 GPU each do not fit"):
-        train(small(tmp_path / "b", executor="ray", gpus_per_worker=0.5, no_cuda=False))
+        train(small(tmp_path / "b", executor="ray", gpus_per_worker=0.5, device="auto"))
     assert list(tmp_path.iterdir()) == []
 
 

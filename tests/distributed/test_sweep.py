@@ -113,10 +113,10 @@ def test_a_killed_sweep_goes_on_after_its_folder_was_moved(repo: Path, tmp_path:
     (tmp_path / "space.yaml").write_text("lr: {loguniform: [1e-3, 1e-2]}\n")
 
     def command(folder: Path) -> list[str]:
-        options = "--max-train-images 400 --num-blocks 2 --batch-size 32 --epochs 4 --no-cuda"
+        options = "--max-train-images 400 --num-blocks 2 --batch-size 32 --epochs 4 --device cpu"
         space = ["--space", str(tmp_path / "space.yaml"), "--samples", "4", "--scheduler", "none"]
         job = [sys.executable, str(repo / "jobs/tune.py"), *options.split(), *space]
-        return [*job, "--checkpoint-dir", str(folder)]
+        return [*job, "--run-dir", str(folder)]
 
     environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
     folder = tmp_path / "sweep"

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.gpu
 
 def config(folder: Path, **changes: object) -> TrainConfig:
     values = {"max_train_images": None, "epochs": 12, "num_blocks": 4, "batch_size": 128}
-    return small(folder, **(values | {"no_cuda": False} | changes))
+    return small(folder, **(values | {"device": "auto"} | changes))
 
 
 @pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
@@ -63,7 +63,7 @@ def test_recorded_or_eager_alone_or_side_by_side_gives_the_same_bits(
     how: dict[str, dict[str, object]] = {
         "recorded": {},
         "alone": {"workers": 1},
-        "eager": {"no_cuda_graphs": True},
+        "eager": {"cuda_graphs": False},
     }
     runs = {
         name: train(config(tmp_path / name, device="cuda", epochs=2, **options, **ways))
@@ -86,7 +86,7 @@ def test_exported_files_are_checked_on_the_gpu(
 def test_no_recording_falls_back(tmp_path: Path) -> None:
     """A line in the log says where a step could not be recorded: here there is none."""
     said: list[str] = []
-    job, splits, rounds = prepared(no_cuda=False, device="cuda", num_blocks=2)
+    job, splits, rounds = prepared(device="cuda", num_blocks=2)
     gpu = torch.device("cuda")
     runner = UnitRunner(job, splits, gpu, at_once=1, note=said.append)
     runner.run(Unit(rounds.latest[1], 4))

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 def job_of(**changes: object) -> tuple[Job, Splits]:
-    values = {"embedding_type": "learned", "num_blocks": 3, "batch_size": 64, "no_cuda": True}
+    values = {"embedding_type": "learned", "num_blocks": 3, "batch_size": 64, "device": "cpu"}
     config = TrainConfig(**(values | changes))  # type: ignore[arg-type]
     splits = load_splits(config)
     return make_job(config, splits, CPU), splits

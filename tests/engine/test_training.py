@@ -88,7 +88,7 @@ def test_another_seed_gives_another_model(tmp_path: Path) -> None:
 
 
 def test_training_learns_and_says_so_in_the_run_folder(tmp_path: Path) -> None:
-    result = train(config(tmp_path, epochs=12, max_train_images=600, no_plots=False))
+    result = train(config(tmp_path, epochs=12, max_train_images=600, plots=True))
     assert result.test_accuracy["mean_softmax"].mean > 0.8
     written = json.loads((tmp_path / "result.json").read_text())
     assert written | {"folder": str(tmp_path)} == json.loads(json.dumps(result.to_dict()))
@@ -197,10 +197,10 @@ def test_damaged_checkpoint_costs_only_what_was_after_the_one_before(
 def test_checkpoint_of_another_run_is_gone_on_from(tmp_path: Path) -> None:
     first = train(config(tmp_path / "a"))
     oldest = sorted((tmp_path / "a/checkpoints").iterdir())[0]
-    named = train(config(tmp_path / "b", checkpoint=str(oldest)))
+    named = train(config(tmp_path / "b", resume_from=str(oldest)))
     assert named.block_sha256 == first.block_sha256
     with pytest.raises(UserError, match=r"another configuration \(--lr 0\.001 there, 0\.002 now"):
-        train(config(tmp_path / "c", checkpoint=str(tmp_path / "a"), lr=0.002))
+        train(config(tmp_path / "c", resume_from=str(tmp_path / "a"), lr=0.002))
     assert not (tmp_path / "c").exists()
 
 
@@ -275,7 +275,7 @@ def test_averaged_weights_leave_the_start_behind(tmp_path: Path) -> None:
 
 
 def test_plateau_lowers_the_learning_rate(tmp_path: Path) -> None:
-    settings = {"lr_schedule": "plateau", "lr_scheduler_patience": 1, "warmup_epochs": 0.0}
+    settings = {"lr_schedule": "plateau", "lr_patience": 1, "warmup_epochs": 0.0}
     train(config(tmp_path, epochs=6, lr=1e-6, **settings))
     history = json.loads((tmp_path / "training_history.json").read_text())
     assert min(history["lr_history"]) < max(history["lr_history"])

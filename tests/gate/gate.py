@@ -35,8 +35,8 @@ SMALL: dict[str, Any] = {
     "batch_size": 32,
     "epochs": 2,
     "quiet": True,
-    "no_plots": True,
-    "no_cuda": True,
+    "plots": False,
+    "device": "cpu",
     "executor": "local",
     "precision": "fp32",
 }
@@ -49,9 +49,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "resnet18": {"block": "resnet18", "max_train_images": 70, "epochs": 1},
     "conv-pooled": {"block": "conv-pooled", "image_size": 72, "max_train_images": 70, "epochs": 1},
     "early-stopping": {"early_stopping_patience": 1, "lr": 0.02, "epochs": 4},
-    "plateau": {"lr_schedule": "plateau", "lr_scheduler_patience": 1, "lr": 0.02, "epochs": 3},
+    "plateau": {"lr_schedule": "plateau", "lr_patience": 1, "lr": 0.02, "epochs": 3},
     "augmentation": {"augmentation": "standard", "flip": "yes"},
-    "linear-radial": {"schedule": "linear", "readout": "radial", "lr_schedule": "constant"},
+    "linear-radial": {"noise_schedule": "linear", "readout": "radial", "lr_schedule": "constant"},
     "averaged-clipped": {"ema_decay": 0.9, "grad_clip": 1.0, "eta": 1.0, "dropout": 0.0},
 }
 
@@ -65,7 +65,7 @@ def sha256(*parts: Array | bytes) -> str:
 
 def run(name: str, folder: Path) -> dict[str, Any]:
     """Train one of RUNS; hashes of its blocks, its predictions and what is exported of it."""
-    config = TrainConfig(checkpoint_dir=str(folder / name), **(SMALL | RUNS[name]))
+    config = TrainConfig(run_dir=str(folder / name), **(SMALL | RUNS[name]))
     return hashes(train(config).folder)
 
 
@@ -97,7 +97,7 @@ def resumed(folder: Path) -> dict[str, Any]:
     from noprop_dist.record.store import Store
 
     place = folder / "resumed"
-    config = TrainConfig(checkpoint_dir=str(place), **(SMALL | {"epochs": 3}))
+    config = TrainConfig(run_dir=str(place), **(SMALL | {"epochs": 3}))
 
     def stop() -> None:
         while not any(e["event"] == "unit" for e in read_events(Store(place))):
@@ -117,7 +117,7 @@ def swept(folder: Path) -> dict[str, Any]:
     space = folder / "space.yaml"
     space.write_text("lr: {choice: [1e-3, 3e-3]}\n")
     config = TrainConfig(
-        checkpoint_dir=str(folder / "swept"), **(SMALL | {"executor": "ray", "epochs": 1})
+        run_dir=str(folder / "swept"), **(SMALL | {"executor": "ray", "epochs": 1})
     )
     result = sweep(config, SweepConfig(space=str(space), samples=2, max_concurrent=1))
     kept = ("trial", "lr", "val_accuracy", "train_loss")
@@ -127,7 +127,7 @@ def swept(folder: Path) -> dict[str, Any]:
 def compared(folder: Path) -> dict[str, Any]:
     """All three methods."""
     config = TrainConfig(
-        checkpoint_dir=str(folder / "compared"), **(SMALL | {"executor": "ray", "workers": 1})
+        run_dir=str(folder / "compared"), **(SMALL | {"executor": "ray", "workers": 1})
     )
     methods = "noprop,twin,noprop-sequential"
     found = compare(config, CompareOptions(methods=methods, efficiency_epochs=0))

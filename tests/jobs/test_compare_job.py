@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 SMALL = (
-    "--max-train-images 400 --num-blocks 2 --batch-size 32 --epochs 10 --lr 0.003 --no-cuda "
-    "--precision fp32 --efficiency-epochs 0 --target-accuracy 0.2 --checkpoint-dir here"
+    "--max-train-images 400 --num-blocks 2 --batch-size 32 --epochs 10 --lr 0.003 --device cpu "
+    "--precision fp32 --efficiency-epochs 0 --target-accuracy 0.2 --run-dir here"
 )
 METHODS = ["noprop", "twin", "noprop-sequential"]
 

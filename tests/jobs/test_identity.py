@@ -13,7 +13,7 @@ from pets import class_folders
 from runs import SMALL, same, small
 
 FLAGS = ["--batch-size", "8", "--num-blocks", "1", "--epochs", "1", "--executor", "local"]
-FLAGS += ["--no-plots", "--quiet", "--no-cuda"]
+FLAGS += ["--no-plots", "--quiet", "--device=cpu"]
 
 
 def runs_in(folder: Path) -> list[str]:
@@ -44,13 +44,11 @@ def test_a_data_set_has_one_run_however_it_is_spelt(
 def test_a_named_run_goes_on_wherever_its_data_lies(tmp_path: Path) -> None:
     options = SMALL | {"batch_size": 8, "epochs": 2, "num_blocks": 1}
     config = TrainConfig(
-        dataset=str(class_folders(tmp_path / "a")), checkpoint_dir=str(tmp_path / "run"), **options
+        dataset=str(class_folders(tmp_path / "a")), run_dir=str(tmp_path / "run"), **options
     )
     result = train(config)
     shutil.move(tmp_path / "a", tmp_path / "b")
-    moved = TrainConfig(
-        dataset=str(tmp_path / "b"), checkpoint_dir=str(tmp_path / "run"), **options
-    )
+    moved = TrainConfig(dataset=str(tmp_path / "b"), run_dir=str(tmp_path / "run"), **options)
     assert same(train(moved), result)
     (tmp_path / "run/result.json").unlink()
     assert same(train(moved), result)  # from its last checkpoint
@@ -59,7 +57,7 @@ def test_a_named_run_goes_on_wherever_its_data_lies(tmp_path: Path) -> None:
 @pytest.mark.parametrize("finished", [True, False])
 def test_other_rows_are_another_run(tmp_path: Path, finished: bool) -> None:
     options = SMALL | {"batch_size": 8, "epochs": 1, "num_blocks": 1}
-    run = {"checkpoint_dir": str(tmp_path / "run")} | options
+    run = {"run_dir": str(tmp_path / "run")} | options
     train(TrainConfig(dataset=str(class_folders(tmp_path / "a")), **run))
     if not finished:
         (tmp_path / "run/result.json").unlink()
@@ -110,11 +108,11 @@ def test_a_rehearsal_has_a_folder_beside_the_one_that_was_named(
     monkeypatch: pytest.MonkeyPatch, folder: str, rehearsed: str
 ) -> None:
     monkeypatch.setenv("NOPROP_REHEARSE", "100")
-    config = parse_command(["--checkpoint-dir", folder]).config
+    config = parse_command(["--run-dir", folder]).config
     assert config.folder.startswith(rehearsed)
     assert config.folder.endswith("?scheme=http") == ("?" in folder)
-    two, _, _ = parse_with(["--checkpoint-dir", folder], "noprop tune", "", SweepConfig)
-    other = ["--checkpoint-dir", folder, "--scheduler", "none"]
+    two, _, _ = parse_with(["--run-dir", folder], "noprop tune", "", SweepConfig)
+    other = ["--run-dir", folder, "--scheduler", "none"]
     three, _, _ = parse_with(other, "noprop tune", "", SweepConfig)
     assert two.folder != three.folder
 
@@ -135,7 +133,7 @@ def test_other_names_are_good(name: str) -> None:
 def test_the_data_itself_is_no_run_folder(tmp_path: Path) -> None:
     data = str(class_folders(tmp_path / "a"))
     with pytest.raises(UserError, match="is the data itself: give another folder"):
-        train(TrainConfig(dataset=data, checkpoint_dir=data + "/", **SMALL))
+        train(TrainConfig(dataset=data, run_dir=data + "/", **SMALL))
 
 
 @pytest.mark.ray

@@ -51,7 +51,7 @@ def data(place: Path) -> str:
 def run(place: Path, data: str) -> str:
     """A run on them with all its pictures, trained by the command."""
     folder = str(place / os.fsdecode(b"run\xe9"))
-    assert main(["train", *SMALL, "--quiet", "--dataset", data, "--checkpoint-dir", folder]) == 0
+    assert main(["train", *SMALL, "--quiet", "--dataset", data, "--run-dir", folder]) == 0
     return folder
 
 

@@ -56,7 +56,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "image_size": st.none() | st.integers(4, 4096),
 }
 # Options that mean something beside others only
-OF_OTHERS = {"device", "gpus_per_worker", "freeze_after", "no_cuda"}
+OF_OTHERS = {"device", "gpus_per_worker", "freeze_after"}
 MANY = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.filter_too_much])
 ABOVE_ZERO = st.floats(5e-324, 1e300)
 
@@ -112,8 +112,8 @@ def test_a_run_s_own_options_are_a_config_file(config: TrainConfig, folder: Path
 
 @pytest.mark.parametrize("text", ["None", "1e5", "True", "~", "{}", "a\nb", "\x00", "\udce9"])
 def test_flag_s_text_stays_text(text: str) -> None:
-    asked = parse_command([f"--checkpoint={text}", f"--data-dir={text}", f"--dataset={text}"])
-    assert {asked.config.checkpoint, asked.config.data_dir, asked.config.dataset} == {text}
+    asked = parse_command([f"--resume-from={text}", f"--data-dir={text}", f"--dataset={text}"])
+    assert {asked.config.resume_from, asked.config.data_dir, asked.config.dataset} == {text}
     if text.isalnum():
         assert parse_command([f"--name={text}"]).config.name == text
 

@@ -20,7 +20,7 @@ from runs import result_of, small, wait_until
 FULL = "error: standard output cannot be written (No space left on device): send it somewhere else;"
 TRAIN = (
     "train --max-train-images 100 --num-blocks 2 --epochs 1 --batch-size 16 --executor local "
-    "--no-cuda --no-plots"
+    "--device cpu --no-plots"
 )
 # By command, how it is called with a run folder {run} and room for files in {out}.
 LINES: dict[str, str] = {
@@ -118,7 +118,7 @@ def test_command_alone_says_what_there_is_on_standard_error() -> None:
 def test_training_outlives_outputs_that_cannot_be_written(tmp_path: Path, repo: Path) -> None:
     """The results are in the run folder before anything is printed."""
     cases = [
-        (f"{TRAIN} --checkpoint-dir {tmp_path}/{how}-{number}", how, number)
+        (f"{TRAIN} --run-dir {tmp_path}/{how}-{number}", how, number)
         for number in (1, 2)
         for how in HOW
     ]

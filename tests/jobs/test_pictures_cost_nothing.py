@@ -87,7 +87,7 @@ def test_a_run_ends_with_all_pictures_but_the_one_that_fails(
 ) -> None:
     monkeypatch.setattr(run_pictures, "plot_confusion", broken)
     folder = tmp_path / "run"
-    result = train(small(folder, epochs=1, no_plots=False, dataset="digits"))
+    result = train(small(folder, epochs=1, plots=True, dataset="digits"))
     assert result.epochs == 1
     assert capsys.readouterr().err == "not drawn: confusion (no ink, no paper)\n"
     files = {path.stem for path in (folder / "plots").iterdir()}

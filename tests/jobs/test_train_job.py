@@ -83,7 +83,7 @@ def test_written_config_reads_back(tmp_path: Path) -> None:
 def test_job_trains_and_prints_json_last(repo: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     job = [sys.executable, str(repo / "jobs/train.py")]
-    args = [*SMALL, "--checkpoint-dir", str(folder), "--json"]
+    args = [*SMALL, "--run-dir", str(folder), "--json"]
     done = subprocess.run(
         [*job, *args], capture_output=True, text=True, timeout=240, check=True, cwd=tmp_path
     )
@@ -98,7 +98,7 @@ def test_job_trains_and_prints_json_last(repo: Path, tmp_path: Path) -> None:
 def test_summary_names_the_numbers_and_the_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", *SMALL, "--quiet", "--checkpoint-dir", str(tmp_path)]) == 0
+    assert main(["train", *SMALL, "--quiet", "--run-dir", str(tmp_path)]) == 0
     out = capsys.readouterr()
     assert "5 noise draws" in out.out
     assert str(tmp_path) in out.out
@@ -134,8 +134,8 @@ def test_dry_run_leaves_nothing(
         ("--num-blocks 0", "--num-blocks must be at least 1"),
         ("--image-size 1000000", "--image-size must be at least 4 and at most 4096"),
         ("--name a/b", "--name must be one folder's name"),
-        ("--checkpoint-dir=", "--checkpoint-dir must not be empty"),
-        ("--checkpoint-dir /dev/null/run", "give another --checkpoint-dir"),
+        ("--run-dir=", "--run-dir must not be empty"),
+        ("--run-dir /dev/null/run", "give another --run-dir"),
         (
             "--executor local --cpus-per-worker 9999",
             "--cpus-per-worker 9999 is more than this machine's",
@@ -158,7 +158,7 @@ def test_dry_run_leaves_nothing(
         ("--dropout 1", "--dropout must be at least 0 and below 1, got 1.0"),
         ("--warmup-epochs 40", "--warmup-epochs 40.0 is longer"),
         ("--block mlp", "--block mlp cannot take images"),
-        ("--checkpoint nowhere", "--checkpoint nowhere holds no checkpoint"),
+        ("--resume-from nowhere", "--resume-from nowhere holds no checkpoint"),
         ("--config nowhere.yaml", "--config nowhere.yaml cannot be read"),
         ("--alpha-bar-min 0.99", "--alpha-bar-min 0.99 must be below --alpha-bar-max 0.99"),
         ("--alpha-bar-max 1", "--alpha-bar-max must be above 0 and below 1"),
@@ -225,7 +225,7 @@ def test_flags_are_taken_in_any_order_and_spelling() -> None:
     assert (options.run, options.images) == ("run", ("a.png", "b_c.png"))
     assert (options.draws, options.top_k) == (2, 4)
     config = parse_command(["--name=a_b", "--no-plots", "--max-train-images", "7"]).config
-    assert (config.name, config.no_plots, config.max_train_images) == ("a_b", True, 7)
+    assert (config.name, config.plots, config.max_train_images) == ("a_b", False, 7)
     assert parse_command(["--name", "None", "--lr", "1e-3"]).config.name == "None"
     for refused in (["--no-plots=yes"], ["--no-no-plots"], ["--epoch", "3"], ["stray"]):
         with pytest.raises(UserError, match="--help lists the options"):
@@ -273,7 +273,7 @@ def test_broken_result_says_how_to_mend_it(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "result.json").write_text(text)
-    assert main(["train", *SMALL, "--checkpoint-dir", str(tmp_path)]) == 2
+    assert main(["train", *SMALL, "--run-dir", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert "result.json is not what a run writes" in err
     assert "delete it" in err
@@ -295,7 +295,7 @@ def test_skipped_images_are_counted_for_the_user(
     args = ["--dataset", str(tmp_path / "set"), "--skip-bad-images", "--quiet", "--json"]
     small = ["--num-blocks", "2", "--epochs", "1", "--batch-size", "16", "--no-plots"]
     small += ["--executor", "local"]
-    folder = ["--checkpoint-dir", str(tmp_path / "run")]
+    folder = ["--run-dir", str(tmp_path / "run")]
     assert main(["train", *args, *small, *folder]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["num_skipped"] == 1
@@ -312,7 +312,7 @@ def test_block_that_fails_is_named_and_the_exit_code_says_so(
         return Learned(loss * (torch.nan if self.t == 2 else 1), logits)
 
     monkeypatch.setattr(LiveBlock, "forward", broken)
-    assert main(["train", *SMALL, "--checkpoint-dir", str(tmp_path)]) == 2
+    assert main(["train", *SMALL, "--run-dir", str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert "results in" in out
     assert "1 of 2 blocks failed (block 2: its loss became NaN" in err.splitlines()[-1]
@@ -325,5 +325,5 @@ def test_interrupt_outside_training_is_one_line(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("noprop_dist.engine.splits.load_dataset", interrupted)
-    assert main(["train", *SMALL, "--checkpoint-dir", str(tmp_path)]) == 130
+    assert main(["train", *SMALL, "--run-dir", str(tmp_path)]) == 130
     assert capsys.readouterr().err.count("\n") == 1

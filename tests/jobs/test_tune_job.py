@@ -35,8 +35,8 @@ def test_flags_of_trials_and_of_the_sweep_stand_side_by_side() -> None:
         ("--val-fraction 0", "a sweep chooses by validation images"),
         ("--dataset ./missing", "no such file or folder"),
         ("--max-train-images 10", "leaves no validation image"),
-        ("--space never.yaml --checkpoint-dir x", "no settings of the space can be trained: "),
-        ("--checkpoint-dir run", "holds a run, not a sweep"),
+        ("--space never.yaml --run-dir x", "no settings of the space can be trained: "),
+        ("--run-dir run", "holds a run, not a sweep"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(
@@ -63,7 +63,7 @@ def test_a_missing_search_library_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert main(["tune", "--search", "optuna", "--checkpoint-dir", str(tmp_path)]) == 2
+    assert main(["tune", "--search", "optuna", "--run-dir", str(tmp_path)]) == 2
     assert "pip install 'noprop-dist[optuna]'" in capsys.readouterr().err
 
 

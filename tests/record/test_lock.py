@@ -107,7 +107,7 @@ def in_use(root: str, pid: int) -> str:
     who = rf"process {pid} on {re.escape(platform.node())}"
     return (
         rf"^{re.escape(root)} is in use by a live run \({who}\): wait for it, stop it, or give "
-        r"another --name or --checkpoint-dir\.$"
+        r"another --name or --run-dir\.$"
     )
 
 

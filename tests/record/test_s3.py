@@ -67,14 +67,14 @@ def uri_of(name: str) -> str:
 
 
 def remote_run(name: str) -> TrainConfig:
-    return TrainConfig(checkpoint_dir=uri_of(name), **SMALL)
+    return TrainConfig(run_dir=uri_of(name), **SMALL)
 
 
 def command(name: str) -> list[str]:
     """The same as ``remote_run``, for the command line."""
-    flags = ["--quiet", "--no-plots", "--no-cuda", "--executor=local"]
+    flags = ["--quiet", "--no-plots", "--device=cpu", "--executor=local"]
     flags += [f"--{k.replace('_', '-')}={v}" for k, v in SMALL.items() if type(v) is int]
-    return ["train", *flags, f"--checkpoint-dir={uri_of(name)}"]
+    return ["train", *flags, f"--run-dir={uri_of(name)}"]
 
 
 def manifests(server: Server, name: str) -> list[Path]:
@@ -249,7 +249,7 @@ def test_store_that_cannot_be_used_is_told_in_a_sentence(
 ) -> None:
     use(monkeypatch, **({"endpoint": server.endpoint} | changes))
     began = time.monotonic()
-    assert main([*command("x")[:-1], f"--checkpoint-dir={uri}"]) == 2
+    assert main([*command("x")[:-1], f"--run-dir={uri}"]) == 2
     assert time.monotonic() - began < LIMIT_S
     assert re.search(says, one_sentence(capsys))
 
@@ -296,8 +296,8 @@ def test_sweep_is_searched_and_kept_in_the_store(
 ) -> None:
     (tmp_path / "space.yaml").write_text("lr: {loguniform: [1e-3, 1e-2]}\n")
     uri = "s3://bucket/sweep"
-    options = "--max-train-images 400 --num-blocks 2 --batch-size 32 --epochs 2 --no-cuda"
-    search = f"--space {tmp_path}/space.yaml --samples 3 --max-concurrent 2 --checkpoint-dir {uri}"
+    options = "--max-train-images 400 --num-blocks 2 --batch-size 32 --epochs 2 --device cpu"
+    search = f"--space {tmp_path}/space.yaml --samples 3 --max-concurrent 2 --run-dir {uri}"
     done = subprocess.run(
         [sys.executable, str(repo / "jobs/tune.py"), *options.split(), *search.split()],
         env={k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"},

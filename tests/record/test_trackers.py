@@ -288,7 +288,7 @@ def test_package_that_is_missing_is_told_before_training(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    assert main(["train", *options, "--checkpoint-dir", str(tmp_path / "run")]) == 2
+    assert main(["train", *options, "--run-dir", str(tmp_path / "run")]) == 2
     said = capsys.readouterr().err
     assert f'{" ".join(options)} needs {package}: pip install "noprop-dist[{package}]".' in said
     assert not (tmp_path / "run").exists()
@@ -299,5 +299,5 @@ def test_sweeps_and_comparisons_refuse_trackers(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for option in (["--tensorboard"], ["--tracker", "mlflow"]):
-        assert main([command, *option, "--checkpoint-dir", str(tmp_path / "run")]) == 2
+        assert main([command, *option, "--run-dir", str(tmp_path / "run")]) == 2
         assert option[0] in capsys.readouterr().err

@@ -33,7 +33,7 @@ EXAMPLE = re.compile(
         ("objective", list(OBJECTIVES)),
         ("embedding_type", list(IS_TRAINED)),
         ("lr_schedule", list(LR_SCHEDULES)),
-        ("schedule", list(ALPHA_BARS)),
+        ("noise_schedule", list(ALPHA_BARS)),
         ("readout", list(READOUTS)),
         ("executor", list(BACKENDS)),
     ],
@@ -127,7 +127,7 @@ def noprop(extended: Path) -> Iterator[Callable[..., list[str]]]:
 EXAMPLES = {
     "block": ["--block", "linear", "--lr-schedule", "linear", "--epochs", "8", "--lr", "0.05"],
     "objective": ["--block", "linear", "--objective", "flow", "--epochs", "8", "--lr", "0.05"],
-    "data": ["--dataset", "stripes", "--schedule", "quadratic", "--epochs", "4"],
+    "data": ["--dataset", "stripes", "--noise-schedule", "quadratic", "--epochs", "4"],
 }
 
 
@@ -138,7 +138,7 @@ def test_the_examples_train_and_predict(
     size = ["--num-blocks=3", "--batch-size=32", "--precision=fp32", "--no-plots", "--json"]
 
     def trained(executor: str, run: str) -> dict[str, Any]:
-        where = ["--executor", executor, "--checkpoint-dir", run]
+        where = ["--executor", executor, "--run-dir", run]
         found: dict[str, Any] = json.loads(noprop("train", *options, *size, *where)[-1])
         return found
 

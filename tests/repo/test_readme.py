@@ -157,7 +157,7 @@ def test_commands_are_found_in_a_page() -> None:
         "make train ARGS='--epoch 5x'",
         "noprop tran",
         "noprop train --no-such-flag",
-        "noprop export --to onnx",
+        "noprop export --format onnx",
         "noprop compare --methods backprop",
         "python jobs/train.py --lr fast",
         "python jobs/missing.py",

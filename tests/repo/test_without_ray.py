@@ -48,8 +48,8 @@ import numpy
 from noprop_dist import TrainConfig, load_network, train
 
 result = train(TrainConfig(
-    max_train_images=256, num_blocks=2, epochs=1, checkpoint_dir=sys.argv[1],
-    quiet=True, no_plots=True, executor="local",
+    max_train_images=256, num_blocks=2, epochs=1, run_dir=sys.argv[1],
+    quiet=True, plots=False, executor="local",
 ))
 print(*load_network(result.folder).predict(numpy.zeros((3, 1, 8, 8), numpy.uint8)).labels)
 """
@@ -59,7 +59,7 @@ TRAIN_ON_RAY = """
 from noprop_dist import TrainConfig, UserError, train
 
 try:
-    train(TrainConfig(checkpoint_dir=sys.argv[1]))
+    train(TrainConfig(run_dir=sys.argv[1]))
 except UserError as error:
     print(error)
 """
@@ -71,7 +71,7 @@ from noprop_dist.compare.compare_options import CompareOptions
 from noprop_dist.compare.run_comparison import compare
 
 try:
-    compare(TrainConfig(checkpoint_dir=sys.argv[1]), CompareOptions())
+    compare(TrainConfig(run_dir=sys.argv[1]), CompareOptions())
 except UserError as error:
     print(error)
 """

@@ -226,7 +226,7 @@ def test_run_is_finished_whatever_happens_to_its_pictures(
         raise OSError("no space")
 
     monkeypatch.setattr(visualize, "write_pictures", break_off)
-    result = train(small(tmp_path / "run", epochs=1, no_plots=False))
+    result = train(small(tmp_path / "run", epochs=1, plots=True))
     assert result.epochs == 1
     said = capsys.readouterr().err
     assert "not all pictures are drawn (no space)" in said

@@ -204,7 +204,7 @@ def test_trial_of_a_sweep_is_not_trained_on(tmp_path: Path, capsys: Capture) -> 
     (tmp_path / "0001/trial.json").write_text("{}")
     assert main(["show", str(tmp_path / "0001")]) == 0
     assert "noprop train" not in capsys.readouterr().out
-    assert main(["train", "--checkpoint-dir", str(tmp_path / "0001")]) == 2
+    assert main(["train", "--run-dir", str(tmp_path / "0001")]) == 2
     assert "holds a trial of a sweep" in capsys.readouterr().err
 
 

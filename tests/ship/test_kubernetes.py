@@ -121,7 +121,7 @@ def test_results_lie_on_the_volume(found: list[dict[str, Any]], rays: list[dict[
     python, script, *argv = job["entrypoint"].split()
     assert (python, script) == ("python", "jobs/train.py")
     parse_command(argv)
-    assert argv[argv.index("--checkpoint-dir") + 1].startswith("/runs/")
+    assert argv[argv.index("--run-dir") + 1].startswith("/runs/")
 
 
 def test_only_the_dashboard_is_reached_from_other_pods(found: list[dict[str, Any]]) -> None:

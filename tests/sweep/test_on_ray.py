@@ -144,7 +144,7 @@ def test_a_trial_s_end_is_what_it_said(tmp_path: Path) -> None:
 
 
 def test_blocks_get_the_same_settings_in_turn(tmp_path: Path) -> None:
-    config = TrainConfig(num_blocks=3, max_train_images=400, checkpoint_dir=str(tmp_path))
+    config = TrainConfig(num_blocks=3, max_train_images=400, run_dir=str(tmp_path))
     space = {"lr": Dimension("uniform", (1e-3, 1e-2))}
     splits = load_splits(config)
     options = SweepConfig(per_block=True, samples=2)

@@ -19,7 +19,7 @@ LR = "lr: {loguniform: [1e-3, 1e-2]}\n"
 
 def begun(folder: Path, trials: int, **options: Any) -> tuple[TrainConfig, SweepConfig]:
     """A sweep whose first trial has ended and whose others were left."""
-    config = TrainConfig(checkpoint_dir=str(folder / "sweep"), max_train_images=400, num_blocks=2)
+    config = TrainConfig(run_dir=str(folder / "sweep"), max_train_images=400, num_blocks=2)
     (folder / "space.yaml").write_text(LR)
     chosen = SweepConfig(space=str(folder / "space.yaml"), samples=trials, **options)
     splits = load_splits(config)
@@ -52,4 +52,4 @@ def test_plateau_in_the_space_of_a_block_is_refused(tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text("lr_schedule: {choice: [cosine, plateau]}\n")
     options = SweepConfig(space=str(tmp_path / "space.yaml"), per_block=True)
     with pytest.raises(UserError, match="--lr-schedule plateau has no meaning with --per-block"):
-        sweep(TrainConfig(checkpoint_dir=str(tmp_path / "sweep")), options)
+        sweep(TrainConfig(run_dir=str(tmp_path / "sweep")), options)

@@ -103,8 +103,8 @@ def test_a_search_of_single_blocks_varies_less(tmp_path: Path) -> None:
 
 def test_built_in_space_varies_what_it_promises() -> None:
     assert read_space("default", BASE).keys() == {
-        "lr", "weight_decay", "eta", "embedding_type", "embedding_dim", "num_blocks", "schedule",
-        "dropout", "augmentation",
+        "lr", "weight_decay", "eta", "embedding_type", "embedding_dim", "num_blocks",
+        "noise_schedule", "dropout", "augmentation",
     }  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def test_settings_without_meaning_get_their_defaults() -> None:
         ({"per_block": True, "workers_per_trial": 2}, {}, "--workers-per-trial 2 has no meaning"),
         ({}, {"val_fraction": 0.0}, "give --val-fraction above 0"),
         ({}, {"executor": "local"}, "--executor local has no meaning for a sweep"),
-        ({}, {"checkpoint": "x"}, "--checkpoint has no meaning for a sweep"),
+        ({}, {"resume_from": "x"}, "--resume-from has no meaning for a sweep"),
         ({}, {"history": "x.json"}, "--history has no meaning for a sweep"),
         ({}, {"spares": 1}, "--spares has no meaning for a sweep"),
         ({"workers_per_trial": 2}, {"workers": 2}, "--workers has no meaning beside --workers-per"),

@@ -54,7 +54,7 @@ def drawn(number: int) -> Settings:
 
 
 def searched(folder: Path, outcomes: dict[int, Outcome | None], **options: Any) -> Search:
-    config = TrainConfig(checkpoint_dir=str(folder), epochs=3)
+    config = TrainConfig(run_dir=str(folder), epochs=3)
     sweep = SweepConfig(samples=5, **options)
     kept = SweepFolder(Store(folder))
     kept.open(config, sweep, SPACE)
@@ -102,7 +102,7 @@ def test_best_config_is_what_the_trainer_takes(found: SweepResult) -> None:
     config = parse_command(["--config", f"{found.folder}/best_config.yaml"]).config
     assert (config.lr, config.embedding_type) == (pytest.approx(3e-3), "one-hot")
     assert config.epochs == 25  # how long to train is not what was searched
-    assert config.checkpoint_dir is None
+    assert config.run_dir is None
     head = Path(found.folder, "best_config.yaml").read_text().splitlines()[0]
     assert head == "# Trial 2 of 5: validation accuracy 90.00 % after epoch 2."
 
@@ -152,7 +152,7 @@ def test_pictures_are_the_same_whatever_a_user_has_set(found: SweepResult, tmp_p
 def test_the_best_settings_are_read_again_whatever_the_data_are_called(tmp_path: Path) -> None:
     search = searched(tmp_path, {0: reached(FINISHED, 0.9)})
     for name in ("1e5", "null", "yes", ": a", "caf\udce9"):
-        config = replace(search.config, dataset=name, data_dir=name, no_plots=True)
+        config = replace(search.config, dataset=name, data_dir=name, plots=False)
         write_report(replace(search, config=config))
         again = parse_command(["--config", str(tmp_path / "best_config.yaml")]).config
         assert (again.dataset, again.data_dir) == (name, name)
@@ -183,7 +183,7 @@ LR = {"lr": Dimension("choice", (1e-3, 5e-3))}
 def blocks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Search, SweepResult]:
     """Two settings on three blocks, really trained."""
     folder = tmp_path_factory.mktemp("blocks")
-    config = small(folder, precision="fp32", epochs=2, no_plots=False)
+    config = small(folder, precision="fp32", epochs=2, plots=True)
     options = SweepConfig(samples=2, per_block=True, scheduler="none")
     kept = SweepFolder(Store(folder))
     kept.open(config, options, LR)

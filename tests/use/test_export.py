@@ -56,7 +56,7 @@ def test_torch_export_file_answers_as_the_original(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     output = tmp_path / "x.pt2"
-    args = ["--to", "torch-export", "--draws", "2", "--output", str(output)]
+    args = ["--format", "torch-export", "--draws", "2", "--output", str(output)]
     assert main(["export", str(trained_folder), *args]) == 0
     assert "the mean of 2 noise draws" in capsys.readouterr().out
     more = {"noprop.json": ""}
@@ -76,7 +76,9 @@ def test_predict_in_fp32_gives_the_answers_of_the_file(
     config = run_folder / "config.yaml"
     config.write_text(config.read_text().replace("precision: fp32", "precision: bf16"))
     output = tmp_path / "x.pt2"
-    assert main(["export", str(run_folder), "--to", "torch-export", "--output", str(output)]) == 0
+    assert (
+        main(["export", str(run_folder), "--format", "torch-export", "--output", str(output)]) == 0
+    )
     module = torch.export.load(output).module()
     files = sorted(pictures.rglob("*.png"))
     samples = np.stack([np.asarray(Image.open(file))[None] for file in files])
@@ -101,7 +103,7 @@ def test_onnx_file_answers_as_the_original(
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     output = tmp_path / "x.onnx"
-    assert main(["export", str(trained_folder), "--to", "onnx", "--output", str(output)]) == 0
+    assert main(["export", str(trained_folder), "--format", "onnx", "--output", str(output)]) == 0
     assert "largest difference from the original on 359 images" in capsys.readouterr().out
     session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
@@ -142,10 +144,16 @@ def test_a_nan_is_infinitely_far(opened: OpenRun, images: Array) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--to", "onx"], "--to onx is unknown; did you mean onnx?"),
-        (["--to", "torchexport"], "did you mean torch-export?"),
-        (["--to", "tflite"], "--to tflite is unknown; known are safetensors, torch-export, onnx."),
-        (["--to", "zzz"], "--to zzz is unknown; known are safetensors, torch-export, onnx."),
+        (["--format", "onx"], "--format onx is unknown; did you mean onnx?"),
+        (["--format", "torchexport"], "did you mean torch-export?"),
+        (
+            ["--format", "tflite"],
+            "--format tflite is unknown; known are safetensors, torch-export, onnx.",
+        ),
+        (
+            ["--format", "zzz"],
+            "--format zzz is unknown; known are safetensors, torch-export, onnx.",
+        ),
         (["--draws", "2"], "--draws has no meaning for safetensors"),
         (["--output", "/dev/null/x"], "cannot be written"),
         (["--output", "."], "is a folder"),

@@ -91,7 +91,7 @@ def test_exported_files_say_what_python_says(
 
     weights, graph = tmp_path / "x.safetensors", tmp_path / "x.pt2"
     assert main(["export", str(trained_folder), "--output", str(weights)]) == 0
-    args = ["--to", "torch-export", "--draws", str(DRAWS), "--output", str(graph)]
+    args = ["--format", "torch-export", "--draws", str(DRAWS), "--output", str(graph)]
     assert main(["export", str(trained_folder), *args]) == 0
     module = torch.export.load(graph).module()
     order = samples[::-1].copy()

@@ -24,7 +24,7 @@ def pets_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pets")
     class_folders(root / "data", per_class=20)
     options = SMALL | {"batch_size": 12, "epochs": 12, "precision": "fp32", "num_blocks": 2}
-    train(TrainConfig(dataset=str(root / "data"), checkpoint_dir=str(root / "run"), **options))
+    train(TrainConfig(dataset=str(root / "data"), run_dir=str(root / "run"), **options))
     return root / "run"
 
 

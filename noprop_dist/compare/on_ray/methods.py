@@ -91,7 +91,7 @@ def _measure_noprop(
     # A run that goes on would be measured in part.
     store.delete_tree(folder)
     own = inside(store.root, folder)
-    config = replace(job.config, checkpoint_dir=own, name=None, no_plots=True)
+    config = replace(job.config, run_dir=own, name=None, plots=False)
     traffic = Traffic()
     result = train(
         config,

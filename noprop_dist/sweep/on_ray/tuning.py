@@ -107,7 +107,7 @@ class Plan:
         """
         if not Store(self.folder).exists(SWEEP):
             raise UserError(
-                f"{self.folder} is not there on {platform.node()}: give a --checkpoint-dir that "
+                f"{self.folder} is not there on {platform.node()}: give a --run-dir that "
                 "every node sees, a shared folder or a URI such as s3://bucket/sweep."
             )
         mine = settle(settings, self.base) | {

@@ -88,7 +88,7 @@ def predict_on_ray(
     if not rows:
         return
     data = to_bytes(run.trained)
-    config = TrainConfig(no_cuda=run.trained.device.type == "cpu", device=run.trained.device.type)
+    config = TrainConfig(device=run.trained.device.type)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     with connected(config, len(data)) as needs:
         context = ray.data.DataContext.get_current()
