@@ -8,6 +8,7 @@ from typing import Any
 
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
+from noprop_dist.data.given import GIVEN, Given
 from noprop_dist.data.sources import is_known
 from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.executor import Backend
@@ -47,11 +48,16 @@ class StoppedError(Exception):
         self.folder = folder
 
 
-def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult:
+def train(
+    config: TrainConfig, *, data: Given | None = None, backend: Backend | None = None
+) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
     Args:
         config: the options.
+        data: (train, test) or (train, val, test), instead of the data set that ``config`` names: of
+            each a tuple of samples and labels, NumPy arrays or tensors, or a map-style data set of
+            (image or vector, label), or a Hugging Face ``Dataset``; see ``load_given``.
         backend: where units run, already open; None opens what ``config`` names.
 
     Raises:
@@ -60,9 +66,11 @@ def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult
         KeyboardInterrupt: such a signal at another time, or a second one; nothing is lost but what
             was trained since the last checkpoint.
     """
+    if data is not None:
+        config = of_given_data(config)
     check_places(config)
     with StopSignals() as signals:
-        config, splits = prepare(config)
+        config, splits = prepare(config, data)
         store = Store(config.folder)
         for name, what in ((SWEEP, "a sweep"), (TRIAL, "a trial of a sweep")):
             if store.exists(name):
@@ -147,6 +155,20 @@ def _draw(result: TrainResult, splits: Splits) -> None:
         say(f"not all pictures are drawn ({why}); noprop visualize {result.folder} draws them")
 
 
+def of_given_data(config: TrainConfig) -> TrainConfig:
+    """The options, which then say that their data was given in Python.
+
+    Raises:
+        UserError: they name another data set.
+    """
+    if config.dataset not in (TrainConfig().dataset, GIVEN):
+        raise UserError(
+            f"data is given to train(), and --dataset {config.dataset} names other data: leave one "
+            "of them out."
+        )
+    return replace(config, dataset=GIVEN)
+
+
 def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
     """In a submitted job relative paths of what is written lie in the home directory.
 
@@ -221,15 +243,15 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     )
 
 
-def prepare(config: TrainConfig) -> tuple[TrainConfig, Splits]:
-    """The options in their place, and the data that they name.
+def prepare(config: TrainConfig, data: Given | None = None) -> tuple[TrainConfig, Splits]:
+    """The options in their place, and the data that they name or that is given.
 
     Raises:
         UserError: the data is not there, or the options fit neither it nor this machine.
     """
     if config.executor == "local":
         local_backend(config)  # what is not on this machine is refused before data is read
-    splits = load_splits(config)
+    splits = load_splits(config, data)
     check_fit(config, splits)
     return in_a_lasting_place(config.placed(splits.hashes)), splits
 

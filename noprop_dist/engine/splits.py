@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import Split, load_dataset, split_validation
-from noprop_dist.data.dataset import Dataset
+from noprop_dist.data import Split, split_validation
+from noprop_dist.data.account import Reading
+from noprop_dist.data.dataset import Dataset, Found, for_training
+from noprop_dist.data.given import Given, load_given
 from noprop_dist.data.shards import count_common, sha256_of_rows
+from noprop_dist.data.sources import find_rows, limit
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,35 @@ class Splits:
         return self.train.nbytes + self.val.nbytes + self.test.nbytes
 
 
-def load_splits(config: TrainConfig) -> Splits:
-    """The data that the options name, with its validation rows.
+def load_splits(config: TrainConfig, data: Given | None = None) -> Splits:
+    """The data that the options name, or that is given, with its validation rows.
 
     Raises:
         UserError: it is not there, or not readable.
     """
-    dataset = load_dataset(
-        config.dataset,
-        data_dir=config.data_dir,
-        image_size=config.image_size,
-        skip_bad_images=config.skip_bad_images,
-        max_train_images=config.max_train_images,
-        seed=config.seed,
+    reading = reading_of(config)
+    if data is not None:
+        return splits_of(config, load_given(data, reading))
+    return splits_of(config, find_rows(config.dataset, reading, config.data_dir))
+
+
+def reading_of(config: TrainConfig) -> Reading:
+    """How the options want samples to be read."""
+    return Reading(
+        config.image_size,
+        skip_bad=config.skip_bad_images,
+        image_column=config.image_column,
+        label_column=config.label_column,
     )
+
+
+def splits_of(config: TrainConfig, found: Found) -> Splits:
+    """A source's rows as a run of these options takes them.
+
+    Raises:
+        UserError: there is nothing to train on.
+    """
+    dataset = limit(for_training(found), config.max_train_images, config.seed)
     return make_splits(config, dataset)
 
 
