@@ -63,7 +63,7 @@ def load_given(data: Given, reading: Reading) -> Found:
     classes = match_classes(labels, train)
     shape = next(iter(splits.values())).shape
     return Found(
-        name=GIVEN,
+        name="the given rows",
         class_names=tuple(map(shown, classes.names)),
         named=classes.named,
         splits={w: split.relabelled(classes.order[sets[w].where]) for w, split in splits.items()},

@@ -1,7 +1,10 @@
 """The data of a run: what units train on, choose by, and report on once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Split, split_validation
@@ -10,6 +13,8 @@ from noprop_dist.data.dataset import Dataset, Found, for_training
 from noprop_dist.data.given import Given, load_given
 from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.data.sources import find_rows, limit
+
+UNBALANCED = 10  # times the rows of the smallest class, from which on it is said
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
         dataset.account.sentence(counts, held_out, dataset.class_names),
         describe_samples(train.sample_shape),
         "mirrored" if flips(config, dataset.photographs) else "not mirrored",
+        *_of_balance(train, dataset.test, dataset.class_names),
     ]
     if common := count_common(dataset.test, train):
         told.append(f"{common:,} test rows are training rows too")
@@ -101,6 +107,24 @@ def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
         "; ".join(told),
         dataset.num_skipped,
     )
+
+
+def _of_balance(train: Split, test: Split, names: Sequence[str]) -> list[str]:
+    """What to say of classes that have few rows or none, a part of a sentence each."""
+    told = []
+    for split, what in ((train, "training"), (test, "test")):
+        counts = np.bincount(split.labels, minlength=len(names))
+        missing = [names[k] for k in np.flatnonzero(counts == 0)]
+        if missing:
+            others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            told.append(f"no {what} rows of {', '.join(missing[:3])}{others}")
+        fewest, most = np.where(counts > 0, counts, len(split) + 1).argmin(), counts.argmax()
+        if split is train and counts[most] >= UNBALANCED * counts[fewest]:
+            told.append(
+                f"unbalanced: {counts[fewest]:,} ({names[fewest]}) to {counts[most]:,} "
+                f"({names[most]}) training rows of a class"
+            )
+    return told
 
 
 def flips(config: TrainConfig, photographs: bool) -> bool:

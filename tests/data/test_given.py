@@ -152,3 +152,20 @@ def test_a_run_on_given_rows_is_known_by_its_rows(
         train(TrainConfig(**result.config))
     with pytest.raises(UserError, match="--dataset mnist names other data: leave one"):
         train(TrainConfig(dataset="mnist"), data=halves(pair, X, Y))
+
+
+def test_classes_of_few_rows_are_told_and_trained_on(tmp_path: Path) -> None:
+    few = np.r_[0:58:3, 1:58:3, 2]  # one fox, which is held out nowhere
+    rows = {"all": (X[few], Y[few])}
+    options = small(tmp_path / "run", num_blocks=1, epochs=1, batch_size=14)
+    assert load_splits(options, rows).told.endswith(
+        "; unbalanced: 1 (2) to 14 (0) training rows of a class; no test rows of 2"
+    )
+    result = train(options, data=rows)
+    assert [sum(row) for row in result.confusion] == [4, 4, 0]
+
+
+def test_a_last_batch_of_one_row_is_evaluated(tmp_path: Path) -> None:
+    sets = ((X[:33], Y[:33]), (X[:17], Y[:17]), (X[:33], Y[:33]))
+    result = train(small(tmp_path, num_blocks=1, epochs=1, batch_size=16), data=sets)
+    assert sum(map(sum, result.confusion)) == 33
