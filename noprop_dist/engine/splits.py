@@ -113,16 +113,16 @@ def _of_balance(train: Split, test: Split, names: Sequence[str]) -> list[str]:
     """What to say of classes that have few rows or none, a part of a sentence each."""
     told = []
     for split, what in ((train, "training"), (test, "test")):
-        counts = np.bincount(split.labels, minlength=len(names))
-        missing = [names[k] for k in np.flatnonzero(counts == 0)]
+        counts: list[int] = np.bincount(split.labels, minlength=len(names)).tolist()
+        missing = [name for name, count in zip(names, counts, strict=True) if not count]
         if missing:
             others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             told.append(f"no {what} rows of {', '.join(missing[:3])}{others}")
-        fewest, most = np.where(counts > 0, counts, len(split) + 1).argmin(), counts.argmax()
-        if split is train and counts[most] >= UNBALANCED * counts[fewest]:
+        some = [(count, name) for name, count in zip(names, counts, strict=True) if count]
+        (fewest, rare), (most, common) = min(some), max(some)
+        if split is train and most >= UNBALANCED * fewest:
             told.append(
-                f"unbalanced: {counts[fewest]:,} ({names[fewest]}) to {counts[most]:,} "
-                f"({names[most]}) training rows of a class"
+                f"unbalanced: {fewest:,} ({rare}) to {most:,} ({common}) training rows of a class"
             )
     return told
 

@@ -65,13 +65,10 @@ def rows_for(
         UserError: the data set is not there, or does not fit the network.
     """
     config = _options_of(run, dataset, image_size)
-    channels = run.shape[0] if len(run.shape) == 3 else None
-    reading = replace(
-        reading_of(config), channels=channels, skip_bad=skip_bad or config.skip_bad_images
-    )
-    found = fitted(
-        run, find_rows(config.dataset, reading, data_dir or config.data_dir), other_names
-    )
+    reading = replace(reading_of(config), channels=run.shape[0] if len(run.shape) == 3 else None)
+    reading = replace(reading, skip_bad=skip_bad or config.skip_bad_images)
+    rows = find_rows(config.dataset, reading, data_dir or config.data_dir)
+    found = fitted(run, rows, other_names)
     name = dataset or (run.config or config).dataset
     trained_on = run.trained.data_sha256
     own = None
