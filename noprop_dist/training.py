@@ -8,6 +8,7 @@ from typing import Any
 
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
+from noprop_dist.data.given import GIVEN, Given
 from noprop_dist.data.sources import is_known
 from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.executor import Backend
@@ -63,11 +64,16 @@ class TrainedBlocks:
     train_seconds: float
 
 
-def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult:
+def train(
+    config: TrainConfig, *, data: Given | None = None, backend: Backend | None = None
+) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
     Args:
         config: the options.
+        data: (train, test) or (train, val, test), instead of the data set that ``config`` names: of
+            each a tuple of samples and labels, NumPy arrays or tensors, or a map-style data set of
+            (image or vector, label), or a Hugging Face ``Dataset``; see ``load_given``.
         backend: where units run, already open; None opens what ``config`` names.
 
     Raises:
@@ -78,12 +84,14 @@ def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult
     """
     if config.blocks is not None:
         raise UserError("--blocks trains no whole network: call train_blocks, and merge after it.")
-    result = _run(config, backend)
+    result = _run(config, backend, data)
     assert isinstance(result, TrainResult)
     return result
 
 
-def train_blocks(config: TrainConfig, *, backend: Backend | None = None) -> TrainedBlocks:
+def train_blocks(
+    config: TrainConfig, *, data: Given | None = None, backend: Backend | None = None
+) -> TrainedBlocks:
     """Train the blocks of ``config.blocks`` alone, as ``train`` would among all of them.
 
     Nothing is evaluated: some blocks are no network. See ``merge``.
@@ -94,15 +102,19 @@ def train_blocks(config: TrainConfig, *, backend: Backend | None = None) -> Trai
     """
     if config.blocks is None:
         raise UserError("--blocks names no block: give it, or call train for all of them.")
-    trained = _run(config, backend)
+    trained = _run(config, backend, data)
     assert isinstance(trained, TrainedBlocks)
     return trained
 
 
-def _run(config: TrainConfig, backend: Backend | None) -> TrainResult | TrainedBlocks:
+def _run(
+    config: TrainConfig, backend: Backend | None, data: Given | None
+) -> TrainResult | TrainedBlocks:
+    if data is not None:
+        config = of_given_data(config)
     check_places(config)
     with StopSignals() as signals:
-        config, splits = prepare(config)
+        config, splits = prepare(config, data)
         store = Store(config.folder)
         for name, what in ((SWEEP, "a sweep"), (TRIAL, "a trial of a sweep")):
             if store.exists(name):
@@ -190,6 +202,20 @@ def _draw(result: TrainResult, splits: Splits) -> None:
         say(f"not all pictures are drawn ({why}); noprop visualize {result.folder} draws them")
 
 
+def of_given_data(config: TrainConfig) -> TrainConfig:
+    """The options, which then say that their data was given in Python.
+
+    Raises:
+        UserError: they name another data set.
+    """
+    if config.dataset not in (TrainConfig().dataset, GIVEN):
+        raise UserError(
+            f"data is given to train(), and --dataset {config.dataset} names other data: leave one "
+            "of them out."
+        )
+    return replace(config, dataset=GIVEN)
+
+
 def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
     """In a submitted job relative paths of what is written lie in the home directory.
 
@@ -263,15 +289,15 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     )
 
 
-def prepare(config: TrainConfig) -> tuple[TrainConfig, Splits]:
-    """The options in their place, and the data that they name.
+def prepare(config: TrainConfig, data: Given | None = None) -> tuple[TrainConfig, Splits]:
+    """The options in their place, and the data that they name or that is given.
 
     Raises:
         UserError: the data is not there, or the options fit neither it nor this machine.
     """
     if config.executor == "local":
         local_backend(config)  # what is not on this machine is refused before data is read
-    splits = load_splits(config)
+    splits = load_splits(config, data)
     check_fit(config, splits)
     return in_a_lasting_place(config.placed(splits.hashes)), splits
 

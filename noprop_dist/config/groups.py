@@ -29,12 +29,25 @@ class DataOptions(Checked):
     dataset: str = option(
         "digits",
         "data",
-        "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, or the path of a folder of "
-        "class folders or of Parquet files",
+        "digits, mnist, fashion-mnist, kmnist, cifar10, cifar100, svhn, the path of a folder of "
+        "class folders or of Parquet files, or hf:OWNER/NAME of the Hugging Face hub",
         traits=FREE,
     )
     data_dir: str | None = option(
         None, "data", "where named data sets are kept or downloaded to", traits=FREE
+    )
+    image_column: str | None = option(
+        None,
+        "data",
+        "of Parquet files, the column of images or vectors; default: image, img or pixel_values",
+        traits=FREE,
+    )
+    label_column: str | None = option(
+        None,
+        "data",
+        "of Parquet files, the column of classes; default: label, labels, fine_label, "
+        "coarse_label or target",
+        traits=FREE,
     )
     image_size: int | None = option(
         None,

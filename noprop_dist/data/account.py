@@ -16,11 +16,15 @@ class Reading:
         image_size: height and width to resize to, or None.
         channels: 1 or 3, or None where it is up to the images.
         skip_bad: leave out images that do not decode.
+        image_column: of tables, the column of samples; None: one of a usual name.
+        label_column: of tables, the column of labels; None: one of a usual name.
     """
 
     image_size: int | None = None
     channels: int | None = None
     skip_bad: bool = False
+    image_column: str | None = None
+    label_column: str | None = None
 
 
 @dataclass

@@ -9,7 +9,10 @@ from noprop_dist.data.account import Reading
 from noprop_dist.data.dataset import Dataset, Found, for_training, stratified_rows
 from noprop_dist.data.digits import load_digits
 from noprop_dist.data.folders import load_folders
-from noprop_dist.data.parquet import find_parquet, load_parquet
+from noprop_dist.data.given import GIVEN
+from noprop_dist.data.hub import HUB, load_hub
+from noprop_dist.data.parquet import load_parquet
+from noprop_dist.data.parquet_files import find_parquet
 from noprop_dist.data.pictures import is_run_folder
 from noprop_dist.data.torchvision_sets import TORCHVISION_SETS, load_torchvision
 from noprop_dist.errors import UserError
@@ -61,9 +64,10 @@ def find_rows(name_or_path: str, reading: Reading, data_dir: str | None = None) 
     """Load and decode whatever rows a source holds.
 
     Args:
-        name_or_path: one of SOURCES, a folder of class folders, or a Parquet file or folder.
+        name_or_path: one of SOURCES, a folder of class folders, a Parquet file or folder, or
+            "hf:" and what ``load_hub`` takes.
         reading: how images are read.
-        data_dir: where torchvision sets are kept or downloaded to.
+        data_dir: where named sets are kept or downloaded to.
 
     Raises:
         UserError: the source is unknown, missing or unfit; names the file or option.
@@ -76,14 +80,21 @@ def find_rows(name_or_path: str, reading: Reading, data_dir: str | None = None) 
 def _found(name_or_path: str, reading: Reading, data_dir: str | None) -> Found:
     if name_or_path in SOURCES:
         return SOURCES[name_or_path](reading, data_dir)
+    if name_or_path == GIVEN:
+        raise UserError(
+            f"--dataset {GIVEN} stands for rows that were given to train() in Python: call it with "
+            "the same data=, or say with --dataset where they lie."
+        )
+    if name_or_path.startswith(HUB):
+        return load_hub(name_or_path, reading, data_dir)
     path = Path(name_or_path).expanduser()
     if not path.exists():
         if "/" in name_or_path or path.suffix:
             raise UserError(f"--dataset {name_or_path}: there is no such file or folder.")
         known = ", ".join(SOURCES)
         raise UserError(
-            f"--dataset {name_or_path} is unknown: give one of {known}, or the path of a folder "
-            "of class folders or of Parquet files."
+            f"--dataset {name_or_path} is unknown: give one of {known}, the path of a folder of "
+            f"class folders or of Parquet files, or {HUB}OWNER/NAME."
         )
     if is_run_folder(path):
         raise UserError(f"--dataset {name_or_path} is a run's folder: give one that holds data.")
@@ -98,4 +109,4 @@ def _found(name_or_path: str, reading: Reading, data_dir: str | None) -> Found:
 
 def is_known(name: str) -> bool:
     """Whether it is the name of a data set, and no path."""
-    return name in SOURCES
+    return name in SOURCES or name == GIVEN or name.startswith(HUB)

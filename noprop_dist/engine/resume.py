@@ -9,6 +9,7 @@ from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.config.former_names import by_new_names
 from noprop_dist.data import normalise
+from noprop_dist.data.given import GIVEN
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import first_shared
@@ -118,9 +119,10 @@ def check_same_data(
         UserError: they are not.
     """
     if any(there.get(part, mine) != mine for part, mine in hashes.items()):
+        other = "than is given now" if config.dataset == GIVEN else f"than {config.dataset} has now"
         raise UserError(
-            f"{where} holds a run on other data than {config.dataset} has now: restore the "
-            "data, or give another --name or --run-dir."
+            f"{where} holds a run on other data {other}: restore the data, or give another --name "
+            "or --run-dir."
         )
 
 

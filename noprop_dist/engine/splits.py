@@ -1,12 +1,20 @@
 """The data of a run: what units train on, choose by, and report on once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import Split, load_dataset, split_validation
-from noprop_dist.data.dataset import Dataset
+from noprop_dist.data import Split, split_validation
+from noprop_dist.data.account import Reading
+from noprop_dist.data.dataset import Dataset, Found, for_training
+from noprop_dist.data.given import Given, load_given
 from noprop_dist.data.shards import count_common, sha256_of_rows
+from noprop_dist.data.sources import find_rows, limit
+
+UNBALANCED = 10  # times the rows of the smallest class, from which on it is said
 
 
 @dataclass(frozen=True)
@@ -43,20 +51,35 @@ class Splits:
         return self.train.nbytes + self.val.nbytes + self.test.nbytes
 
 
-def load_splits(config: TrainConfig) -> Splits:
-    """The data that the options name, with its validation rows.
+def load_splits(config: TrainConfig, data: Given | None = None) -> Splits:
+    """The data that the options name, or that is given, with its validation rows.
 
     Raises:
         UserError: it is not there, or not readable.
     """
-    dataset = load_dataset(
-        config.dataset,
-        data_dir=config.data_dir,
-        image_size=config.image_size,
-        skip_bad_images=config.skip_bad_images,
-        max_train_images=config.max_train_images,
-        seed=config.seed,
+    reading = reading_of(config)
+    if data is not None:
+        return splits_of(config, load_given(data, reading))
+    return splits_of(config, find_rows(config.dataset, reading, config.data_dir))
+
+
+def reading_of(config: TrainConfig) -> Reading:
+    """How the options want samples to be read."""
+    return Reading(
+        config.image_size,
+        skip_bad=config.skip_bad_images,
+        image_column=config.image_column,
+        label_column=config.label_column,
     )
+
+
+def splits_of(config: TrainConfig, found: Found) -> Splits:
+    """A source's rows as a run of these options takes them.
+
+    Raises:
+        UserError: there is nothing to train on.
+    """
+    dataset = limit(for_training(found), config.max_train_images, config.seed)
     return make_splits(config, dataset)
 
 
@@ -71,6 +94,7 @@ def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
         dataset.account.sentence(counts, held_out, dataset.class_names),
         describe_samples(train.sample_shape),
         "mirrored" if flips(config, dataset.photographs) else "not mirrored",
+        *_of_balance(train, dataset.test, dataset.class_names),
     ]
     if common := count_common(dataset.test, train):
         told.append(f"{common:,} test rows are training rows too")
@@ -83,6 +107,24 @@ def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
         "; ".join(told),
         dataset.num_skipped,
     )
+
+
+def _of_balance(train: Split, test: Split, names: Sequence[str]) -> list[str]:
+    """What to say of classes that have few rows or none, a part of a sentence each."""
+    told = []
+    for split, what in ((train, "training"), (test, "test")):
+        counts: list[int] = np.bincount(split.labels, minlength=len(names)).tolist()
+        missing = [name for name, count in zip(names, counts, strict=True) if not count]
+        if missing:
+            others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            told.append(f"no {what} rows of {', '.join(missing[:3])}{others}")
+        some = [(count, name) for name, count in zip(names, counts, strict=True) if count]
+        (fewest, rare), (most, common) = min(some), max(some)
+        if split is train and most >= UNBALANCED * fewest:
+            told.append(
+                f"unbalanced: {fewest:,} ({rare}) to {most:,} ({common}) training rows of a class"
+            )
+    return told
 
 
 def flips(config: TrainConfig, photographs: bool) -> bool:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import Split, for_training
-from noprop_dist.data.account import Reading
+from noprop_dist.data import Split
 from noprop_dist.data.dataset import Found, order_of
-from noprop_dist.data.sources import find_rows, is_known, limit
+from noprop_dist.data.sources import find_rows, is_known
 from noprop_dist.data.split_names import ALL
-from noprop_dist.engine.splits import Splits, make_splits
+from noprop_dist.engine.splits import Splits, reading_of, splits_of
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.record.trained import home_of
@@ -66,11 +65,10 @@ def rows_for(
         UserError: the data set is not there, or does not fit the network.
     """
     config = _options_of(run, dataset, image_size)
-    channels = run.shape[0] if len(run.shape) == 3 else None
-    reading = Reading(config.image_size, channels, skip_bad or config.skip_bad_images)
-    found = fitted(
-        run, find_rows(config.dataset, reading, data_dir or config.data_dir), other_names
-    )
+    reading = replace(reading_of(config), channels=run.shape[0] if len(run.shape) == 3 else None)
+    reading = replace(reading, skip_bad=skip_bad or config.skip_bad_images)
+    rows = find_rows(config.dataset, reading, data_dir or config.data_dir)
+    found = fitted(run, rows, other_names)
     name = dataset or (run.config or config).dataset
     trained_on = run.trained.data_sha256
     own = None
@@ -118,8 +116,7 @@ def _own_splits(config: TrainConfig, found: Found) -> Splits | None:
     """The rows as a run of these options uses them; None where it could not."""
     if not found.splits.keys() & {"train", ALL}:
         return None
-    dataset = limit(for_training(found), config.max_train_images, config.seed)
-    return make_splits(config, dataset)
+    return splits_of(config, found)
 
 
 def _of_source(found: Found, which: str | None, name: str) -> tuple[str, Split]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from noprop_dist.data.parquet import OWN
+from noprop_dist.data.parquet_files import OWN
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.text import json_line, printable, shown
