@@ -8,10 +8,11 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from noprop_dist.config.augmentation import AugmentationOptions
 from noprop_dist.config.fields import Trait, check_types, with_trait
 from noprop_dist.config.groups import (
     DataOptions,
@@ -27,7 +28,9 @@ MAX_NAME = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions, DataOptions):
+class TrainConfig(
+    MachineOptions, RunOptions, OptimisationOptions, ModelOptions, AugmentationOptions, DataOptions
+):
     """The options of one training run.
 
     Raises:
@@ -70,11 +73,6 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
                 "--freeze-after has no meaning with one-hot embeddings, which are always fixed: "
                 "leave it out or choose --embedding-type learned or prototype."
             )
-        if self.flip == "yes" and self.augmentation == "none":
-            raise UserError(
-                "--flip yes is a part of the standard augmentation: give --augmentation standard, "
-                "or leave it out."
-            )
         if self.warmup_epochs > self.epochs:
             raise UserError(
                 f"--warmup-epochs {self.warmup_epochs} is longer than the run: give at most "
@@ -107,7 +105,9 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
 
     def hash(self, data: str = "") -> str:
         """Six letters that differ between runs of different options or data."""
+        later = {f.name: f.default for f in fields(self) if f.name in LATER_FIELDS}
         kept = {k: v for k, v in self.to_dict().items() if k not in FREE_FIELDS}
+        kept = {k: v for k, v in kept.items() if k not in later or v != later[k]}
         text = json.dumps(kept, sort_keys=True) + data
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 
@@ -157,3 +157,4 @@ def parse_resources(text: str | None) -> dict[str, float]:
 
 
 FREE_FIELDS = with_trait(TrainConfig, Trait.FREE)
+LATER_FIELDS = with_trait(TrainConfig, Trait.LATER)

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import Split, load_dataset, split_validation
+from noprop_dist.data import Augmentation, Split, load_dataset, split_validation
 from noprop_dist.data.dataset import Dataset
 from noprop_dist.data.shards import count_common, sha256_of_rows
+
+STRONG_OPS, STRONG_ERASING, MAGNITUDE = 2, 0.25, 9
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
     told = [
         dataset.account.sentence(counts, held_out, dataset.class_names),
         describe_samples(train.sample_shape),
-        "mirrored" if flips(config, dataset.photographs) else "not mirrored",
+        "mirrored" if augmentation_of(config, dataset.photographs).flip else "not mirrored",
     ]
     if common := count_common(dataset.test, train):
         told.append(f"{common:,} test rows are training rows too")
@@ -85,10 +87,19 @@ def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
     )
 
 
-def flips(config: TrainConfig, photographs: bool) -> bool:
-    """Whether training images are mirrored."""
-    wanted = photographs if config.flip == "auto" else config.flip == "yes"
-    return wanted and config.augmentation != "none"
+def augmentation_of(config: TrainConfig, photographs: bool) -> Augmentation:
+    """What the options do to training pictures."""
+    standard, strong = config.augmentation != "none", config.augmentation == "strong"
+    flip = photographs if config.flip == "auto" else config.flip == "yes"
+    ops, magnitude = config.randaugment, config.randaugment_magnitude
+    erasing = config.random_erasing
+    return Augmentation(
+        crop=standard,
+        flip=flip and standard,
+        randaugment=STRONG_OPS * strong if ops is None else ops,
+        magnitude=MAGNITUDE if magnitude is None else magnitude,
+        erasing=STRONG_ERASING * strong if erasing is None else erasing,
+    )
 
 
 def describe_samples(shape: tuple[int, ...]) -> str:
