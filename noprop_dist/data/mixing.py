@@ -67,7 +67,9 @@ class Mixer:
         self._mixing = mixing
         self._mixup, self._cutmix = (_shares(a, device) for a in (mixing.mixup, mixing.cutmix))
         weights = mixing.class_weights
-        self._weights = None if weights is None else torch.tensor(weights, device=device)
+        self._weights = (
+            None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
+        )
 
     def __call__(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Samples:
         """Mix every sample with the one before it: a batch comes in a random order.
@@ -127,5 +129,5 @@ def balanced_weights(labels: Rows, num_classes: int) -> tuple[float, ...]:
     A class without a row has the weight 0.
     """
     counts = np.bincount(labels, minlength=num_classes)
-    there = np.count_nonzero(counts)
+    there = int(np.count_nonzero(counts))
     return tuple(len(labels) / (there * n) if n else 0.0 for n in counts.tolist())
