@@ -67,10 +67,8 @@ def epoch_batches(
     order, size = epoch_order(job, 0, epoch, len(train)), config.batch_size
     for step in range(job.steps_per_epoch):
         x, y = (torch.from_numpy(a) for a in train.take(order[step * size : (step + 1) * size]))
-        x = x.to(device)
-        if config.augmentation != "none":
-            draw = torch_generator(config.seed, "sequential", epoch, step, device=device)
-            x = augment(x, config.augmentation, job.flip, draw)
+        draw = torch_generator(config.seed, "sequential", epoch, step, device=device)
+        x = augment(x.to(device), job.augmentation, draw)
         yield normalise(x, job.normalisation), y.to(device)
 
 

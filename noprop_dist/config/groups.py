@@ -73,18 +73,6 @@ class DataOptions(Checked):
         Bounds(least=0, below=1),
         OF_ALL_TRIALS,
     )
-    augmentation: Literal["none", "standard"] = option(
-        "none",
-        "data",
-        "standard: random crop with padding 4, less for small images, and flips for colour "
-        "photographs",
-        traits=OF_A_BLOCK,
-    )
-    flip: Literal["auto", "yes", "no"] = option(
-        "auto",
-        "data",
-        "whether the standard augmentation mirrors; auto: colour images, but not digits of svhn",
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

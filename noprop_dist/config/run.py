@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from noprop_dist.config.augmentation import AugmentationOptions
 from noprop_dist.config.fields import Trait, check_types, flag, with_trait
 from noprop_dist.config.former_names import takes_former_names
 from noprop_dist.config.groups import (
@@ -29,7 +30,9 @@ MAX_NAME = 200
 
 @takes_former_names
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions, DataOptions):
+class TrainConfig(
+    MachineOptions, RunOptions, OptimisationOptions, ModelOptions, AugmentationOptions, DataOptions
+):
     """The options of one training run.
 
     Raises:
@@ -70,11 +73,6 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
             raise UserError(
                 "--freeze-after has no meaning with one-hot embeddings, which are always fixed: "
                 "leave it out or choose --embedding-type learned or prototype."
-            )
-        if self.flip == "yes" and self.augmentation == "none":
-            raise UserError(
-                "--flip yes is a part of the standard augmentation: give --augmentation standard, "
-                "or leave it out."
             )
         if self.warmup_epochs > self.epochs:
             raise UserError(
@@ -208,3 +206,4 @@ def parse_blocks(text: str, num_blocks: int) -> list[int]:
 
 
 FREE_FIELDS = with_trait(TrainConfig, Trait.FREE)
+LATER_FIELDS = with_trait(TrainConfig, Trait.LATER)

@@ -8,8 +8,14 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.data import Normalisation, fit_normalisation
-from noprop_dist.engine.splits import Splits, flips
+from noprop_dist.data import (
+    Augmentation,
+    Mixing,
+    Normalisation,
+    balanced_weights,
+    fit_normalisation,
+)
+from noprop_dist.engine.splits import Splits, augmentation_of
 from noprop_dist.errors import UserError
 from noprop_dist.faults import Fault
 from noprop_dist.maths.embedding_types import IS_TRAINED
@@ -28,7 +34,8 @@ class Job:
         spec: the network's shape.
         normalisation: from the training split.
         steps_per_epoch: full batches in the training split.
-        flip: whether the standard augmentation mirrors.
+        augmentation: what is done to training pictures.
+        mixing: how training samples are mixed, and what they count.
         precision: "fp32" or "bf16".
         class_names: K names.
         fingerprint: what else fixes the bits and the numbers: "data" (hash of training and
@@ -41,7 +48,8 @@ class Job:
     spec: ModelSpec
     normalisation: Normalisation
     steps_per_epoch: int
-    flip: bool
+    augmentation: Augmentation
+    mixing: Mixing
     precision: str
     class_names: tuple[str, ...]
     fingerprint: dict[str, str]
@@ -99,7 +107,8 @@ def make_job(
         spec=check_fit(config, splits),
         normalisation=fit_normalisation(splits.train),
         steps_per_epoch=len(splits.train) // config.batch_size,
-        flip=flips(config, splits.photographs),
+        augmentation=augmentation_of(config, splits.photographs),
+        mixing=_mixing(config, splits),
         precision=precision,
         class_names=splits.class_names,
         fingerprint=splits.hashes | there,
@@ -124,8 +133,10 @@ def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
             f"--batch-size {config.batch_size} is larger than the training set of {len(train)} "
             f"images: give at most {len(train)}."
         )
-    if config.augmentation != "none" and train.is_vector:
-        raise UserError("--augmentation standard needs images; this data set holds vectors.")
+    for name in ("augmentation", "randaugment", "random_erasing", "cutmix"):
+        value = getattr(config, name)
+        if train.is_vector and value not in ("none", None, 0):
+            raise UserError(f"{flag(name)} {value} needs images; this data set holds vectors.")
     for name, needed in (
         ("early_stopping_patience", config.early_stopping_patience is not None),
         ("lr_schedule", LR_SCHEDULES[config.lr_schedule].feedback is not None),
@@ -136,6 +147,13 @@ def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
                 f"{config.val_fraction} leaves none of {len(train)}: give more, or leave it out."
             )
     return make_spec(config, train.sample_shape, len(splits.class_names))
+
+
+def _mixing(config: TrainConfig, splits: Splits) -> Mixing:
+    classes = len(splits.class_names)
+    balanced = config.class_weights == "balanced"
+    weights = balanced_weights(splits.train.labels, classes) if balanced else None
+    return Mixing(classes, config.mixup, config.cutmix, config.label_smoothing, weights)
 
 
 def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> ModelSpec:

@@ -13,7 +13,6 @@ from noprop_dist.engine.snapshot import MOMENTS, Shared, Snapshot
 from noprop_dist.maths.keys import key
 from noprop_dist.model.device import autocast
 from noprop_dist.model.init import materialise
-from noprop_dist.model.objective import Learned
 from noprop_dist.model.readout import readout_logits
 from noprop_dist.model.registry import make_block, make_objective
 
@@ -64,6 +63,7 @@ class LiveBlock:
         self.ema = {k: v.to(device, copy=True) for k, v in snapshot.part("ema").items()}
         self.tally = snapshot.tensors["tally"].to(device, copy=True)
         self.normalise = job.normalisation.on(device)
+        self.mix = job.mixing.on(device)
         self.draw = torch.Generator(device)
         self._make_inputs()
         self._start_optimizer(snapshot)
@@ -142,7 +142,7 @@ class LiveBlock:
     def compute(self, x: Tensor, y: Tensor) -> None:
         """The operations of a step, arguments as of ``train_step``."""
         config = self.job.config
-        loss, logits = self.forward(x, y)
+        loss, right = self.forward(x, y)
         for p in self.params.values():
             p.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
@@ -153,24 +153,31 @@ class LiveBlock:
             self._update()
             for name, average in self.ema.items():
                 average.lerp_(self.params[f"block.{name}"], self.ema_share)
-            self._count(loss, (logits.argmax(dim=1) == y).sum())
+            self._count(loss, right)
 
-    def forward(self, x: Tensor, y: Tensor) -> Learned:
-        """The loss of a batch, arguments as of ``train_step``."""
-        job, config = self.job, self.job.config
-        if config.augmentation != "none":
-            x = augment(x, config.augmentation, job.flip, self.draw)
-        x = self.normalise(x)
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a batch and its right answers, arguments as of ``train_step``."""
+        job = self.job
+        x = self.normalise(augment(x, job.augmentation, self.draw))
+        samples = self.mix(x, y, self.draw)
 
         def ask(z: Tensor, level: Tensor | None) -> Tensor:
             with autocast(job.precision, self.device):
-                logits: Tensor = self.block(z, x, self.draw, level)
+                logits: Tensor = self.block(z, samples.x, self.draw, level)
             return logits.float()
 
         w = self.shared["class_embed"]
-        return self.objective.loss(
-            self.t, y, w, ask, self._read, eta=config.eta, generator=self.draw
+        loss, logits = self.objective.loss(
+            self.t,
+            samples.y,
+            w,
+            ask,
+            self._read,
+            eta=job.config.eta,
+            generator=self.draw,
+            weight=samples.weight,
         )
+        return loss, (logits.argmax(dim=1) == samples.likeliest).sum()
 
     def _read(self, z: Tensor) -> Tensor:
         weight, bias = self.shared["readout_weight"], self.shared["readout_bias"]

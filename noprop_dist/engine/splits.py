@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.data import Split, split_validation
+from noprop_dist.data import Augmentation, Split, split_validation
 from noprop_dist.data.account import Reading
 from noprop_dist.data.dataset import Dataset, Found, for_training
 from noprop_dist.data.given import Given, load_given
@@ -15,6 +15,8 @@ from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.data.sources import find_rows, limit
 
 UNBALANCED = 10  # times the rows of the smallest class, from which on it is said
+
+STRONG_OPS, STRONG_ERASING, MAGNITUDE = 2, 0.25, 9
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def make_splits(config: TrainConfig, dataset: Dataset) -> Splits:
     told = [
         dataset.account.sentence(counts, held_out, dataset.class_names),
         describe_samples(train.sample_shape),
-        "mirrored" if flips(config, dataset.photographs) else "not mirrored",
+        "mirrored" if augmentation_of(config, dataset.photographs).flip else "not mirrored",
         *_of_balance(train, dataset.test, dataset.class_names),
     ]
     if common := count_common(dataset.test, train):
@@ -127,10 +129,19 @@ def _of_balance(train: Split, test: Split, names: Sequence[str]) -> list[str]:
     return told
 
 
-def flips(config: TrainConfig, photographs: bool) -> bool:
-    """Whether training images are mirrored."""
-    wanted = photographs if config.flip == "auto" else config.flip == "yes"
-    return wanted and config.augmentation != "none"
+def augmentation_of(config: TrainConfig, photographs: bool) -> Augmentation:
+    """What the options do to training pictures."""
+    standard, strong = config.augmentation != "none", config.augmentation == "strong"
+    flip = photographs if config.flip == "auto" else config.flip == "yes"
+    ops, magnitude = config.randaugment, config.randaugment_magnitude
+    erasing = config.random_erasing
+    return Augmentation(
+        crop=standard,
+        flip=flip and standard,
+        randaugment=STRONG_OPS * strong if ops is None else ops,
+        magnitude=MAGNITUDE if magnitude is None else magnitude,
+        erasing=STRONG_ERASING * strong if erasing is None else erasing,
+    )
 
 
 def describe_samples(shape: tuple[int, ...]) -> str:

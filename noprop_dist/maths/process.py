@@ -6,8 +6,20 @@ B batch, D embedding width (D may stand for several axes when z is shaped like a
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
+
+
+def embed_label(
+    y: Int64[Tensor, " B"] | Float[Tensor, "B K"], class_embed: Float[Tensor, "K D"]
+) -> Float[Tensor, "B D"]:
+    """The clean label u: a row of W, or of a sample of several classes the mixture of their rows.
+
+    Args:
+        y: labels, or p (B, K), how much each sample is of every class: u = sum_k p_k W_k.
+        class_embed: W.
+    """
+    return y @ class_embed if y.is_floating_point() else class_embed[y]
 
 
 def noise_label(

@@ -16,7 +16,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from noprop_dist.maths.loss import denoising_loss, denoising_weight, prior_kl, readout_loss
-from noprop_dist.maths.process import denoise_step, expected_embedding, noise_label
+from noprop_dist.maths.process import (
+    denoise_step,
+    embed_label,
+    expected_embedding,
+    noise_label,
+)
 from noprop_dist.model.spec import ModelSpec
 
 # What a block makes of z (B, D) and of the noise level that it is told, (B,) or None: (B, K).
@@ -80,17 +85,20 @@ class Objective(ABC):
         *,
         eta: float,
         generator: torch.Generator | None,
+        weight: Tensor | None = None,
     ) -> Learned:
         """The loss of block t on one batch, with the terms that train the readout and W.
 
         Args:
             t: 1..T.
-            y: int64 (B,).
+            y: int64 (B,), or float32 (B, K) how much each sample is of every class; see
+                ``embed_label``.
             class_embed: W (K, D); learned where it requires a gradient.
             ask: the block on the batch's samples.
             read: the readout.
             eta: weight of the block's own term.
             generator: draws all noise, on the samples' device, before the block is asked.
+            weight: float32 (B,) of the samples' losses; None counts all alike.
         """
 
     def begin(self, noise: Tensor) -> Tensor:
@@ -148,14 +156,16 @@ class DiscreteTime(Objective):
         *,
         eta: float,
         generator: torch.Generator | None,
+        weight: Tensor | None = None,
     ) -> Learned:
-        u = class_embed[y]
+        u = embed_label(y, class_embed)
         noise, noise_T = torch.randn(2, *u.shape, generator=generator, device=u.device)  # noqa: N806
         logits = ask(noise_label(u, self.alpha_bar[t - 1], noise), None)
-        own = self.weight(t, eta) * denoising_loss(expected_embedding(logits, class_embed), u)
-        loss = readout_loss(read(noise_label(u, self.alpha_bar[-1], noise_T)), y)
+        u_hat = expected_embedding(logits, class_embed)
+        own = self.weight(t, eta) * denoising_loss(u_hat, u, weight)
+        loss = readout_loss(read(noise_label(u, self.alpha_bar[-1], noise_T)), y, weight)
         if class_embed.requires_grad:
-            loss = loss + prior_kl(u, self.alpha_bar[0])
+            loss = loss + prior_kl(u, self.alpha_bar[0], weight)
         return Learned(own + loss, logits)
 
     @override

@@ -152,7 +152,7 @@ def test_mirroring_is_what_was_asked_for(tmp_path: Path, flags: list[str], flips
     config = parse_command([*asked, *flags]).config
     splits = load_splits(config)
     job = make_job(config, splits, torch.device("cpu"))
-    assert job.flip == flips
+    assert job.augmentation.flip == flips
     assert splits.told.endswith("; mirrored" if flips else "; not mirrored")
 
 

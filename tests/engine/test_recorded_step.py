@@ -24,6 +24,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "plain": {},
     "dropout": {"dropout": 0.3},
     "augmentation": {"augmentation": "standard", "flip": "yes"},
+    "strong": {"augmentation": "strong", "flip": "yes"},
+    "mixed": {"mixup": 0.4, "cutmix": 1.0, "label_smoothing": 0.1, "class_weights": "balanced"},
     "average": {"ema_decay": 0.99},
     "clipping": {"grad_clip": 0.1},
     "learned": {"embedding_type": "learned"},
@@ -102,7 +104,7 @@ def test_a_snapshot_of_a_kept_block_is_never_written_to() -> None:
         assert torch.equal(tensor, before[name]), name
 
 
-@pytest.mark.parametrize("options", [RUNS[k] for k in ("augmentation", "learned", "prototype")])
+@pytest.mark.parametrize("options", [RUNS[k] for k in ("strong", "mixed", "learned", "prototype")])
 def test_everything_of_the_loss_lies_on_the_gpu(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +125,6 @@ def test_everything_of_the_loss_lies_on_the_gpu(
     with FakeTensorMode(allow_non_fake_inputs=True):
         live = LiveBlock(job, rounds.latest[1], gpu)
         x = torch.empty(32, *job.spec.sample_shape, dtype=torch.uint8, device=gpu)
-        loss, logits = live.forward(x, torch.zeros(32, dtype=torch.int64, device=gpu))
-    assert loss.device.type == logits.device.type == "cuda"
+        loss, right = live.forward(x, torch.zeros(32, dtype=torch.int64, device=gpu))
+    assert loss.device.type == right.device.type == "cuda"
     assert {tensor.device.type for tensor in live.changing().values()} == {"cuda"}

@@ -52,11 +52,18 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "val_fraction": st.floats(1e-300, 0.9999),
     "dropout": st.floats(0, 0.9999),
     "epochs": st.integers(100, 10**9),
+    "blocks": st.none(),  # others mean something beside --num-blocks only
     "warmup_epochs": st.floats(0, 100) | st.integers(0, 100),
     "image_size": st.none() | st.integers(4, 4096),
+    "randaugment": st.none() | st.integers(1, 8),
+    "randaugment_magnitude": st.none() | st.integers(0, 30),
+    "random_erasing": st.none() | st.floats(0, 1),
+    "mixup": st.floats(0, 100) | st.integers(0, 100),
+    "cutmix": st.floats(0, 100) | st.integers(0, 100),
+    "label_smoothing": st.floats(0, 0.9999),
 }
 # Options that mean something beside others only
-OF_OTHERS = {"device", "gpus_per_worker", "freeze_after"}
+OF_OTHERS = {"device", "gpus_per_worker", "freeze_after", "randaugment_magnitude"}
 MANY = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.filter_too_much])
 ABOVE_ZERO = st.floats(5e-324, 1e300)
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from noprop_dist.maths.loss import denoising_loss, denoising_weight, prior_kl, readout_loss
-from noprop_dist.maths.process import denoise_step, expected_embedding, noise_label
+from noprop_dist.maths.process import denoise_step, embed_label, expected_embedding, noise_label
 from noprop_dist.maths.schedule import make_schedule
 
 
@@ -47,6 +47,32 @@ def test_prior_kl_gradient_matches_finite_differences() -> None:
 def test_readout_loss_of_even_logits_is_log_k() -> None:
     loss = readout_loss(torch.zeros(7, 5), torch.arange(7) % 5)
     assert loss.item() == pytest.approx(math.log(5), abs=1e-6)
+
+
+def test_a_mixed_label_is_between_those_that_it_mixes() -> None:
+    w = normal(4, 3).float()
+    p = torch.tensor([[0.0, 1, 0, 0], [0.25, 0, 0.75, 0]])
+    u = embed_label(p, w)
+    torch.testing.assert_close(u[0], embed_label(torch.tensor([1]), w)[0])
+    torch.testing.assert_close(u[1], 0.25 * w[0] + 0.75 * w[2])
+    # Cross-entropy is linear in the label.
+    logits = normal(1, 4).float()
+    mixed = 0.25 * readout_loss(logits, torch.tensor([0])) + 0.75 * readout_loss(
+        logits, torch.tensor([2])
+    )
+    torch.testing.assert_close(readout_loss(logits, p[1:]), mixed)
+
+
+def test_a_weight_is_as_many_samples() -> None:
+    """Of three samples with the weights 2, 0, 1 the loss is that of the first, twice, and third."""
+    weight, rows = torch.tensor([2.0, 0, 1]), torch.tensor([0, 0, 2])
+    u, u_hat, y = normal(3, 4).float(), 2 * normal(3, 4).float(), torch.tensor([1, 3, 0])
+    for weighted, repeated in (
+        (denoising_loss(u_hat, u, weight), denoising_loss(u_hat[rows], u[rows])),
+        (readout_loss(u_hat, y, weight), readout_loss(u_hat[rows], y[rows])),
+        (prior_kl(u, 0.3, weight), prior_kl(u[rows], 0.3)),
+    ):
+        torch.testing.assert_close(weighted, repeated)
 
 
 def test_denoising_weight_is_half_t_eta_snr_gain() -> None:

@@ -85,9 +85,7 @@ class TwinWorker:
         job, config = self.job, self.job.config
         x, y = x.to(self.device), y.to(self.device)
         draw = torch_generator(config.seed, "twin", step, self.rank, device=self.device)
-        if config.augmentation != "none":
-            x = augment(x, config.augmentation, job.flip, draw)
-        x = normalise(x, job.normalisation)
+        x = normalise(augment(x, job.augmentation, draw), job.normalisation)
         z_0 = torch.randn(len(x), job.spec.embed_dim, generator=draw, device=self.device)
         loss = nn.functional.cross_entropy(self.model(x, z_0, draw), y)
         for group in self.optimizer.param_groups:
