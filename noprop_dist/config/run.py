@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -75,6 +75,19 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
                 "--flip yes is a part of the standard augmentation: give --augmentation standard, "
                 "or leave it out."
             )
+        if self.momentum is not None and self.optimizer == "adamw":
+            raise UserError(
+                "--momentum is of --optimizer sgd and muon: leave it out, or give one of them."
+            )
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise UserError(
+                "--nesterov is of --optimizer sgd with a --momentum above 0, and muon's always: "
+                "leave it out, or give --optimizer sgd."
+            )
+        if self.lr_min > self.lr:
+            raise UserError(
+                f"--lr-min {self.lr_min:g} is above the peak: give at most --lr, {self.lr:g}."
+            )
         if self.warmup_epochs > self.epochs:
             raise UserError(
                 f"--warmup-epochs {self.warmup_epochs} is longer than the run: give at most "
@@ -107,7 +120,9 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
 
     def hash(self, data: str = "") -> str:
         """Six letters that differ between runs of different options or data."""
+        later = {f.name: f.default for f in fields(self) if f.name in LATER_FIELDS}
         kept = {k: v for k, v in self.to_dict().items() if k not in FREE_FIELDS}
+        kept = {k: v for k, v in kept.items() if k not in later or v != later[k]}
         text = json.dumps(kept, sort_keys=True) + data
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 
@@ -157,3 +172,4 @@ def parse_resources(text: str | None) -> dict[str, float]:
 
 
 FREE_FIELDS = with_trait(TrainConfig, Trait.FREE)
+LATER_FIELDS = with_trait(TrainConfig, Trait.LATER)
