@@ -186,13 +186,20 @@ def _run_tune(argv: Sequence[str], prog: str) -> int:
 
 def summary(result: "TrainResult") -> str:
     """What a person wants to know at the end, in a few lines."""
-    z_T, mean = result.test_accuracy["z_T"], result.test_accuracy["mean_softmax"]  # noqa: N806
+    from noprop_dist.record.result import measured
+
+    def told(readout: str) -> str:
+        reached = result.test_accuracy[readout]
+        also = measured(result.test_measures.get(readout, {}))
+        words = "".join(f", {name} {value}" for name, value in also.items())
+        return f"{100 * reached.mean:.2f} % +- {100 * reached.stderr:.2f}{words}"
+
     after = "  ".join(f"{100 * a:.1f}" for a in result.accuracy_after_t)
     return "\n".join(
         [
-            f"test accuracy, {len(z_T.draws)} noise draws",
-            f"  z_T           {100 * z_T.mean:.2f} % +- {100 * z_T.stderr:.2f}",
-            f"  mean softmax  {100 * mean.mean:.2f} % +- {100 * mean.stderr:.2f}",
+            f"test accuracy, {len(result.test_accuracy['z_T'].draws)} noise draws",
+            f"  z_T           {told('z_T')}",
+            f"  mean softmax  {told('mean_softmax')}",
             f"  after t = 1..{len(result.accuracy_after_t)}, %: {after}",
             f"trained {result.epochs} epochs in {result.train_seconds:.0f} s",
             f"results in {printable(result.folder)}",

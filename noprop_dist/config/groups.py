@@ -10,7 +10,7 @@ MAX_IMAGE_SIZE = 4096
 # but what it holds.
 FREE = Trait.FREE | Trait.OF_ALL_TRIALS
 OF_ALL_TRIALS, ONE_SIDED = Trait.OF_ALL_TRIALS, Trait.ONE_SIDED
-OF_A_BLOCK = Trait.OF_A_BLOCK
+OF_A_BLOCK, LATER = Trait.OF_A_BLOCK, Trait.LATER
 
 
 def _not(value: Any) -> Any:
@@ -129,9 +129,43 @@ class OptimisationOptions(Checked):
 
     epochs: int = option(25, "optimisation", "epochs of every block", at_least(1))
     batch_size: int = option(128, "optimisation", "images per step", at_least(2))
-    lr: float = option(1e-3, "optimisation", "peak learning rate of AdamW", POSITIVE, OF_A_BLOCK)
+    accumulate: int = option(
+        1,
+        "optimisation",
+        "batches whose gradients are added up for a step",
+        at_least(1),
+        LATER | ONE_SIDED,
+    )
+    optimizer: Literal["adamw", "sgd", "muon"] = option(
+        "adamw",
+        "optimisation",
+        "muon: for the blocks' matrices, AdamW for all else",
+        traits=LATER | OF_A_BLOCK | ONE_SIDED,
+    )
+    momentum: float | None = option(
+        None,
+        "optimisation",
+        "of sgd and muon; default: 0.9 and 0.95",
+        Bounds(least=0, below=1),
+        LATER | OF_A_BLOCK | ONE_SIDED,
+    )
+    nesterov: bool = option(
+        False, "optimisation", "sgd: Nesterov's momentum", traits=LATER | OF_A_BLOCK | ONE_SIDED
+    )
+    lr: float = option(1e-3, "optimisation", "peak learning rate", POSITIVE, OF_A_BLOCK)
+    lr_min: float = option(
+        0.0,
+        "optimisation",
+        "least learning rate after the warm-up",
+        at_least(0),
+        LATER | OF_A_BLOCK,
+    )
     weight_decay: float = option(
-        1e-3, "optimisation", "weight decay of AdamW", at_least(0), OF_A_BLOCK
+        1e-3,
+        "optimisation",
+        "weight decay; sgd adds it to the gradient, the others shrink weights by it",
+        at_least(0),
+        OF_A_BLOCK,
     )
     eta: float = option(
         0.1,

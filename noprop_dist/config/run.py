@@ -74,6 +74,19 @@ class TrainConfig(
                 "--freeze-after has no meaning with one-hot embeddings, which are always fixed: "
                 "leave it out or choose --embedding-type learned or prototype."
             )
+        if self.momentum is not None and self.optimizer == "adamw":
+            raise UserError(
+                "--momentum is of --optimizer sgd and muon: leave it out, or give one of them."
+            )
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise UserError(
+                "--nesterov is of --optimizer sgd with a --momentum above 0, and muon's always: "
+                "leave it out, or give --optimizer sgd."
+            )
+        if self.lr_min > self.lr:
+            raise UserError(
+                f"--lr-min {self.lr_min:g} is above the peak: give at most --lr, {self.lr:g}."
+            )
         if self.warmup_epochs > self.epochs:
             raise UserError(
                 f"--warmup-epochs {self.warmup_epochs} is longer than the run: give at most "
@@ -206,4 +219,3 @@ def parse_blocks(text: str, num_blocks: int) -> list[int]:
 
 
 FREE_FIELDS = with_trait(TrainConfig, Trait.FREE)
-LATER_FIELDS = with_trait(TrainConfig, Trait.LATER)

@@ -12,6 +12,7 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.data.feed import RESIDENT_SHARE
 from noprop_dist.engine.job import make_spec
 from noprop_dist.errors import UserError
+from noprop_dist.maths.optimizer import OPTIMIZERS
 from noprop_dist.model.registry import default_block, make_block
 from noprop_dist.model.rehearsal import rehearse
 from noprop_dist.model.spec import ModelSpec
@@ -32,12 +33,14 @@ class Cost:
     Attributes:
         spec: the network.
         batch_size: B.
+        optimizer: by its name, which says how much it keeps of each parameter.
         averages_weights: whether each block has a second set of weights, their average.
         keeps_best: whether the best epoch's weights are kept.
     """
 
     spec: ModelSpec
     batch_size: int
+    optimizer: str
     averages_weights: bool
     keeps_best: bool
 
@@ -45,7 +48,8 @@ class Cost:
     def of(cls, config: TrainConfig, spec: ModelSpec) -> "Cost":
         """Of a run with these options."""
         keeps_best = config.early_stopping_patience is not None
-        return cls(spec, config.batch_size, config.ema_decay is not None, keeps_best)
+        averages = config.ema_decay is not None
+        return cls(spec, config.batch_size, config.optimizer, averages, keeps_best)
 
     @cached_property
     def parameters(self) -> int:
@@ -61,8 +65,16 @@ class Cost:
 
     @property
     def snapshot(self) -> int:
-        """Of one block with its optimiser's two moments."""
-        return (3 + self.averages_weights) * self.weights
+        """Of one block with what its optimiser keeps."""
+        return (1 + self.averages_weights) * self.weights + 4 * self._kept_by_optimizer
+
+    @cached_property
+    def _kept_by_optimizer(self) -> int:
+        """Numbers that the optimiser keeps of a block's parameters and of what is shared."""
+        rule, own = OPTIMIZERS[self.optimizer], list(make_block(self.spec, 1).parameters())
+        shared = self.parameters - sum(p.numel() for p in own)
+        kept = sum(len(rule(p.dim(), True).state) * p.numel() for p in own)
+        return kept + len(rule(2, False).state) * shared
 
     @property
     def activations(self) -> int:

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,7 @@ import torch
 
 from noprop_dist.data import Normalisation, Split
 from noprop_dist.engine.job import Job
+from noprop_dist.engine.likelihood import Counts, Likelihood, likelihood
 from noprop_dist.engine.snapshot import Shared
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.network import (
@@ -23,7 +26,7 @@ EVAL_BATCHES = 8  # of a unit: the least work that several workers can share
 EVAL_ROWS = EVAL_BATCHES * INFERENCE_BATCH
 
 Weights = dict[int, dict[str, torch.Tensor]]  # by t, a block's state dict
-Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,9 @@ class EvalResult:
         block: (S, T) of each block's own softmax.
         answers: int64 (n,), z_T's answer to every row in the first draw.
         confidence: float32 (n,), the probability it gave that answer.
+        probabilities: float32 (2, n, K), of both readouts in the first draw; of the test split
+            alone, else (2, 0, K).
+        likelihood: what the probabilities of the labels come to.
         began: seconds since 1970; of the first unit, where several are merged.
         seconds: that it took; the sum, where several are merged.
     """
@@ -71,7 +77,9 @@ class EvalResult:
     after_t: Counts
     block: Counts
     answers: Counts
-    confidence: npt.NDArray[np.float32]
+    confidence: Floats
+    probabilities: Floats
+    likelihood: Likelihood
     began: float
     seconds: float
 
@@ -108,6 +116,8 @@ def merge(parts: Sequence[EvalResult]) -> EvalResult:
         sum((p.block for p in parts[1:]), parts[0].block),
         np.concatenate([p.answers for p in parts]),
         np.concatenate([p.confidence for p in parts]),
+        np.concatenate([p.probabilities for p in parts], axis=1),
+        reduce(add, (p.likelihood for p in parts)),
         min(p.began for p in parts),
         sum(p.seconds for p in parts),
     )
@@ -126,14 +136,18 @@ def run_eval(
     network = NoPropNetwork.assemble(
         job.spec, unit.weights, unit.shared, device, job.precision
     ).cast_once()
-    right, answers, confidence = [], [], []
+    right, likelihoods, answers, confidence, probabilities = [], [], [], [], []
     rows = (unit.start, unit.stop)
     for y, traces in traces_of(
         network, split, job.normalisation, rows, job.config.seed, unit.draws, device
     ):
         right.append(count_right(y, traces))
-        surest = traces[0].z_T_logits.softmax(dim=1).max(dim=1)
+        likelihoods.append(likelihood(y, traces))
+        p = torch.stack([traces[0].z_T_logits.softmax(dim=1), traces[0].mean_softmax])
+        surest = p[0].max(dim=1)
         on_batch()
+        kept = p if unit.split == "test" else p[:, :0]
+        probabilities.append(kept.cpu().numpy())
         answers.append(surest.indices.cpu().numpy())
         confidence.append(surest.values.cpu().numpy())
     mean_softmax, after_t, block = (np.sum(found, axis=0) for found in zip(*right, strict=True))
@@ -145,6 +159,8 @@ def run_eval(
         block,
         np.concatenate(answers),
         np.concatenate(confidence),
+        np.concatenate(probabilities, axis=1),
+        reduce(add, likelihoods),
         began,
         time.perf_counter() - clock,
     )

@@ -17,6 +17,7 @@ from noprop_dist.engine.runner import WorkFailedError
 from noprop_dist.engine.splits import Splits
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.checkpoint import sha256_of_tensors
+from noprop_dist.record.portable import OUTPUTS
 from noprop_dist.record.predictions import Predictions, write_predictions
 from noprop_dist.record.result import TrainResult, accuracy_over, versions
 from noprop_dist.record.store import Store
@@ -52,12 +53,14 @@ def finish(rounds: Rounds, test: EvalResult, splits: Splits, store: Store) -> Tr
     save_network(store, network, job.normalisation, job.class_names, job.fingerprint["data"])
     labels = splits.test.labels
     total = len(test.answers) * len(test.mean_softmax)
+    measures = test.likelihood.measures(len(labels), job.spec.num_classes)
     result = TrainResult(
         folder=store.root,
         test_accuracy={
             "z_T": accuracy_over(test.accuracy_z_T),
             "mean_softmax": accuracy_over(test.accuracy_mean_softmax),
         },
+        test_measures=dict(zip(OUTPUTS, measures, strict=True)),
         accuracy_after_t=(test.after_t.sum(axis=0) / total).tolist(),
         block_accuracy=(test.block.sum(axis=0) / total).tolist(),
         block_sha256={str(t): sha256_of_tensors(weights[t]) for t in rounds.active},
@@ -72,7 +75,8 @@ def finish(rounds: Rounds, test: EvalResult, splits: Splits, store: Store) -> Tr
         set_aside={str(t): reason for t, reason in rounds.set_aside.items()},
     )
     rows = np.arange(len(labels))
-    write_predictions(store, Predictions(rows, labels, test.answers, test.confidence))
+    said = Predictions(rows, labels, test.answers, test.confidence)
+    write_predictions(store, said, dict(zip(OUTPUTS, test.probabilities, strict=True)))
     # Without the folder's name: a run folder can be moved.
     numbers = {k: v for k, v in result.to_dict().items() if k != "folder"}
     store.write(RESULT, json.dumps(numbers, indent=1).encode())

@@ -20,6 +20,8 @@ from noprop_dist.errors import UserError
 from noprop_dist.faults import Fault
 from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES, LrSchedule, learning_rate
+from noprop_dist.maths.optimizer import OPTIMIZERS
+from noprop_dist.maths.rule import Rule, Settings
 from noprop_dist.model.device import resolve_precision
 from noprop_dist.model.registry import BLOCKS, blocks_for, default_block
 from noprop_dist.model.spec import ModelSpec
@@ -65,12 +67,29 @@ class Job:
         frozen = self.config.freeze_after
         return IS_TRAINED[self.config.embedding_type] and (frozen is None or epoch < frozen)
 
-    def lr(self, step: int) -> float:
-        """Learning rate of ``step`` (0-based) before any feedback."""
+    def rule(self, name: str, dims: int) -> Rule:
+        """How a parameter is updated: by its name in a snapshot and its number of dimensions."""
+        return OPTIMIZERS[self.config.optimizer](dims, name.startswith("block."))
+
+    @property
+    def optimizer_settings(self) -> Settings:
+        """What every update is told."""
+        config = self.config
+        return Settings(config.weight_decay, config.momentum, config.nesterov)
+
+    @property
+    def step_size(self) -> int:
+        """Images of a step, in as many parts as the options say."""
+        return self.config.batch_size * self.config.accumulate
+
+    def lr(self, step: int, scale: float = 1.0) -> float:
+        """Learning rate of ``step`` (0-based); ``scale`` is what feedback has made of it."""
         return learning_rate(
             self.lr_schedule,
             step,
             peak=self.config.lr,
+            least=self.config.lr_min,
+            scale=scale,
             warmup=self.config.warmup_epochs * self.steps_per_epoch,
             total=self.total_steps,
         )
@@ -106,7 +125,7 @@ def make_job(
         config=config,
         spec=check_fit(config, splits),
         normalisation=fit_normalisation(splits.train),
-        steps_per_epoch=len(splits.train) // config.batch_size,
+        steps_per_epoch=len(splits.train) // (config.batch_size * config.accumulate),
         augmentation=augmentation_of(config, splits.photographs),
         mixing=_mixing(config, splits),
         precision=precision,
@@ -128,10 +147,11 @@ def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
             f"{len(train)} training images are left after --max-train-images and --val-fraction: "
             "training needs at least 2."
         )
-    if len(train) < config.batch_size:
+    if len(train) < config.batch_size * config.accumulate:
+        times = f" times --accumulate {config.accumulate}" if config.accumulate > 1 else ""
         raise UserError(
-            f"--batch-size {config.batch_size} is larger than the training set of {len(train)} "
-            f"images: give at most {len(train)}."
+            f"--batch-size {config.batch_size}{times} is larger than the training set of "
+            f"{len(train)} images: give at most {len(train) // config.accumulate}."
         )
     for name in ("augmentation", "randaugment", "random_erasing", "cutmix"):
         value = getattr(config, name)

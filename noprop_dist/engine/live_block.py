@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from noprop_dist.data import augment
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.snapshot import MOMENTS, Shared, Snapshot
+from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.maths.keys import key
+from noprop_dist.maths.rule import Parameters, Rule
 from noprop_dist.model.device import autocast
 from noprop_dist.model.init import materialise
 from noprop_dist.model.readout import readout_logits
@@ -53,7 +53,8 @@ class LiveBlock:
         self.lr_scale = 1.0
         self.learns = job.learns_embedding(snapshot.step // job.steps_per_epoch)
         self.objective = make_objective(spec)
-        self.clip_at = (config.grad_clip or math.inf) * self.objective.weight(self.t, config.eta)
+        self.weight = self.objective.weight(self.t, config.eta)
+        self.clip_at = (config.grad_clip or math.inf) * self.weight
         block = materialise(make_block(spec, snapshot.t), device, torch.channels_last)
         block.load_state_dict(snapshot.part("block"))
         self.block = block.train()
@@ -80,22 +81,26 @@ class LiveBlock:
         self.clock = torch.full_like(number, self.step)
         self.first_bad = torch.full_like(number, math.inf)  # step whose loss was not finite
         self.never = torch.full_like(number, math.inf)
-        self.batch_size = torch.full_like(number, self.job.config.batch_size)
+        self.step_size = torch.full_like(number, self.job.step_size)
+        # What a part's loss counts in the step's.
+        self.part_share = torch.full_like(self.loss, 1 / self.job.config.accumulate)
 
     def _start_optimizer(self, snapshot: Snapshot) -> None:
         self.params: dict[str, Tensor] = {f"block.{k}": p for k, p in self.block.named_parameters()}
         self.params |= {f"shared.{k}": p for k, p in self.shared.items()}
+        rules = {k: self.job.rule(k, p.dim()) for k, p in self.params.items()}
         self.moments = {
-            m: {
-                # A file holds contiguous tensors. The fused optimiser walks parameter and moments
-                # in memory order, so a moment must lie in memory as its parameter does.
-                k: torch.empty_like(p, requires_grad=False).copy_(snapshot.tensors[f"{m}.{k}"])
-                for k, p in self.params.items()
-            }
-            for m in MOMENTS
+            # A file holds contiguous tensors. The fused optimiser walks parameter and moments in
+            # memory order, so a moment must lie in memory as its parameter does.
+            f"{m}.{k}": torch.empty_like(p, requires_grad=False).copy_(snapshot.tensors[f"{m}.{k}"])
+            for k, p in self.params.items()
+            for m in rules[k].state
         }
         trained = [k for k, p in self.params.items() if p.requires_grad]
         self.steps = {k: torch.tensor(float(snapshot.step), device=self.device) for k in trained}
+        self.trained_by: dict[Rule, list[str]] = {}
+        for k in trained:
+            self.trained_by.setdefault(rules[k], []).append(k)
 
     def begin(self, shared: Shared | None, lr_scale: float) -> None:
         """Begin a unit.
@@ -126,7 +131,7 @@ class LiveBlock:
             self.x, self.y = x.clone(), y.clone()
             self._replay, self._recorder = self._recorder(self), None
         self.draw.manual_seed(key(job.config.seed, "step", self.t, step))
-        self.lr.fill_(job.lr(step) * self.lr_scale)
+        self.lr.fill_(job.lr(step, self.lr_scale))
         if job.config.ema_decay is not None:
             # A short memory first: the average must not hold on to where training began.
             self.ema_share.fill_(1 - min(job.config.ema_decay, (1 + step) / (10 + step)))
@@ -142,10 +147,15 @@ class LiveBlock:
     def compute(self, x: Tensor, y: Tensor) -> None:
         """The operations of a step, arguments as of ``train_step``."""
         config = self.job.config
-        loss, right = self.forward(x, y)
         for p in self.params.values():
             p.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses, right = [], []
+        parts = (batch.chunk(config.accumulate) for batch in (x, y))
+        for x_part, y_part in zip(*parts, strict=True):
+            loss, found = self.forward(x_part, y_part)
+            loss.backward(self.part_share)  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+            right.append(found)
         if config.grad_clip is not None:
             # Relative to the loss's weight, or the late blocks alone would be clipped.
             torch.nn.utils.clip_grad_norm_(self.block.parameters(), self.clip_at)
@@ -153,10 +163,10 @@ class LiveBlock:
             self._update()
             for name, average in self.ema.items():
                 average.lerp_(self.params[f"block.{name}"], self.ema_share)
-            self._count(loss, right)
+            self._count(sum(losses[1:], losses[0]) * self.part_share, sum(right[1:], right[0]))
 
     def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss of a batch and its right answers, arguments as of ``train_step``."""
+        """The loss of a batch or a part of one, and its right answers; as of ``train_step``."""
         job = self.job
         x = self.normalise(augment(x, job.augmentation, self.draw))
         samples = self.mix(x, y, self.draw)
@@ -185,34 +195,26 @@ class LiveBlock:
         return readout_logits(z, weight, bias, self.shared["class_embed"], kind=kind)
 
     def _update(self) -> None:
-        """AdamW on every trained parameter that has a gradient.
-
-        As a function on our own moments: constructing ``torch.optim.AdamW`` imports PyTorch's
-        compiler, a second and a half and 150 MB of every worker.
-        """
-        grads = {k: g for k in self.steps if (g := self.params[k].grad) is not None}
-        adamw(
-            [self.params[k] for k in grads],
-            list(grads.values()),
-            exp_avgs=[self.moments["exp_avg"][k] for k in grads],
-            exp_avg_sqs=[self.moments["exp_avg_sq"][k] for k in grads],
-            max_exp_avg_sqs=[],
-            state_steps=[self.steps[k] for k in grads],
-            fused=True,
-            capturable=self.device.type != "cpu",
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=self.lr,
-            weight_decay=self.job.config.weight_decay,
-            eps=1e-8,
-            maximize=False,
-        )
+        """Every trained parameter that has a gradient, by its rule."""
+        for rule, names in self.trained_by.items():
+            grads = {k: g for k in names if (g := self.params[k].grad) is not None}
+            params = Parameters(
+                [self.params[k] for k in grads],
+                list(grads.values()),
+                {m: [self.moments[f"{m}.{k}"] for k in grads] for m in rule.state},
+                [self.steps[k] for k in grads],
+            )
+            own = [g for k, g in grads.items() if k.startswith("block.")]
+            if not rule.scale_free and own:
+                # The weights of two blocks' losses differ by factors of thousands, and one
+                # learning rate must do for all.
+                torch._foreach_div_(own, self.weight)
+            rule.step(params, self.lr, self.job.optimizer_settings)
 
     def _count(self, loss: Tensor, right: Tensor) -> None:
         self.loss.copy_(loss)
         # Step by step, so that the sum does not depend on where units were cut.
-        seen = torch.stack([loss.double() * self.batch_size, right.double(), self.batch_size])
+        seen = torch.stack([loss.double() * self.step_size, right.double(), self.step_size])
         self.tally += seen
         bad = torch.where(loss.isfinite(), self.never, self.clock)
         torch.minimum(self.first_bad, bad, out=self.first_bad)
@@ -235,9 +237,7 @@ class LiveBlock:
         """The tensors that make a snapshot, by its names: the block's own, on its device."""
         tensors = {f"block.{k}": v for k, v in self.block.state_dict().items()}
         tensors |= {f"shared.{k}": v for k, v in self.shared.items()}
-        for m in MOMENTS:
-            tensors |= {f"{m}.{k}": v for k, v in self.moments[m].items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.items()}
+        tensors |= self.moments | {f"ema.{k}": v for k, v in self.ema.items()}
         tensors["tally"] = self.tally
         return {k: v.detach() for k, v in tensors.items()}
 

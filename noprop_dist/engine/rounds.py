@@ -183,7 +183,7 @@ class Rounds:
         for t, end in sorted(self.ends[epoch].items()):
             loss, right, images = end.tally.tolist()
             blocks[t] = BlockEpoch(loss / images, right / images, end.images_per_s)
-        lr = job.lr((epoch + 1) * job.steps_per_epoch - 1) * self.lr_scale
+        lr = job.lr((epoch + 1) * job.steps_per_epoch - 1, self.lr_scale)
         z_T = result.accuracy_z_T[0] if result else None  # noqa: N806
         self.history.record(blocks, z_T, result.accuracy_mean_softmax[0] if result else None, lr)
         if z_T is not None and (self.best is None or z_T > self.best.accuracy):

@@ -12,7 +12,6 @@ from noprop_dist.model.readout import init_readout
 from noprop_dist.model.registry import make_block
 
 SHARED_NAMES: tuple[str, str, str] = ("class_embed", "readout_weight", "readout_bias")
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 Shared = dict[str, Tensor]  # class_embed (K, D), readout_weight (K, D), readout_bias (K,)
 
@@ -59,9 +58,9 @@ class Snapshot:
         t: the block, 1..T.
         step: steps taken.
         tensors: on the CPU, by name. ``block.*``: weights and batch-norm buffers; ``shared.*``: the
-            block's own copy of class embeddings and readout; ``exp_avg.*``, ``exp_avg_sq.*``: AdamW
-            moments of both; ``ema.*``: averaged weights, if asked for; ``tally``: float64 (3,),
-            loss sum, right answers and images of the epoch so far.
+            block's own copy of class embeddings and readout; ``exp_avg.*`` and the like: what the
+            optimiser keeps of both; ``ema.*``: averaged weights, if asked for; ``tally``: float64
+            (3,), loss sum, right answers and images of the epoch so far.
     """
 
     t: int
@@ -91,8 +90,9 @@ def first_snapshot(job: Job, t: int, shared: Shared) -> Snapshot:
     tensors |= {f"shared.{k}": v.clone() for k, v in shared.items()}
     trained = [f"block.{k}" for k, _ in block.named_parameters()]
     trained += [f"shared.{k}" for k in shared]
-    for moment in MOMENTS:
-        tensors |= {f"{moment}.{k}": torch.zeros_like(tensors[k]) for k in trained}
+    for name in trained:
+        kept = job.rule(name, tensors[name].dim()).state
+        tensors |= {f"{moment}.{name}": torch.zeros_like(tensors[name]) for moment in kept}
     if job.config.ema_decay is not None:
         tensors |= {f"ema.{k}": p.detach().clone() for k, p in block.named_parameters()}
     tensors["tally"] = torch.zeros(3, dtype=torch.float64)

@@ -62,7 +62,9 @@ def run_speed(
     Where a whole batch would take too long, part of one stands for it: what a step takes grows as
     its samples do.
     """
-    live = LiveBlock(job, first_snapshot(job, unit.t, unit.shared), device, recorder=recorder)
+    parts = job.config.accumulate
+    one = replace(job, config=replace(job.config, accumulate=1))
+    live = LiveBlock(one, first_snapshot(job, unit.t, unit.shared), device, recorder=recorder)
     batch = job.config.batch_size
 
     def step(rows: int) -> float:
@@ -74,7 +76,7 @@ def run_speed(
         return time.perf_counter() - started
 
     rows, seconds = _timed(step, min(batch, len(train)), unit.seconds / 2)
-    step_s = seconds if recorder else seconds * batch / rows
+    step_s = parts * (seconds if recorder else seconds * batch / rows)
 
     spec = replace(job.spec, num_blocks=1)
     weights = {1: {k: v.detach() for k, v in live.block.state_dict().items()}}

@@ -131,7 +131,7 @@ def train_live(
     job, device = live.job, live.device
     started, start = time.time(), time.perf_counter()
     live.begin(unit.shared, unit.lr_scale)
-    first, size = live.step, job.config.batch_size
+    first, size = live.step, job.step_size
     epoch, offset = divmod(first, job.steps_per_epoch)
     order = epoch_order(job, live.t, epoch, num_rows)
     rows = order[offset * size : (offset + unit.num_steps) * size]

@@ -41,9 +41,16 @@ LR_SCHEDULES: dict[str, LrSchedule] = {
 
 
 def learning_rate(
-    schedule: LrSchedule, step: int, *, peak: float, warmup: float, total: int
+    schedule: LrSchedule,
+    step: int,
+    *,
+    peak: float,
+    warmup: float,
+    total: int,
+    least: float = 0.0,
+    scale: float = 1.0,
 ) -> float:
-    """Learning rate of one step, before any feedback.
+    """Learning rate of one step.
 
     Args:
         schedule: how it goes on after the warm-up.
@@ -51,7 +58,10 @@ def learning_rate(
         peak: at the end of the warm-up.
         warmup: steps of it, in which the rate grows linearly.
         total: steps of the run.
+        least: at most ``peak``; a schedule that falls to nothing falls to it instead.
+        scale: what feedback has made of the rate, which it does not take below ``least``.
     """
     if step < warmup:
-        return peak * min(1.0, (step + 1) / warmup)
-    return peak * schedule.factor((step - warmup) / max(1.0, total - warmup))
+        return peak * min(1.0, (step + 1) / warmup) * scale
+    factor = schedule.factor((step - warmup) / max(1.0, total - warmup))
+    return max(least, (least + (peak - least) * factor) * scale)

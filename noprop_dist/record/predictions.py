@@ -1,10 +1,12 @@
 """What a network said of the test split, row by row, as a file; N rows."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
+from noprop_dist.data.parquet_files import OWN
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import PREDICTIONS
@@ -39,8 +41,15 @@ class Predictions:
         return Predictions(*(column[places] for column in vars(self).values()))
 
 
-def write_predictions(store: Store, predictions: Predictions) -> None:
-    """Write ``test_predictions.parquet``, a column per attribute.
+def write_predictions(
+    store: Store, predictions: Predictions, probabilities: Mapping[str, npt.NDArray[np.float32]]
+) -> None:
+    """Write ``test_predictions.parquet``, a column per attribute and readout.
+
+    Args:
+        store: the run folder.
+        predictions: of N rows.
+        probabilities: by readout, float32 (N, K).
 
     Raises:
         UserError: the run folder cannot be written to.
@@ -48,8 +57,14 @@ def write_predictions(store: Store, predictions: Predictions) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    lists = {
+        name: pa.FixedSizeListArray.from_arrays(pa.array(p.ravel()), p.shape[1])
+        for name, p in probabilities.items()
+    }
+    # Rows of labels and floats would pass for data to train on.
+    table = pa.table(vars(predictions) | lists).replace_schema_metadata({OWN: b"predictions"})
     out = pa.BufferOutputStream()
-    pq.write_table(pa.table(dict(vars(predictions))), out)
+    pq.write_table(table, out)
     store.write(PREDICTIONS, out.getvalue().to_pybytes())
 
 
@@ -67,7 +82,8 @@ def read_predictions(store: Store) -> Predictions | None:
     if data is None:
         return None
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        known = [f.name for f in fields(Predictions)]
+        table = pq.read_table(pa.BufferReader(data), columns=known)
         columns = [table[name].to_numpy() for name in ("row", "label", "answer")]
         row, label, answer = (column.astype(np.int64, casting="safe") for column in columns)
         confidence = table["confidence"].to_numpy().astype(np.float32, casting="same_kind")

@@ -2,6 +2,7 @@
 
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -28,6 +29,8 @@ class TrainResult:
     Attributes:
         folder: the run folder.
         test_accuracy: "z_T", the paper's, and "mean_softmax", the mean of the T blocks' softmaxes.
+        test_measures: of both, means over draws: "negative_log_likelihood" in nats a row,
+            "top5_accuracy" where K > 5, "auroc" where K = 2; empty in runs of older versions.
         accuracy_after_t: (T,) test accuracy of the readout of z_t, t = 1..T, mean over draws.
         block_accuracy: (T,) test accuracy of each block's own softmax, mean over draws.
         block_sha256: by t, hash of the block's weights in the assembled network.
@@ -56,6 +59,7 @@ class TrainResult:
     num_skipped: int
     set_aside: dict[str, str]
     fingerprint: dict[str, str] = field(default_factory=dict)
+    test_measures: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""
@@ -76,6 +80,16 @@ def read_result(store: Store) -> TrainResult | None:
         if readout not in result.test_accuracy:
             raise reader.foreign(RESULT, f"it lacks test_accuracy.{readout}")
     return result
+
+
+def measured(values: Mapping[str, Any]) -> dict[str, str]:
+    """What there is of ``TrainResult.test_measures`` in ``values``, in words."""
+    forms = {
+        "negative_log_likelihood": ("negative log-likelihood", "{:.4f} nats"),
+        "top5_accuracy": ("top-5 accuracy", "{:.2%}"),
+        "auroc": ("AUROC", "{:.4f}"),
+    }
+    return {name: form.format(values[k]) for k, (name, form) in forms.items() if k in values}
 
 
 def accuracy_over(draws: list[float]) -> Accuracy:

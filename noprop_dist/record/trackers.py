@@ -108,6 +108,8 @@ class Trackers:
     def result(self, result: TrainResult) -> None:
         """Pass on what the test split said."""
         numbers = {f"test/accuracy_{k}": a.mean for k, a in result.test_accuracy.items()}
+        for readout, measures in result.test_measures.items():
+            numbers |= {f"test/{name}_{readout}": value for name, value in measures.items()}
         self._tell_all(lambda tracker: tracker.result(result.epochs, numbers))
         self._finished = True
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.record.result import Accuracy
+from noprop_dist.record.result import Accuracy, measured
 from noprop_dist.run_files import TRIAL
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.text import duration, percent, printable
@@ -77,6 +77,8 @@ def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
             (f"test accuracy of z_T{draws}", accuracy(test["z_T"])),
             (f"of the mean softmax{draws}", accuracy(test["mean_softmax"])),
         ]
+        of_z_T = result.test_measures.get("z_T", {}) if result else {}  # noqa: N806
+        rows += [(f"{name} of z_T", value) for name, value in measured(of_z_T).items()]
     if best:
         rows.append(("best validation accuracy", f"{percent(best[1])} (epoch {best[0]})"))
     size = "" if config.embedding_dim is None else f", D = {config.embedding_dim}"

@@ -46,6 +46,7 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
     counts = count(run, rows, draws, batch)
     total = int(counts.rows)
     network, device = run.trained.network, run.trained.device
+    measures = counts.likelihood.measures(total, network.spec.num_classes)
     readouts = {}
     for r, name in enumerate(OUTPUTS):
         by_draw = [right / total for right in counts.right[r].tolist()]
@@ -57,6 +58,7 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
                 "draws": by_draw,
             },
             "accuracy_of_averaged_draws": [n / total for n in counts.averaged[r].tolist()],
+            **measures[r],
             **class_scores(counts.confusion[r], run.trained.class_names, draws),
             "calibration": calibration(
                 counts.bin_count[r], counts.bin_right[r], counts.bin_confidence[r]

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from noprop_dist.engine.evaluate import Counts, confusion_matrix, count_right
+from noprop_dist.engine.evaluate import confusion_matrix, count_right
+from noprop_dist.engine.likelihood import Counts, Likelihood, likelihood
 from noprop_dist.model.network import Trace
 
 BINS = 15  # of confidence, equally wide
@@ -33,6 +34,7 @@ class Tally:
         bin_count: int64 (2, BINS), answers by confidence, over all draws.
         bin_right: int64 (2, BINS), the right ones of them.
         bin_confidence: float64 (2, BINS), the sum of their confidence.
+        likelihood: what the probabilities of the labels come to.
     """
 
     rows: Counts
@@ -45,6 +47,7 @@ class Tally:
     bin_count: Counts
     bin_right: Counts
     bin_confidence: Sums
+    likelihood: Likelihood
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -79,6 +82,7 @@ def tally(y: Counts, traces: list[Trace], num_classes: int) -> Tally:
         bin_count=_by_bin(bins, np.ones(bins.shape)).astype(np.int64),
         bin_right=_by_bin(bins, answers == y).astype(np.int64),
         bin_confidence=_by_bin(bins, confidence),
+        likelihood=likelihood(y, traces),
     )
 
 

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from noprop_dist.draw.evaluation import LABELS
+from noprop_dist.record.result import measured
 from noprop_dist.record.store import inside
 from noprop_dist.run_files import EVALUATION
 from noprop_dist.text import aligned, percent, printable, size
@@ -23,7 +24,8 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
     e = evaluation
     draws, last = e["draws"], len(e["accuracy_after_t"])
     noise = "1 noise draw" if draws == 1 else f"{draws} noise draws"
-    rows = [["", "accuracy, %", f"of {draws} averaged", "macro F1, %", "calibration error, %"]]
+    heads = ["", "accuracy, %", f"of {draws} averaged", "macro F1, %", "calibration error, %"]
+    rows = [[*heads, *measured(e["readouts"]["z_T"])]]
     for name, found in e["readouts"].items():
         accuracy, stderr = found["accuracy"], found["accuracy"]["stderr"]
         spread = f" +- {100 * stderr:.2f}" if stderr is not None else ""
@@ -34,6 +36,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
                 _percent(found["accuracy_of_averaged_draws"][-1]),
                 _percent(found["macro"]["f1"]),
                 _percent(found["calibration"]["expected_calibration_error"]),
+                *measured(found).values(),
             ]
         )
     after = "  ".join(f"{100 * a:.1f}" for a in e["accuracy_after_t"])

@@ -32,6 +32,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "prototype": {"embedding_type": "prototype"},
     "bf16": {"precision": "bf16"},
     "resnet18": {"block": "resnet18", "num_blocks": 2},
+    "sgd": {"optimizer": "sgd", "nesterov": True},
+    "muon": {"optimizer": "muon", "embedding_type": "learned"},
+    "accumulated": {"batch_size": 16, "accumulate": 2},
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
@@ -106,6 +107,16 @@ def test_training_learns_and_says_so_in_the_run_folder(tmp_path: Path) -> None:
     right = result.test_accuracy["z_T"].draws[0]
     assert said.right.mean() == pytest.approx(right)
     assert confusion_matrix(said.label, said.answer, 10).tolist() == result.confusion
+    table = pq.read_table(tmp_path / "test_predictions.parquet")
+    for readout, measures in result.test_measures.items():
+        p = np.stack(table[readout].to_numpy())
+        assert p.sum(axis=1) == pytest.approx(1, abs=1e-5)
+        draw = result.test_accuracy[readout].draws[0]
+        assert (p.argmax(axis=1) == said.label).mean() == pytest.approx(draw, abs=0.01)
+        # Here of the first draw, there the mean of five.
+        nats = -np.log(p[said.row, said.label]).mean()
+        assert measures["negative_log_likelihood"] == pytest.approx(nats, rel=0.2)
+        assert measures["top5_accuracy"] > result.test_accuracy[readout].mean
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert sum(e["event"] == "unit" for e in events) == 3 * 12
 

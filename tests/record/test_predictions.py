@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from noprop_dist.data import load_dataset
 from noprop_dist.errors import UserError
 from noprop_dist.record.first_embedding import read_first_embedding, write_first_embedding
 from noprop_dist.record.predictions import Predictions, read_predictions, write_predictions
@@ -16,10 +17,13 @@ SAID = Predictions(
 )
 
 
+PROBABILITIES = {"z_T": np.eye(3, dtype=np.float32), "mean_softmax": np.eye(3, dtype=np.float32)}
+
+
 def test_predictions_come_back(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert read_predictions(store) is None
-    write_predictions(store, SAID)
+    write_predictions(store, SAID, PROBABILITIES)
     found = read_predictions(store)
     assert found is not None
     for name, column in vars(SAID).items():
@@ -30,10 +34,13 @@ def test_predictions_come_back(tmp_path: Path) -> None:
 
 
 def test_file_has_the_columns_that_the_page_names(tmp_path: Path) -> None:
-    write_predictions(Store(tmp_path), SAID)
+    write_predictions(Store(tmp_path), SAID, PROBABILITIES)
     schema = pq.read_schema(tmp_path / "test_predictions.parquet")
-    assert schema.names == ["row", "label", "answer", "confidence"]
-    assert [str(kind) for kind in schema.types] == ["int64", "int64", "int64", "float"]
+    assert schema.names == ["row", "label", "answer", "confidence", "z_T", "mean_softmax"]
+    lists = ["fixed_size_list<element: float>[3]"] * 2
+    assert [str(kind) for kind in schema.types] == ["int64", "int64", "int64", "float", *lists]
+    with pytest.raises(UserError):
+        load_dataset(str(tmp_path))
 
 
 def test_damaged_predictions_get_one_sentence(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from noprop_dist import TrainConfig
 from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
+from noprop_dist.maths.optimizer import OPTIMIZERS
 from noprop_dist.maths.schedule import ALPHA_BARS
 from noprop_dist.model.readout import READOUTS
 from noprop_dist.model.registry import BLOCKS, OBJECTIVES
@@ -34,6 +35,7 @@ EXAMPLE = re.compile(
         ("embedding_type", list(IS_TRAINED)),
         ("lr_schedule", list(LR_SCHEDULES)),
         ("noise_schedule", list(ALPHA_BARS)),
+        ("optimizer", list(OPTIMIZERS)),
         ("readout", list(READOUTS)),
         ("executor", list(BACKENDS)),
     ],
@@ -127,7 +129,16 @@ def noprop(extended: Path) -> Iterator[Callable[..., list[str]]]:
 EXAMPLES = {
     "block": ["--block", "linear", "--lr-schedule", "linear", "--epochs", "8", "--lr", "0.05"],
     "objective": ["--block", "linear", "--objective", "flow", "--epochs", "8", "--lr", "0.05"],
-    "data": ["--dataset", "stripes", "--noise-schedule", "quadratic", "--epochs", "4"],
+    "data": [
+        "--dataset",
+        "stripes",
+        "--noise-schedule",
+        "quadratic",
+        "--epochs",
+        "4",
+        "--optimizer",
+        "lion",
+    ],
 }
 
 

@@ -15,7 +15,7 @@ from repo.pages import ELSEWHERE, Visit, files, lines, runs_here, visiting
 pytestmark = pytest.mark.ray
 
 # In the order of reading: the cluster page starts the cluster that others submit jobs to.
-PAGES = ["docs/cluster.md", "README.md", *(
+PAGES = ["docs/cluster.md", "README.md", "docs/optimisation.md", *(
     f"docs/{name}.md" for name in ("comparison", "sweeps", "use", "pictures", "report", "deploy")
 ), "CONTRIBUTING.md"]  # fmt: skip
 

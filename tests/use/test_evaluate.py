@@ -32,6 +32,8 @@ def test_evaluation_gives_the_numbers_of_the_end_of_training(
     result, found = result_of(Path(opened.name)), evaluate(opened, rows, batch=256)
     for readout in ("z_T", "mean_softmax"):
         assert found["readouts"][readout]["accuracy"] == result["test_accuracy"][readout]
+        for name, value in result["test_measures"][readout].items():
+            assert found["readouts"][readout][name] == pytest.approx(value)
     for name in ("accuracy_after_t", "block_accuracy", "confusion"):
         assert found[name] == result[name]
 
