@@ -19,6 +19,10 @@ OTHER_DATA = (
     "the run found it"
 )
 SKIP_BAD = "go on past images that do not decode, and count them"
+BLOCK = (
+    "of a run whose block is a class of one's own: that class, or its copy in the run's folder, "
+    "RUN/block.py:Class; its code is run"
+)
 DATA_DIR = "where named data sets are kept or downloaded to"
 
 
@@ -54,6 +58,7 @@ class EvaluateOptions(Checked):
     batch: int = option(
         2048, "evaluation", "rows of one piece of work; changes no number", at_least(1)
     )
+    block: str | None = option(None, "machine", BLOCK)
     device: str = option("auto", "machine", DEVICE)
     precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
     output: str | None = option(
@@ -89,6 +94,7 @@ class PredictOptions(Checked):
     batch: int | None = option(
         None, "machine", "pictures computed at once; default: 256, on a GPU 2048", at_least(1)
     )
+    block: str | None = option(None, "machine", BLOCK)
     device: str = option("auto", "machine", DEVICE)
     precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
     ray: bool = option(
@@ -134,6 +140,7 @@ class ExportOptions(Checked):
     )
     dataset: str | None = option(None, "check", OTHER_DATA)
     data_dir: str | None = option(None, "check", DATA_DIR)
+    block: str | None = option(None, "export", BLOCK)
     device: str = option("auto", "check", DEVICE + ": where the file is checked")
     json: bool = option(False, "output", "print the result as one JSON object on the last line")
 
