@@ -49,12 +49,16 @@ class StoppedError(Exception):
         self.folder = folder
 
 
-def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult:
+def train(
+    config: TrainConfig, *, backend: Backend | None = None, block: str | None = None
+) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
     Args:
         config: the options.
         backend: where units run, already open; None opens what ``config`` names.
+        block: in the place of ``config.block``, "package.module:Class" or "path/file.py:Class" of a
+            ``Block`` of one's own.
 
     Raises:
         UserError: bad input, in one sentence.
@@ -62,6 +66,7 @@ def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult
         KeyboardInterrupt: such a signal at another time, or a second one; nothing is lost but what
             was trained since the last checkpoint.
     """
+    config = replace(config, block=block or config.block)
     check_places(config)
     with StopSignals() as signals:
         config, splits = prepare(config)

@@ -30,6 +30,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "prototype": {"embedding_type": "prototype"},
     "bf16": {"precision": "bf16"},
     "resnet18": {"block": "resnet18", "num_blocks": 2},
+    "resnet9": {"block": "resnet9", "num_blocks": 2, "block_options": "width=8"},
+    "vit": {"block": "vit-tiny", "num_blocks": 2, "block_options": "depth=1"},
 }
 
 
