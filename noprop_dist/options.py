@@ -120,6 +120,12 @@ def parse_with(
     # Names and types alone: flags may yet change a value that does not go with another.
     check_types(TrainConfig, values, f"--config {path}")
     flat = _parse(args, prog, description, (_Around, extra, TrainConfig), values)
+    named = values.get("block", "")
+    if ":" in named and flat.get("block", named) == named and not _gives(args, "block"):
+        raise UserError(
+            f"--config {path} names code, {named}, which runs only where you say so: give --block "
+            f"{named} too."
+        )
     as_json = flat.pop("json", False)
     flat.pop("config", None)  # in the list for --help alone; it was read first
     own = {f.name: flat.pop(f.name) for f in fields(extra) if f.name in flat}
@@ -178,6 +184,10 @@ def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
         f"rehearsal: one epoch on at most {images} training images, no pictures{told}{where}\n"
     )
     return config, own
+
+
+def _gives(args: Sequence[str], name: str) -> bool:
+    return any(_dashed(word).partition("=")[0] == flag(name) for word in args)
 
 
 def _beside(path: str, mark: str) -> str:

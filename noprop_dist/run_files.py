@@ -12,9 +12,11 @@ CHECKPOINTS, MODEL = "checkpoints", "model"
 FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.parquet"
 EVALUATION, ABLATION = "evaluation.json", "ablation.json"
 REPORT, PLOTS = "report.html", "plots"
+OWN_BLOCK = "block.py"
 TENSORBOARD, TRACKERS = "tensorboard", "tracker.json"
 CONTENTS = {  # of a run folder, in the order in which it is told
     CONFIG: "every option",
+    OWN_BLOCK: "the source of its own block",
     RESULT: "the numbers",
     HISTORY: "numbers by epoch",
     EVENTS: "what happened, a line each",

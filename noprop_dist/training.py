@@ -17,6 +17,7 @@ from noprop_dist.engine.job import Job, check_fit, make_job
 from noprop_dist.engine.local import local_backend
 from noprop_dist.engine.resume import (
     Start,
+    check_same_block,
     check_same_data,
     check_same_options,
     start_or_resume,
@@ -24,6 +25,7 @@ from noprop_dist.engine.resume import (
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.errors import UserError, needing_ray
+from noprop_dist.model.own_block import is_own
 from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.events import EventLog
@@ -33,7 +35,7 @@ from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import check_trackers, open_trackers
-from noprop_dist.run_files import CONFIG, HISTORY, SWEEP, TRIAL
+from noprop_dist.run_files import CONFIG, HISTORY, OWN_BLOCK, SWEEP, TRIAL
 from noprop_dist.signals import StopSignals
 
 
@@ -65,7 +67,11 @@ class TrainedBlocks:
 
 
 def train(
-    config: TrainConfig, *, data: Given | None = None, backend: Backend | None = None
+    config: TrainConfig,
+    *,
+    data: Given | None = None,
+    backend: Backend | None = None,
+    block: str | None = None,
 ) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
@@ -75,6 +81,8 @@ def train(
             each a tuple of samples and labels, NumPy arrays or tensors, or a map-style data set of
             (image or vector, label), or a Hugging Face ``Dataset``; see ``load_given``.
         backend: where units run, already open; None opens what ``config`` names.
+        block: in the place of ``config.block``, "package.module:Class" or "path/file.py:Class" of a
+            ``Block`` of one's own.
 
     Raises:
         UserError: bad input, in one sentence.
@@ -84,7 +92,7 @@ def train(
     """
     if config.blocks is not None:
         raise UserError("--blocks trains no whole network: call train_blocks, and merge after it.")
-    result = _run(config, backend, data)
+    result = _run(replace(config, block=block or config.block), backend, data)
     assert isinstance(result, TrainResult)
     return result
 
@@ -144,7 +152,7 @@ def _run(
                     begun = start_or_resume(job, splits, store)
                 result = _train(begun, splits, store, backend, signals)
     if isinstance(result, TrainResult) and config.plots:
-        _draw(result, splits)
+        _draw(config, result, splits)
     return result
 
 
@@ -190,12 +198,13 @@ def _train(
     return result
 
 
-def _draw(result: TrainResult, splits: Splits) -> None:
+def _draw(config: TrainConfig, result: TrainResult, splits: Splits) -> None:
     """Pictures and report; a finished run stays one, whatever happens here."""
     from noprop_dist.see.visualize import draw_run
 
     try:
-        for sentence in draw_run(result.folder, test=splits.test).missing:
+        own = config.block if is_own(config.block) else None
+        for sentence in draw_run(result.folder, test=splits.test, block=own).missing:
             say(sentence)
     except (Exception, KeyboardInterrupt) as error:
         why = " ".join(str(error).split()) or type(error).__name__
@@ -271,9 +280,11 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     if start.checkpoint is None and config.embedding_type == "prototype":
         write_first_embedding(record.store, rounds.shared["class_embed"])
     record.progress.message(f"data: {splits.told}")
-    block = rounds.job.spec.block
-    if config.block == "auto" and BLOCKS[block].note:
-        record.progress.message(f"block: {block}, {BLOCKS[block].note}")
+    spec = rounds.job.spec
+    if config.block == "auto" and BLOCKS[spec.block].note:
+        record.progress.message(f"block: {spec.block}, {BLOCKS[spec.block].note}")
+    if spec.block_code is not None:
+        record.store.write(OWN_BLOCK, spec.block_code.source.encode())
     for text in start.warnings:
         record.progress.warn(text)
     steps = {str(t): snapshot.step for t, snapshot in rounds.latest.items()}
@@ -298,8 +309,8 @@ def prepare(config: TrainConfig, data: Given | None = None) -> tuple[TrainConfig
     if config.executor == "local":
         local_backend(config)  # what is not on this machine is refused before data is read
     splits = load_splits(config, data)
-    check_fit(config, splits)
-    return in_a_lasting_place(config.placed(splits.hashes)), splits
+    spec = check_fit(config, splits)
+    return in_a_lasting_place(config.placed(splits.hashes | spec.block_hash)), splits
 
 
 def job_on(backend: Backend, config: TrainConfig, splits: Splits) -> Job:
@@ -344,6 +355,7 @@ def _finished_result(config: TrainConfig, splits: Splits, store: Store) -> Train
         return None
     check_same_options(config, result.config, store.root)
     check_same_data(config, splits.hashes, result.fingerprint, store.root)
+    check_same_block(check_fit(config, splits), result.fingerprint, store.root)
     if config.history is not None:
         path = Path(config.history)
         Store(path.parent, "--history").write(path.name, store.read(HISTORY))

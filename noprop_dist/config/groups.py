@@ -22,6 +22,18 @@ def _without_gpu(value: Any) -> Any:
     return {True: "cpu", False: "auto"}[value] if isinstance(value, bool) else value
 
 
+BLOCK_CHOICES = {
+    "auto": "conv for images, conv-pooled for those above 64 pixels, mlp for vectors",
+    "conv": "Fig. 6",
+    "conv-pooled": "Fig. 6 for large images",
+    "mlp": "Fig. 6 for vectors",
+    "resnet18": "torchvision's",
+    "resnet9": "of the fast CIFAR nets",
+    "vit-tiny": "3 layers of width 96",
+    "vit-small": "6 layers of width 192",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Checked):
     """What a run learns from."""
@@ -89,11 +101,15 @@ class ModelOptions(Checked):
         at_least(1),
     )
     num_blocks: int = option(10, "model", "T, the number of blocks", at_least(1))
-    block: Literal["auto", "conv", "conv-pooled", "mlp", "resnet18"] = option(
+    block: str = option(
         "auto",
         "model",
-        "block architecture; auto: conv (Fig. 6) for images, conv-pooled for those above 64 "
-        "pixels, mlp for vectors",
+        "block architecture: "
+        + "; ".join(f"{name}, {text}" for name, text in BLOCK_CHOICES.items())
+        + "; or a class of one's own, package.module:Class or path/file.py:Class",
+    )
+    block_options: str | None = option(
+        None, "model", "name=value,... for the block's constructor, such as width=32", traits=LATER
     )
     dropout: float = option(
         0.2,

@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -16,6 +17,7 @@ from noprop_dist.config.augmentation import AugmentationOptions
 from noprop_dist.config.fields import Trait, check_types, flag, with_trait
 from noprop_dist.config.former_names import takes_former_names
 from noprop_dist.config.groups import (
+    BLOCK_CHOICES,
     DataOptions,
     MachineOptions,
     ModelOptions,
@@ -59,9 +61,15 @@ class TrainConfig(
             )
         parse_resources(self.resources)
         self._check_chosen()
+        parse_block_options(self.block_options)
         self._check_together()
 
     def _check_together(self) -> None:
+        if self.block not in BLOCK_CHOICES and not re.fullmatch(r".+:[A-Za-z_]\w*", self.block):
+            raise UserError(
+                f"--block must be one of {', '.join(BLOCK_CHOICES)}, or a class of your own, "
+                f"package.module:Class or path/file.py:Class, got {self.block!r}."
+            )
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise UserError(f"--device {self.device} is unknown: give auto, cpu, cuda or cuda:N.")
         if self.gpus_per_worker and self.device == "cpu":
@@ -131,12 +139,13 @@ class TrainConfig(
         """These options with a name, where they say nothing of where the run lives.
 
         Args:
-            hashes: "data" and "test" of the data, which decide together with the options.
+            hashes: "data" and "test" of the data, which decide together with the options, and
+                "block" of a block of one's own.
             form: of the name.
         """
         if self.is_placed:
             return self
-        data = hashes.get("data", "") + hashes.get("test", "")
+        data = "".join(hashes.get(part, "") for part in ("data", "test", "block"))
         name = f"{self.dataset_name}-{self.embedding_type}-{self.hash(data)}"
         return replace(self, name=form.format(name))
 
@@ -218,4 +227,31 @@ def parse_blocks(text: str, num_blocks: int) -> list[int]:
     return sorted(found)
 
 
+def parse_block_options(text: str | None) -> dict[str, int | float | bool | str]:
+    """The value of ``--block-options`` by name: numbers, true or false, or text.
+
+    Raises:
+        UserError: it is not of the form name=value,...
+    """
+    found: dict[str, int | float | bool | str] = {}
+    for part in text.split(",") if text is not None else ():
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not name.isidentifier() or not equals or not value or name in found:
+            raise UserError(
+                f"--block-options must be name=value,... with each name once, got '{text}'."
+            )
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> int | float | bool | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
 FREE_FIELDS = with_trait(TrainConfig, Trait.FREE)
+LATER_FIELDS = with_trait(TrainConfig, Trait.LATER)

@@ -8,6 +8,7 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
+from noprop_dist.config.run import parse_block_options
 from noprop_dist.data import (
     Augmentation,
     Mixing,
@@ -23,7 +24,8 @@ from noprop_dist.maths.learning_rate import LR_SCHEDULES, LrSchedule, learning_r
 from noprop_dist.maths.optimizer import OPTIMIZERS
 from noprop_dist.maths.rule import Rule, Settings
 from noprop_dist.model.device import resolve_precision
-from noprop_dist.model.registry import BLOCKS, blocks_for, default_block
+from noprop_dist.model.own_block import BlockCode, is_own
+from noprop_dist.model.registry import block_class, blocks_for, default_block, takes
 from noprop_dist.model.spec import ModelSpec
 
 
@@ -41,8 +43,8 @@ class Job:
         precision: "fp32" or "bf16".
         class_names: K names.
         fingerprint: what else fixes the bits and the numbers: "data" (hash of training and
-            validation rows), "test" (of test rows), "precision", "device" and "torch" (its
-            version).
+            validation rows), "test" (of test rows), "precision", "device", "torch" (its
+            version), and "block" (of the source of a block of the user's own).
         faults: on purpose, for tests.
     """
 
@@ -121,16 +123,17 @@ def make_job(
     """
     precision = precision or resolve_precision(config.precision, device)
     there = {"precision": precision, "device": device.type, "torch": torch.__version__}
+    spec = check_fit(config, splits)
     return Job(
         config=config,
-        spec=check_fit(config, splits),
+        spec=spec,
         normalisation=fit_normalisation(splits.train),
         steps_per_epoch=len(splits.train) // (config.batch_size * config.accumulate),
         augmentation=augmentation_of(config, splits.photographs),
         mixing=_mixing(config, splits),
         precision=precision,
         class_names=splits.class_names,
-        fingerprint=splits.hashes | there,
+        fingerprint=splits.hashes | spec.block_hash | there,
         faults=faults,
     )
 
@@ -183,8 +186,10 @@ def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> 
         UserError: the options do not fit them.
     """
     known = blocks_for(shape, config.objective)
-    block = default_block(shape, config.objective) if config.block == "auto" else config.block
-    if block not in known:
+    name = default_block(shape, config.objective) if config.block == "auto" else config.block
+    code = BlockCode.read(name) if name is not None and is_own(name) else None
+    block = None if name is None else block_class(name, code)
+    if block is None or not takes(block, shape, config.objective):
         kind = "vectors" if len(shape) == 1 else "images"
         if not known:
             raise UserError(
@@ -192,19 +197,21 @@ def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> 
                 f"{kind} can be told: give --objective dt."
             )
         cannot = f"take {kind}"
-        if block in blocks_for(shape):
+        if block is not None and takes(block, shape):
             cannot = f"be told a noise level, as --objective {config.objective} does"
         right = " or ".join(filter(None, [", ".join(known[:-1]), known[-1]]))
         raise UserError(f"--block {config.block} cannot {cannot}: give --block {right}.")
-    least = BLOCKS[block].takes.least
+    least = block.takes.least
     if len(shape) == 3 and min(shape[1:]) < least:
         raise UserError(
             f"images of {shape[1]}x{shape[2]} are too small: give --image-size of at least {least}."
         )
     # An option of the network has the same name in both, but for the noise schedule.
     options: dict[str, Any] = {f.name: getattr(config, f.name, None) for f in fields(ModelSpec)}
-    found = {"num_classes": num_classes, "sample_shape": shape, "block": block}
+    found: dict[str, Any] = {"num_classes": num_classes, "sample_shape": shape, "block": name}
+    found["block_options"] = tuple(sorted(parse_block_options(config.block_options).items()))
     found["schedule"] = config.noise_schedule
+    found |= {"block_code": code, "block_sha256": code.sha256 if code else ""}
     found["embed_dim"] = _embed_dim(config, math.prod(shape), num_classes)
     return ModelSpec(**(options | found))
 

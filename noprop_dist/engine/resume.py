@@ -17,8 +17,10 @@ from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding import learned_embedding, one_hot_embedding, prototype_index
 from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint, load_newest
 from noprop_dist.record.store import Store
+from noprop_dist.run_files import OWN_BLOCK
 
 ANOTHER_RUN = "give the same options, or another --name or --run-dir."
 
@@ -78,6 +80,7 @@ def find_start(job: Job, store: Store) -> tuple[Loaded | None, Start]:
         )
     data = {"data": job.fingerprint["data"]}
     check_same_data(job.config, data, there, source.root)
+    check_same_block(job.spec, there, source.root)
     warnings += [
         f"the run so far used {k} {there[k]}, now {job.fingerprint[k]}: the weights may differ in "
         "their last bits from an unbroken run's"
@@ -123,6 +126,24 @@ def check_same_data(
         raise UserError(
             f"{where} holds a run on other data {other}: restore the data, or give another --name "
             "or --run-dir."
+        )
+
+
+def check_same_block(spec: ModelSpec, there: dict[str, str], where: str) -> None:
+    """Refuse a run whose block's source, the user's own, is another now.
+
+    Args:
+        spec: the network.
+        there: the other run's fingerprint.
+        where: its folder.
+
+    Raises:
+        UserError: it is.
+    """
+    if spec.block_sha256 != there.get("block", ""):
+        raise UserError(
+            f"{where} holds a run of other code than {spec.block} is now: restore it from "
+            f"{OWN_BLOCK} there, or give another --name or --run-dir."
         )
 
 

@@ -1,9 +1,12 @@
 """What a network is made of, as plain values: enough to build it again from a file."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from noprop_dist.errors import UserError
 from noprop_dist.maths.schedule import Schedule, make_schedule
+from noprop_dist.model.own_block import BlockCode, is_own
+from noprop_dist.run_files import OWN_BLOCK
 
 
 @dataclass(frozen=True)
@@ -11,7 +14,7 @@ class ModelSpec:
     """The shape of a NoProp network.
 
     Attributes:
-        block: name of the block, one of BLOCKS.
+        block: name of the block, one of BLOCKS, or of a class of the user's own.
         num_blocks: T.
         num_classes: K.
         embed_dim: D.
@@ -23,6 +26,9 @@ class ModelSpec:
         readout: "softmax" or "radial".
         dropout: probability, while training.
         objective: what a block learns, one of OBJECTIVES.
+        block_options: by name, what the block's constructor is given.
+        block_sha256: of the source of a block of the user's own.
+        block_code: that source; a file never holds it, see ``with_code``.
     """
 
     block: str
@@ -37,6 +43,9 @@ class ModelSpec:
     readout: str
     dropout: float
     objective: str = "dt"
+    block_options: tuple[tuple[str, Any], ...] = ()
+    block_sha256: str = ""
+    block_code: BlockCode | None = None
 
     def make_schedule(self) -> Schedule:
         """The noise schedule of this network."""
@@ -44,13 +53,56 @@ class ModelSpec:
             self.schedule, self.num_blocks, lo=self.alpha_bar_min, hi=self.alpha_bar_max
         )
 
+    @property
+    def block_hash(self) -> dict[str, str]:
+        """What a run's fingerprint says of its block: its source's, where that is the user's."""
+        return {"block": self.block_sha256} if self.block_sha256 else {}
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""
-        values = asdict(self) | {"sample_shape": list(self.sample_shape)}
+        values = asdict(replace(self, block_code=None))
+        values |= {"sample_shape": list(self.sample_shape)}
+        values["block_options"] = dict(self.block_options)
         # The file of a network is the same as before there was a choice.
-        return {k: v for k, v in values.items() if (k, v) != ("objective", "dt")}
+        first: dict[str, Any] = {
+            "objective": "dt",
+            "block_options": {},
+            "block_sha256": "",
+            "block_code": None,
+        }
+        return {k: v for k, v in values.items() if k not in first or v != first[k]}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ModelSpec":
         """The inverse of ``to_dict``."""
-        return cls(**(fields | {"sample_shape": tuple(fields["sample_shape"])}))
+        options = tuple(fields.get("block_options", {}).items())
+        shape = tuple(fields["sample_shape"])
+        plain = {k: v for k, v in fields.items() if k != "block_code"}
+        return cls(**(plain | {"sample_shape": shape, "block_options": options}))
+
+    def with_code(self, code: BlockCode | None, where: object) -> "ModelSpec":
+        """This network with the source of its block, where that is the user's own.
+
+        Args:
+            code: what the user named; None where nothing was.
+            where: what to call the network.
+
+        Raises:
+            UserError: the user named none, or not the one that the network was trained with.
+        """
+        if not is_own(self.block):
+            if code is not None:
+                raise UserError(f"{where} has the block {self.block}: leave --block out.")
+            return self
+        if code is None:
+            raise UserError(
+                f"{where} has a block of its own, {self.block}, whose code is run only where you "
+                f'say so: give --block {self.block}, in Python block="{self.block}".'
+            )
+        if code.sha256 != self.block_sha256:
+            raise UserError(
+                f"--block {code.name} is not the code that {where} was trained with (its sha256 is "
+                f"{code.sha256[:12]}, that of the run {self.block_sha256[:12]}): restore it, or "
+                f"give the copy in the run's folder, {OWN_BLOCK}:{self.block.rpartition(':')[2]}."
+            )
+        return replace(self, block_code=code)

@@ -23,6 +23,7 @@ from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device, resolve_precision, use_number_format
 from noprop_dist.model.network import NoPropNetwork, samples_at_once
+from noprop_dist.model.own_block import BlockCode
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.portable import OUTPUTS, PortableNetwork
@@ -176,6 +177,7 @@ def rebuild(
     device: str,
     precision: str,
     where: object,
+    code: BlockCode | None = None,
 ) -> TrainedNetwork:
     """The network of a description and its state dict.
 
@@ -185,19 +187,23 @@ def rebuild(
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "fp32" or "bf16".
         where: what to call the two.
+        code: of the network's block, where that is the user's own.
 
     Raises:
-        UserError: no such device, or the two do not go together or are of another version.
+        UserError: no such device, the two do not go together or are of another version, or
+            ``code`` is missing or another.
     """
     place = resolve_device(device)
     asked = resolve_precision(precision, place)
     use_number_format(asked, place)
     try:
-        spec = ModelSpec.from_dict(described["spec"])
+        spec = ModelSpec.from_dict(described["spec"]).with_code(code, where)
         network = NoPropNetwork.from_tensors(spec, tensors, place, asked)
         norm = {k: tuple(v) for k, v in described["normalisation"].items()}
         normalisation = Normalisation(**norm)
         names = tuple(described["class_names"])
+    except UserError:
+        raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(
@@ -214,7 +220,11 @@ def _sha256_of(described: dict[str, Any]) -> str:
 
 
 def load_network(
-    folder: str | Path, device: str = "cpu", precision: Precision = "run"
+    folder: str | Path,
+    device: str = "cpu",
+    precision: Precision = "run",
+    *,
+    block: str | None = None,
 ) -> TrainedNetwork:
     """Load the network of a run folder, or of a safetensors file that was exported.
 
@@ -223,16 +233,20 @@ def load_network(
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "run" computes as the run was asked to; "auto", and "run" where there is a file
             alone, in bf16 where the device gains from it.
+        block: of a network whose block is the user's own, its class, as it was named for the
+            training or in the copy that the run folder keeps; only then is its code run.
 
     Raises:
-        UserError: there is no trained network, its files were altered, or no such device.
+        UserError: there is no trained network, its files were altered, ``block`` is missing or not
+            what it was, or no such device.
     """
+    code = BlockCode.read(block) if block is not None else None
     if is_network_file(folder):
         try:
             file = Path(folder).expanduser().read_bytes()
         except OSError as error:
             raise UserError(f"{folder} cannot be read ({error.strerror}).") from error
-        return from_bytes(file, device, asked_precision(precision, None), folder)
+        return from_bytes(file, device, asked_precision(precision, None), folder, code)
     if precision == "run":
         precision = asked_precision(precision, read_config(Store(home_of(str(folder)))))
     store = Store(folder)
@@ -253,7 +267,7 @@ def load_network(
         raise UserError(f"{folder}: network.json was altered or is of another version.")
     if hashlib.sha256(data).hexdigest() != described["network_sha256"]:
         raise UserError(f"{folder}: network.safetensors was altered or is truncated.")
-    return rebuild(described, load(data), device, precision, folder)
+    return rebuild(described, load(data), device, precision, folder, code)
 
 
 def is_network_file(path: str | Path) -> bool:
@@ -297,9 +311,13 @@ def header(trained: TrainedNetwork) -> str:
 
 
 def from_bytes(
-    data: bytes, device: str, precision: str, where: object = "the file"
+    data: bytes,
+    device: str,
+    precision: str,
+    where: object = "the file",
+    code: BlockCode | None = None,
 ) -> TrainedNetwork:
-    """The inverse of ``to_bytes``.
+    """The inverse of ``to_bytes``; ``code`` as of ``rebuild``.
 
     Raises:
         UserError: a damaged file, not a network that this version reads, or no such device.
@@ -316,4 +334,4 @@ def from_bytes(
         described = json.loads(metadata[FILE_FORMAT])
     except SafetensorError as error:
         raise UserError(f"{where} is damaged or no safetensors file ({error}).") from error
-    return rebuild(described, tensors, device, precision, where)
+    return rebuild(described, tensors, device, precision, where, code)

@@ -13,6 +13,7 @@ from noprop_dist.config.run import HOME
 from noprop_dist.errors import UserError
 from noprop_dist.options import parse_own
 from noprop_dist.text import json_line, printable
+from noprop_dist.use.flags import BLOCK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class VisualizeOptions(Checked):
         None, "input", "where the run's data set is now; default: where the run found it"
     )
     data_dir: str | None = option(None, "input", "where named data sets are kept or downloaded to")
+    block: str | None = option(None, "input", BLOCK)
     output: str | None = option(
         None,
         "output",
@@ -43,7 +45,7 @@ class VisualizeOptions(Checked):
         super().__post_init__()
         if (self.run is None) == (self.history is None):
             raise UserError("give either a run folder or --history FILE.")
-        for name in ("dataset", "data_dir"):
+        for name in ("dataset", "data_dir", "block"):
             if self.run is None and getattr(self, name) is not None:
                 raise UserError(f"{flag(name)} is for a run, not for --history: leave it out.")
 
@@ -80,6 +82,7 @@ def run_visualize(argv: Sequence[str], prog: str) -> int:
             form=options.format,
             dataset=options.dataset,
             data_dir=options.data_dir,
+            block=options.block,
         )
     for note in (*drawn.notes, *drawn.missing):
         print(printable(note), file=sys.stderr)

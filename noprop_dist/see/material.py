@@ -112,6 +112,7 @@ def gather(
     test: Split | None = None,
     dataset: str | None = None,
     data_dir: str | None = None,
+    block: str | None = None,
 ) -> Material:
     """What there is of a run.
 
@@ -120,6 +121,7 @@ def gather(
         test: the run's test split, where it is in memory.
         dataset: where the run's data set is now; None: where the run found it.
         data_dir: where named data sets are; None: where the run found them.
+        block: of a run whose block is the user's own, its class; see ``load_network``.
 
     Raises:
         UserError: ``folder`` is not a run's, or its history or result is damaged, or ``dataset`` is
@@ -130,7 +132,7 @@ def gather(
     history = read_history(store) or History()
     found = Material(history, read_timeline(store), read_result(store))
     try:
-        found.run = open_run(folder, "cpu")
+        found.run = open_run(folder, "cpu", block=block)
     except UserError as error:
         found.lacks["run"] = str(error)
     else:

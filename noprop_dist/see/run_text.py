@@ -9,6 +9,7 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
+from noprop_dist.config.groups import BLOCK_CHOICES
 from noprop_dist.record.result import Accuracy, measured
 from noprop_dist.run_files import TRIAL
 from noprop_dist.see.facts import RunFacts
@@ -179,16 +180,18 @@ def next_commands(facts: RunFacts) -> list[tuple[str, str]]:
     """Commands that make sense now, each with what it does."""
     run = _shell_word(facts.folder)
     usable = facts.result is not None or facts.checkpoint is not None
+    block = facts.config.block
+    code = "" if block in BLOCK_CHOICES else f" --block {_shell_word(block)}"
     found = []
     if facts.state == "stopped" and TRIAL not in facts.files:  # a sweep goes on with its trials
         found.append((resume_command(facts), "go on where it stopped"))
     if usable:
         found += [
-            (f"noprop evaluate {run}", "accuracy by class, calibration"),
-            (f"noprop predict {run} IMAGE", "the likeliest classes of a picture"),
+            (f"noprop evaluate {run}{code}", "accuracy by class, calibration"),
+            (f"noprop predict {run} IMAGE{code}", "the likeliest classes of a picture"),
         ]
     if facts.result is not None:
-        found.append((f"noprop export {run} --format onnx", "the network as one file"))
+        found.append((f"noprop export {run} --format onnx{code}", "the network as one file"))
     if facts.history.num_epochs:
-        found.append((f"noprop visualize {run}", "pictures"))
+        found.append((f"noprop visualize {run}{code}", "pictures"))
     return found

@@ -45,6 +45,7 @@ def draw_run(
     form: Format = "png",
     dataset: str | None = None,
     data_dir: str | None = None,
+    block: str | None = None,
 ) -> Drawn:
     """Everything that is looked at of a run, pictures and ``report.html``.
 
@@ -57,6 +58,7 @@ def draw_run(
         form: of the files.
         dataset: where the run's data set is now; None: where the run found it.
         data_dir: where named data sets are; None: where the run found them.
+        block: of a run whose block is the user's own, its class; see ``load_network``.
 
     Raises:
         UserError: as ``gather``; there is nothing to draw yet; or a file cannot be written.
@@ -64,7 +66,7 @@ def draw_run(
     place = output or inside(folder, PLOTS)
     Store(place, "--output").check_writable()
     failed = NotDrawn()
-    pictures, notes = pictures_of(gather(folder, test, dataset, data_dir), failed)
+    pictures, notes = pictures_of(gather(folder, test, dataset, data_dir, block), failed)
     if not pictures and not failed.sentences:
         raise UserError(f"{folder} holds nothing to draw yet: wait until training has begun.")
     files = write_pictures(pictures, place, form, failed)

@@ -18,6 +18,7 @@ from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.resume import start_or_resume
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
+from noprop_dist.model.own_block import is_own
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.lock import InUseError
@@ -62,6 +63,9 @@ def trial_config(base: TrainConfig, settings: Settings, folder: str, path: str) 
     """
     quiet = {"plots": False, "quiet": True, "history": None, "name": None, "spares": 0}
     chosen = {k: v for k, v in settings.items() if k != BLOCK}
+    block = chosen.get("block", base.block)
+    if block != base.block and is_own(block):
+        raise UserError(f"a search space names no code: give --block {block} instead.")
     return replace(base, **{**quiet, **chosen}, run_dir=inside(folder, path))
 
 

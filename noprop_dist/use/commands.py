@@ -32,7 +32,7 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
     from noprop_dist.use.rendering import render_evaluation
     from noprop_dist.use.rows import rows_for
 
-    run = open_run(options.run, options.device, options.precision)
+    run = open_run(options.run, options.device, options.precision, options.block)
     _say(run.notes)
     folder = options.output or home_of(options.run)
     Store(folder, "--output").check_writable()
@@ -68,7 +68,7 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
     from noprop_dist.use.predict import Answer, Predictor, Question, predict
     from noprop_dist.use.writers import open_writer
 
-    run = open_run(options.run, options.device, options.precision)
+    run = open_run(options.run, options.device, options.precision, options.block)
     _say(run.notes)
     question = Question(
         options.readout,
@@ -121,7 +121,7 @@ def run_export(argv: Sequence[str], prog: str) -> int:
     from noprop_dist.use.rendering import render_exported
     from noprop_dist.use.rows import rows_for
 
-    run = open_run(options.run, options.device, "fp32")
+    run = open_run(options.run, options.device, "fp32", options.block)
     _say(run.notes)
     side = run.shape[1] if len(run.shape) == 3 and run.shape[1] == run.shape[2] else None
     rows = rows_for(

@@ -134,7 +134,8 @@ def largest_difference(run: OpenRun, answer: Answer, samples: Array, draws: int)
 
 def _safetensors(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
     data = to_bytes(run.trained)
-    again = from_bytes(data, str(run.trained.device), "fp32")
+    code = run.trained.network.spec.block_code
+    again = from_bytes(data, str(run.trained.device), "fp32", code=code)
     network = PortableNetwork(again.network, again.normalisation, draws)
     return data, _of_module(network, run.trained.device)
 
@@ -197,7 +198,8 @@ _MAKERS: dict[str, Callable[[OpenRun, int], tuple[bytes, Answer]]] = {
 
 def _graph(run: OpenRun, draws: int) -> torch.export.ExportedProgram:
     # A copy, row-major in memory: the format of a file.
-    again = from_bytes(to_bytes(run.trained), "cpu", "fp32")
+    code = run.trained.network.spec.block_code
+    again = from_bytes(to_bytes(run.trained), "cpu", "fp32", code=code)
     network = again.network.to(memory_format=torch.contiguous_format)
     module = PortableNetwork(network, again.normalisation, draws).eval()
     shape = network.spec.sample_shape

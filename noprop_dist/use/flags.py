@@ -19,6 +19,10 @@ OTHER_DATA = (
     "the run found it"
 )
 SKIP_BAD = "go on past images that do not decode, and count them"
+BLOCK = (
+    "of a run whose block is a class of one's own: that class, or its copy in the run's folder, "
+    "RUN/block.py:Class; its code is run"
+)
 DATA_DIR = "where named data sets are kept or downloaded to"
 
 
@@ -58,6 +62,7 @@ class EvaluateOptions(Checked):
         at_least(1),
         formerly="batch",
     )
+    block: str | None = option(None, "machine", BLOCK)
     device: str = option("auto", "machine", DEVICE)
     precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
     output: str | None = option(
@@ -97,6 +102,7 @@ class PredictOptions(Checked):
         at_least(1),
         formerly="batch",
     )
+    block: str | None = option(None, "machine", BLOCK)
     device: str = option("auto", "machine", DEVICE)
     precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
     ray: bool = option(
@@ -144,6 +150,7 @@ class ExportOptions(Checked):
     )
     dataset: str | None = option(None, "check", OTHER_DATA)
     data_dir: str | None = option(None, "check", DATA_DIR)
+    block: str | None = option(None, "export", BLOCK)
     device: str = option("auto", "check", DEVICE + ": where the file is checked")
     json: bool = option(False, "output", "print the result as one JSON object on the last line")
 

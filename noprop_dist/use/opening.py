@@ -12,6 +12,7 @@ from noprop_dist.engine.rounds import nearest_blocks, stem
 from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
 from noprop_dist.errors import UserError
 from noprop_dist.model.network import named_tensors
+from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store, inside
@@ -55,7 +56,12 @@ class OpenRun:
         return self.trained.network.spec.sample_shape
 
 
-def open_run(path: str, device: str = "auto", precision: Precision = "run") -> OpenRun:
+def open_run(
+    path: str,
+    device: str = "auto",
+    precision: Precision = "run",
+    block: str | None = None,
+) -> OpenRun:
     """The network of a run.
 
     Args:
@@ -63,18 +69,20 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
             exported safetensors file.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto", "fp32" or "bf16"; "run": what the run was asked for.
+        block: as of ``load_network``.
 
     Raises:
         UserError: there is no network, or not one that this version reads.
     """
     if is_network_file(path):
-        return OpenRun(path, load_network(path, device, precision), None)
+        return OpenRun(path, load_network(path, device, precision, block=block), None)
     if path.endswith(SUFFIX) and "://" not in path and not Path(path).exists():
         raise UserError(f"{path}: there is no such file.")
     store = Store(path)
     if store.exists(f"{MODEL}/network.json") or store.exists("network.json"):
         config = read_config(Store(home_of(path)))
-        return OpenRun(path, load_network(path, device, asked_precision(precision, config)), config)
+        asked = asked_precision(precision, config)
+        return OpenRun(path, load_network(path, device, asked, block=block), config)
     source, loaded = find_checkpoint(path)
     if loaded is None:
         there = store.local is None or store.local.exists()
@@ -88,7 +96,8 @@ def open_run(path: str, device: str = "auto", precision: Precision = "run") -> O
     tensors, state = newest_network(loaded, where), loaded.state
     config = config_of(state["config"], where)
     asked = asked_precision(precision, config)
-    trained = rebuild(state["network"], tensors, device, asked, where)
+    code = BlockCode.read(block) if block is not None else None
+    trained = rebuild(state["network"], tensors, device, asked, where, code)
     fewest, most = min(state["steps"].values()), max(state["steps"].values())
     steps = f"{most}" if fewest == most else f"{fewest} to {most}"
     note = f"{path} has no finished network: using {loaded.name}, blocks of {steps} steps"

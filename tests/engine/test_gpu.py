@@ -53,6 +53,8 @@ WAYS = {
     "learned": {"embedding_type": "learned", "freeze_after": 1},
     "fp32": {"precision": "fp32"},
     "resnet18": {"block": "resnet18"},
+    "resnet9": {"block": "resnet9"},
+    "vit": {"block": "vit-tiny"},
 }
 
 

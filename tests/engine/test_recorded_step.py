@@ -35,6 +35,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": "sgd", "nesterov": True},
     "muon": {"optimizer": "muon", "embedding_type": "learned"},
     "accumulated": {"batch_size": 16, "accumulate": 2},
+    "resnet9": {"block": "resnet9", "num_blocks": 2, "block_options": "width=8"},
+    "vit": {"block": "vit-tiny", "num_blocks": 2, "block_options": "depth=1"},
 }
 
 

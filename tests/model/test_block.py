@@ -2,10 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from noprop_dist.model.block import Block
+from noprop_dist.errors import UserError
+from noprop_dist.model.block import Block, BlockShape
 from noprop_dist.model.dropout import KeyedDropout
 from noprop_dist.model.init import init_block
-from noprop_dist.model.registry import make_block
+from noprop_dist.model.registry import BLOCKS, make_block
 from noprop_dist.model.spec import ModelSpec
 
 
@@ -16,11 +17,13 @@ def block(
     dim: int = 10,
     image_label: bool = False,
     dropout: float = 0.2,
+    options: dict[str, int] | None = None,
 ) -> Block:
     spec = ModelSpec(
         block=name, num_blocks=1, num_classes=10, embed_dim=dim, sample_shape=shape,
         embedding_type="prototype" if image_label else "one-hot", schedule="cosine",
         alpha_bar_min=1e-4, alpha_bar_max=0.99, readout="softmax", dropout=dropout,
+        block_options=tuple((options or {}).items()),
     )  # fmt: skip
     return init_block(make_block(spec, 1), torch.Generator().manual_seed(0))
 
@@ -34,6 +37,8 @@ def block(
         ("resnet18", (3, 16, 16)),
         ("conv-pooled", (3, 130, 67)),
         ("conv-pooled", (1, 8, 8)),
+        ("resnet9", (1, 9, 14)),
+        ("vit-tiny", (3, 30, 17)),
     ],
 )
 @pytest.mark.parametrize("image_label", [False, True])
@@ -52,6 +57,34 @@ def test_blocks_map_z_and_x_to_logits(name: str, shape: tuple[int, ...], image_l
 def test_paper_block_has_the_paper_s_size(shape: tuple[int, ...], millions: float) -> None:
     count = sum(p.numel() for p in block("conv", shape).parameters())
     assert count / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["resnet9", "vit-tiny"])
+def test_a_told_noise_level_changes_the_answer_once_it_is_learned(name: str) -> None:
+    shape = BlockShape((1, 8, 8), 10, 10, label_is_sample=False, dropout=0.0, told_level=True)
+    with torch.device("meta"):
+        made = BLOCKS[name](shape)
+    draw = torch.Generator().manual_seed(0)
+    init_block(made, draw)
+    z, x = torch.randn(4, 10, generator=draw), torch.randn(4, 1, 8, 8, generator=draw)
+    steps = torch.optim.SGD(made.parameters(), lr=0.1)
+    for _ in range(2):  # what modulates starts at zero
+        made(z, x, draw, torch.linspace(0, 1, 4)).square().mean().backward()
+        steps.step()
+    made.eval()
+    clear, noisy = (made(z, x, draw, torch.full((4,), level)) for level in (0.0, 0.7))
+    assert (clear - noisy).abs().max() > 1e-6
+
+
+def test_a_vision_transformer_takes_its_size_from_options() -> None:
+    sizes = {"patch": 4, "depth": 1, "width": 24, "heads": 2}
+    made = block("vit-small", (1, 8, 8), options=sizes)
+    assert sum(p.numel() for p in made.parameters()) < 20_000
+    for wrong, said in {
+        "patch": "patch must be a power of two", "deep": "the block vit-small takes the options",
+    }.items():  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            block("vit-small", (1, 8, 8), options={wrong: 3})
 
 
 def test_image_path_is_that_of_figure_6() -> None:

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from noprop_dist import TrainConfig
+from noprop_dist.config.groups import BLOCK_CHOICES
 from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.maths.optimizer import OPTIMIZERS
@@ -30,7 +31,6 @@ EXAMPLE = re.compile(
 @pytest.mark.parametrize(
     ("option", "table"),
     [
-        ("block", ["auto", *BLOCKS]),
         ("objective", list(OBJECTIVES)),
         ("embedding_type", list(IS_TRAINED)),
         ("lr_schedule", list(LR_SCHEDULES)),
@@ -42,6 +42,10 @@ EXAMPLE = re.compile(
 )
 def test_an_option_s_choices_are_the_rows_of_its_table(option: str, table: list[str]) -> None:
     assert list(get_args(get_type_hints(TrainConfig)[option])) == table
+
+
+def test_the_blocks_that_help_lists_are_those_of_the_registry() -> None:
+    assert list(BLOCK_CHOICES) == ["auto", *BLOCKS]
 
 
 def put(root: Path, file: str, kind: str, name: str, code: str) -> None:
@@ -127,8 +131,26 @@ def noprop(extended: Path) -> Iterator[Callable[..., list[str]]]:
 
 
 EXAMPLES = {
-    "block": ["--block", "linear", "--lr-schedule", "linear", "--epochs", "8", "--lr", "0.05"],
-    "objective": ["--block", "linear", "--objective", "flow", "--epochs", "8", "--lr", "0.05"],
+    "block": [
+        "--block",
+        "linear_block.py:LinearBlock",
+        "--lr-schedule",
+        "linear",
+        "--epochs",
+        "8",
+        "--lr",
+        "0.05",
+    ],
+    "objective": [
+        "--block",
+        "linear_block.py:LinearBlock",
+        "--objective",
+        "flow",
+        "--epochs",
+        "8",
+        "--lr",
+        "0.05",
+    ],
     "data": [
         "--dataset",
         "stripes",
@@ -153,14 +175,18 @@ def test_the_examples_train_and_predict(
         found: dict[str, Any] = json.loads(noprop("train", *options, *size, *where)[-1])
         return found
 
-    local, serial = trained("local", f"local-{options[1]}{options[3]}"), trained("serial", "again")
+    local, serial = (
+        trained("local", f"local-{options[2].strip('-')}-{options[3]}"),
+        trained("serial", "again"),
+    )
     shutil.rmtree(extended / "again")
     assert serial["block_sha256"] == local["block_sha256"]
     accuracy = local["test_accuracy"]
     assert max(accuracy["z_T"]["mean"], accuracy["mean_softmax"]["mean"]) > 0.85
-    drawn = noprop("visualize", local["folder"])
+    code = options[:2] if ":" in options[1] else []
+    drawn = noprop("visualize", local["folder"], *code)
     assert any(path.endswith("plots/speed.png") for path in drawn)
-    again = json.loads(noprop("evaluate", local["folder"], "--json")[-1])
+    again = json.loads(noprop("evaluate", local["folder"], "--json", *code)[-1])
     assert again["readouts"]["z_T"]["accuracy"] == accuracy["z_T"]
 
 

@@ -26,6 +26,7 @@ from noprop_dist.engine.local import LocalBackend
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.host import environment
+from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import SWEEP
 from noprop_dist.signals import kept
@@ -62,6 +63,7 @@ class Plan:
         precision: that they compute in.
         gpu_bytes: free memory of a worker's GPU, 0 on a CPU.
         splits_ref: where the object store has the data.
+        code: of the trials' block, where that is the user's own.
     """
 
     base: TrainConfig
@@ -72,6 +74,7 @@ class Plan:
     precision: str
     gpu_bytes: int
     splits_ref: Any
+    code: BlockCode | None = None
 
     @property
     def threads_in_trial(self) -> int:
@@ -129,6 +132,8 @@ def run_tune_trial(config: dict[str, Any], *, plan: Plan) -> None:
     settings = {k: v for k, v in config.items() if k != "trial"}
     os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = THREAD_S
     splits: Splits = ray.get(plan.splits_ref)
+    if plan.code is not None:
+        plan.code.give()
     try:
         options = plan.config(settings, config["trial"])
         if plan.options.per_block:

@@ -17,6 +17,7 @@ from noprop_dist.data.images import pillow_silenced
 from noprop_dist.data.pictures import BadPicture
 from noprop_dist.distributed.cluster import WorkerNeeds, connected, count_slots
 from noprop_dist.errors import UserError
+from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.trained import from_bytes, to_bytes
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.predict import Answer, Found, Predictor, Question
@@ -32,12 +33,20 @@ class PredictorActor:
         question: what to say of every picture.
         device: "cpu" or "cuda".
         precision: that the network computes in.
+        code: of the network's block, where that is the user's own.
     """
 
-    def __init__(self, network: Any, question: Question, device: str, precision: str) -> None:
+    def __init__(
+        self,
+        network: Any,
+        question: Question,
+        device: str,
+        precision: str,
+        code: BlockCode | None = None,
+    ) -> None:
         torch.set_num_threads(1)  # as one batch has without Ray: the threads change the bits
         data = ray.get(network) if isinstance(network, ray.ObjectRef) else network
-        self._predictor = Predictor(from_bytes(bytes(data), device, precision), question)
+        self._predictor = Predictor(from_bytes(bytes(data), device, precision, code=code), question)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """A batch of files as JSON under "found", and what is said of each under "said"."""
@@ -95,7 +104,8 @@ def predict_on_ray(
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
         device, precision = "cuda" if needs.gpus else "cpu", run.trained.network.precision
-        made = (ray.put(data), question, device, precision)
+        code = run.trained.network.spec.block_code
+        made = (ray.put(data), question, device, precision, code)
         done = tries = 0
         while done < len(rows):
             left = rows[done:]

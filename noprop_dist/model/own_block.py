@@ -1,0 +1,119 @@
+"""A block of the user's own: read as text where the user names it, and recorded by its hash.
+
+The text travels with the network's spec to whatever process builds the block, so that all of a run
+compute with the same one. A file that describes a network holds no text: code is run where the user
+names it, never because a folder does.
+"""
+
+import hashlib
+import inspect
+import sys
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from noprop_dist.errors import UserError
+from noprop_dist.model.block import Block
+
+_GIVEN: dict[str, "BlockCode"] = {}
+
+
+@dataclass(frozen=True)
+class BlockCode:
+    """The module that a block's class is in.
+
+    Attributes:
+        name: "package.module:Class" or "path/file.py:Class".
+        source: the module's text; it may import what is installed wherever blocks are built.
+    """
+
+    name: str
+    source: str = field(repr=False)
+
+    @classmethod
+    def read(cls, name: str) -> "BlockCode":
+        """What lies there now, or what another process gave for it.
+
+        Args:
+            name: as of the class.
+
+        Raises:
+            UserError: there is no such module or file.
+        """
+        return _GIVEN.get(name) or cls(name, _read(name))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the text."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+    def give(self) -> None:
+        """Let ``read`` give this in this process, which may not see the file."""
+        _GIVEN[self.name] = self
+
+    def load(self) -> type[Block]:
+        """Run the text, once a process, and give the class.
+
+        Raises:
+            UserError: it cannot be run, or has no such block.
+        """
+        return _load(self)
+
+
+def is_own(block: str) -> bool:
+    """Whether a block's name is that of a class, not one of the registry's."""
+    return ":" in block
+
+
+def _read(name: str) -> str:
+    where = name.rpartition(":")[0]
+    path = Path(where).expanduser() if where.endswith(".py") else _find(name, where)
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--block {name}: {path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--block {name}: {path} is no text in UTF-8.") from error
+
+
+def _find(name: str, module: str) -> Path:
+    """The file of a module."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)  # python -m looks there, a console script does not
+    try:
+        found = find_spec(module)
+    except (ImportError, ValueError):  # no such package around it, or no name of a module
+        found = None
+    if found is None or found.origin is None or not found.origin.endswith(".py"):
+        raise UserError(
+            f"--block {name}: there is no module {module} here: start where it lies, install it, "
+            f"or give its file, path/file.py:{name.rpartition(':')[2]}."
+        )
+    return Path(found.origin)
+
+
+@lru_cache(maxsize=16)
+def _load(code: BlockCode) -> type[Block]:
+    where, _, name = code.name.rpartition(":")
+    module = ModuleType(f"noprop_own_block_{code.sha256[:16]}")
+    module.__file__ = where
+    module.__package__ = "" if where.endswith(".py") else where.rpartition(".")[0]
+    sys.modules[module.__name__] = module  # dataclasses and type hints look for it
+    try:
+        exec(compile(code.source, where, "exec", dont_inherit=True), vars(module))
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"--block {code.name} cannot be imported ({reason}): mend it; where it is a worker "
+            "that cannot, install there what the module imports."
+        ) from error
+    block = getattr(module, name, None)
+    if not inspect.isclass(block) or not issubclass(block, Block) or inspect.isabstract(block):
+        raise UserError(
+            f"--block {code.name}: {where} has no class {name} that is a noprop_dist Block with a "
+            "method classify: see docs/extending.md."
+        )
+    return block

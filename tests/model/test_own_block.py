@@ -1,0 +1,107 @@
+"""A block of the user's own: recorded, found again, and run only where it is named."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from noprop_dist import TrainConfig, UserError, load_network, train
+from noprop_dist.cli import main
+from noprop_dist.sweep.network_trial import trial_config
+from runs import same, small
+
+SOURCE = """
+from torch import nn
+from noprop_dist.model.block import Block, Takes
+
+class Own(Block):
+    takes = Takes("images", level=True)
+
+    def __init__(self, shape, *, width=16, deep=False):
+        super().__init__(shape)
+        self.image = nn.Sequential(nn.Flatten(), nn.Linear(64, width))
+        self.label = nn.Linear(shape.embed_dim, width)
+        self.head = nn.Linear(width, shape.num_classes)
+
+    def features(self, x, generator=None):
+        return self.image(x)
+
+    def classify(self, z, features, generator=None, level=None):
+        return self.head((features + self.label(z)).relu())
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a block in a package of the working directory."""
+    package = tmp_path / "mypkg"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "blocks.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mypkg", raising=False)  # another test's
+    return "mypkg.blocks:Own"
+
+
+def test_a_run_s_own_block_is_found_again_or_missed_in_a_sentence(
+    own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small(tmp_path / "run", epochs=1, precision="fp32", block_options="width=24")
+    train(config, block=own)
+    images = np.zeros((3, 1, 8, 8), np.uint8)
+    with pytest.raises(UserError, match=f"is run only where you say so: give --block {own}"):
+        load_network("run")
+    trained = load_network("run", block=own)
+    assert trained.network.block(1).image[1].out_features == 24
+    assert main(["evaluate", "run", "--device", "cpu"]) == 2
+    assert main(["evaluate", "run", "--device", "cpu", "--block", own]) == 0
+    assert main(["train", "--config", "run/config.yaml"]) == 2
+    assert f"names code, {own}" in capsys.readouterr().err
+    assert main(["export", "run", "--block", own]) == 0
+    assert load_network("network.safetensors", block=own).network.spec == trained.network.spec
+    source = tmp_path / "mypkg/blocks.py"
+    source.write_text(SOURCE + "# changed")
+    with pytest.raises(UserError, match="holds a run of other code than mypkg"):
+        train(config, block=own)
+    with pytest.raises(UserError, match=r"is not the code that run was trained with .* block\.py"):
+        load_network("run", block=own)
+    source.unlink()
+    kept = load_network("run", block="run/block.py:Own")
+    assert (kept.predict(images).probabilities == trained.predict(images).probabilities).all()
+
+
+def test_the_same_code_from_a_file_and_from_a_module_makes_the_same_model(
+    own: str, tmp_path: Path
+) -> None:
+    module = train(small(tmp_path / "module", epochs=1), block=own)
+    file = train(small(tmp_path / "file", epochs=1), block="mypkg/blocks.py:Own")
+    assert same(module, file)
+
+
+@pytest.mark.parametrize(
+    ("block", "options", "says"),
+    [
+        ("mypkg.other:Own", None, "there is no module mypkg.other here"),
+        ("none.py:Own", None, "none.py cannot be read"),
+        ("mypkg.blocks:Other", None, "has no class Other that is a noprop_dist Block"),
+        ("mypkg.blocks:nn", None, "has no class nn that is a noprop_dist Block"),
+        ("broken.py:Own", None, "cannot be imported .ZeroDivisionError"),
+        ("mypkg.blocks:Own", "depth=2", "takes the options width, deep"),
+        ("mypkg.blocks:Own", "width", "must be name=value"),
+        ("resnet", None, "--block must be one of auto, conv, .* or a class of your own"),
+    ],
+)
+def test_a_block_that_cannot_be_is_refused_in_a_sentence(
+    own: str, tmp_path: Path, block: str, options: str | None, says: str
+) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0")
+    with pytest.raises(UserError, match=says):
+        train(small(tmp_path / "run", block=block, block_options=options))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_search_space_names_no_code() -> None:
+    with pytest.raises(UserError, match="a search space names no code"):
+        trial_config(TrainConfig(), {"block": "elsewhere.py:Own"}, ".", "trial")
