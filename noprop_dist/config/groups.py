@@ -10,7 +10,7 @@ MAX_IMAGE_SIZE = 4096
 # but what it holds.
 FREE = Trait.FREE | Trait.OF_ALL_TRIALS
 OF_ALL_TRIALS, ONE_SIDED = Trait.OF_ALL_TRIALS, Trait.ONE_SIDED
-OF_A_BLOCK = Trait.OF_A_BLOCK
+OF_A_BLOCK, LATER = Trait.OF_A_BLOCK, Trait.LATER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +100,30 @@ class ModelOptions(Checked):
         0.99, "model", "alpha_bar[T], the share of label in z_T", Bounds(above=0, below=1)
     )
     readout: Literal["softmax", "radial"] = option("softmax", "model", "readout of z_T")
-    objective: Literal["dt"] = option(
-        "dt", "model", "what a block learns; dt: NoProp's discrete time (eq. 8)"
+    objective: Literal["dt", "ct", "fm", "ranges", "none"] = option(
+        "dt",
+        "model",
+        "what a block learns; dt: NoProp's discrete time (eq. 8); ct: its continuous time; fm: "
+        "flow matching; ranges: DiffusionBlocks' ranges of sigma; none: the class without z",
+    )
+    block_loss: Literal["auto", "ce", "mse"] = option(
+        "auto",
+        "model",
+        "a block's own loss: cross-entropy, or squared error of u_hat; auto: mse for dt, else ce",
+        traits=LATER,
+    )
+    overlap: float = option(
+        0.0,
+        "model",
+        "ct, fm, ranges: share of its interval by which a block also trains on both neighbours'",
+        Bounds(least=0, most=1),
+        LATER,
+    )
+    steps_per_block: int = option(
+        1, "model", "ct, fm, ranges: steps of inference in a block's interval", at_least(1), LATER
+    )
+    solver: Literal["euler", "heun"] = option(
+        "euler", "model", "ct, fm, ranges: of the steps of inference", traits=LATER
     )
 
 

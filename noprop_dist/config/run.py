@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -107,7 +107,9 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
 
     def hash(self, data: str = "") -> str:
         """Six letters that differ between runs of different options or data."""
+        later = {f.name: f.default for f in fields(self) if f.name in LATER_FIELDS}
         kept = {k: v for k, v in self.to_dict().items() if k not in FREE_FIELDS}
+        kept = {k: v for k, v in kept.items() if k not in later or v != later[k]}
         text = json.dumps(kept, sort_keys=True) + data
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 
@@ -157,3 +159,4 @@ def parse_resources(text: str | None) -> dict[str, float]:
 
 
 FREE_FIELDS = with_trait(TrainConfig, Trait.FREE)
+LATER_FIELDS = with_trait(TrainConfig, Trait.LATER)

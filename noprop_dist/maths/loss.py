@@ -14,9 +14,12 @@ def denoising_weight(*, num_blocks: int, eta: float, snr_gain: float) -> float:
     return 0.5 * num_blocks * eta * snr_gain
 
 
-def denoising_loss(u_hat: Float[Tensor, "B D"], u: Float[Tensor, "B D"]) -> Float[Tensor, ""]:
-    """||u_hat - u||^2, summed over D, mean over B; without the weight."""
-    return (u_hat - u).square().sum(dim=1).mean()
+def denoising_loss(
+    u_hat: Float[Tensor, "B D"], u: Float[Tensor, "B D"], weight: Float[Tensor, " B"] | None = None
+) -> Float[Tensor, ""]:
+    """||u_hat - u||^2, summed over D, mean over B; without a weight, or with one of each sample."""
+    errors = (u_hat - u).square().sum(dim=1)
+    return (errors if weight is None else weight * errors).mean()
 
 
 def prior_kl(u: Float[Tensor, "B D"], alpha_bar_0: float) -> Float[Tensor, ""]:

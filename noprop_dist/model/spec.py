@@ -1,6 +1,6 @@
 """What a network is made of, as plain values: enough to build it again from a file."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from noprop_dist.maths.schedule import Schedule, make_schedule
@@ -23,6 +23,10 @@ class ModelSpec:
         readout: "softmax" or "radial".
         dropout: probability, while training.
         objective: what a block learns, one of OBJECTIVES.
+        block_loss: "mse", "ce" or "auto", the objective's own.
+        overlap: share of an interval by which blocks also train on their neighbours'.
+        steps_per_block: of inference, where a block has an interval of noise levels.
+        solver: "euler" or "heun".
     """
 
     block: str
@@ -37,6 +41,10 @@ class ModelSpec:
     readout: str
     dropout: float
     objective: str = "dt"
+    block_loss: str = "auto"
+    overlap: float = 0.0
+    steps_per_block: int = 1
+    solver: str = "euler"
 
     def make_schedule(self) -> Schedule:
         """The noise schedule of this network."""
@@ -48,7 +56,8 @@ class ModelSpec:
         """JSON-able fields."""
         values = asdict(self) | {"sample_shape": list(self.sample_shape)}
         # The file of a network is the same as before there was a choice.
-        return {k: v for k, v in values.items() if (k, v) != ("objective", "dt")}
+        usual = {f.name: f.default for f in fields(self) if f.default is not MISSING}
+        return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ModelSpec":

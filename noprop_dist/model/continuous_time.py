@@ -1,0 +1,41 @@
+"""NoProp-CT (sec. 2.2.2), its time cut into T intervals; one block is the paper's."""
+
+from functools import partial
+
+from torch import Tensor
+from typing_extensions import override
+
+from noprop_dist.maths.loss import prior_kl
+from noprop_dist.maths.schedule import ALPHA_BARS, snr_rate
+from noprop_dist.model.intervals import Intervals
+from noprop_dist.model.objective import Read
+from noprop_dist.model.spec import ModelSpec
+
+
+class ContinuousTime(Intervals):
+    """z = sqrt(alpha_bar) u + sqrt(1 - alpha_bar) noise at any time.
+
+    Deviation: the schedule is fixed, and a block's own loss is by default the cross-entropy of its
+    logits; eta / 2 SNR'(time) ||u_hat - u||^2 puts nearly all weight where z gives the label away.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        known, lo, hi = ALPHA_BARS[spec.schedule], spec.alpha_bar_min, spec.alpha_bar_max
+        self.alpha_bar = partial(known, lo=lo, hi=hi)
+        super().__init__(spec)
+
+    @override
+    def marginal(self, time: Tensor) -> tuple[Tensor, Tensor]:
+        share = self.alpha_bar(time)
+        return share.sqrt(), (1 - share).sqrt()
+
+    @override
+    def error_weight(self, time: Tensor) -> Tensor:
+        return snr_rate(self.alpha_bar, time) / 2
+
+    @override
+    def shared_loss(
+        self, y: Tensor, u: Tensor, u_hat: Tensor, noise: Tensor, read: Read
+    ) -> Tensor:
+        loss = super().shared_loss(y, u, u_hat, noise, read)
+        return loss + prior_kl(u, self.spec.alpha_bar_min) if u.requires_grad else loss
