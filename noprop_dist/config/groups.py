@@ -127,6 +127,18 @@ class ModelOptions(Checked):
     )
 
 
+# Options that mean something to some objectives alone.
+_INTERVALS = ("ct", "fm", "ranges")
+ONLY_FOR = {
+    "schedule": ("dt", "ct"),
+    "alpha_bar_min": ("dt", "ct"),
+    "alpha_bar_max": ("dt", "ct"),
+    "overlap": _INTERVALS,
+    "steps_per_block": _INTERVALS,
+    "solver": _INTERVALS,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class OptimisationOptions(Checked):
     """How its blocks learn."""

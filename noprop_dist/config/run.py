@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from noprop_dist.config.fields import Trait, check_types, with_trait
+from noprop_dist.config.fields import Trait, check_types, flag, with_trait
 from noprop_dist.config.groups import (
+    ONLY_FOR,
     DataOptions,
     MachineOptions,
     ModelOptions,
@@ -53,7 +54,18 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
                 f"{self.alpha_bar_max}."
             )
         parse_resources(self.resources)
+        self._check_objective()
         self._check_together()
+
+    def _check_objective(self) -> None:
+        for f in fields(self):
+            known = ONLY_FOR.get(f.name, (self.objective,))
+            if self.objective not in known and getattr(self, f.name) != f.default:
+                right = f"{', '.join(known[:-1])} or {known[-1]}"
+                raise UserError(
+                    f"{flag(f.name)} has no meaning with --objective {self.objective}: leave it "
+                    f"out, or give --objective {right}."
+                )
 
     def _check_together(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):

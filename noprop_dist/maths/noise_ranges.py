@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 SIGMA_MIN, SIGMA_MAX = 0.002, 80.0
-LOG_SIGMA = NormalDist(-1.2, 1.2)  # EDM's P_mean and P_std
+# EDM's P_mean is -1.2, for pictures. Class embeddings of unit length are further apart than that:
+# most levels would give the label away, and most blocks learn nothing of the sample.
+LOG_SIGMA = NormalDist(0.0, 1.2)
 _FIRST, _LAST = (LOG_SIGMA.cdf(math.log(sigma)) for sigma in (SIGMA_MAX, SIGMA_MIN))
 
 

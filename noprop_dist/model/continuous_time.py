@@ -34,8 +34,6 @@ class ContinuousTime(Intervals):
         return snr_rate(self.alpha_bar, time) / 2
 
     @override
-    def shared_loss(
-        self, y: Tensor, u: Tensor, u_hat: Tensor, noise: Tensor, read: Read
-    ) -> Tensor:
+    def shared_loss(self, y: Tensor, u: Tensor, u_hat: Tensor, noise: Tensor, read: Read) -> Tensor:
         loss = super().shared_loss(y, u, u_hat, noise, read)
         return loss + prior_kl(u, self.spec.alpha_bar_min) if u.requires_grad else loss

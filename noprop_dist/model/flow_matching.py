@@ -26,8 +26,6 @@ class FlowMatching(Intervals):
         return (1 - time).clamp(min=NEAREST).square().reciprocal()
 
     @override
-    def shared_loss(
-        self, y: Tensor, u: Tensor, u_hat: Tensor, noise: Tensor, read: Read
-    ) -> Tensor:
+    def shared_loss(self, y: Tensor, u: Tensor, u_hat: Tensor, noise: Tensor, read: Read) -> Tensor:
         """The readout of u, and where W is learned of u_hat, at which z would arrive (eq. 24)."""
         return readout_loss(read(u_hat if u.requires_grad else u), y)

@@ -36,7 +36,8 @@ class Intervals(Objective):
         m, s = self.marginal(grid)
         self.levels: list[tuple[float, float]] = list(zip(m.tolist(), s.tolist(), strict=True))
         self.told_levels: list[float] = self.told(grid).tolist()
-        times = [torch.linspace(*self.reach(t), 1001) for t in range(1, spec.num_blocks + 1)]
+        self.reaches = [self.reach(t) for t in range(1, spec.num_blocks + 1)]
+        times = [torch.linspace(*reach, 1001) for reach in self.reaches]
         self.mean_weights = [float(self.error_weight(time).mean()) for time in times]
 
     @abstractmethod
@@ -50,6 +51,10 @@ class Intervals(Objective):
     def told(self, time: Tensor) -> Tensor:
         """What the block is told of the level at these times, of their shape."""
         return time
+
+    def seen(self, z: Tensor) -> Tensor:
+        """What the block sees of z (B, D)."""
+        return z
 
     def embedding(self, class_embed: Tensor) -> Tensor:
         """The W (K, D) that is noised and looked for."""
@@ -71,7 +76,7 @@ class Intervals(Objective):
         """z (B, D) at a time of block t's for each sample, and these times (B,)."""
         noise = torch.randn(u.shape, generator=generator, device=u.device)
         share = torch.rand(len(u), generator=generator, device=u.device)
-        first, last = self.reach(t)
+        first, last = self.reaches[t - 1]
         time = first + (last - first) * share
         m, s = self.marginal(time)
         return m[:, None] * u + s[:, None] * noise, time
@@ -81,7 +86,7 @@ class Intervals(Objective):
         self, t: int, u: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor | None]:
         z, time = self._noised(t, self.embedding(u), generator)
-        return z, self.told(time)
+        return self.seen(z), self.told(time)
 
     @override
     def loss(
@@ -100,7 +105,7 @@ class Intervals(Objective):
         last_noise = torch.randn(u.shape, generator=generator, device=u.device)
         # W must not learn to give itself away, where no distance to u holds it back.
         z, time = self._noised(t, u if self.loss_is_squared else u.detach(), generator)
-        logits = ask(z, self.told(time))
+        logits = ask(self.seen(z), self.told(time))
         u_hat = expected_embedding(logits, embedding)
         if self.loss_is_squared:
             own = denoising_loss(u_hat, u, self.error_weight(time))
@@ -108,9 +113,7 @@ class Intervals(Objective):
             own = cross_entropy(logits, y)
         return Learned(eta * own + self.shared_loss(y, u, u_hat, last_noise, read), logits)
 
-    def shared_loss(
-        self, y: Tensor, u: Tensor, u_hat: Tensor, noise: Tensor, read: Read
-    ) -> Tensor:
+    def shared_loss(self, y: Tensor, u: Tensor, u_hat: Tensor, noise: Tensor, read: Read) -> Tensor:
         """The terms that train the readout and W: by default the readout's at time 1.
 
         Args:
@@ -137,7 +140,7 @@ class Intervals(Objective):
         steps = self.spec.steps_per_block
 
         def answer(at: int, z: Tensor) -> Tensor:
-            return ask(z, z.new_full(z.shape[:1], self.told_levels[at]))
+            return ask(self.seen(z), z.new_full(z.shape[:1], self.told_levels[at]))
 
         said = []
         for at in range((t - 1) * steps, t * steps):

@@ -1,7 +1,6 @@
 """Ranges of sigma, a block each: DiffusionBlocks (arXiv:2506.14202) with EDM's scalings."""
 
-import math
-
+import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 from typing_extensions import override
@@ -12,10 +11,10 @@ from noprop_dist.model.spec import ModelSpec
 
 
 class NoiseRanges(Intervals):
-    """z = c_in (u + sigma noise), sigma log-normal, with class embeddings of unit length.
+    """u + sigma noise, sigma log-normal, with class embeddings of unit length.
 
-    Embeddings of unit length have sigma_data = 1 / sqrt(D) a number. z is kept as the network sees
-    it, of unit variance, so that z_T is u / sigma_data up to sigma_min.
+    These have sigma_data = 1 / sqrt(D) a number. z is sigma_data c_in times the sum, of the same
+    spread at any level: z_T is u, up to sigma_min.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -25,12 +24,16 @@ class NoiseRanges(Intervals):
     @override
     def marginal(self, time: Tensor) -> tuple[Tensor, Tensor]:
         sigma = log_sigma(time).exp()
-        scale = c_in(sigma, self.sigma_data)
+        scale = self.sigma_data * c_in(sigma, self.sigma_data)
         return scale, scale * sigma
 
     @override
     def told(self, time: Tensor) -> Tensor:
         return c_noise(log_sigma(time))
+
+    @override
+    def seen(self, z: Tensor) -> Tensor:
+        return z / self.sigma_data  # c_in times the sum
 
     @override
     def error_weight(self, time: Tensor) -> Tensor:
@@ -43,8 +46,6 @@ class NoiseRanges(Intervals):
     @override
     def reach(self, t: int) -> tuple[float, float]:
         """An overlap is a share of the interval's width in ln sigma."""
-        import torch
-
         first, last = log_sigma(torch.tensor([t - 1, t]).double() / self.spec.num_blocks).tolist()
         more = self.spec.overlap * (first - last)
         return time_of(first + more), time_of(last - more)

@@ -29,6 +29,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "learned": {"embedding_type": "learned"},
     "prototype": {"embedding_type": "prototype"},
     "bf16": {"precision": "bf16"},
+    "ct": {"objective": "ct", "block_loss": "mse", "embedding_type": "learned", "overlap": 0.1},
+    "fm": {"objective": "fm", "grad_clip": 0.1},
+    "ranges": {"objective": "ranges", "embedding_type": "learned"},
+    "none": {"objective": "none"},
     "resnet18": {"block": "resnet18", "num_blocks": 2},
 }
 
@@ -102,7 +106,9 @@ def test_a_snapshot_of_a_kept_block_is_never_written_to() -> None:
         assert torch.equal(tensor, before[name]), name
 
 
-@pytest.mark.parametrize("options", [RUNS[k] for k in ("augmentation", "learned", "prototype")])
+@pytest.mark.parametrize(
+    "options", [RUNS[k] for k in ("augmentation", "learned", "prototype", "ct", "ranges")]
+)
 def test_everything_of_the_loss_lies_on_the_gpu(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
