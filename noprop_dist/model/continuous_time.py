@@ -1,7 +1,5 @@
 """NoProp-CT (sec. 2.2.2), its time cut into T intervals; one block is the paper's."""
 
-from functools import partial
-
 from torch import Tensor
 from typing_extensions import override
 
@@ -20,9 +18,12 @@ class ContinuousTime(Intervals):
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        known, lo, hi = ALPHA_BARS[spec.schedule], spec.alpha_bar_min, spec.alpha_bar_max
-        self.alpha_bar = partial(known, lo=lo, hi=hi)
+        self.schedule = ALPHA_BARS[spec.schedule]
         super().__init__(spec)
+
+    def alpha_bar(self, time: Tensor) -> Tensor:
+        """The share of label at these times."""
+        return self.schedule(time, self.spec.alpha_bar_min, self.spec.alpha_bar_max)
 
     @override
     def marginal(self, time: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,7 +42,7 @@ class Intervals(Objective):
 
     @abstractmethod
     def marginal(self, time: Tensor) -> tuple[Tensor, Tensor]:
-        """m and s of z = m u + s noise at these times, floats of their shape."""
+        """The m and s of z = m u + s noise at these times, floats of their shape."""
 
     @abstractmethod
     def error_weight(self, time: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class Intervals(Objective):
     def _noised(
         self, t: int, u: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """z (B, D) at a time of block t's for each sample, and these times (B,)."""
+        """For each sample z (B, D) at a time of block t's, and these times (B,)."""
         noise = torch.randn(u.shape, generator=generator, device=u.device)
         share = torch.rand(len(u), generator=generator, device=u.device)
         first, last = self.reaches[t - 1]

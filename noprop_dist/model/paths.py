@@ -1,4 +1,4 @@
-"""The paths of a block: what it makes of the sample, of the noised label (Fig. 6) and of a noise level.
+"""The paths of a block: of the sample, of the noised label (Fig. 6) and of a noise level.
 
 B batch, D embedding width, C H W image axes, F features of a vector sample.
 """

@@ -107,7 +107,7 @@ def test_a_snapshot_of_a_kept_block_is_never_written_to() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [RUNS[k] for k in ("augmentation", "learned", "prototype", "ct", "ranges")]
+    "options", [RUNS[k] for k in ("augmentation", "learned", "prototype", "fm", "ranges")]
 )
 def test_everything_of_the_loss_lies_on_the_gpu(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch

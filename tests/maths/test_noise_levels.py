@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def test_steps_come_to_the_exact_solution_for_normal_labels(heun: bool, order: i
         share = ALPHA_BARS["cosine"](torch.linspace(0, 1, steps + 1).double(), 1e-4, 0.99)
         levels = list(zip(share.sqrt().tolist(), (1 - share).sqrt().tolist(), strict=True))
         z = z_0 * spread(*levels[0])
-        for here, there in zip(levels, levels[1:], strict=False):
+        for here, there in pairwise(levels):
             told = u_hat(z, *here)
             if heun:
                 told = (told + u_hat(flow_step(z, told, here, there), *there)) / 2

@@ -59,9 +59,7 @@ def test_ranges_run_from_sigma_max_to_sigma_min_with_unit_variance() -> None:
     assert (sigmas[0], sigmas[-1]) == pytest.approx((SIGMA_MAX, SIGMA_MIN), rel=1e-6)
     for m, s in objective.levels:
         seen = objective.seen(torch.tensor([m, s])).double()
-        assert float(seen[0] ** 2 / 10 + seen[1] ** 2) == pytest.approx(
-            1
-        )  # u's numbers vary by 1/10
+        assert float(seen[0] ** 2 / 10 + seen[1] ** 2) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", OF_INTERVALS)
