@@ -36,7 +36,8 @@ def time_of(log_sigma: float) -> float:
 
 def c_in(sigma: Tensor, sigma_data: float) -> Tensor:
     """1 / sqrt(sigma^2 + sigma_data^2): what the network sees is of unit variance at any level."""
-    return (sigma.square() + sigma_data**2).rsqrt()
+    scale: Tensor = (sigma.square() + sigma_data**2).rsqrt()
+    return scale
 
 
 def c_noise(log_sigma: Tensor) -> Tensor:

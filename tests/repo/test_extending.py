@@ -126,8 +126,18 @@ def noprop(extended: Path) -> Iterator[Callable[..., list[str]]]:
 
 EXAMPLES = {
     "block": ["--block", "linear", "--lr-schedule", "linear", "--epochs", "8", "--lr", "0.05"],
-    "objective": ["--block", "linear", "--objective", "flow", "--epochs", "8", "--lr", "0.05"],
-    "data": ["--dataset", "stripes", "--schedule", "quadratic", "--epochs", "4"],
+    "objective": [
+        "--block",
+        "linear",
+        "--objective",
+        "drawn-anew",
+        "--epochs",
+        "8",
+        "--lr",
+        "0.05",
+    ],
+    "data": ["--dataset", "stripes", "--schedule", "quadratic", "--epochs", "4"]
+    + ["--objective", "ct", "--block-loss", "mse"],
 }
 
 
@@ -154,7 +164,7 @@ def test_the_examples_train_and_predict(
 
 
 REFUSED = {
-    "compare --methods noprop,noprop-sequential --objective flow": "--objective flow is not in "
+    "compare --methods noprop,noprop-sequential --objective fm": "--objective fm is not in "
     "Algorithm 1 as printed: give --objective dt, or leave noprop-sequential out of --methods.",
     "compare --executor serial": "--executor serial cannot be compared",
     "tune --executor serial": "--executor serial has no meaning for a sweep",
