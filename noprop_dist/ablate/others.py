@@ -44,7 +44,7 @@ def trained_others(run: OpenRun, options: AblateOptions) -> list[str]:
 def _kinds(config: TrainConfig) -> list[tuple[str, dict[str, Any]]]:
     """Names and the options that differ."""
     kinds: list[tuple[str, dict[str, Any]]] = []
-    if config.objective != "none":  # type: ignore[comparison-overlap]
+    if config.objective != "none":
         kinds.append(("without-z", {"objective": "none"}))
     work = config.num_blocks * config.epochs
     for fewer in FEWER:

@@ -34,7 +34,9 @@ METHODS = {
     NOPROP: Method("NoProp-{}, block-parallel", "NoProp"),
     TWIN: Method("back-propagated twin", "the twin"),
     SEQUENTIAL: Method(
-        "Algorithm 1, sequential", "Algorithm 1", {"objective": "dt", "readout": "softmax"}
+        "Algorithm 1, sequential",
+        "Algorithm 1",
+        {"objective": "dt", "readout": "softmax", "block_loss": "auto"},
     ),
 }
 

@@ -3,6 +3,8 @@
 B batch, K classes, D embedding width, T blocks. The label is never an input of anything here.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -40,8 +42,9 @@ class TwinNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.spec, self.precision = spec, precision
+        untold = replace(spec, objective="dt")  # there is no noise of which to tell a block
         self.blocks = nn.ModuleList(
-            init_block(make_block(spec, t), torch_generator(seed, "init", t))
+            init_block(make_block(untold, t), torch_generator(seed, "init", t))
             for t in range(1, spec.num_blocks + 1)
         )
         shares = torch.arange(2, spec.num_blocks + 2, dtype=torch.float64).reciprocal()

@@ -134,9 +134,43 @@ class ModelOptions(Checked):
         "train these blocks alone, such as 1-3,7; noprop merge makes one network of such runs",
         traits=OF_ALL_TRIALS | ONE_SIDED,
     )
-    objective: Literal["dt"] = option(
-        "dt", "model", "what a block learns; dt: NoProp's discrete time (eq. 8)"
+    objective: Literal["dt", "ct", "fm", "ranges", "none"] = option(
+        "dt",
+        "model",
+        "what a block learns; dt: NoProp's discrete time (eq. 8); ct: its continuous time; fm: "
+        "flow matching; ranges: DiffusionBlocks' ranges of sigma; none: the class without z",
     )
+    block_loss: Literal["auto", "ce", "mse"] = option(
+        "auto",
+        "model",
+        "a block's own loss: cross-entropy, or squared error of u_hat; auto: mse for dt, else ce",
+        traits=LATER,
+    )
+    overlap: float = option(
+        0.0,
+        "model",
+        "ct, fm, ranges: share of its interval by which a block also trains on both neighbours'",
+        Bounds(least=0, most=1),
+        LATER,
+    )
+    steps_per_block: int = option(
+        1, "model", "ct, fm, ranges: steps of inference in a block's interval", at_least(1), LATER
+    )
+    solver: Literal["euler", "heun"] = option(
+        "euler", "model", "ct, fm, ranges: of the steps of inference", traits=LATER
+    )
+
+
+# Options that mean something to some objectives alone.
+_INTERVALS = ("ct", "fm", "ranges")
+ONLY_FOR = {
+    "noise_schedule": ("dt", "ct"),
+    "alpha_bar_min": ("dt", "ct"),
+    "alpha_bar_max": ("dt", "ct"),
+    "overlap": _INTERVALS,
+    "steps_per_block": _INTERVALS,
+    "solver": _INTERVALS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

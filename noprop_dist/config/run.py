@@ -18,6 +18,7 @@ from noprop_dist.config.fields import Trait, check_types, flag, with_trait
 from noprop_dist.config.former_names import takes_former_names
 from noprop_dist.config.groups import (
     BLOCK_CHOICES,
+    ONLY_FOR,
     DataOptions,
     MachineOptions,
     ModelOptions,
@@ -62,7 +63,18 @@ class TrainConfig(
         parse_resources(self.resources)
         self._check_chosen()
         parse_block_options(self.block_options)
+        self._check_objective()
         self._check_together()
+
+    def _check_objective(self) -> None:
+        for f in fields(self):
+            known = ONLY_FOR.get(f.name, (self.objective,))
+            if self.objective not in known and getattr(self, f.name) != f.default:
+                right = f"{', '.join(known[:-1])} or {known[-1]}"
+                raise UserError(
+                    f"{flag(f.name)} has no meaning with --objective {self.objective}: leave it "
+                    f"out, or give --objective {right}."
+                )
 
     def _check_together(self) -> None:
         if self.block not in BLOCK_CHOICES and not re.fullmatch(r".+:[A-Za-z_]\w*", self.block):

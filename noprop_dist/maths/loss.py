@@ -47,6 +47,8 @@ def readout_loss(
 ) -> Float[Tensor, ""]:
     """CE(readout(z_T), y) in nats, mean over B; z_T drawn from q(z_T | y), not from the network.
 
+    A block's own logits are scored alike, where cross-entropy is its loss.
+
     Args:
         logits: of the readout.
         y: labels, or how much each sample is of every class.

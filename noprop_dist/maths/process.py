@@ -51,6 +51,29 @@ def denoise_step(
     return a * u_hat + b * z_prev + math.sqrt(c) * noise
 
 
+def flow_step(
+    z: Float[Tensor, "B *D"],
+    u_hat: Float[Tensor, "B *D"],
+    here: tuple[float, float],
+    there: tuple[float, float],
+) -> Float[Tensor, "B *D"]:
+    """One Euler step to less noise along the probability-flow ODE of z = m u + s noise.
+
+    In w = z / s and rho = m / s the ODE is dw / drho = u_hat(z), whatever m and s are (Song et al.,
+    2021: DDIM): exact where u_hat is constant, and with the mean of the u_hat at both ends the step
+    is Heun's. Between the times of a straight path, m = time and s = 1 - time, it is the Euler step
+    of flow matching.
+
+    Args:
+        z: at the level ``here``.
+        u_hat: the embedding that is expected there.
+        here: (m, s) of z, s above 0.
+        there: (m, s) of what is returned; s may be 0.
+    """
+    ratio = there[1] / here[1]
+    return ratio * z + (there[0] - here[0] * ratio) * u_hat
+
+
 def expected_embedding(
     logits: Float[Tensor, "B K"], class_embed: Float[Tensor, "K D"]
 ) -> Float[Tensor, "B D"]:

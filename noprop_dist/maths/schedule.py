@@ -41,34 +41,33 @@ class Schedule:
         return len(self.alpha_bar) - 1
 
 
-def cosine_alpha_bar(T: int, lo: float, hi: float) -> Float64[Tensor, " T_plus_1"]:
+def cosine_alpha_bar(time: Tensor, lo: float, hi: float) -> Tensor:
     """The cosine schedule, mapped affinely onto [lo, hi].
 
     Deviation: the paper says only "fixed cosine schedule". The ends are mapped, not clamped: a
     clamp makes neighbours equal for large T and the step coefficients degenerate.
 
     Args:
-        T: number of blocks, at least 1.
-        lo: alpha_bar[0], in (0, hi).
-        hi: alpha_bar[T], in (lo, 1).
+        time: float of any shape, from 0, noise, to 1, the label; t / T for block t's end.
+        lo: alpha_bar at time 0, in (0, hi).
+        hi: alpha_bar at time 1, in (lo, 1).
     """
 
     def f(s: Tensor) -> Tensor:
         return torch.cos((s + 0.008) / 1.008 * (math.pi / 2)) ** 2
 
-    s = 1 - torch.arange(T + 1, dtype=torch.float64) / T
-    g = f(s) / f(torch.zeros((), dtype=torch.float64))
-    # g[0] is cos(pi/2)^2, zero up to rounding; g[T] is 1: stretching keeps both ends exact.
-    g = (g - g[0]) / (g[-1] - g[0])
-    return lo + (hi - lo) * g
+    zero, one = time.new_zeros(()), time.new_ones(())
+    # At time 0 this is cos(pi/2)^2, zero up to rounding: stretching keeps both ends exact.
+    first, last, g = (f(1 - at) / f(zero) for at in (zero, one, time))
+    return lo + (hi - lo) * (g - first) / (last - first)
 
 
-def linear_alpha_bar(T: int, lo: float, hi: float) -> Float64[Tensor, " T_plus_1"]:
-    """alpha_bar growing by equal steps from lo to hi; arguments as for the cosine schedule."""
-    return torch.linspace(lo, hi, T + 1, dtype=torch.float64)
+def linear_alpha_bar(time: Tensor, lo: float, hi: float) -> Tensor:
+    """alpha_bar growing from lo to hi as time does; arguments as for the cosine schedule."""
+    return lo + (hi - lo) * time
 
 
-ALPHA_BARS: dict[str, Callable[[int, float, float], Tensor]] = {
+ALPHA_BARS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
     "cosine": cosine_alpha_bar,
     "linear": linear_alpha_bar,
 }
@@ -86,7 +85,8 @@ def make_schedule(name: str, T: int, *, lo: float, hi: float) -> Schedule:
         raise ValueError(f"a schedule needs at least one block, got T = {T}")
     if not 0 < lo < hi < 1:
         raise ValueError(f"alpha_bar must rise inside (0, 1), got ends {lo} and {hi}")
-    return schedule_from_alpha_bar(ALPHA_BARS[name](T, lo, hi))
+    time = torch.arange(T + 1, dtype=torch.float64) / T
+    return schedule_from_alpha_bar(ALPHA_BARS[name](time, lo, hi))
 
 
 def schedule_from_alpha_bar(alpha_bar: Float64[Tensor, " T_plus_1"]) -> Schedule:
@@ -117,6 +117,20 @@ def schedule_from_alpha_bar(alpha_bar: Float64[Tensor, " T_plus_1"]) -> Schedule
         b=_from_one(alpha_prev.sqrt() * (1 - here) / rest),
         c=_from_one((1 - here) * (1 - alpha_prev) / rest),
     )
+
+
+def snr_rate(alpha_bar: Callable[[Tensor], Tensor], time: Tensor) -> Tensor:
+    """SNR'(time), the derivative of alpha_bar / (1 - alpha_bar): eq. 8's weight at any time.
+
+    Args:
+        alpha_bar: of a time, element by element; differentiable.
+        time: float of any shape.
+    """
+    with torch.enable_grad():
+        time = time.detach().requires_grad_()
+        share = alpha_bar(time)
+        (rate,) = torch.autograd.grad((share / (1 - share)).sum(), time)
+    return rate
 
 
 def _from_one(values: Tensor) -> Tensor:

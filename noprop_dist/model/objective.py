@@ -13,15 +13,7 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
-from noprop_dist.maths.loss import denoising_loss, denoising_weight, prior_kl, readout_loss
-from noprop_dist.maths.process import (
-    denoise_step,
-    embed_label,
-    expected_embedding,
-    noise_label,
-)
 from noprop_dist.model.spec import ModelSpec
 
 # What a block makes of z (B, D) and of the noise level that it is told, (B,) or None: (B, K).
@@ -50,13 +42,19 @@ class Objective(ABC):
     Attributes:
         tells_level: blocks are told how much noise their z holds.
         num_draws: how many noises of shape (B, D) one pass of inference takes, z_0's among them.
+        usual_loss: of a block, where none is asked for.
+        loss_is_squared: a block's own term is the squared error of u_hat ("mse"), else the
+            cross-entropy of its logits ("ce").
     """
 
     tells_level: ClassVar[bool] = False
     num_draws: int = 1
+    usual_loss: ClassVar[str] = "mse"
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
+        asked = spec.block_loss
+        self.loss_is_squared = (self.usual_loss if asked == "auto" else asked) == "mse"
 
     @abstractmethod
     def weight(self, t: int, eta: float) -> float:
@@ -119,60 +117,5 @@ class Objective(ABC):
             draw: the next standard normal noise (B, D).
 
         Returns:
-            z_t (B, D), and the logits (B, K) of the block's last answer.
+            z_t (B, D), and the logits (B, K) of the block's answer.
         """
-
-
-class DiscreteTime(Objective):
-    """NoProp-DT: one noise level a block, of which it is not told; eq. 8 and eq. 3."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__(spec)
-        self.num_draws = spec.num_blocks + 1
-        schedule = spec.make_schedule()
-        self.alpha_bar = schedule.alpha_bar.tolist()
-        self.snr_gain = schedule.snr_gain.tolist()
-        self.a, self.b, self.c = (table.tolist() for table in (schedule.a, schedule.b, schedule.c))
-
-    @override
-    def weight(self, t: int, eta: float) -> float:
-        return denoising_weight(num_blocks=self.spec.num_blocks, eta=eta, snr_gain=self.snr_gain[t])
-
-    @override
-    def noised(
-        self, t: int, u: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor | None]:
-        noise = torch.randn(u.shape, generator=generator, device=u.device)
-        return noise_label(u, self.alpha_bar[t - 1], noise), None
-
-    @override
-    def loss(
-        self,
-        t: int,
-        y: Tensor,
-        class_embed: Tensor,
-        ask: Ask,
-        read: Read,
-        *,
-        eta: float,
-        generator: torch.Generator | None,
-        weight: Tensor | None = None,
-    ) -> Learned:
-        u = embed_label(y, class_embed)
-        noise, noise_T = torch.randn(2, *u.shape, generator=generator, device=u.device)  # noqa: N806
-        logits = ask(noise_label(u, self.alpha_bar[t - 1], noise), None)
-        u_hat = expected_embedding(logits, class_embed)
-        own = self.weight(t, eta) * denoising_loss(u_hat, u, weight)
-        loss = readout_loss(read(noise_label(u, self.alpha_bar[-1], noise_T)), y, weight)
-        if class_embed.requires_grad:
-            loss = loss + prior_kl(u, self.alpha_bar[0], weight)
-        return Learned(own + loss, logits)
-
-    @override
-    def step(
-        self, t: int, z: Tensor, class_embed: Tensor, ask: Ask, draw: Callable[[], Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        logits = ask(z, None)
-        u_hat = expected_embedding(logits, class_embed)
-        z_t = denoise_step(z, u_hat, draw(), a=self.a[t], b=self.b[t], c=self.c[t])
-        return z_t, logits

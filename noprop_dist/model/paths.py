@@ -1,4 +1,4 @@
-"""The paths of a block: what it makes of the sample and of the noised label (Fig. 6).
+"""The paths of a block: of the sample, of the noised label (Fig. 6) and of a noise level.
 
 B batch, D embedding width, C H W image axes, F features of a vector sample.
 """
@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 from noprop_dist.model.dropout import KeyedDropout
 
 WIDTH = 256  # features of either path and of the first fused layer
+FREQUENCIES = 16  # in which a noise level is told, half an octave apart
 LARGE = 64  # pixels of a side above which images are halved first
 
 
@@ -129,4 +130,21 @@ class LabelPath(nn.Module):
         """(B, D) float -> (B, 256); draws nothing."""
         h: Tensor = self.enter(z)
         out: Tensor = h + self.skipped(h)
+        return out
+
+
+class LevelPath(nn.Module):
+    """The path of time: sines and cosines of the level, linear 256 - ReLU - linear 256."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Linear(2 * FREQUENCIES, WIDTH)
+        self.leave = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, level: Tensor) -> Tensor:
+        """(B,) float -> (B, 256); draws nothing."""
+        octaves = torch.arange(FREQUENCIES, device=level.device, dtype=level.dtype)
+        angles = level[:, None] * torch.exp2(octaves / 2)
+        waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+        out: Tensor = self.leave(F.relu_(self.enter(waves)))
         return out

@@ -7,16 +7,25 @@ import torch
 
 from noprop_dist.errors import UserError
 from noprop_dist.model.block import Block, BlockShape
-from noprop_dist.model.objective import DiscreteTime, Objective
+from noprop_dist.model.continuous_time import ContinuousTime
+from noprop_dist.model.discrete_time import DiscreteTime
+from noprop_dist.model.flow_matching import FlowMatching
+from noprop_dist.model.noise_ranges import NoiseRanges
+from noprop_dist.model.objective import Objective
 from noprop_dist.model.own_block import BlockCode
 from noprop_dist.model.resnet9 import ResNet9Block
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.model.two_paths import ConvBlock, PooledConvBlock, ResNetBlock, VectorBlock
 from noprop_dist.model.vit import SmallViTBlock, ViTBlock
+from noprop_dist.model.without_z import WithoutZ
 
 # The names are choices of ``config.groups.ModelOptions`` too, which imports no PyTorch.
 OBJECTIVES: dict[str, type[Objective]] = {
     "dt": DiscreteTime,
+    "ct": ContinuousTime,
+    "fm": FlowMatching,
+    "ranges": NoiseRanges,
+    "none": WithoutZ,
 }
 BLOCKS: dict[str, type[Block]] = {
     "conv": ConvBlock,

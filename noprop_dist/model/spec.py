@@ -1,6 +1,6 @@
 """What a network is made of, as plain values: enough to build it again from a file."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from noprop_dist.errors import UserError
@@ -29,6 +29,10 @@ class ModelSpec:
         block_options: by name, what the block's constructor is given.
         block_sha256: of the source of a block of the user's own.
         block_code: that source; a file never holds it, see ``with_code``.
+        block_loss: "mse", "ce" or "auto", the objective's own.
+        overlap: share of an interval by which blocks also train on their neighbours'.
+        steps_per_block: of inference, where a block has an interval of noise levels.
+        solver: "euler" or "heun".
     """
 
     block: str
@@ -46,6 +50,10 @@ class ModelSpec:
     block_options: tuple[tuple[str, Any], ...] = ()
     block_sha256: str = ""
     block_code: BlockCode | None = None
+    block_loss: str = "auto"
+    overlap: float = 0.0
+    steps_per_block: int = 1
+    solver: str = "euler"
 
     def make_schedule(self) -> Schedule:
         """The noise schedule of this network."""
@@ -64,13 +72,8 @@ class ModelSpec:
         values |= {"sample_shape": list(self.sample_shape)}
         values["block_options"] = dict(self.block_options)
         # The file of a network is the same as before there was a choice.
-        first: dict[str, Any] = {
-            "objective": "dt",
-            "block_options": {},
-            "block_sha256": "",
-            "block_code": None,
-        }
-        return {k: v for k, v in values.items() if k not in first or v != first[k]}
+        usual = {f.name: f.default for f in fields(self) if f.default is not MISSING}
+        return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ModelSpec":

@@ -10,11 +10,19 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from noprop_dist.model.block import Block, BlockShape, Takes
-from noprop_dist.model.paths import LARGE, WIDTH, ConvPath, LabelPath, ResNetPath, VectorPath
+from noprop_dist.model.paths import (
+    LARGE,
+    WIDTH,
+    ConvPath,
+    LabelPath,
+    LevelPath,
+    ResNetPath,
+    VectorPath,
+)
 
 
 class TwoPathBlock(Block):
-    """Fig. 6: an image path and a label path, concatenated and mapped to K logits."""
+    """Fig. 6: paths of image, label and, where told, noise level, concatenated, to K logits."""
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__(shape)
@@ -24,8 +32,9 @@ class TwoPathBlock(Block):
             if shape.label_is_sample
             else LabelPath(shape.embed_dim)
         )
+        self.level_path = LevelPath() if shape.told_level else None
         self.head = nn.Sequential(
-            nn.Linear(2 * WIDTH, WIDTH),
+            nn.Linear((2 + shape.told_level) * WIDTH, WIDTH),
             nn.BatchNorm1d(WIDTH),
             nn.ReLU(),
             nn.Linear(WIDTH, WIDTH // 2),
@@ -54,14 +63,17 @@ class TwoPathBlock(Block):
     ) -> Tensor:
         if self.shape.label_is_sample and len(self.shape.sample) == 3:
             z = z.view(-1, *self.shape.sample).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.head(torch.cat([features, self.label_path(z, generator)], dim=1))
+        paths = [features, self.label_path(z, generator)]
+        if self.level_path is not None and level is not None:
+            paths.append(self.level_path(level))
+        logits: Tensor = self.head(torch.cat(paths, dim=1))
         return logits
 
 
 class ConvBlock(TwoPathBlock):
     """Fig. 6 as printed."""
 
-    takes = Takes("images", least=4, default_up_to=LARGE)
+    takes = Takes("images", least=4, default_up_to=LARGE, level=True)
 
     @override
     @staticmethod
@@ -72,7 +84,7 @@ class ConvBlock(TwoPathBlock):
 class PooledConvBlock(TwoPathBlock):
     """Fig. 6 for large images."""
 
-    takes = Takes("images", least=4)
+    takes = Takes("images", least=4, level=True)
     note = f"for images of more than {LARGE} pixels"
 
     @override
@@ -84,7 +96,7 @@ class PooledConvBlock(TwoPathBlock):
 class VectorBlock(TwoPathBlock):
     """Fig. 6 on features made elsewhere."""
 
-    takes = Takes("vectors")
+    takes = Takes("vectors", level=True)
 
     @override
     @staticmethod

@@ -31,6 +31,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "learned": {"embedding_type": "learned"},
     "prototype": {"embedding_type": "prototype"},
     "bf16": {"precision": "bf16"},
+    "ct": {"objective": "ct", "block_loss": "mse", "embedding_type": "learned", "overlap": 0.1},
+    "fm": {"objective": "fm", "grad_clip": 0.1},
+    "ranges": {"objective": "ranges", "embedding_type": "learned"},
+    "none": {"objective": "none"},
     "resnet18": {"block": "resnet18", "num_blocks": 2},
     "sgd": {"optimizer": "sgd", "nesterov": True},
     "muon": {"optimizer": "muon", "embedding_type": "learned"},
@@ -109,7 +113,9 @@ def test_a_snapshot_of_a_kept_block_is_never_written_to() -> None:
         assert torch.equal(tensor, before[name]), name
 
 
-@pytest.mark.parametrize("options", [RUNS[k] for k in ("strong", "mixed", "learned", "prototype")])
+@pytest.mark.parametrize(
+    "options", [RUNS[k] for k in ("augmentation", "learned", "prototype", "fm", "ranges")]
+)
 def test_everything_of_the_loss_lies_on_the_gpu(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,10 @@ def test_former_keys_of_a_yaml_file_and_flags_over_them(tmp_path: Path) -> None:
 def test_python_takes_them_with_a_warning() -> None:
     with pytest.warns(DeprecationWarning, match="checkpoint_dir is now run_dir; .*plots: False"):
         assert TrainConfig(**FORMER) == NOW
-    with pytest.raises(UserError, match="--no-cuda contradicts --device cuda"):
+    with (
+        pytest.warns(DeprecationWarning),
+        pytest.raises(UserError, match="--no-cuda contradicts --device cuda"),
+    ):
         TrainConfig(device="cuda", no_cuda=True)  # type: ignore[call-arg]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.cli import main
+from noprop_dist.config.groups import BLOCK_CHOICES
 from noprop_dist.options import parse_command, parse_own
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store
@@ -53,6 +54,10 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "dropout": st.floats(0, 0.9999),
     "epochs": st.integers(100, 10**9),
     "blocks": st.none(),  # others mean something beside --num-blocks only
+    "block": st.sampled_from(list(BLOCK_CHOICES)) | st.just("of.mine:Block"),
+    "block_options": st.none() | st.sampled_from(["depth=1", "a=true,b=0.5,c=word"]),
+    "objective": st.just("dt"),
+    "optimizer": st.just("muon"),
     "warmup_epochs": st.floats(0, 100) | st.integers(0, 100),
     "image_size": st.none() | st.integers(4, 4096),
     "randaugment": st.none() | st.integers(1, 8),
@@ -63,7 +68,10 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "label_smoothing": st.floats(0, 0.9999),
 }
 # Options that mean something beside others only
-OF_OTHERS = {"device", "gpus_per_worker", "freeze_after", "randaugment_magnitude"}
+OF_OTHERS = {
+    "device", "gpus_per_worker", "freeze_after", "randaugment_magnitude", "overlap", "solver",
+    "steps_per_block", "nesterov", "lr_min",
+}  # fmt: skip
 MANY = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.filter_too_much])
 ABOVE_ZERO = st.floats(5e-324, 1e300)
 

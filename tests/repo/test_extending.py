@@ -145,7 +145,7 @@ EXAMPLES = {
         "--block",
         "linear_block.py:LinearBlock",
         "--objective",
-        "flow",
+        "drawn-anew",
         "--epochs",
         "8",
         "--lr",
@@ -160,6 +160,10 @@ EXAMPLES = {
         "4",
         "--optimizer",
         "lion",
+        "--objective",
+        "ct",
+        "--block-loss",
+        "mse",
     ],
 }
 
@@ -191,7 +195,7 @@ def test_the_examples_train_and_predict(
 
 
 REFUSED = {
-    "compare --methods noprop,noprop-sequential --objective flow": "--objective flow is not in "
+    "compare --methods noprop,noprop-sequential --objective fm": "--objective fm is not in "
     "Algorithm 1 as printed: give --objective dt, or leave noprop-sequential out of --methods.",
     "compare --executor serial": "--executor serial cannot be compared",
     "tune --executor serial": "--executor serial has no meaning for a sweep",

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from noprop_dist import UserError, load_network
+from noprop_dist import UserError, load_network, train
 from noprop_dist.cli import main
 from noprop_dist.data import load_dataset
 from noprop_dist.data.shards import Array
@@ -19,6 +19,7 @@ from noprop_dist.use import export
 from noprop_dist.use.export import Answers, export_network, largest_difference
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.rows import rows_for
+from runs import small
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of PyTorch's exporter
 
@@ -217,3 +218,25 @@ def test_other_networks_can_be_exported(opened: OpenRun, block: str) -> None:
     run = replace(opened, trained=replace(opened.trained, network=network, normalisation=norm))
     _, answer = export._MAKERS["torch-export"](run, 1)
     assert largest_difference(run, answer, samples, 1) < 1e-5
+
+
+EXPORTED = [("ranges", "torch-export"), ("none", "onnx")]
+
+
+@pytest.mark.parametrize(("objective", "target"), EXPORTED)
+def test_networks_of_other_objectives_are_found_again_and_exported(
+    objective: str, target: str, images: Array, tmp_path: Path
+) -> None:
+    """Noise levels, steps and solver are the network's own: no option of the run is needed."""
+    if target == "onnx":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+    steps = {} if objective == "none" else {"steps_per_block": 2, "solver": "heun"}
+    options = {"objective": objective, "num_blocks": 2, "epochs": 1, "precision": "fp32"}
+    result = train(small(tmp_path, max_train_images=100, **options, **steps))
+    (tmp_path / "config.yaml").unlink()
+    network = load_network(Path(result.folder, "model"), "cpu", "fp32")
+    assert network.network.spec.steps_per_block == steps.get("steps_per_block", 1)
+    run = OpenRun("again", network, None)
+    _, answer = export._MAKERS[target](run, 1)
+    assert largest_difference(run, answer, images, 1) < 1e-5
