@@ -9,8 +9,8 @@ from noprop_dist.errors import UserError
 GROUP = "augmentation"
 MOST_BETA = 100.0  # nearly all shares are close to a half by then
 # A block can have pictures of its own, but no labels: what blocks share is trained with them.
-OF_PICTURES = Trait.LATER | Trait.OF_A_BLOCK
-OF_LABELS = Trait.LATER | Trait.ONE_SIDED
+OF_PICTURES = Trait.OF_A_BLOCK
+OF_LABELS = Trait.ONE_SIDED
 
 
 @dataclass(frozen=True, kw_only=True)

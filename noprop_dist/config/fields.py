@@ -25,8 +25,6 @@ class Trait(Flag):
     """A block can have a value of its own."""
     ONE_SIDED = auto()
     """It does not mean the same to every method of a comparison."""
-    LATER = auto()
-    """Runs were named before it was there: at its default it changes no name."""
     LOCAL = auto()
     """A file of this machine, no URI."""
 

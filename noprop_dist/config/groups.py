@@ -10,7 +10,7 @@ MAX_IMAGE_SIZE = 4096
 # but what it holds.
 FREE = Trait.FREE | Trait.OF_ALL_TRIALS
 OF_ALL_TRIALS, ONE_SIDED = Trait.OF_ALL_TRIALS, Trait.ONE_SIDED
-OF_A_BLOCK, LATER = Trait.OF_A_BLOCK, Trait.LATER
+OF_A_BLOCK = Trait.OF_A_BLOCK
 
 
 def _not(value: Any) -> Any:
@@ -109,7 +109,7 @@ class ModelOptions(Checked):
         + "; or a class of one's own, package.module:Class or path/file.py:Class",
     )
     block_options: str | None = option(
-        None, "model", "name=value,... for the block's constructor, such as width=32", traits=LATER
+        None, "model", "name=value,... for the block's constructor, such as width=32"
     )
     dropout: float = option(
         0.2,
@@ -144,20 +144,18 @@ class ModelOptions(Checked):
         "auto",
         "model",
         "a block's own loss: cross-entropy, or squared error of u_hat; auto: mse for dt, else ce",
-        traits=LATER,
     )
     overlap: float = option(
         0.0,
         "model",
         "ct, fm, ranges: share of its interval by which a block also trains on both neighbours'",
         Bounds(least=0, most=1),
-        LATER,
     )
     steps_per_block: int = option(
-        1, "model", "ct, fm, ranges: steps of inference in a block's interval", at_least(1), LATER
+        1, "model", "ct, fm, ranges: steps of inference in a block's interval", at_least(1)
     )
     solver: Literal["euler", "heun"] = option(
-        "euler", "model", "ct, fm, ranges: of the steps of inference", traits=LATER
+        "euler", "model", "ct, fm, ranges: of the steps of inference"
     )
 
 
@@ -184,23 +182,23 @@ class OptimisationOptions(Checked):
         "optimisation",
         "batches whose gradients are added up for a step",
         at_least(1),
-        LATER | ONE_SIDED,
+        ONE_SIDED,
     )
     optimizer: Literal["adamw", "sgd", "muon"] = option(
         "adamw",
         "optimisation",
         "muon: for the blocks' matrices, AdamW for all else",
-        traits=LATER | OF_A_BLOCK | ONE_SIDED,
+        traits=OF_A_BLOCK | ONE_SIDED,
     )
     momentum: float | None = option(
         None,
         "optimisation",
         "of sgd and muon; default: 0.9 and 0.95",
         Bounds(least=0, below=1),
-        LATER | OF_A_BLOCK | ONE_SIDED,
+        OF_A_BLOCK | ONE_SIDED,
     )
     nesterov: bool = option(
-        False, "optimisation", "sgd: Nesterov's momentum", traits=LATER | OF_A_BLOCK | ONE_SIDED
+        False, "optimisation", "sgd: Nesterov's momentum", traits=OF_A_BLOCK | ONE_SIDED
     )
     lr: float = option(1e-3, "optimisation", "peak learning rate", POSITIVE, OF_A_BLOCK)
     lr_min: float = option(
@@ -208,7 +206,7 @@ class OptimisationOptions(Checked):
         "optimisation",
         "least learning rate after the warm-up",
         at_least(0),
-        LATER | OF_A_BLOCK,
+        OF_A_BLOCK,
     )
     weight_decay: float = option(
         1e-3,

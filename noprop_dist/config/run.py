@@ -266,4 +266,3 @@ def _value(text: str) -> int | float | bool | str:
 
 
 FREE_FIELDS = with_trait(TrainConfig, Trait.FREE)
-LATER_FIELDS = with_trait(TrainConfig, Trait.LATER)

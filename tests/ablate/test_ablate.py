@@ -70,6 +70,23 @@ def test_the_command_tells_writes_and_draws(
     assert beside["difference"]["mean"] == pytest.approx(beside["mean_softmax"]["mean"] - mine)
 
 
+def test_what_to_compare_with_is_trained_beside_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(small(tmp_path, epochs=2, num_blocks=2))
+    command = ["ablate", str(tmp_path), "--train", "--draws", "2", "--json"]
+    assert main(command) == 0
+    others = json.loads(capsys.readouterr().out)["others"]
+    assert [(o["objective"], o["num_blocks"], o["epochs"]) for o in others] == [
+        ("none", 2, 2),
+        ("dt", 1, 4),
+    ]
+    trained = tmp_path / "ablation" / "without-z" / "result.json"
+    at = trained.stat().st_mtime_ns
+    assert main(command) == 0
+    assert trained.stat().st_mtime_ns == at
+
+
 def test_a_network_of_other_data_is_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,7 +59,7 @@ def test_python_takes_them_with_a_warning() -> None:
     with pytest.warns(DeprecationWarning, match="checkpoint_dir is now run_dir; .*plots: False"):
         assert TrainConfig(**FORMER) == NOW
     with (
-        pytest.warns(DeprecationWarning),
+        pytest.warns(DeprecationWarning, match="no_cuda"),
         pytest.raises(UserError, match="--no-cuda contradicts --device cuda"),
     ):
         TrainConfig(device="cuda", no_cuda=True)  # type: ignore[call-arg]
