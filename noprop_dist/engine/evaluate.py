@@ -15,12 +15,7 @@ from noprop_dist.engine.job import Job
 from noprop_dist.engine.likelihood import Counts, Likelihood, likelihood
 from noprop_dist.engine.snapshot import Shared
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.network import (
-    INFERENCE_BATCH,
-    NoPropNetwork,
-    Trace,
-    samples_at_once,
-)
+from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork, Trace, samples_at_once
 
 EVAL_BATCHES = 8  # of a unit: the least work that several workers can share
 EVAL_ROWS = EVAL_BATCHES * INFERENCE_BATCH

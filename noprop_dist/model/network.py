@@ -116,6 +116,7 @@ class NoPropNetwork(nn.Module):
         """
         if self.precision == "bf16":
             for part in self.blocks.modules():
+                # Stock layers alone: what else is done with the weight of another is not known.
                 if type(part) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d):
                     part.to(torch.bfloat16)
         return self

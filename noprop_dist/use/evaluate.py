@@ -12,7 +12,7 @@ from noprop_dist.draw.evaluation import plot_evaluation
 from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.host import count_cores
-from noprop_dist.model.network import INFERENCE_BATCH
+from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.record.portable import OUTPUTS
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
@@ -87,6 +87,7 @@ def count(run: OpenRun, rows: LabelledRows, draws: int, batch: int) -> Tally:
     """Count all rows, in as many threads as there are cores for."""
     step = -(-batch // INFERENCE_BATCH) * INFERENCE_BATCH
     total = len(rows.split)
+    network = run.trained.computing  # made once, before threads share it
     parts = [(i, min(i + step, total)) for i in range(0, total, step)]
     threads = cpu_threads(run)
     slots = max(1, count_cores() // threads) if run.trained.device.type == "cpu" else 1
@@ -94,12 +95,15 @@ def count(run: OpenRun, rows: LabelledRows, draws: int, batch: int) -> Tally:
         min(slots, len(parts)), "evaluate", torch.set_num_threads, (threads,)
     ) as pool:
         # In the order of the rows: sums of floats do not depend on who was first.
-        return reduce(add, pool.map(lambda part: _count_part(run, rows, draws, part), parts))
+        return reduce(
+            add, pool.map(lambda part: _count_part(run, network, rows, draws, part), parts)
+        )
 
 
-def _count_part(run: OpenRun, rows: LabelledRows, draws: int, part: tuple[int, int]) -> Tally:
-    trained = run.trained
-    network, classes = trained.computing, trained.network.spec.num_classes
+def _count_part(
+    run: OpenRun, network: NoPropNetwork, rows: LabelledRows, draws: int, part: tuple[int, int]
+) -> Tally:
+    trained, classes = run.trained, network.spec.num_classes
     batches = traces_of(
         network, rows.split, trained.normalisation, part, run.seed, range(draws), trained.device
     )

@@ -18,6 +18,7 @@ from noprop_dist.data.pictures import BadPicture, Limits, read_picture
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores
+from noprop_dist.record.portable import OUTPUTS, PortableNetwork
 from noprop_dist.record.trained import TrainedNetwork
 
 PIECE = 16  # files that a thread decodes before it looks for others
@@ -78,7 +79,8 @@ class Predictor:
                 "load_network from Python, or noprop evaluate with a Parquet data set."
             )
         self.question = question
-        self._trained = trained
+        # Made once, before threads share it.
+        self._network = PortableNetwork(trained.computing, trained.normalisation, question.draws)
 
     def read(self, found: Sequence[Found]) -> list[Array | BadPicture]:
         """The pixels of some files, uint8 (C, H, W) each."""
@@ -106,10 +108,7 @@ class Predictor:
 
     def _classify(self, images: Array) -> Iterator[tuple[Array, Array]]:
         asked = self.question
-        said = self._trained.predict(
-            images, readout=asked.readout, draws=asked.draws, seed=asked.seed, batch=len(images)
-        )
-        p = said.probabilities
+        p = self._network.classify(images, asked.seed)[OUTPUTS.index(asked.readout)]
         labels = np.argsort(-p, axis=1, kind="stable")[:, : asked.top_k]
         return zip(labels, np.take_along_axis(p, labels, axis=1), strict=True)
 
