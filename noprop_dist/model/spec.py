@@ -70,10 +70,10 @@ class ModelSpec:
         """JSON-able fields."""
         values = asdict(replace(self, block_code=None))
         values |= {"sample_shape": list(self.sample_shape)}
-        values["block_options"] = dict(self.block_options)
         # The file of a network is the same as before there was a choice.
         usual = {f.name: f.default for f in fields(self) if f.default is not MISSING}
-        return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
+        kept = {k: v for k, v in values.items() if k not in usual or v != usual[k]}
+        return kept | ({"block_options": dict(self.block_options)} if self.block_options else {})
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ModelSpec":
