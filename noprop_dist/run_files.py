@@ -11,6 +11,7 @@ CONFIG, RESULT, HISTORY, EVENTS = (
 CHECKPOINTS, MODEL = "checkpoints", "model"
 FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.parquet"
 EVALUATION, REPORT, PLOTS = "evaluation.json", "report.html", "plots"
+PROFILE, TRACE = "profile.json", "trace.json"
 TENSORBOARD, TRACKERS = "tensorboard", "tracker.json"
 CONTENTS = {  # of a run folder, in the order in which it is told
     CONFIG: "every option",
@@ -24,6 +25,8 @@ CONTENTS = {  # of a run folder, in the order in which it is told
     PLOTS: "pictures",
     EVALUATION: "of the last evaluation",
     REPORT: "all of it on one page",
+    PROFILE: "some steps of one block, a chrome trace",
+    TRACE: "all units, a chrome trace",
     TENSORBOARD: "event files for TensorBoard",
     TRACKERS: "what trackers call it, and what they have",
 }

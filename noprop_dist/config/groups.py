@@ -226,6 +226,12 @@ class RunOptions(Checked):
         traits=FREE | ONE_SIDED,
     )
     no_plots: bool = option(False, "run", "draw no pictures at the end", traits=FREE)
+    profile: bool = option(
+        False,
+        "run",
+        "write a chrome trace of some steps of one block into the run folder",
+        traits=FREE | ONE_SIDED,
+    )
     tensorboard: bool = option(
         False, "run", "write TensorBoard's event files into the run folder", traits=FREE | ONE_SIDED
     )
