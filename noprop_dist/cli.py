@@ -13,7 +13,7 @@ from noprop_dist.ablate.command import run_ablate
 from noprop_dist.errors import UserError
 from noprop_dist.options import MergeOptions, parse_command, parse_own
 from noprop_dist.outputs import OutputError, standard_streams
-from noprop_dist.see.commands import run_runs, run_show, run_visualize
+from noprop_dist.see.commands import run_runs, run_show, run_trace, run_visualize
 from noprop_dist.signals import StopSignals
 from noprop_dist.text import json_line, printable
 from noprop_dist.use.commands import run_evaluate, run_export, run_predict
@@ -220,4 +220,5 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str], str], int], str]] = {
     "export": (run_export, "stopped"),
     "runs": (run_runs, "stopped"),
     "show": (run_show, "stopped"),
+    "trace": (run_trace, "stopped"),
 }

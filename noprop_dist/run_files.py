@@ -13,6 +13,7 @@ FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.
 EVALUATION, ABLATION = "evaluation.json", "ablation.json"
 REPORT, PLOTS = "report.html", "plots"
 OWN_BLOCK = "block.py"
+PROFILE, TRACE = "profile.json", "trace.json"
 TENSORBOARD, TRACKERS = "tensorboard", "tracker.json"
 CONTENTS = {  # of a run folder, in the order in which it is told
     CONFIG: "every option",
@@ -28,6 +29,8 @@ CONTENTS = {  # of a run folder, in the order in which it is told
     EVALUATION: "of the last evaluation",
     ABLATION: "what z is good for",
     REPORT: "all of it on one page",
+    PROFILE: "some steps of one block, a chrome trace",
+    TRACE: "all units, a chrome trace",
     TENSORBOARD: "event files for TensorBoard",
     TRACKERS: "what trackers call it, and what they have",
 }

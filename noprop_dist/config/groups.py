@@ -307,6 +307,12 @@ class RunOptions(Checked):
         traits=FREE,
         formerly=Former("no_plots", _not, is_switch=True),
     )
+    profile: bool = option(
+        False,
+        "run",
+        "write a chrome trace of some steps of one block into the run folder",
+        traits=FREE | ONE_SIDED,
+    )
     tensorboard: bool = option(
         False, "run", "write TensorBoard's event files into the run folder", traits=FREE | ONE_SIDED
     )

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, eval_units, merge
 from noprop_dist.engine.executor import WAIT_S, Done, Executor
@@ -18,6 +19,7 @@ from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import CheckpointWriter
 from noprop_dist.record.run_record import Record
+from noprop_dist.run_files import PROFILE
 
 SAVE_EVERY_S = 300.0  # a long epoch is not lost for want of a checkpoint
 FIRST_STEPS = 50  # of a unit before any speed is known
@@ -70,6 +72,7 @@ class Coordinator:
         self._saved: tuple[int, list[int]] | None = None
         self._saved_at = time.monotonic()
         self._since = time.monotonic()
+        self._to_profile = rounds.job.config.profile
 
     def request_stop(self) -> None:
         """End the run at the next steps. Safe in a signal handler: the rest happens in ``run``."""
@@ -180,6 +183,8 @@ class Coordinator:
     def _submit(self, work: Unit | EvalUnit) -> None:
         self._running += 1
         self._training += isinstance(work, Unit)
+        if isinstance(work, Unit) and self._to_profile:
+            work, self._to_profile = replace(work, profile=True), False
         self.executor.submit(work)
 
     def _take(self, done: Done) -> None:
@@ -206,6 +211,8 @@ class Coordinator:
             seconds=round(result.seconds, 4),
             worker=worker,
         )
+        if result.trace is not None:
+            self.record.store.write(PROFILE, result.trace)
         ended = self.rounds.take(snapshot, images_per_s)
         self._put_back(snapshot.t)
         if ended is not None:

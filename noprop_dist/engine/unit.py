@@ -7,6 +7,7 @@ where the unit runs nor on how the steps are cut into units.
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from noprop_dist.data import Split
 from noprop_dist.data.feed import Feed, make_feed
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.live_block import LiveBlock
+from noprop_dist.engine.profiling import StepProfiler
 from noprop_dist.engine.readback import Readback
 from noprop_dist.engine.snapshot import Shared, Snapshot
 from noprop_dist.maths.keys import numpy_generator
@@ -49,12 +51,14 @@ class Unit:
         num_steps: n; the unit must not cross the end of an epoch.
         shared: class embeddings and readout to start from, or None to keep the block's own.
         lr_scale: the plateau's factor on the learning rate.
+        profile: whether some of its steps are profiled.
     """
 
     snapshot: Snapshot
     num_steps: int
     shared: Shared | None = None
     lr_scale: float = 1.0
+    profile: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class UnitResult:
         num_images: that the unit trained on.
         started: seconds since 1970.
         seconds: that it ran.
+        trace: of some steps, a chrome trace as JSON, where one was asked for.
     """
 
     snapshot: Snapshot
@@ -74,6 +79,7 @@ class UnitResult:
     num_images: int
     started: float
     seconds: float
+    trace: bytes | None = None
 
 
 def run_unit(
@@ -144,21 +150,26 @@ def train_live(
         speed = (live.step - first) * size / (time.perf_counter() - start)
         return UnitProgress(live.t, live.step, loss / images, right / images, speed)
 
-    for x, y in feed.batches(rows, size):
-        live.train_step(x, y)
-        faults.reach("unit", block=live.t, step=live.step)
-        stopped = should_stop()
-        if (live.step - first) % CHECK_EVERY == 0 and (numbers := seen.swap(live.numbers)):
-            on_progress(told(numbers))
-        if stopped:
-            break
+    profiler = StepProfiler(len(rows) // size, device) if unit.profile else None
+    with profiler or nullcontext():
+        for x, y in feed.batches(rows, size):
+            live.train_step(x, y)
+            faults.reach("unit", block=live.t, step=live.step)
+            stopped = should_stop()
+            if (live.step - first) % CHECK_EVERY == 0 and (numbers := seen.swap(live.numbers)):
+                on_progress(told(numbers))
+            if profiler is not None:
+                profiler.stepped(live.step - first)
+            if stopped:
+                break
     finite = live.is_finite()
     progress = told(live.numbers.tolist())
     on_progress(progress)
     if not bool(finite):
         raise NonFiniteLossError(live.t, live.step - 1)
     num_images, seconds = (live.step - first) * size, time.perf_counter() - start
-    return UnitResult(live.snapshot(last=last), progress, num_images, started, seconds)
+    trace = profiler.trace if profiler else None
+    return UnitResult(live.snapshot(last=last), progress, num_images, started, seconds, trace)
 
 
 def epoch_order(job: Job, t: int, epoch: int, num_images: int) -> npt.NDArray[np.int64]:

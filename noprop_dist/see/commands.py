@@ -1,4 +1,4 @@
-"""``noprop visualize``, ``runs`` and ``show``: argv -> options -> call -> print.
+"""``noprop visualize``, ``runs``, ``show`` and ``trace``: argv -> options -> call -> print.
 
 Heavy imports come after parsing, as in ``noprop_dist.cli``.
 """
@@ -66,6 +66,14 @@ class ShowOptions(Checked):
     json: bool = option(False, "output", "print one JSON object")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TraceOptions(Checked):
+    """Which run to trace, and where to."""
+
+    run: str = argument("RUN", "run folder or its URI, also of a live run")
+    output: str | None = option(None, "output", "the file; default: trace.json in the run folder")
+
+
 def run_visualize(argv: Sequence[str], prog: str) -> int:
     """Draw, and print a path a line. Returns the exit code."""
     text = "Draw the pictures of a run, as far as it is there, or of a training history alone."
@@ -128,4 +136,14 @@ def run_show(argv: Sequence[str], prog: str) -> int:
         print(json_line(facts.to_dict() | more))
     else:
         print(render_run(facts))
+    return 0
+
+
+def run_trace(argv: Sequence[str], prog: str) -> int:
+    """Write the units of a run as a chrome trace, and print where. Returns the exit code."""
+    text = "Write which worker trained which block when, for chrome://tracing or ui.perfetto.dev."
+    options = parse_own(argv, prog, text, TraceOptions)
+    from noprop_dist.see.chrome_trace import write_trace
+
+    print(printable(write_trace(options.run, options.output)))
     return 0

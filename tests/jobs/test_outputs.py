@@ -33,6 +33,7 @@ LINES: dict[str, str] = {
     "export": "export {run} --draws 1 --output {out}/a.safetensors",
     "runs": "runs {run}/..",
     "show": "show {run}",
+    "trace": "trace {run} --output {out}/trace.json",
 }
 STARTS = ["--help", "--version", *(f"{name} --help" for name in COMMANDS)]
 JOBS = sorted(path.name for path in (Path(__file__).parents[2] / "jobs").glob("*.py"))

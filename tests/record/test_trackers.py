@@ -20,7 +20,7 @@ from noprop_dist.text import shown
 from runs import small
 
 EPOCHS = 3
-RESULT: Any = SimpleNamespace(test_accuracy={}, epochs=100)
+RESULT: Any = SimpleNamespace(test_accuracy={}, test_measures={}, epochs=100)
 VALUE = {"loss": 0.5, "accuracy": 0.25}
 
 
@@ -82,6 +82,8 @@ def test_tensorboard_has_the_numbers_of_every_epoch_and_of_the_end(tracked: Trai
         **{f"block_accuracy/00{t}": history["blocks"][str(t)]["accuracy"] for t in (1, 2, 3)},
     }
     ends = {f"test/accuracy_{k}": a.mean for k, a in tracked.test_accuracy.items()}
+    for readout, measures in tracked.test_measures.items():
+        ends |= {f"test/{name}_{readout}": value for name, value in measures.items()}
     assert set(found) == set(lists) | set(ends)
     for name, values in lists.items():
         assert [step for step, _ in found[name]] == [1, 2, 3]

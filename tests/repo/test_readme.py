@@ -15,7 +15,7 @@ import yaml
 import noprop_dist
 from noprop_dist.compare.compare_options import parse_compare
 from noprop_dist.options import parse_command, parse_own, parse_with
-from noprop_dist.see.commands import RunsOptions, ShowOptions, VisualizeOptions
+from noprop_dist.see.commands import RunsOptions, ShowOptions, TraceOptions, VisualizeOptions
 from noprop_dist.sweep.space import read_space
 from noprop_dist.sweep.sweep_options import SweepConfig
 from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
@@ -32,6 +32,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "runs": partial(parse_own, prog="", description="", options=RunsOptions),
     "show": partial(parse_own, prog="", description="", options=ShowOptions),
     "visualize": partial(parse_own, prog="", description="", options=VisualizeOptions),
+    "trace": partial(parse_own, prog="", description="", options=TraceOptions),
 }
 ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 
