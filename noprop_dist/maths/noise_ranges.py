@@ -25,8 +25,7 @@ def log_sigma(time: Tensor) -> Tensor:
         time: float of any shape, in [0, 1].
     """
     share = _FIRST + (_LAST - _FIRST) * time
-    standard: Tensor = torch.special.ndtri(share)
-    return LOG_SIGMA.mean + LOG_SIGMA.stdev * standard
+    return LOG_SIGMA.mean + LOG_SIGMA.stdev * torch.special.ndtri(share)
 
 
 def time_of(log_sigma: float) -> float:
@@ -36,8 +35,7 @@ def time_of(log_sigma: float) -> float:
 
 def c_in(sigma: Tensor, sigma_data: float) -> Tensor:
     """1 / sqrt(sigma^2 + sigma_data^2): what the network sees is of unit variance at any level."""
-    scale: Tensor = (sigma.square() + sigma_data**2).rsqrt()
-    return scale
+    return (sigma.square() + sigma_data**2).rsqrt()
 
 
 def c_noise(log_sigma: Tensor) -> Tensor:

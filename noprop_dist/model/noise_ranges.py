@@ -41,7 +41,8 @@ class NoiseRanges(Intervals):
 
     @override
     def embedding(self, class_embed: Tensor) -> Tensor:
-        return normalize(class_embed, dim=1)
+        unit: Tensor = normalize(class_embed, dim=1)
+        return unit
 
     @override
     def reach(self, t: int) -> tuple[float, float]:
