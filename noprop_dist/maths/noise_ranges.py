@@ -25,7 +25,8 @@ def log_sigma(time: Tensor) -> Tensor:
         time: float of any shape, in [0, 1].
     """
     share = _FIRST + (_LAST - _FIRST) * time
-    return LOG_SIGMA.mean + LOG_SIGMA.stdev * torch.special.ndtri(share)
+    standard: Tensor = torch.special.ndtri(share)
+    return LOG_SIGMA.mean + LOG_SIGMA.stdev * standard
 
 
 def time_of(log_sigma: float) -> float:
