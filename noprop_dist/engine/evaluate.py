@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import product, repeat
 from operator import add
 
 import numpy as np
@@ -171,6 +172,7 @@ def traces_of(
     device: torch.device,
     *,
     batches_at_once: int | None = None,
+    noise_free: bool = False,
 ) -> Iterator[tuple[Counts, list[Trace]]]:
     """Run a network over rows of a split, in batches of INFERENCE_BATCH that share a key of noise.
 
@@ -188,9 +190,11 @@ def traces_of(
         device: where to compute.
         batches_at_once: that are computed together, as one tensor; None: as many as the device has
             use for.
+        noise_free: go through the draws again, with their z_0 and no noise in the steps (c = 0).
 
     Yields:
-        The labels of B rows, int64 (B,), and for each draw what the network says of them.
+        The labels of B rows, int64 (B,), and for each draw what the network says of them; with
+        ``noise_free`` then the same for each draw without the noise of the steps.
     """
     together = batches_at_once or samples_at_once(device) // INFERENCE_BATCH
     normalise = normalisation.on(device)
@@ -199,10 +203,11 @@ def traces_of(
         first = start // INFERENCE_BATCH
         sizes = [len(part) for part in np.split(y, range(INFERENCE_BATCH, len(y), INFERENCE_BATCH))]
         noises = []
-        for draw in draws:
+        for quiet, draw in product([False, True] if noise_free else [False], draws):
             keys = [(seed, "inference", draw, first + i) for i in range(len(sizes))]
             generators = [torch_generator(*key, device=device) for key in keys]
-            noises.append(_joined(generators, sizes, network))
+            noise = _joined(generators, sizes, network)
+            noises.append(_first_alone(noise) if quiet else noise)
         yield y, network.trace(normalise(torch.from_numpy(x).to(device)), noises)
 
 
@@ -219,6 +224,13 @@ def _joined(
                 for generator, rows in zip(generators, sizes, strict=True)
             ]
         )
+
+
+def _first_alone(noises: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The first noise, z_0, and zeros for ever."""
+    first = next(noises)
+    yield first
+    yield from repeat(torch.zeros_like(first))
 
 
 def count_right(y: Counts, traces: Sequence[Trace]) -> tuple[Counts, Counts, Counts]:

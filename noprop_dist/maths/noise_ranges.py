@@ -36,8 +36,7 @@ def time_of(log_sigma: float) -> float:
 
 def c_in(sigma: Tensor, sigma_data: float) -> Tensor:
     """1 / sqrt(sigma^2 + sigma_data^2): what the network sees is of unit variance at any level."""
-    scale: Tensor = (sigma.square() + sigma_data**2).rsqrt()
-    return scale
+    return (sigma.square() + sigma_data**2).rsqrt()
 
 
 def c_noise(log_sigma: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ B batch, K classes, D embedding width, T blocks.
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from noprop_dist.model.spec import ModelSpec
 
 class DiscreteTime(Objective):
     """NoProp-DT: one noise level a block, of which it is not told; eq. 8 and eq. 3."""
+
+    has_noise_free_steps: ClassVar[bool] = True
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)

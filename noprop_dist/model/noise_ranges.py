@@ -1,5 +1,7 @@
 """Ranges of sigma, a block each: DiffusionBlocks (arXiv:2506.14202) with EDM's scalings."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -18,7 +20,7 @@ class NoiseRanges(Intervals):
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.sigma_data = spec.embed_dim**-0.5
+        self.sigma_data = 1 / math.sqrt(spec.embed_dim)
         super().__init__(spec)
 
     @override
@@ -42,7 +44,8 @@ class NoiseRanges(Intervals):
 
     @override
     def embedding(self, class_embed: Tensor) -> Tensor:
-        return normalize(class_embed, dim=1)
+        unit: Tensor = normalize(class_embed, dim=1)
+        return unit
 
     @override
     def reach(self, t: int) -> tuple[float, float]:

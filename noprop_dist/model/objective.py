@@ -41,6 +41,7 @@ class Objective(ABC):
 
     Attributes:
         tells_level: blocks are told how much noise their z holds.
+        has_noise_free_steps: steps draw noise, and are steps as well where it is zero.
         num_draws: how many noises of shape (B, D) one pass of inference takes, z_0's among them.
         usual_loss: of a block, where none is asked for.
         loss_is_squared: a block's own term is the squared error of u_hat ("mse"), else the
@@ -48,6 +49,7 @@ class Objective(ABC):
     """
 
     tells_level: ClassVar[bool] = False
+    has_noise_free_steps: ClassVar[bool] = False
     num_draws: int = 1
     usual_loss: ClassVar[str] = "mse"
 

@@ -10,7 +10,7 @@ import torch
 
 from noprop_dist.draw.evaluation import plot_evaluation
 from noprop_dist.draw.style import save_figure
-from noprop_dist.engine.evaluate import traces_of
+from noprop_dist.engine.evaluate import Counts, traces_of
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.record.portable import OUTPUTS
@@ -49,14 +49,8 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
     measures = counts.likelihood.measures(total, network.spec.num_classes)
     readouts = {}
     for r, name in enumerate(OUTPUTS):
-        by_draw = [right / total for right in counts.right[r].tolist()]
-        over = accuracy_over(by_draw) if draws > 1 else None
         readouts[name] = {
-            "accuracy": {
-                "mean": sum(by_draw) / draws,
-                "stderr": over.stderr if over else None,
-                "draws": by_draw,
-            },
+            "accuracy": _accuracy(counts.right[r], total),
             "accuracy_of_averaged_draws": [n / total for n in counts.averaged[r].tolist()],
             **measures[r],
             **class_scores(counts.confusion[r], run.trained.class_names, draws),
@@ -79,7 +73,21 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
         "readouts": readouts,
         "accuracy_after_t": (counts.after_t.sum(axis=0) / (total * draws)).tolist(),
         "block_accuracy": (counts.block.sum(axis=0) / (total * draws)).tolist(),
+        "accuracy_noise_free": _accuracy(counts.noise_free, total)
+        if network.objective.has_noise_free_steps
+        else None,
         "confusion": counts.first.tolist(),
+    }
+
+
+def _accuracy(right: Counts, total: int) -> dict[str, Any]:
+    """Mean, standard error and every draw, from the right answers by draw, of so many each."""
+    by_draw = [n / total for n in right.tolist()]
+    over = accuracy_over(by_draw) if len(by_draw) > 1 else None
+    return {
+        "mean": sum(by_draw) / len(by_draw),
+        "stderr": over.stderr if over else None,
+        "draws": by_draw,
     }
 
 
@@ -105,9 +113,16 @@ def _count_part(
 ) -> Tally:
     trained, classes = run.trained, network.spec.num_classes
     batches = traces_of(
-        network, rows.split, trained.normalisation, part, run.seed, range(draws), trained.device
+        network,
+        rows.split,
+        trained.normalisation,
+        part,
+        run.seed,
+        range(draws),
+        trained.device,
+        noise_free=network.objective.has_noise_free_steps,
     )
-    return reduce(add, (tally(y, traces, classes) for y, traces in batches))
+    return reduce(add, (tally(y, traces[:draws], traces[draws:], classes) for y, traces in batches))
 
 
 def write_evaluation(evaluation: Evaluation, folder: str) -> None:

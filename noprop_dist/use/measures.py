@@ -29,6 +29,8 @@ class Tally:
         averaged: int64 (2, S), of the mean probabilities of the first 1..S draws.
         after_t: int64 (S, T), of the readout of z_t.
         block: int64 (S, T), of each block's own softmax.
+        noise_free: int64 (S,), of the readout of z_T without the noise of the steps; 0 where there
+            is no such.
         confusion: int64 (2, K, K), by true class (row) and answer (column), over all draws.
         first: int64 (K, K), the same of z_T in the first draw.
         bin_count: int64 (2, BINS), answers by confidence, over all draws.
@@ -42,6 +44,7 @@ class Tally:
     averaged: Counts
     after_t: Counts
     block: Counts
+    noise_free: Counts
     confusion: Counts
     first: Counts
     bin_count: Counts
@@ -53,14 +56,16 @@ class Tally:
         return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
-def tally(y: Counts, traces: list[Trace], num_classes: int) -> Tally:
+def tally(y: Counts, traces: list[Trace], noise_free: list[Trace], num_classes: int) -> Tally:
     """Count one batch.
 
     Args:
         y: int64 (B,), the labels, which nothing but the counting sees.
         traces: what the network said, by draw.
+        noise_free: the same without the noise of the steps; empty where there is no such.
         num_classes: K.
     """
+    quiet = count_right(y, noise_free)[1][:, -1] if noise_free else np.zeros(len(traces), np.int64)
     mean_softmax, after_t, block = count_right(y, traces)
     logits = torch.stack([trace.z_T_logits for trace in traces])
     mean = torch.stack([trace.mean_softmax for trace in traces])
@@ -75,6 +80,7 @@ def tally(y: Counts, traces: list[Trace], num_classes: int) -> Tally:
         averaged=(p.cumsum(axis=1).argmax(axis=3) == y).sum(axis=2),
         after_t=after_t,
         block=block,
+        noise_free=quiet,
         confusion=np.stack(
             [sum(confusion_matrix(y, a, num_classes) for a in by_draw) for by_draw in answers]
         ),

@@ -39,6 +39,9 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
                 *measured(found).values(),
             ]
         )
+    quiet = []
+    if (noise_free := e["accuracy_noise_free"]) is not None:
+        quiet = [f"z_T without noise in the steps, %: {_percent(noise_free['mean'])}"]
     after = "  ".join(f"{100 * a:.1f}" for a in e["accuracy_after_t"])
     return "\n".join(
         [
@@ -49,6 +52,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
             "",
             *aligned(_classes(e)),
             "",
+            *quiet,
             f"readout after t = 1..{last}, %: {after}",
             f"written to {printable(inside(folder, EVALUATION))}",
         ]

@@ -70,7 +70,7 @@ SPECIAL: dict[str, st.SearchStrategy[Any]] = {
 # Options that mean something beside others only
 OF_OTHERS = {
     "device", "gpus_per_worker", "freeze_after", "randaugment_magnitude", "overlap", "solver",
-    "steps_per_block", "nesterov", "lr_min",
+    "steps_per_block", "nesterov", "lr_min", "objective",
 }  # fmt: skip
 MANY = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.filter_too_much])
 ABOVE_ZERO = st.floats(5e-324, 1e300)

@@ -151,6 +151,13 @@ def test_dry_run_leaves_nothing(
         ("--device tpu", "--device tpu is unknown"),
         ("--freeze-after 3", "--freeze-after has no meaning"),
         (
+            "--overlap 0.1",
+            "--overlap has no meaning with --objective dt: leave it out, or give --objective ct, "
+            "fm or ranges.",
+        ),
+        ("--objective fm --schedule linear", "--schedule has no meaning with --objective fm"),
+        ("--objective ct --overlap 2", "--overlap must be at least 0"),
+        (
             "--val-fraction 0 --early-stopping-patience 3",
             "needs validation images",
         ),

@@ -131,47 +131,18 @@ def noprop(extended: Path) -> Iterator[Callable[..., list[str]]]:
 
 
 EXAMPLES = {
-    "block": [
-        "--block",
-        "linear_block.py:LinearBlock",
-        "--lr-schedule",
-        "linear",
-        "--epochs",
-        "8",
-        "--lr",
-        "0.05",
-    ],
-    "objective": [
-        "--block",
-        "linear_block.py:LinearBlock",
-        "--objective",
-        "drawn-anew",
-        "--epochs",
-        "8",
-        "--lr",
-        "0.05",
-    ],
-    "data": [
-        "--dataset",
-        "stripes",
-        "--noise-schedule",
-        "quadratic",
-        "--epochs",
-        "4",
-        "--optimizer",
-        "lion",
-        "--objective",
-        "ct",
-        "--block-loss",
-        "mse",
-    ],
+    "block": "--block linear_block.py:LinearBlock --lr-schedule linear --epochs 8 --lr 0.05",
+    "objective": "--block linear_block.py:LinearBlock --objective drawn-anew --epochs 8 --lr 0.05",
+    "data": "--dataset stripes --noise-schedule quadratic --optimizer lion --objective ct "
+    "--block-loss mse --epochs 4",
 }
 
 
-@pytest.mark.parametrize("options", EXAMPLES.values(), ids=EXAMPLES)
+@pytest.mark.parametrize("given", EXAMPLES.values(), ids=EXAMPLES)
 def test_the_examples_train_and_predict(
-    extended: Path, noprop: Callable[..., list[str]], options: list[str]
+    extended: Path, noprop: Callable[..., list[str]], given: str
 ) -> None:
+    options = given.split()
     size = ["--num-blocks=3", "--batch-size=32", "--precision=fp32", "--no-plots", "--json"]
 
     def trained(executor: str, run: str) -> dict[str, Any]:

@@ -38,6 +38,23 @@ def test_evaluation_gives_the_numbers_of_the_end_of_training(
         assert found[name] == result[name]
 
 
+def test_noise_free_steps_begin_at_the_same_z_0_and_draw_nothing(
+    opened: OpenRun, rows: LabelledRows
+) -> None:
+    few = replace(rows, split=rows.split.select(np.arange(100)))
+    told = evaluate(opened, few, draws=2)["accuracy_noise_free"]
+    x, y = few.split.take(np.arange(100))
+    network, wanted = opened.trained.network, []
+    for draw in range(2):
+        generator = torch_generator(opened.seed, "inference", draw, 0)
+        z_0 = torch.randn(100, 10, generator=generator)
+        noises = iter([z_0, *torch.zeros(3, 100, 10)])
+        normalised = normalise(torch.from_numpy(x), opened.trained.normalisation)
+        (trace,) = network.trace(normalised, [noises])
+        wanted.append(float((trace.z_T_logits.argmax(dim=1).numpy() == y).mean()))
+    assert told["draws"] == pytest.approx(wanted)
+
+
 def test_class_scores_are_those_of_scikit_learn() -> None:
     truth, answers = np.random.default_rng(0).integers(0, 6, (2, 300))
     answers[answers == 3] = 2  # never answered
