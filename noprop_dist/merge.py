@@ -10,10 +10,11 @@ from noprop_dist.engine.rounds import stem
 from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint, save_checkpoint
 from noprop_dist.record.history import History
+from noprop_dist.record.places import check_places
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.run_config import config_of
 from noprop_dist.record.store import Store
-from noprop_dist.training import check_places, prepare, train
+from noprop_dist.training import prepare, train
 
 
 def merge(runs: Sequence[str], **changes: Any) -> TrainResult:

@@ -15,10 +15,11 @@ from noprop_dist.engine.snapshot import first_shared
 from noprop_dist.engine.speed import Speed, SpeedUnit
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
+from noprop_dist.record.places import check_places
 from noprop_dist.record.progress import Progress
 from noprop_dist.record.store import Store
 from noprop_dist.text import printable, size
-from noprop_dist.training import check_places, job_on, open_backend, prepare
+from noprop_dist.training import job_on, open_backend, prepare
 
 TRY_S = 5.0  # of timing a block; starting Ray takes some ten more
 

@@ -4,12 +4,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.given import GIVEN, Given
-from noprop_dist.data.sources import is_known
 from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.finish import evaluate_test, finish
@@ -30,11 +28,12 @@ from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
+from noprop_dist.record.places import check_places, in_a_lasting_place
 from noprop_dist.record.progress import make_progress, say
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
-from noprop_dist.record.trackers import check_trackers, open_trackers
+from noprop_dist.record.trackers import open_trackers
 from noprop_dist.run_files import CONFIG, HISTORY, OWN_BLOCK, SWEEP, TRIAL
 from noprop_dist.signals import StopSignals
 
@@ -223,53 +222,6 @@ def of_given_data(config: TrainConfig) -> TrainConfig:
             "of them out."
         )
     return replace(config, dataset=GIVEN)
-
-
-def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
-    """In a submitted job relative paths of what is written lie in the home directory.
-
-    The options are ``placed``.
-
-    The working directory is Ray's temporary copy there, and is deleted some time after the job.
-    """
-    if "/runtime_resources/working_dir_files/" not in f"{Path.cwd()}/":
-        return config
-    paths = {"run_dir": config.folder, "history": config.history}
-    lasting: dict[str, Any] = {
-        name: str(Path.home() / path)
-        for name, path in paths.items()
-        if path is not None and "://" not in path
-    }
-    return replace(config, **lasting)
-
-
-def check_places(config: TrainConfig, form: str = "{}") -> None:
-    """Refuse what cannot be written to, before anything is read or trained.
-
-    Args:
-        config: the options.
-        form: of a name that is made from them; see ``TrainConfig.placed``.
-
-    Raises:
-        UserError: such a place, or a tracker that is not installed.
-    """
-    check_trackers(config)
-    placed = in_a_lasting_place(config.placed({}, form))
-    Store(placed.folder).check_writable()
-    _check_apart(config)
-    if config.history is not None:
-        Store(Path(config.history).parent, "--history").check_writable()
-
-
-def _check_apart(config: TrainConfig) -> None:
-    """Refuse a run folder that is the data's own: what a run writes would be data next time."""
-    if is_known(config.dataset) or config.run_dir is None:
-        return
-    folder = Store(config.run_dir).local
-    if folder is not None and folder.resolve() == Path(config.dataset).expanduser().resolve():
-        raise UserError(
-            f"--run-dir {config.run_dir} is the data itself: give another folder, or --name."
-        )
 
 
 def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:

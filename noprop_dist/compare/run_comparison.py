@@ -23,12 +23,12 @@ from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.job import Job, check_fit, make_job
 from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.errors import needing_ray
+from noprop_dist.record.places import check_places, in_a_lasting_place
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
 from noprop_dist.text import last_part, printable
-from noprop_dist.training import check_places, in_a_lasting_place
 
 FORM = "compare-{}"  # of the name of a comparison that was given none
 WIDE = 110

@@ -17,14 +17,12 @@ from noprop_dist.config.augmentation import AugmentationOptions
 from noprop_dist.config.fields import Trait, check_types, flag, with_trait
 from noprop_dist.config.former_names import takes_former_names
 from noprop_dist.config.groups import (
-    BLOCK_CHOICES,
-    ONLY_FOR,
     DataOptions,
     MachineOptions,
-    ModelOptions,
     OptimisationOptions,
     RunOptions,
 )
+from noprop_dist.config.model_options import BLOCK_CHOICES, ONLY_FOR, ModelOptions
 from noprop_dist.errors import UserError
 
 HOME = "checkpoints_run"  # where runs are that name no other place

@@ -19,7 +19,7 @@ from noprop_dist.model.two_paths import ConvBlock, PooledConvBlock, ResNetBlock,
 from noprop_dist.model.vit import SmallViTBlock, ViTBlock
 from noprop_dist.model.without_z import WithoutZ
 
-# The names are choices of ``config.groups.ModelOptions`` too, which imports no PyTorch.
+# The names are choices of ``config.model_options.ModelOptions`` too, which imports no PyTorch.
 OBJECTIVES: dict[str, type[Objective]] = {
     "dt": DiscreteTime,
     "ct": ContinuousTime,

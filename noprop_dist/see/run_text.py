@@ -9,7 +9,7 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.config.groups import BLOCK_CHOICES
+from noprop_dist.config.model_options import BLOCK_CHOICES
 from noprop_dist.record.result import Accuracy, measured
 from noprop_dist.run_files import TRIAL
 from noprop_dist.see.facts import RunFacts

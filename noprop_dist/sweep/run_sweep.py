@@ -5,6 +5,7 @@ from dataclasses import replace
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.errors import UserError, needing_ray
+from noprop_dist.record.places import check_places, in_a_lasting_place
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
 from noprop_dist.sweep.search import Search
@@ -12,7 +13,6 @@ from noprop_dist.sweep.space import most_epochs, read_space
 from noprop_dist.sweep.sweep_folder import SweepFolder
 from noprop_dist.sweep.sweep_options import SweepConfig
 from noprop_dist.sweep.sweep_results import SweepResult, write_report
-from noprop_dist.training import check_places, in_a_lasting_place
 
 FORM = "{}-sweep"  # of the name of a sweep that was given none
 

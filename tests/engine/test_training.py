@@ -15,6 +15,7 @@ from torch import Tensor
 
 from noprop_dist import StoppedError, TrainConfig, UserError, load_network, train
 from noprop_dist.data import load_dataset
+from noprop_dist.data.sources import limit
 from noprop_dist.engine.evaluate import confusion_matrix, traces_of
 from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.engine.local import LocalExecutor
@@ -166,13 +167,13 @@ def test_predictions_do_not_change_with_the_test_labels(
     honest = train(config(tmp_path / "a"))
 
     def permuted(*args: object, **kwargs: object) -> object:
-        dataset = load_dataset(*args, **kwargs)  # type: ignore[arg-type]
+        dataset = limit(*args, **kwargs)  # type: ignore[arg-type]
         rng = np.random.default_rng(0)
         test = dataset.test
         object.__setattr__(test, "ys", tuple(rng.permutation(y) for y in test.ys))
         return dataset
 
-    monkeypatch.setattr("noprop_dist.engine.splits.load_dataset", permuted)
+    monkeypatch.setattr("noprop_dist.engine.splits.limit", permuted)
     other = train(config(tmp_path / "b"))
     assert other.block_sha256 == honest.block_sha256
     assert np.sum(other.confusion, axis=0).tolist() == np.sum(honest.confusion, axis=0).tolist()
@@ -311,11 +312,11 @@ def test_data_that_changed_since_the_checkpoint_is_refused(
             train(config(tmp_path))
 
     def changed(*args: object, **kwargs: object) -> object:
-        dataset = load_dataset(*args, **kwargs)  # type: ignore[arg-type]
+        dataset = limit(*args, **kwargs)  # type: ignore[arg-type]
         dataset.train.xs[0][0, 0, 0, 0] ^= 1
         return dataset
 
-    monkeypatch.setattr("noprop_dist.engine.splits.load_dataset", changed)
+    monkeypatch.setattr("noprop_dist.engine.splits.limit", changed)
     with pytest.raises(UserError, match="other data than digits has now"):
         train(config(tmp_path))
 

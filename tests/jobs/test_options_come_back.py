@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.cli import main
-from noprop_dist.config.groups import BLOCK_CHOICES
+from noprop_dist.config.model_options import BLOCK_CHOICES
 from noprop_dist.options import parse_command, parse_own
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store
@@ -122,7 +122,8 @@ def test_options_of_a_run_folder_are_those_it_was_begun_with(
 @given(config=configs())
 def test_a_run_s_own_options_are_a_config_file(config: TrainConfig, folder: Path) -> None:
     (folder / "config.yaml").write_text(config.to_yaml())
-    assert parse_command(["--config", str(folder / "config.yaml")]).config == config
+    code = [f"--block={config.block}"] if ":" in config.block else []
+    assert parse_command(["--config", str(folder / "config.yaml"), *code]).config == config
 
 
 @pytest.mark.parametrize("text", ["None", "1e5", "True", "~", "{}", "a\nb", "\x00", "\udce9"])

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from noprop_dist.cli import COMMANDS, main
+from noprop_dist.training import train_blocks
 from runs import result_of, small, wait_until
 
 FULL = "error: standard output cannot be written (No space left on device): send it somewhere else;"
@@ -25,10 +26,12 @@ TRAIN = (
 # By command, how it is called with a run folder {run} and room for files in {out}.
 LINES: dict[str, str] = {
     "train": "train --config {out}/c.yaml",
+    "merge": "merge {out}/part --run-dir {out}/whole --executor local",
     "compare": "compare --json",
     "tune": "tune",
     "visualize": "visualize --history {run}/training_history.json --output {out}/pictures",
     "evaluate": "evaluate {run} --draws 1 --output {out}/evaluated",
+    "ablate": "ablate {run} --draws 1 --output {out}/ablation",
     "predict": "predict {run} {out}/a.png --draws 1",
     "export": "export {run} --draws 1 --output {out}/a.safetensors",
     "runs": "runs {run}/..",
@@ -93,6 +96,7 @@ def test_what_a_command_found_is_printed_or_a_sentence_says_why_not(
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     same = small(pictured_run, epochs=2, embedding_type="prototype")
     (tmp_path / "c.yaml").write_text(same.to_yaml())
+    train_blocks(small(tmp_path / "part", epochs=1, blocks="1-3"))
     lines = [line.format(run=pictured_run, out=tmp_path) for line in LINES.values()]
     lines.append(f"{TRAIN} --dry-run")
     found = outcomes([(line, how, 1) for line in lines for how in HOW], repo)

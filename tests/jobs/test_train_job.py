@@ -271,7 +271,7 @@ def test_unknown_command_is_named(
     assert main([command, "X"]) == 2
     out = capsys.readouterr()
     assert out.err.startswith(f"error: {says}")
-    assert "commands: train, compare" in out.err
+    assert "commands: train, merge, compare" in out.err
     assert out.out == ""
 
 
@@ -331,6 +331,6 @@ def test_interrupt_outside_training_is_one_line(
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("noprop_dist.engine.splits.load_dataset", interrupted)
+    monkeypatch.setattr("noprop_dist.engine.splits.find_rows", interrupted)
     assert main(["train", *SMALL, "--run-dir", str(tmp_path)]) == 130
     assert capsys.readouterr().err.count("\n") == 1

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from noprop_dist import TrainConfig
-from noprop_dist.config.groups import BLOCK_CHOICES
+from noprop_dist.config.model_options import BLOCK_CHOICES
 from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.maths.optimizer import OPTIMIZERS
