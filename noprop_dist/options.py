@@ -60,14 +60,15 @@ class _Around:
     json: bool = option(False, "output", "print the result as one JSON object on the last line")
 
 
-def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainCommand:
+def parse_command(
+    argv: Sequence[str], prog: str = "noprop train", description: str = ""
+) -> TrainCommand:
     """Defaults, then the YAML file of ``--config``, then flags.
 
     Raises:
         UserError: flags that do not parse, a value out of range, or a YAML file of no use.
         SystemExit: ``--help`` (code 0).
     """
-    description = "Train a NoProp network: T blocks, each learning on its own (arXiv:2503.24322)."
     config, _, as_json = parse_with(argv, prog, description, _Nothing)
     return TrainCommand(config, as_json)
 

@@ -126,7 +126,7 @@ def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
 
 
 def parse_compare(
-    argv: Sequence[str], prog: str = "noprop compare"
+    argv: Sequence[str], prog: str = "noprop compare", description: str = ""
 ) -> tuple[TrainConfig, CompareOptions, bool]:
     """The run's options, the comparison's, and whether JSON is wanted.
 
@@ -134,9 +134,6 @@ def parse_compare(
         UserError: flags that do not parse, or that cannot be compared.
         SystemExit: ``--help`` (code 0).
     """
-    description = (
-        "Train the same network by NoProp and by back-propagation, and say which is better where."
-    )
     config, options, as_json = parse_with(argv, prog, description, CompareOptions)
     check_comparable(config, options)
     return config, options, as_json

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 BAD_PICTURES = 1
 
 
-def run_evaluate(argv: Sequence[str], prog: str) -> int:
+def run_evaluate(argv: Sequence[str], prog: str, text: str) -> int:
     """Evaluate, write and print. Returns the exit code."""
-    text = "Evaluate the network of a run on labelled data: accuracy, classes, calibration."
     options = parse_own(argv, prog, text, EvaluateOptions)
     from noprop_dist.record.store import Store, inside
     from noprop_dist.record.trained import home_of
@@ -57,12 +56,12 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def run_predict(argv: Sequence[str], prog: str) -> int:
+def run_predict(argv: Sequence[str], prog: str, text: str) -> int:
     """Classify picture by picture. Returns the exit code."""
-    text = "Classify pictures with the network of a run; bad ones are named and left out."
     options = parse_own(argv, prog, text, PredictOptions)
     from noprop_dist.data.account import PassedOver, in_words
     from noprop_dist.data.pictures import BadPicture, Limits, find_pictures
+    from noprop_dist.model.network import samples_at_once
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.predict import Answer, Predictor, Question, predict
     from noprop_dist.use.writers import open_writer
@@ -77,12 +76,13 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
         Limits(options.max_bytes, options.max_pixels),
     )
     predictor = Predictor(run.trained, question)
+    batch_size = options.batch_size or samples_at_once(run.trained.device)
     passed_over = PassedOver()
     found = find_pictures(options.images, passed_over)
     if options.ray:
-        batches = _on_ray(run, question, found, options.batch_size)
+        batches = _on_ray(run, question, found, batch_size)
     else:
-        batches = predict(predictor, found, options.batch_size, device=run.trained.device.type)
+        batches = predict(predictor, found, batch_size, device=run.trained.device.type)
     good = bad = 0
     with open_writer(options.format, options.output, run.trained.class_names) as write:
         for batch in batches:
@@ -110,16 +110,15 @@ def _on_ray(
     return predict_on_ray(run, question, batches_of(found, size))
 
 
-def run_export(argv: Sequence[str], prog: str) -> int:
+def run_export(argv: Sequence[str], prog: str, text: str) -> int:
     """Export and check. Returns the exit code."""
-    text = "Write the network of a run as one file, checked against the original."
     options = parse_own(argv, prog, text, ExportOptions)
     from noprop_dist.use.export import export_network
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.rendering import render_exported
     from noprop_dist.use.rows import rows_for
 
-    run = open_run(options.run, "cpu", "fp32")
+    run = open_run(options.run, options.device, "fp32")
     _say(run.notes)
     side = run.shape[1] if len(run.shape) == 3 and run.shape[1] == run.shape[2] else None
     rows = rows_for(
