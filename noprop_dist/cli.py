@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from noprop_dist.benchmarks.commands import run_benchmark
 from noprop_dist.errors import UserError
-from noprop_dist.options import parse_command
+from noprop_dist.options import parse_command, parse_own
 from noprop_dist.outputs import OutputError, standard_streams
 from noprop_dist.see.commands import run_runs, run_show, run_visualize
 from noprop_dist.signals import StopSignals
@@ -159,6 +159,14 @@ def _run_compare(argv: Sequence[str], prog: str, text: str) -> int:
     return 0
 
 
+def _run_completion(argv: Sequence[str], prog: str, text: str) -> int:
+    from noprop_dist.completion import CompletionOptions, script
+
+    options = parse_own(argv, prog, text, CompletionOptions)
+    print(script(options.shell, {name: line for name, (_, line, _) in COMMANDS.items()}), end="")
+    return 0
+
+
 def _run_tune(argv: Sequence[str], prog: str, text: str) -> int:
     from noprop_dist.options import parse_with
     from noprop_dist.sweep.sweep_options import SweepConfig
@@ -242,6 +250,11 @@ COMMANDS: dict[str, tuple[Run, str, str]] = {
         _run_compare,
         "Train the same network by NoProp and by back-propagation, side by side.",
         GOES_ON + "after what is finished",
+    ),
+    "completion": (
+        _run_completion,
+        "Print what completes commands and options in bash, zsh or fish.",
+        "stopped",
     ),
     **{
         name: (partial(run_benchmark, name.split()[-1]), text, "stopped")
