@@ -16,7 +16,7 @@ from noprop_dist.options import parse_command, parse_own
 from noprop_dist.outputs import OutputError, standard_streams
 from noprop_dist.see.commands import run_runs, run_show, run_visualize
 from noprop_dist.signals import StopSignals
-from noprop_dist.text import json_line, printable
+from noprop_dist.text import how_many, json_line, printable
 from noprop_dist.use.commands import run_evaluate, run_export, run_predict
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def summary(result: "TrainResult") -> str:
             f"  z_T           {100 * z_T.mean:.2f} % +- {100 * z_T.stderr:.2f}",
             f"  mean softmax  {100 * mean.mean:.2f} % +- {100 * mean.stderr:.2f}",
             f"  after t = 1..{len(result.accuracy_after_t)}, %: {after}",
-            f"trained {result.epochs} epochs in {result.train_seconds:.0f} s",
+            f"trained {how_many(result.epochs, 'epoch')} in {result.train_seconds:.0f} s",
             f"results in {printable(result.folder)}",
         ]
     )

@@ -14,7 +14,8 @@ from noprop_dist.benchmarks.benchmark_options import (
     ScalingBenchmark,
     SharingBenchmark,
 )
-from noprop_dist.errors import needing_ray
+from noprop_dist.errors import UserError, needing_ray
+from noprop_dist.host import on_linux
 from noprop_dist.options import parse_own
 from noprop_dist.text import json_line
 
@@ -30,9 +31,15 @@ BENCHMARKS: dict[str, tuple[type[Benchmark], str, str]] = {
 
 
 def run_benchmark(kind: str, argv: Sequence[str], prog: str, text: str) -> int:
-    """Measure and print. Returns the exit code."""
+    """Measure and print. Returns the exit code.
+
+    Raises:
+        UserError: options out of range, no Linux, or no Ray where it is needed.
+    """
     options_class, module_name, function = BENCHMARKS[kind]
     options = parse_own(argv, prog, text, options_class)
+    if not on_linux():
+        raise UserError(f"{prog} measures processes as Linux tells of them: run it there.")
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # PyTorch's profiler talks on standard error
     if kind == "chaos":
         # A cluster of its own, on loopback, which Ray decides when it is imported.

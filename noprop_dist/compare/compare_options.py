@@ -8,6 +8,7 @@ from typing import ClassVar
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import Bounds, Checked, Trait, at_least, flag, option
 from noprop_dist.errors import UserError
+from noprop_dist.host import on_linux
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.options import parse_with
 
@@ -100,6 +101,8 @@ def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
     Raises:
         UserError: names the option and what to do.
     """
+    if not on_linux():
+        raise UserError("noprop compare counts memory and bytes as Linux tells them: run it there.")
     if config.executor != TrainConfig.executor:
         raise UserError(
             f"--executor {config.executor} cannot be compared, whose blocks and twin train on "
