@@ -69,8 +69,10 @@ def _add(group: "_ArgumentGroup", f: "Field[Any]", hint: Any, default: Any) -> N
     elif told["metavar"] is None:
         told["metavar"] = kind.__name__.upper()
     if "name" in f.metadata:
-        if several or default is not MISSING:
-            told["nargs"] = "*" if several else "?"
+        if several:
+            told |= {"nargs": "*", "default": ()}
+        elif default is not MISSING:
+            told["nargs"] = "?"
         group.add_argument(f.name, **told)
         return
     if several:
