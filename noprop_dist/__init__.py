@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from noprop_dist.config import TrainConfig
     from noprop_dist.errors import UserError
     from noprop_dist.merge import merge
@@ -41,6 +43,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import on first use: ``--help`` and a check of options need no PyTorch."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("noprop-dist")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -7,15 +7,17 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING
 
 from noprop_dist.ablate.command import run_ablate
+from noprop_dist.benchmarks.commands import run_benchmark
 from noprop_dist.errors import UserError
 from noprop_dist.options import MergeOptions, parse_command, parse_own
 from noprop_dist.outputs import OutputError, standard_streams
 from noprop_dist.see.commands import run_runs, run_show, run_trace, run_visualize
 from noprop_dist.signals import StopSignals
-from noprop_dist.text import json_line, printable
+from noprop_dist.text import how_many, json_line, printable
 from noprop_dist.use.commands import run_evaluate, run_export, run_predict
 
 if TYPE_CHECKING:
@@ -29,20 +31,23 @@ PIPE_CLOSED = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """``noprop``: the console command. Returns the exit code, as ``exit_code`` does."""
-    args = list(sys.argv[1:] if argv is None else argv)
-    if args and args[0] in COMMANDS:
-        return _run(args[0], args[1:], f"noprop {args[0]}")
-    return exit_code(lambda: _say_what_there_is(args))
+    return _dispatch(list(sys.argv[1:] if argv is None else argv), "noprop")
 
 
 def run_job(name: str) -> int:
     """A command as ``python jobs/NAME.py``. Returns the exit code, as ``exit_code`` does."""
-    return _run(name, sys.argv[1:], f"python jobs/{name}.py")
+    return _dispatch([name, *sys.argv[1:]], f"python jobs/{name}.py", 1)
 
 
-def _run(name: str, argv: Sequence[str], prog: str) -> int:
-    run, stopped = COMMANDS[name]
-    return exit_code(lambda: run(argv, prog), stopped)
+def _dispatch(words: Sequence[str], prog: str, told: int = 0) -> int:
+    """Run the command that the first words name; ``prog`` stands for ``told`` of them already."""
+    for count in (2, 1):
+        name = " ".join(words[:count])
+        if name in COMMANDS:
+            run, text, stopped = COMMANDS[name]
+            called = " ".join([prog, *words[told:count]])
+            return exit_code(partial(run, words[count:], called, text), stopped)
+    return exit_code(lambda: _say_what_there_is(words))
 
 
 def exit_code(action: Callable[[], int], stopped: str = "stopped") -> int:
@@ -80,26 +85,41 @@ def exit_code(action: Callable[[], int], stopped: str = "stopped") -> int:
             return BAD_INPUT
 
 
-def _say_what_there_is(args: Sequence[str]) -> int:
-    if args[:1] == ["--version"]:
-        from importlib.metadata import version
+def _say_what_there_is(words: Sequence[str]) -> int:
+    """Answer words that name no command: ``--help``, ``--version``, or half a name."""
+    if words[:1] == ["--version"]:
+        from noprop_dist import __version__
 
-        print(f"noprop-dist {version('noprop-dist')}")
+        print(f"noprop-dist {__version__}")
         return 0
-    asked = args[:1] in (["-h"], ["--help"])
-    if args and not asked:
-        near = get_close_matches(args[0], COMMANDS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        print(f"error: unknown command {printable(args[0])}{hint}", file=sys.stderr)
-    print(
-        f"usage: noprop COMMAND ...; commands: {', '.join(COMMANDS)}",
-        file=sys.stdout if asked else sys.stderr,
+    group = (
+        f"{words[0]} "
+        if words and any(name.startswith(f"{words[0]} ") for name in COMMANDS)
+        else ""
     )
+    listed = {name.removeprefix(group): v[1] for name, v in COMMANDS.items() if group in name}
+    rest = words[bool(group) :]
+    asked = rest[:1] in (["-h"], ["--help"])
+    if rest and not asked:
+        near = get_close_matches(rest[0], [name.split()[0] for name in listed], n=1)
+        hint = f"; did you mean {near[0]}?" if near else ";"
+        raise UserError(
+            f"unknown command {group}{rest[0]}{hint} noprop {group}--help lists the commands."
+        )
+    width = max(map(len, listed))
+    told = [
+        f"usage: noprop {group}COMMAND [OPTIONS]",
+        "",
+        *(f"  {name:{width}}  {text}" for name, text in listed.items()),
+        "",
+        f"noprop {group}COMMAND --help lists the options of a command.",
+    ]
+    print("\n".join(told), file=sys.stdout if asked else sys.stderr)
     return 0 if asked else BAD_INPUT
 
 
-def _run_train(argv: Sequence[str], prog: str) -> int:
-    command = parse_command(argv, prog)
+def _run_train(argv: Sequence[str], prog: str, text: str) -> int:
+    command = parse_command(argv, prog, text)
     if command.config.dry_run:
         from noprop_dist.plan import dry_run, plan
 
@@ -128,8 +148,7 @@ def _say_blocks(trained: "TrainedBlocks", as_json: bool) -> int:
     return 0
 
 
-def _run_merge(argv: Sequence[str], prog: str) -> int:
-    text = "Make one network of runs that trained some blocks each, and evaluate it."
+def _run_merge(argv: Sequence[str], prog: str, text: str) -> int:
     options = parse_own(argv, prog, text, MergeOptions)
     from noprop_dist.merge import merge
 
@@ -147,10 +166,10 @@ def _say_result(result: "TrainResult", as_json: bool) -> int:
     return 0
 
 
-def _run_compare(argv: Sequence[str], prog: str) -> int:
+def _run_compare(argv: Sequence[str], prog: str, text: str) -> int:
     from noprop_dist.compare.compare_options import parse_compare
 
-    config, options, as_json = parse_compare(argv, prog)
+    config, options, as_json = parse_compare(argv, prog, text)
     from noprop_dist.compare.run_comparison import compare, show
     from noprop_dist.training import StoppedError
 
@@ -165,11 +184,18 @@ def _run_compare(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def _run_tune(argv: Sequence[str], prog: str) -> int:
+def _run_completion(argv: Sequence[str], prog: str, text: str) -> int:
+    from noprop_dist.completion import CompletionOptions, script
+
+    options = parse_own(argv, prog, text, CompletionOptions)
+    print(script(options.shell, {name: line for name, (_, line, _) in COMMANDS.items()}), end="")
+    return 0
+
+
+def _run_tune(argv: Sequence[str], prog: str, text: str) -> int:
     from noprop_dist.options import parse_with
     from noprop_dist.sweep.sweep_options import SweepConfig
 
-    text = "Search the settings of a NoProp network on your data, with Ray Tune."
     config, options, as_json = parse_with(argv, prog, text, SweepConfig)
     from noprop_dist.sweep.run_sweep import SweepStoppedError, sweep
     from noprop_dist.sweep.sweep_summary import render
@@ -201,24 +227,91 @@ def summary(result: "TrainResult") -> str:
             f"  z_T           {told('z_T')}",
             f"  mean softmax  {told('mean_softmax')}",
             f"  after t = 1..{len(result.accuracy_after_t)}, %: {after}",
-            f"trained {result.epochs} epochs in {result.train_seconds:.0f} s",
+            f"trained {how_many(result.epochs, 'epoch')} in {result.train_seconds:.0f} s",
             f"results in {printable(result.folder)}",
         ]
     )
 
 
-# By name: what runs it, and what is said where a signal ends it.
-COMMANDS: dict[str, tuple[Callable[[Sequence[str], str], int], str]] = {
-    "train": (_run_train, "stopped; the same command goes on from the last checkpoint"),
-    "merge": (_run_merge, "stopped; the same command begins again"),
-    "compare": (_run_compare, "stopped; the same command goes on after what is finished"),
-    "tune": (_run_tune, "stopped; the same command goes on with the sweep"),
-    "visualize": (run_visualize, "stopped"),
-    "evaluate": (run_evaluate, "stopped"),
-    "ablate": (run_ablate, "stopped; the same command goes on after what is finished"),
-    "predict": (run_predict, "stopped"),
-    "export": (run_export, "stopped"),
-    "runs": (run_runs, "stopped"),
-    "show": (run_show, "stopped"),
-    "trace": (run_trace, "stopped"),
+Run = Callable[[Sequence[str], str, str], int]
+GOES_ON = "stopped; the same command goes on "
+# By name: what runs it, given argv, what it is called and its line; its line in --help; and what is
+# said where a signal ends it.
+COMMANDS: dict[str, tuple[Run, str, str]] = {
+    "train": (
+        _run_train,
+        "Train a NoProp network: T blocks, each learning on its own (arXiv:2503.24322).",
+        GOES_ON + "from the last checkpoint",
+    ),
+    "merge": (
+        _run_merge,
+        "Make one network of runs that trained some blocks each, and evaluate it.",
+        "stopped; the same command begins again",
+    ),
+    "evaluate": (
+        run_evaluate,
+        "Evaluate the network of a run on labelled data: accuracy, classes, calibration.",
+        "stopped",
+    ),
+    "ablate": (
+        run_ablate,
+        "Is a network more than an ensemble? Its blocks' answers with other things as z.",
+        GOES_ON + "after what is finished",
+    ),
+    "predict": (
+        run_predict,
+        "Classify pictures with the network of a run; bad ones are named and left out.",
+        "stopped",
+    ),
+    "export": (
+        run_export,
+        "Write the network of a run as one file, checked against the original.",
+        "stopped",
+    ),
+    "runs": (
+        run_runs,
+        "List the runs, sweeps and comparisons of a folder, newest first.",
+        "stopped",
+    ),
+    "show": (
+        run_show,
+        "Tell all about one run: numbers, blocks, options, what happened, what next.",
+        "stopped",
+    ),
+    "visualize": (
+        run_visualize,
+        "Draw the pictures of a run, also of a live one, or of a training history alone.",
+        "stopped",
+    ),
+    "trace": (
+        run_trace,
+        "Write which worker trained which block when, for ui.perfetto.dev.",
+        "stopped",
+    ),
+    "tune": (
+        _run_tune,
+        "Search the settings of a NoProp network on your data, with Ray Tune.",
+        GOES_ON + "with the sweep",
+    ),
+    "compare": (
+        _run_compare,
+        "Train the same network by NoProp and by back-propagation, side by side.",
+        GOES_ON + "after what is finished",
+    ),
+    "completion": (
+        _run_completion,
+        "Print what completes commands and options in bash, zsh or fish.",
+        "stopped",
+    ),
+    **{
+        name: (partial(run_benchmark, name.split()[-1]), text, "stopped")
+        for name, text in {
+            "benchmark engine": "Block-images/s of the engine against a plain eager float32 loop.",
+            "benchmark gpu": "How full blocks keep a GPU: eager and recorded, alone and together.",
+            "benchmark predict": "Pictures/s of noprop predict against the bare forward passes.",
+            "benchmark scaling": "What limits the number of workers: Ray's, and simulated ones.",
+            "benchmark sharing": "Ways to train learned class embeddings over the blocks.",
+            "chaos": "Measure what a run loses when its processes are killed.",
+        }.items()
+    },
 }

@@ -1,4 +1,4 @@
-"""What this machine gives to this process: cores, memory and environment. Linux."""
+"""What this machine gives to this process: cores, memory and environment."""
 
 import os
 import re
@@ -15,11 +15,18 @@ CONTROL_GROUPS = (  # of version 2 and 1: what may be taken, and what is
 
 def count_cores() -> int:
     """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def free_bytes() -> int:
-    """Memory that may still be taken: what the machine can give, or its control group if less."""
+    """Memory that may still be taken: what the machine can give, or its control group if less.
+
+    Where the system does not tell it, as macOS does not, all that the machine has.
+    """
+    if not on_linux():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     found = re.search(r"^MemAvailable:\s+(\d+) kB$", MEMINFO.read_text(), re.MULTILINE)
     assert found
     free = 1024 * int(found[1])
@@ -30,6 +37,11 @@ def free_bytes() -> int:
             files = int(stat[1]) if stat else 0
             free = min(free, int(limit) - int((group / used).read_text()) + files)
     return free
+
+
+def on_linux() -> bool:
+    """Whether the kernel tells of its processes in /proc."""
+    return MEMINFO.exists()
 
 
 @contextmanager

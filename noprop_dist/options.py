@@ -5,33 +5,21 @@ YAML is imported late, so that other uses of the package do without it.
 
 import os
 import sys
-from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Literal,
-    NoReturn,
-    TypeVar,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.config.fields import Checked, Former, argument, check_types, flag, option
+from noprop_dist.config.arguments import OptionParser, make_parser
+from noprop_dist.config.fields import Checked, argument, check_types, flag, option
 from noprop_dist.config.former_names import by_new_names, told, told_as_flags
 from noprop_dist.config.run import MAX_NAME
 from noprop_dist.errors import UserError
 from noprop_dist.record.run_config import parse_yaml
 
 if TYPE_CHECKING:
-    from argparse import _ArgumentGroup
-    from dataclasses import Field
-
     from _typeshed import DataclassInstance
 
 REHEARSE = "NOPROP_REHEARSE"  # the environment variable that makes a run a rehearsal
@@ -53,7 +41,7 @@ class _Nothing:
 
 
 @dataclass(frozen=True)
-class _Around:
+class Around:
     """What every command that trains takes beside the options of the run."""
 
     config: str | None = option(None, "output", "YAML file of options by name; flags lie over it")
@@ -81,14 +69,15 @@ class MergeOptions(Checked):
         return kept | {"run_dir": self.run_dir, "executor": self.executor}
 
 
-def parse_command(argv: Sequence[str], prog: str = "noprop train") -> TrainCommand:
+def parse_command(
+    argv: Sequence[str], prog: str = "noprop train", description: str = ""
+) -> TrainCommand:
     """Defaults, then the YAML file of ``--config``, then flags.
 
     Raises:
         UserError: flags that do not parse, a value out of range, or a YAML file of no use.
         SystemExit: ``--help`` (code 0).
     """
-    description = "Train a NoProp network: T blocks, each learning on its own (arXiv:2503.24322)."
     config, _, as_json = parse_with(argv, prog, description, _Nothing)
     return TrainCommand(config, as_json)
 
@@ -111,7 +100,7 @@ def parse_with(
         UserError: flags that do not parse, a value out of range, or a YAML file of no use.
         SystemExit: ``--help`` (code 0).
     """
-    first = _Parser(prog, add_help=False, allow_abbrev=False)
+    first = OptionParser(prog, add_help=False, allow_abbrev=False)
     first.add_argument("--config")
     found, args = first.parse_known_args(argv)
     path = found.config
@@ -119,7 +108,7 @@ def parse_with(
     values = by_new_names(TrainConfig, in_file)
     # Names and types alone: flags may yet change a value that does not go with another.
     check_types(TrainConfig, values, f"--config {path}")
-    flat = _parse(args, prog, description, (_Around, extra, TrainConfig), values)
+    flat = _parse(args, prog, description, (Around, extra, TrainConfig), values)
     named = values.get("block", "")
     if ":" in named and flat.get("block", named) == named and not _gives(args, "block"):
         raise UserError(
@@ -217,19 +206,6 @@ def parse_own(argv: Sequence[str], prog: str, description: str, options: type[Ex
     return options(**by_new_names(options, found))
 
 
-class _Parser(ArgumentParser):
-    """Says what is wrong with the arguments in one sentence, as an error of ours."""
-
-    def error(self, message: str) -> NoReturn:
-        """Refuse the arguments.
-
-        Raises:
-            UserError: always.
-        """
-        what = message.removeprefix("argument ")
-        raise UserError(f"{what}; {self.prog} --help lists the options.")
-
-
 def _parse(
     argv: Sequence[str],
     prog: str,
@@ -237,72 +213,16 @@ def _parse(
     classes: Sequence[type[Any]],
     values: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The values of the options that are given, by the names that they are given by.
-
-    Args:
-        argv: the arguments.
-        prog: what the command is called.
-        description: of the command, for ``--help``.
-        classes: dataclasses whose fields are the options.
-        values: other defaults than the fields' own, by name, for ``--help`` to show.
-    """
-    hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
-    options = [f for cls in classes for f in fields(cls)]
-    places = [f.metadata["name"] for f in options if "name" in f.metadata]
-    usage = " ".join([prog, "[-h]", "[OPTIONS]", *places])
-    parser = _Parser(prog, usage, description, allow_abbrev=False, argument_default=SUPPRESS)
-    groups: dict[str, _ArgumentGroup] = {}
-    for f in options:
-        group = f.metadata["group"]
-        if group not in groups:
-            title = group if group == "arguments" else f"{group} options"
-            groups[group] = parser.add_argument_group(title)
-        _add(groups[group], f, hints[f.name], (values or {}).get(f.name, f.default))
+    """The values of the options that are given, by the names that they are given by."""
+    parser = make_parser(prog, description, classes, values)
     found, unknown = parser.parse_known_intermixed_args([_dashed(word) for word in argv])
     if unknown:
-        flags = [flag(f.name) for f in options]
+        flags = [flag(f.name) for cls in classes for f in fields(cls)]
         near = get_close_matches(unknown[0].partition("=")[0], flags, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         parser.error(f"Unrecognized options: {', '.join(unknown)}{hint}")
     # The parser gives lists.
     return {k: tuple(v) if isinstance(v, list) else v for k, v in vars(found).items()}
-
-
-def _add(group: "_ArgumentGroup", f: "Field[Any]", hint: Any, default: Any) -> None:
-    """Tell the parser of an option; no text is taken for nothing."""
-    several, none = get_origin(hint) is tuple, type(None)
-    inner = get_args(hint) if several or none in get_args(hint) else (hint,)
-    kind = next(k for k in inner if k is not none)
-    text = (f.metadata["help"] + _shown(default)).replace("%", "%%")
-    told: dict[str, Any] = {"help": text, "type": kind, "metavar": f.metadata.get("name")}
-    if kind is bool:
-        told = {"help": text, "action": BooleanOptionalAction}
-    elif get_origin(kind) is Literal:
-        told |= {"type": str, "choices": get_args(kind)}
-    elif told["metavar"] is None:
-        told["metavar"] = kind.__name__.upper()
-    if "name" in f.metadata:
-        if several or default is not MISSING:
-            told["nargs"] = "*" if several else "?"
-        group.add_argument(f.name, **told)
-        return
-    if several:
-        told["nargs"] = "+"
-    group.add_argument(flag(f.name), **told)
-    former: Former | None = f.metadata["formerly"]
-    if former is None or (former.is_switch and kind is bool):  # whose --no-name says the same
-        return
-    hidden: dict[str, Any] = {"action": "store_true"} if former.is_switch else told
-    group.add_argument(flag(former.name), **hidden | {"help": SUPPRESS})
-
-
-def _shown(default: Any) -> str:
-    """What ``--help`` says of a default; without one to show, the text tells what happens."""
-    if default is None or default is MISSING or default is False or default == ():
-        return ""
-    if isinstance(default, tuple):
-        default = " ".join(map(str, default))
-    return f" (default: {'on' if default is True else default})"
 
 
 def _dashed(word: str) -> str:

@@ -65,6 +65,11 @@ def percent(fraction: float | None, form: str = ".2f", unit: str = " %") -> str:
     return "-" if fraction is None else f"{100 * fraction:{form}}{unit}"
 
 
+def how_many(count: int, thing: str) -> str:
+    """So many of a thing whose plural ends in s."""
+    return f"{count} {thing}{'s' * (count != 1)}"
+
+
 def size(num_bytes: float) -> str:
     """Bytes in MiB, from one GiB on in GiB."""
     if num_bytes >= 2**30:

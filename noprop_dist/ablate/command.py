@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 PICTURE = "plots/ablation.png"
 
 
-def run_ablate(argv: Sequence[str], prog: str) -> int:
+def run_ablate(argv: Sequence[str], prog: str, text: str) -> int:
     """Ask, compare, write and print. Returns the exit code."""
-    text = "Is a network more than an ensemble? Its blocks' answers with other things as z."
     options = parse_own(argv, prog, text, AblateOptions)
     from noprop_dist.ablate.ablation import ablate
     from noprop_dist.ablate.others import trained_others

@@ -8,6 +8,7 @@ from typing import ClassVar
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import Bounds, Checked, Trait, at_least, flag, option
 from noprop_dist.errors import UserError
+from noprop_dist.host import on_linux
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.options import parse_with
 
@@ -102,6 +103,8 @@ def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
     Raises:
         UserError: names the option and what to do.
     """
+    if not on_linux():
+        raise UserError("noprop compare counts memory and bytes as Linux tells them: run it there.")
     if config.executor != TrainConfig.executor:
         raise UserError(
             f"--executor {config.executor} cannot be compared, whose blocks and twin train on "
@@ -128,7 +131,7 @@ def check_comparable(config: TrainConfig, options: CompareOptions) -> None:
 
 
 def parse_compare(
-    argv: Sequence[str], prog: str = "noprop compare"
+    argv: Sequence[str], prog: str = "noprop compare", description: str = ""
 ) -> tuple[TrainConfig, CompareOptions, bool]:
     """The run's options, the comparison's, and whether JSON is wanted.
 
@@ -136,9 +139,6 @@ def parse_compare(
         UserError: flags that do not parse, or that cannot be compared.
         SystemExit: ``--help`` (code 0).
     """
-    description = (
-        "Train the same network by NoProp and by back-propagation, and say which is better where."
-    )
     config, options, as_json = parse_with(argv, prog, description, CompareOptions)
     check_comparable(config, options)
     return config, options, as_json

@@ -8,7 +8,7 @@ from rich.table import Table
 from noprop_dist.compare.compare_options import heading
 from noprop_dist.compare.comparison import Comparison
 from noprop_dist.compare.method_rows import MIB, Facts, Row
-from noprop_dist.text import markdown_table, number, percent
+from noprop_dist.text import how_many, markdown_table, number, percent
 
 Cell = Callable[[Row], str]
 
@@ -63,7 +63,8 @@ def title(facts: Facts) -> str:
     """What was compared, in a line."""
     return (
         f"{facts.dataset}: {facts.num_blocks} blocks, {facts.embedding} embeddings, "
-        f"{facts.epochs} epochs of {facts.train_images:,} images, batch {facts.batch_size}, "
+        f"{how_many(facts.epochs, 'epoch')} of {facts.train_images:,} images, "
+        f"batch {facts.batch_size}, "
         f"{facts.device} in {facts.precision}"
     )
 

@@ -8,6 +8,7 @@ from noprop_dist.compare.compare_options import METHODS, NOPROP, TWIN
 from noprop_dist.compare.confidence import doubt
 from noprop_dist.compare.method_rows import MIB, Facts, Row
 from noprop_dist.maths.embedding_types import IS_TRAINED
+from noprop_dist.text import how_many
 
 NAMES = {method: told.name for method, told in METHODS.items()}
 CLOSE = 1.05  # ratios below this are "as much": such measurements differ more between two runs
@@ -71,7 +72,7 @@ def _target(rows: Sequence[Row], facts: Facts) -> list[str]:
     goal = f"{100 * facts.target_accuracy:g} % of the validation images"
     said = [
         f"{_name(row)} did not reach {goal} {'with every seed ' * (row.seeds > 1)}in "
-        f"{facts.epochs} epochs."
+        f"{how_many(facts.epochs, 'epoch')}."
         for row in rows
         if row.seconds_to_target is None and facts.val_images
     ]

@@ -28,7 +28,7 @@ from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.text import last_part, printable
+from noprop_dist.text import how_many, last_part, printable
 
 FORM = "compare-{}"  # of the name of a comparison that was given none
 WIDE = 110
@@ -131,7 +131,7 @@ def _measure(
             epochs = min(options.efficiency_epochs, config.epochs) if alone else config.epochs
             devices = "one device" if count == 1 else f"{count} devices"
             told = heading(method, config.objective)
-            tell(f"{told}: seed {seed}, {epochs} epochs on {devices}")
+            tell(f"{told}: seed {seed}, {how_many(epochs, 'epoch')} on {devices}")
             here = replace(
                 config,
                 workers=count,

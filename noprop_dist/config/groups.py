@@ -249,19 +249,24 @@ class MachineOptions(Checked):
     executor: Literal["ray", "local"] = option(
         "ray",
         "machine",
-        "where units run: on the Ray cluster of RAY_ADDRESS, else on a private one that ends with "
-        "the run; or in this process",
+        "where blocks train; ray: on the Ray cluster of RAY_ADDRESS, else on a private one that "
+        "ends with the run; local: in threads of this process",
         traits=FREE,
     )
     workers: int | None = option(
         None,
         "machine",
-        "default: one per GPU, else one per core; on a cluster as many as it holds",
+        "processes, or threads, that train blocks; default: one per GPU, else one per core; on a "
+        "cluster as many as it holds",
         at_least(1),
         FREE,
     )
     cpus_per_worker: int = option(
-        1, "machine", "threads of a unit; they change the bits", at_least(1), OF_ALL_TRIALS
+        1,
+        "machine",
+        "threads that train a block; another number changes the weights' last digits",
+        at_least(1),
+        OF_ALL_TRIALS,
     )
     gpus_per_worker: float | None = option(
         None,

@@ -4,6 +4,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from threading import Lock
 from typing import Self
 
@@ -250,10 +251,13 @@ def make_progress(
     steps_per_epoch: int,
     first_step: dict[int, int],
 ) -> Progress:
-    """The view that fits: none, a live table on a terminal, or plain lines. Writes to stderr."""
+    """The view that fits: none, a live table, or plain lines. Writes to stderr.
+
+    A table redraws itself on a terminal, and in a notebook that has widgets.
+    """
     if quiet:
         return Progress()
     console = Console(stderr=True)
-    if console.is_terminal:
+    if find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal:
         return LiveProgress(num_blocks, total_epochs, steps_per_epoch, first_step, console)
     return PlainProgress(total_epochs, console)

@@ -74,9 +74,8 @@ class TraceOptions(Checked):
     output: str | None = option(None, "output", "the file; default: trace.json in the run folder")
 
 
-def run_visualize(argv: Sequence[str], prog: str) -> int:
+def run_visualize(argv: Sequence[str], prog: str, text: str) -> int:
     """Draw, and print a path a line. Returns the exit code."""
-    text = "Draw the pictures of a run, as far as it is there, or of a training history alone."
     options = parse_own(argv, prog, text, VisualizeOptions)
     from noprop_dist.see.visualize import draw_history, draw_run
 
@@ -101,9 +100,8 @@ def run_visualize(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def run_runs(argv: Sequence[str], prog: str) -> int:
+def run_runs(argv: Sequence[str], prog: str, text: str) -> int:
     """List what lies in a folder. Returns the exit code."""
-    text = "List the runs, sweeps and comparisons of a folder, newest first."
     options = parse_own(argv, prog, text, RunsOptions)
     from noprop_dist.see.listing import list_runs
     from noprop_dist.see.terminal import render_runs
@@ -117,9 +115,8 @@ def run_runs(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def run_show(argv: Sequence[str], prog: str) -> int:
+def run_show(argv: Sequence[str], prog: str, text: str) -> int:
     """Tell all about one run. Returns the exit code."""
-    text = "Tell all about one run: numbers, blocks, options, what happened, what to do next."
     options = parse_own(argv, prog, text, ShowOptions)
     from noprop_dist.see.facts import read_run
     from noprop_dist.see.run_text import block_rows, changed_options, next_commands
@@ -139,9 +136,8 @@ def run_show(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def run_trace(argv: Sequence[str], prog: str) -> int:
+def run_trace(argv: Sequence[str], prog: str, text: str) -> int:
     """Write the units of a run as a chrome trace, and print where. Returns the exit code."""
-    text = "Write which worker trained which block when, for chrome://tracing or ui.perfetto.dev."
     options = parse_own(argv, prog, text, TraceOptions)
     from noprop_dist.see.chrome_trace import write_trace
 

@@ -9,7 +9,7 @@ from typing import Any
 from noprop_dist.config.fields import flag
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
-from noprop_dist.text import duration, percent
+from noprop_dist.text import duration, how_many, percent
 
 MAX_EPOCHS = 1000  # rows of the table; of more, every second, third, ... is shown
 
@@ -59,7 +59,7 @@ def headlines_of(facts: RunFacts) -> list[tuple[str, str, str]]:
             found.append((name, percent(reached.mean), more))
     if best:
         found.append(("Best validation", percent(best[1]), f"z_T, epoch {best[0]}"))
-    epochs = f"{facts.epochs} of {config.epochs} epochs"
+    epochs = f"{facts.epochs} of {how_many(config.epochs, 'epoch')}"
     found.append(("Trained for", duration(facts.train_seconds), epochs))
     aside = f", {len(facts.set_aside)} set aside" if facts.set_aside else ""
     found.append(("Blocks", str(config.num_blocks), f"{config.embedding_type}{aside}"))

@@ -42,7 +42,7 @@ class SweepConfig(Checked):
     workers_per_trial: int = option(
         0,
         "sweep",
-        "Ray workers of every trial; 0: its units run in the trial's own process",
+        "Ray workers of every trial; 0: its blocks train in the trial's own process",
         at_least(0),
     )
     per_block: bool = option(

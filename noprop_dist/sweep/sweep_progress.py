@@ -13,6 +13,7 @@ from noprop_dist.sweep.search import Search
 from noprop_dist.sweep.space import most_epochs
 from noprop_dist.sweep.sweep_folder import RUNNING
 from noprop_dist.sweep.trial_table import Row, cells_of, counted, heading, ranked, reached_by
+from noprop_dist.text import how_many
 
 STATUS_EVERY_S = 60.0  # between plain lines on what is running
 
@@ -81,7 +82,7 @@ class SweepProgress:
         rows = ranked(list(self.rows.values()))
         seconds = time.monotonic() - self._since
         head = (
-            f"{self._count} trials of at most {self._epochs} epochs: "
+            f"{self._count} trials of at most {how_many(self._epochs, 'epoch')}: "
             f"{counted(rows) or 'starting'}; {seconds:.0f} s"
         )
         table = Table(box=None, pad_edge=False, header_style="dim")

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 BAD_PICTURES = 1
 
 
-def run_evaluate(argv: Sequence[str], prog: str) -> int:
+def run_evaluate(argv: Sequence[str], prog: str, text: str) -> int:
     """Evaluate, write and print. Returns the exit code."""
-    text = "Evaluate the network of a run on labelled data: accuracy, classes, calibration."
     options = parse_own(argv, prog, text, EvaluateOptions)
     from noprop_dist.record.store import Store, inside
     from noprop_dist.record.trained import home_of
@@ -57,9 +56,8 @@ def run_evaluate(argv: Sequence[str], prog: str) -> int:
     return 0
 
 
-def run_predict(argv: Sequence[str], prog: str) -> int:
+def run_predict(argv: Sequence[str], prog: str, text: str) -> int:
     """Classify picture by picture. Returns the exit code."""
-    text = "Classify pictures with the network of a run; bad ones are named and left out."
     options = parse_own(argv, prog, text, PredictOptions)
     from noprop_dist.data.account import PassedOver, in_words
     from noprop_dist.data.pictures import BadPicture, Limits, find_pictures
@@ -112,9 +110,8 @@ def _on_ray(
     return predict_on_ray(run, question, batches_of(found, size))
 
 
-def run_export(argv: Sequence[str], prog: str) -> int:
+def run_export(argv: Sequence[str], prog: str, text: str) -> int:
     """Export and check. Returns the exit code."""
-    text = "Write the network of a run as one file, checked against the original."
     options = parse_own(argv, prog, text, ExportOptions)
     from noprop_dist.use.export import export_network
     from noprop_dist.use.opening import open_run

@@ -10,7 +10,8 @@ import torch
 
 from noprop_dist.draw.evaluation import plot_evaluation
 from noprop_dist.draw.style import save_figure
-from noprop_dist.engine.evaluate import Counts, traces_of
+from noprop_dist.engine.evaluate import traces_of
+from noprop_dist.engine.likelihood import Counts
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.record.portable import OUTPUTS

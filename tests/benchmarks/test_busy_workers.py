@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from noprop_benchmarks.benchmark_options import ScalingBenchmark
-from noprop_benchmarks.simulated import TimerExecutor, measure_simulated, render_simulated
-from noprop_benchmarks.utilisation import Busy, run_metered, tiny_rounds
 from noprop_dist import UserError
+from noprop_dist.benchmarks.benchmark_options import ScalingBenchmark
+from noprop_dist.benchmarks.simulated import TimerExecutor, measure_simulated, render_simulated
+from noprop_dist.benchmarks.utilisation import Busy, run_metered, tiny_rounds
 from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.runner import Work

@@ -4,13 +4,15 @@ import os
 
 import pytest
 
-from noprop_benchmarks.benchmark_options import PredictBenchmark
-from noprop_benchmarks.prediction import benchmark_predict, one_core, render
+from noprop_dist.benchmarks.benchmark_options import PredictBenchmark
+from noprop_dist.benchmarks.prediction import benchmark_predict, one_core, render
 
 
 def test_both_sides_are_measured_and_compared() -> None:
     cores = os.sched_getaffinity(0)
-    measured = benchmark_predict(PredictBenchmark(images=96, repeats=3, num_blocks=3, batch=32))
+    measured = benchmark_predict(
+        PredictBenchmark(images=96, repeats=3, num_blocks=3, batch_size=32)
+    )
     assert os.sched_getaffinity(0) == cores
     assert measured["bare"] > 0
     assert len(measured["ratios"]) == 3

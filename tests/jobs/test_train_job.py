@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+import noprop_dist
 from noprop_dist import TrainConfig, UserError
-from noprop_dist.cli import main
+from noprop_dist.cli import COMMANDS, main
 from noprop_dist.compare.compare_options import parse_compare
 from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.model.objective import Learned
@@ -241,7 +243,7 @@ def test_flags_are_taken_in_any_order_and_spelling() -> None:
 
 def test_help_shows_groups_and_defaults_without_torch(repo: Path) -> None:
     code = (
-        "import sys; from noprop_dist.cli import main\n"
+        "import sys; from noprop_dist.cli import COMMANDS, main\n"
         "try: main(['train', '--help'])\n"
         "finally: assert 'torch' not in sys.modules"
     )
@@ -253,25 +255,37 @@ def test_help_shows_groups_and_defaults_without_torch(repo: Path) -> None:
     assert "default: 0.001" in done.stdout
 
 
-@pytest.mark.parametrize(("args", "code"), [(["--help"], 0), ([], 2), (["fly"], 2)])
+@pytest.mark.parametrize(("args", "code"), [(["--help"], 0), (["-h"], 0), ([], 2)])
 def test_commands_are_listed(
     args: list[str], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(args) == code
-    assert "train" in "".join(capsys.readouterr())
+    told = "".join(capsys.readouterr())
+    for name, (_, text, _) in COMMANDS.items():
+        assert re.search(f"^  {name} +{re.escape(text)}$", told, re.MULTILINE)
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"noprop-dist {noprop_dist.__version__}\n"
 
 
 @pytest.mark.parametrize(
     ("command", "says"),
-    [("shwo", "unknown command shwo; did you mean show?"), ("zzz", "unknown command zzz\n")],
+    [
+        ("shwo", "unknown command shwo; did you mean show?"),
+        ("zzz", "unknown command zzz; "),
+        ("benchmark gpuu", "unknown command benchmark gpuu; did"),
+    ],
 )
 def test_unknown_command_is_named(
     command: str, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([command, "X"]) == 2
+    assert main([*command.split(), "X"]) == 2
     out = capsys.readouterr()
     assert out.err.startswith(f"error: {says}")
-    assert "commands: train, merge, compare" in out.err
+    assert out.err.endswith("--help lists the commands.\n")
+    assert out.err.count("\n") == 1
     assert out.out == ""
 
 

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 import noprop_dist
+from noprop_dist.benchmarks.benchmark_options import ChaosBenchmark
+from noprop_dist.benchmarks.commands import BENCHMARKS
 from noprop_dist.compare.compare_options import parse_compare
 from noprop_dist.options import parse_command, parse_own, parse_with
 from noprop_dist.see.commands import RunsOptions, ShowOptions, TraceOptions, VisualizeOptions
@@ -31,6 +33,8 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "export": partial(parse_own, prog="", description="", options=ExportOptions),
     "runs": partial(parse_own, prog="", description="", options=RunsOptions),
     "show": partial(parse_own, prog="", description="", options=ShowOptions),
+    "chaos": partial(parse_own, prog="", description="", options=ChaosBenchmark),
+    "benchmark": lambda argv: parse_own(argv[1:], "", "", BENCHMARKS[argv[0]][0]),
     "visualize": partial(parse_own, prog="", description="", options=VisualizeOptions),
     "trace": partial(parse_own, prog="", description="", options=TraceOptions),
 }
@@ -73,10 +77,8 @@ def check_command(words: Sequence[str], repo: Path) -> None:
         if words[1] in PARSERS:
             accepts(PARSERS[words[1]], words[2:])
     else:
-        # A job reads its flags in a function parse(argv), or is a command of noprop's.
-        job = runpy.run_path(str(repo / words[1]))
-        command = Path(words[1]).stem
-        accepts(PARSERS[command] if command in PARSERS else job["parse"], words[2:])
+        runpy.run_path(str(repo / words[1]))
+        accepts(PARSERS[Path(words[1]).stem], words[2:])
 
 
 def accepts(parse: Callable[[Sequence[str]], object], argv: Sequence[str]) -> None:

@@ -22,12 +22,12 @@ IMPORT_ALL = """
 import importlib, pkgutil
 import noprop_dist
 
-BENCHMARKS = ("chaos", "memory", "scaling", "sleepers", "traffic")
+BENCHMARKS = ("chaos", "gpu", "memory", "scaling", "sleepers", "traffic")
 ON_RAY = {
     "noprop_dist.distributed", "noprop_dist.sweep.on_ray", "noprop_dist.compare.on_ray",
     "noprop_dist.use.on_ray",
 }
-ON_RAY |= {f"noprop_benchmarks.{name}" for name in BENCHMARKS}
+ON_RAY |= {f"noprop_dist.benchmarks.{name}" for name in BENCHMARKS}
 
 def names(package):
     for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
@@ -81,7 +81,7 @@ FIRST_IMPORT = """
 import importlib, os, pathlib, sys
 
 RAY_READS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
-OURS = ("noprop_dist", "noprop_benchmarks")
+OURS = "noprop_dist"
 root, missing = pathlib.Path(sys.argv[1]), []
 
 class Notes:
@@ -90,21 +90,20 @@ class Notes:
             missing.extend(v for v in RAY_READS if v not in os.environ)
 
 sys.meta_path.insert(0, Notes())
-for package in ("noprop_dist", "jobs/noprop_benchmarks"):
-    for file in sorted((root / package).rglob("*.py")):
-        if "import ray" not in file.read_text() and "from ray" not in file.read_text():
-            continue
-        for name in [name for name in sys.modules if name.startswith(OURS)]:
-            del sys.modules[name]
-        for name in RAY_READS:
-            os.environ.pop(name, None)
-        name = ".".join(file.relative_to(root).with_suffix("").parts).removeprefix("jobs.")
-        missing.clear()
-        try:
-            importlib.import_module(name.removesuffix(".__init__"))
-        except ModuleNotFoundError as error:
-            assert error.name.startswith("ray"), error
-        print(name, *missing)
+for file in sorted((root / "noprop_dist").rglob("*.py")):
+    if "import ray" not in file.read_text() and "from ray" not in file.read_text():
+        continue
+    for name in [name for name in sys.modules if name.startswith(OURS)]:
+        del sys.modules[name]
+    for name in RAY_READS:
+        os.environ.pop(name, None)
+    name = ".".join(file.relative_to(root).with_suffix("").parts)
+    missing.clear()
+    try:
+        importlib.import_module(name.removesuffix(".__init__"))
+    except ModuleNotFoundError as error:
+        assert error.name.startswith("ray"), error
+    print(name, *missing)
 """
 
 

@@ -78,7 +78,7 @@ def test_command_and_ray_say_what_python_says(
     expected = from_python(trained_folder, samples, "z_T")
     order = [*files[6:], *files[:6]]
     for more in ([], ["--ray"]):
-        said = from_command(repo, trained_folder, order, "--batch", "5", *more)
+        said = from_command(repo, trained_folder, order, "--batch-size", "5", *more)
         found = np.stack([said[str(file)] for file in files])
         np.testing.assert_allclose(found, expected, atol=ROUNDING)
 

@@ -131,7 +131,7 @@ def test_bad_pictures_are_named_and_left_out(
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder").mkdir()
     paths = [*sorted(p.name for p in tmp_path.iterdir()), "gone\n.png"]
-    limits = ["--max-bytes", "4000", "--max-pixels", "1000000", "--batch", "2"]
+    limits = ["--max-bytes", "4000", "--max-pixels", "1000000", "--batch-size", "2"]
     args = ["--format", "jsonl", *limits]
     code = main(["predict", str(trained_folder), *(str(tmp_path / p) for p in paths), *args])
     out = capsys.readouterr()
@@ -275,7 +275,7 @@ def test_reader_that_has_seen_enough_ends_it_quietly(
 ) -> None:
     command = [sys.executable, "-m", "noprop_dist", "predict", str(trained_folder), str(pictures)]
     with subprocess.Popen(
-        [*command, "--batch", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=repo
+        [*command, "--batch-size", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=repo
     ) as process:
         assert process.stdout is not None
         process.stdout.close()
@@ -294,7 +294,7 @@ def test_ray_gives_the_same_answers_and_says_nothing_of_its_own(
     where = [str(pictures), str(tmp_path), "gone.png"]
     told, errors = [], []
     for more in ([], ["--ray"]):
-        args = [*where, *more, "--batch", "4", "--format", "jsonl"]
+        args = [*where, *more, "--batch-size", "4", "--format", "jsonl"]
         with subprocess.Popen(
             [sys.executable, "-m", "noprop_dist", "predict", str(trained_folder), *args],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=repo,

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from noprop_benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
-from noprop_benchmarks.memory import measure_memory, render_memory
-from noprop_benchmarks.simulated import measure_simulated, render_simulated
-from noprop_benchmarks.sleepers import measure_sleepers, render_sleepers
-from noprop_benchmarks.traffic import measure_traffic, render_traffic
-from noprop_benchmarks.training_speed import plain_loop, random_job, run_of, time_plain
+from noprop_dist.benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
+from noprop_dist.benchmarks.memory import measure_memory, render_memory
+from noprop_dist.benchmarks.simulated import measure_simulated, render_simulated
+from noprop_dist.benchmarks.sleepers import measure_sleepers, render_sleepers
+from noprop_dist.benchmarks.traffic import measure_traffic, render_traffic
+from noprop_dist.benchmarks.training_speed import plain_loop, random_job, run_of, time_plain
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.distributed.worker_client import BlockClient

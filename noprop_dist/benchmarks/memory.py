@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from noprop_benchmarks.benchmark_options import ScalingBenchmark
+from noprop_dist.benchmarks.benchmark_options import ScalingBenchmark
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
 from noprop_dist.distributed.cluster import WorkerNeeds, connected

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from noprop_benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
-from noprop_benchmarks.training_speed import random_job, run_of
+from noprop_dist.benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
+from noprop_dist.benchmarks.training_speed import random_job, run_of
 from noprop_dist.compare.on_ray.traffic import CountingClient, Traffic, num_bytes
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.ray_executor import RayExecutor

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noprop_benchmarks.benchmark_options import SharingBenchmark
+from noprop_dist.benchmarks.benchmark_options import SharingBenchmark
 from noprop_dist.compare.algorithm1_run import epoch_batches, make_algorithm, parts_of
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import load_dataset

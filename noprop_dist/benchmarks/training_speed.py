@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from noprop_benchmarks.benchmark_options import EngineBenchmark
-from noprop_benchmarks.pairs import in_pairs
+from noprop_dist.benchmarks.benchmark_options import EngineBenchmark
+from noprop_dist.benchmarks.pairs import in_pairs
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Dataset, Split
 from noprop_dist.engine.executor import run_all

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from noprop_benchmarks.benchmark_options import PredictBenchmark
-from noprop_benchmarks.pairs import in_pairs
+from noprop_dist.benchmarks.benchmark_options import PredictBenchmark
+from noprop_dist.benchmarks.pairs import in_pairs
 from noprop_dist.data import fit_normalisation, normalise
 from noprop_dist.data.account import Reading
 from noprop_dist.data.digits import load_digits
@@ -53,7 +53,7 @@ def benchmark_predict(options: PredictBenchmark) -> dict[str, Any]:
         predictor = Predictor(trained, Question("z_T", 3, 1, 0, LIMITS))
         pairs = in_pairs(
             lambda: _time_predict(predictor, folder, options),
-            lambda: _time_bare(trained, images, options.batch),
+            lambda: _time_bare(trained, images, options.batch_size),
             options.repeats,
         )
     whole, bare, ratio = pairs.medians
@@ -150,7 +150,9 @@ def _time_predict(predictor: Predictor, folder: Path, options: PredictBenchmark)
     start = time.perf_counter()
     told = 0
     with open_writer("jsonl", str(folder / "answers.jsonl"), names) as write:
-        for answers in predict(predictor, find_pictures([str(folder / "pictures")]), options.batch):
+        for answers in predict(
+            predictor, find_pictures([str(folder / "pictures")]), options.batch_size
+        ):
             good = [answer for answer in answers if isinstance(answer, Answer)]
             write(good)
             told += len(good)

@@ -3,9 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from noprop_benchmarks.benchmark_options import ScalingBenchmark
-from noprop_benchmarks.sleeper import Sleeper
-from noprop_benchmarks.utilisation import advanced, run_metered
+from noprop_dist.benchmarks.benchmark_options import ScalingBenchmark
+from noprop_dist.benchmarks.sleeper import Sleeper
+from noprop_dist.benchmarks.utilisation import advanced, run_metered
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds, connected, count_slots
 from noprop_dist.distributed.ray_executor import RayExecutor

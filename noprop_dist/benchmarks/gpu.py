@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from noprop_benchmarks.benchmark_options import GpuBenchmark
-from noprop_benchmarks.training_speed import plain_loop, random_job
+from noprop_dist.benchmarks.benchmark_options import GpuBenchmark
+from noprop_dist.benchmarks.training_speed import plain_loop, random_job
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.ray_backend import ray_backend
 from noprop_dist.engine.executor import Executor, run_all

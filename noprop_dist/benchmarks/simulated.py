@@ -5,8 +5,8 @@ import time
 from dataclasses import asdict
 from typing import Any, Self
 
-from noprop_benchmarks.benchmark_options import ScalingBenchmark
-from noprop_benchmarks.utilisation import advanced, run_metered
+from noprop_dist.benchmarks.benchmark_options import ScalingBenchmark
+from noprop_dist.benchmarks.utilisation import advanced, run_metered
 from noprop_dist.engine.executor import Done
 from noprop_dist.engine.runner import Work
 from noprop_dist.engine.unit import Unit

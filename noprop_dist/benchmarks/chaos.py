@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from noprop_benchmarks.benchmark_options import ChaosBenchmark
-from noprop_benchmarks.local_cluster import Machine, machine
+from noprop_dist.benchmarks.benchmark_options import ChaosBenchmark
+from noprop_dist.benchmarks.local_cluster import Machine, machine
 from noprop_dist.errors import UserError
 from noprop_dist.record.events import read_events
 from noprop_dist.record.store import Store
@@ -27,12 +27,11 @@ ABSENCE_S = (2.0, 8.0)  # how long a process is stopped, or a node is away
 Event = dict[str, Any]
 
 
-def measure_chaos(options: ChaosBenchmark, folder: Path | None = None) -> dict[str, Any]:
+def measure_chaos(options: ChaosBenchmark) -> dict[str, Any]:
     """Train undisturbed, then again under faults, on a cluster of this machine.
 
     Args:
         options: what is trained and what is done to it.
-        folder: where the run folders ``undisturbed`` and ``disturbed`` go, or None to keep none.
 
     Returns:
         ``faults``: how often each kind happened; ``noticed_s``: by SIGKILL, from the signal to the
@@ -45,7 +44,7 @@ def measure_chaos(options: ChaosBenchmark, folder: Path | None = None) -> dict[s
         UserError: a run failed.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        place = folder or Path(temporary)
+        place = Path(options.folder or temporary)
         results = {}
         with machine(options.workers, apart="node" in options.faults) as there:
             for name in ("undisturbed", "disturbed"):

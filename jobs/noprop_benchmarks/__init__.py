@@ -1,1 +1,0 @@
-"""Measurements behind the project's claims, run by ``jobs/benchmark.py``."""

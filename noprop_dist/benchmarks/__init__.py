@@ -1,0 +1,1 @@
+"""Measurements behind the project's claims, run by ``noprop benchmark`` and ``noprop chaos``."""

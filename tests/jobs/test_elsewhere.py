@@ -1,0 +1,56 @@
+"""Where there is no Linux, and where there is no terminal."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from noprop_dist.record import progress
+
+WITHOUT_LINUX = """
+import os, sys
+from pathlib import Path
+from noprop_dist import host, load_network, training  # PyTorch reads /proc when it is imported
+from noprop_dist.cli import main
+
+del os.sched_getaffinity, os.sched_setaffinity
+host.MEMINFO, host.CONTROL_GROUPS = Path("/proc/none"), ()
+
+def refuse(event, args):
+    if event == "open" and str(args[0]).startswith(("/proc", "/sys")):
+        raise FileNotFoundError(args[0])
+
+sys.addaudithook(refuse)
+small = "--max-train-images 200 --num-blocks 2 --epochs 1 --batch-size 32 --executor local"
+assert main(["train", *small.split(), "--run-dir", sys.argv[1], "--no-plots", "--quiet"]) == 0
+assert main(["evaluate", sys.argv[1], "--output", sys.argv[1]]) == 0
+assert main(["compare"]) == main(["chaos"]) == 2
+"""
+
+
+def test_training_and_evaluating_need_no_linux(repo: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_LINUX, str(tmp_path / "run")],
+        capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": str(repo)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "trained 1 epoch in" in done.stdout
+    refused = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(refused) == 2
+    assert all(line.endswith("run it there.") for line in refused)
+
+
+@pytest.mark.parametrize(("widgets", "view"), [(True, "LiveProgress"), (False, "PlainProgress")])
+def test_a_notebook_shows_a_table_where_it_can(
+    widgets: bool, view: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "Console", partial(Console, force_jupyter=True))
+    monkeypatch.setattr(progress, "find_spec", lambda _: True if widgets else None)
+    made = progress.make_progress(
+        quiet=False, num_blocks=2, total_epochs=1, steps_per_epoch=1, first_step={}
+    )
+    assert type(made).__name__ == view
