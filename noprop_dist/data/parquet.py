@@ -3,14 +3,17 @@
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from noprop_dist.data.account import Account, PassedOver, Reading
+from noprop_dist.data.cache import files_key
 from noprop_dist.data.dataset import Found, check_labels, order_of
-from noprop_dist.data.images import BadImageError, Encoded, decode_splits
+from noprop_dist.data.decoding import decode_splits
+from noprop_dist.data.images import BadImageError, Encoded
 from noprop_dist.data.pictures import holds_pictures, visible
 from noprop_dist.data.shards import Array, Rows, Split
 from noprop_dist.data.split_names import ADVICE, ALL, by_split, split_of
@@ -166,10 +169,12 @@ def _load(path: Path, files: Files, reading: Reading) -> Found:
     else:
         count = sum(map(len, labels.values()))
         sources = [
-            (item for p in paths for item in _encoded(p, opened[p], column.name, by_file[p]))
+            partial(_encoded_in, {p: opened[p] for p in paths}, column.name, by_file)
             for paths in files.values()
         ]
-        splits = dict(zip(files, decode_splits(sources, reading, account, count), strict=True))
+        key = files_key(map(str, opened), column.name, list(map(len, files.values())))
+        decoded = decode_splits(sources, reading, account, count, key)
+        splits = dict(zip(files, decoded, strict=True))
     return Found(
         name=path.stem,
         class_names=known,
@@ -292,6 +297,13 @@ def _labels(path: Path, file: "pq.ParquetFile") -> Rows:
         raise UserError(f"{path} has {column.null_count} rows without a label: fill or drop them.")
     labels: Rows = column.to_numpy().astype(np.int64)
     return labels
+
+
+def _encoded_in(
+    opened: "dict[Path, pq.ParquetFile]", column: str, labels: dict[Path, Rows]
+) -> Iterator[Encoded]:
+    for path, file in opened.items():
+        yield from _encoded(path, file, column, labels[path])
 
 
 def _encoded(path: Path, file: "pq.ParquetFile", column: str, y: Rows) -> Iterator[Encoded]:

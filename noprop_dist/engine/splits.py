@@ -5,8 +5,10 @@ from functools import cached_property
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Split, load_dataset, split_validation
+from noprop_dist.data.account import not_shown
 from noprop_dist.data.dataset import Dataset
 from noprop_dist.data.shards import count_common, sha256_of_rows
+from noprop_dist.record.progress import shown_work
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Splits:
 
     @property
     def nbytes(self) -> int:
-        """The memory of all of it."""
-        return self.train.nbytes + self.val.nbytes + self.test.nbytes
+        """What of it is in memory, and in Ray's store; images on disk are read in place."""
+        return sum(split.memory_bytes for split in (self.train, self.val, self.test))
 
 
 def load_splits(config: TrainConfig) -> Splits:
@@ -56,6 +58,7 @@ def load_splits(config: TrainConfig) -> Splits:
         skip_bad_images=config.skip_bad_images,
         max_train_images=config.max_train_images,
         seed=config.seed,
+        shown=not_shown if config.quiet else shown_work,
     )
     return make_splits(config, dataset)
 

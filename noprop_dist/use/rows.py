@@ -13,6 +13,7 @@ from noprop_dist.data.sources import find_rows, is_known, limit
 from noprop_dist.data.split_names import ALL
 from noprop_dist.engine.splits import Splits, make_splits
 from noprop_dist.errors import UserError
+from noprop_dist.record.progress import shown_work
 from noprop_dist.record.store import Store
 from noprop_dist.record.trained import home_of
 from noprop_dist.use.opening import OpenRun
@@ -67,7 +68,14 @@ def rows_for(
     """
     config = _options_of(run, dataset, image_size)
     channels = run.shape[0] if len(run.shape) == 3 else None
-    reading = Reading(config.image_size, channels, skip_bad or config.skip_bad_images)
+    square = len(run.shape) == 3 and run.shape[1] == run.shape[2]
+    reading = Reading(
+        config.image_size,
+        channels,
+        skip_bad or config.skip_bad_images,
+        several=run.shape[1] if square else None,
+        shown=shown_work,
+    )
     found = fitted(
         run, find_rows(config.dataset, reading, data_dir or config.data_dir), other_names
     )
