@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from noprop_dist.errors import UserError
+from noprop_dist.text import size
 
 PLACE = "NOPROP_CACHE"  # environment variables: the folder,
 LIMIT = "NOPROP_CACHE_GIB"  # and what it may hold
 SHARE = 0.5  # of the disk's room, where nothing else is said
+NO_PLACE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR,
+}  # fmt: skip
 PARTIAL, LOCKED = ".partial", ".lock"
 GIB = 2**30
 
@@ -76,7 +80,7 @@ def made_in_cache(
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+        if error.errno not in NO_PLACE:
             raise
         raise UserError(
             f"decoded images cannot be kept in {root} ({error.strerror}): set {PLACE} to a folder "
@@ -113,10 +117,10 @@ def make_room(num_bytes: int, root: Path) -> None:
             used -= _size(entry)
             shutil.rmtree(entry)
     if used + num_bytes > limit:
-        in_use = f", of which {used / GIB:,.1f} GiB are in use" if num_bytes <= limit else ""
+        in_use = f", of which {size(used)} are in use" if num_bytes <= limit else ""
         raise UserError(
-            f"the decoded images take {num_bytes / GIB:,.1f} GiB, and {root} may hold "
-            f"{limit / GIB:,.1f} GiB{in_use}: give a smaller --image-size, set {PLACE} to a folder "
+            f"the decoded images take {size(num_bytes)}, and {root} may hold "
+            f"{size(limit)}{in_use}: give a smaller --image-size, set {PLACE} to a folder "
             f"on a larger disk, or {LIMIT} to what it may hold."
         )
 
