@@ -218,7 +218,7 @@ class RowsWriter:
             self._widen(len(image))
         if len(image) < self.shape[0]:
             image = image.repeat(self.shape[0], axis=0)
-        self._file.write(np.ascontiguousarray(image).data)
+        self._file.write(image.data)
 
     def _widen(self, channels: int) -> None:
         assert self.shape is not None
