@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,8 +33,9 @@ def files_key(files: Iterable[str], *what: object) -> str:
     digest = hashlib.sha256(repr(what).encode())
     for file in files:
         path = Path(file).absolute()
-        # A file that is not there is told of when it is read.
-        stat = path.stat() if path.exists() else None
+        stat = None
+        with suppress(OSError):  # of a file that is not there is told when it is read
+            stat = path.stat()
         told = (str(path), stat and stat.st_size, stat and stat.st_mtime_ns)
         digest.update(repr(told).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from statistics import median
@@ -29,7 +29,7 @@ from noprop_dist.data.images import (
     peek,
     pillow_silenced,
 )
-from noprop_dist.data.shards import SHARD_ROWS, Array, Rows, Split
+from noprop_dist.data.shards import SHARD_ROWS, Array, Split
 from noprop_dist.data.stored import Manifest, RowsWriter, StoredRows, find_stored, write_manifest
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores, free_bytes
@@ -38,7 +38,7 @@ from noprop_dist.text import shown, size
 # Of free memory, for images that stay there: splitting copies them, and Ray's store once more.
 MEMORY_SHARE = 1 / 8
 COPIES = 2  # of all images while they are split
-LOOKED_AT = 1000  # images whose headers tell the sizes that there are
+LOOKED_AT = 400  # images whose headers tell the sizes that there are
 SIDE = 224  # of images of several sizes, at most
 CHUNK_BYTES = 2**24  # of decoded images that a thread hands over at once
 
@@ -158,7 +158,7 @@ class _Decoding:
             return self._to_disk(self._key(key, self._reading.channels), num_bytes)
         if COPIES * num_bytes > free:
             self._refuse(free)
-        shards = _InMemory()
+        shards = _InMemory(self._count)
         counts = self._decode_into(shards)
         return _Decoded(shards.splits(), counts.num_skipped, counts.passed_over, counts.remarks)
 
@@ -259,55 +259,40 @@ def chunks(items: Iterable[Encoded], size: int) -> Iterator[list[Encoded]]:
         yield chunk
 
 
-@dataclass
-class _Shards:
-    """Shards of a split under construction."""
-
-    xs: list[Array] = field(default_factory=list)
-    ys: list[Rows] = field(default_factory=list)
-    open_xs: list[Array] = field(default_factory=list)
-    open_ys: list[int] = field(default_factory=list)
-
-    def close(self) -> None:
-        if self.open_ys:
-            channels = max(len(image) for image in self.open_xs)
-            self.xs.append(np.stack([_with_channels(image, channels) for image in self.open_xs]))
-            self.ys.append(np.array(self.open_ys, dtype=np.int64))
-            self.open_xs, self.open_ys = [], []
-
-    def split(self, channels: int) -> Split:
-        xs = tuple(np.ascontiguousarray(_with_channels(x, channels)) for x in self.xs)
-        return Split(xs, tuple(self.ys), xs[0].shape[1:] if xs else (channels, 1, 1))
-
-
 class _InMemory:
-    """See ``_Sink``."""
+    """See ``_Sink``; told how many images come at most."""
 
-    def __init__(self) -> None:
-        self._built: list[_Shards] = []
+    def __init__(self, count: int) -> None:
+        self._room = min(SHARD_ROWS, count)
+        self._xs: list[list[Array]] = []  # by split, its shards, the last one with room
+        self._labels: list[list[int]] = []
 
     def begin_split(self) -> None:
-        self._built.append(_Shards())
+        self._xs.append([])
+        self._labels.append([])
 
     def add(self, image: Array, label: int) -> None:
-        shards = self._built[-1]
-        shards.open_xs.append(image)
-        shards.open_ys.append(label)
-        if len(shards.open_ys) == SHARD_ROWS:
-            shards.close()
+        xs, labels = self._xs[-1], self._labels[-1]
+        place = len(labels) % SHARD_ROWS
+        if place == 0:
+            xs.append(np.empty((self._room, *image.shape), np.uint8))  # taken where it is written
+        if len(image) > xs[-1].shape[1]:
+            grey = xs[-1][:place]
+            xs[-1] = np.empty((self._room, *image.shape), np.uint8)
+            xs[-1][:place] = grey  # repeated for every colour, as in the next line
+        xs[-1][place] = image
+        labels.append(label)
 
     def splits(self) -> list[Split]:
-        for shards in self._built:
-            shards.close()
-        channels = max((x.shape[1] for shards in self._built for x in shards.xs), default=1)
-        return [shards.split(channels) for shards in self._built]
+        channels = max((x.shape[1] for xs in self._xs for x in xs), default=1)
+        return [self._split(*split, channels) for split in zip(self._xs, self._labels, strict=True)]
 
-
-def _with_channels(image: Array, channels: int) -> Array:
-    """(..., C, H, W) with C = channels, grey repeated."""
-    axis = image.ndim - 3
-    have = image.shape[axis]
-    return image if have == channels else np.repeat(image, channels, axis=axis)
+    def _split(self, xs: list[Array], labels: list[int], channels: int) -> Split:
+        y = np.array(labels, dtype=np.int64)
+        ys = [y[i : i + SHARD_ROWS] for i in range(0, len(y), SHARD_ROWS)]
+        filled = [x[: len(y)] for x, y in zip(xs, ys, strict=True)]
+        wide = tuple(x if x.shape[1] == channels else x.repeat(channels, axis=1) for x in filled)
+        return Split(wide, tuple(ys), wide[0].shape[1:] if wide else (channels, 1, 1))
 
 
 class _OnDisk:
