@@ -6,7 +6,7 @@ YAML is imported late, so that other uses of the package do without it.
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -231,13 +231,17 @@ def _add(group: "_ArgumentGroup", f: "Field[Any]", hint: Any, default: Any) -> N
     several, none = get_origin(hint) is tuple, type(None)
     inner = get_args(hint) if several or none in get_args(hint) else (hint,)
     kind = next(k for k in inner if k is not none)
+    unset = f.metadata.get("unset")
+    if default is None and unset:
+        default = unset
     # Without a default to show, the text tells what happens; a switch is off.
     shown = "" if default in (None, MISSING) or kind is bool else f" (default: {default})"
     text = (f.metadata["help"] + shown).replace("%", "%%")
     if kind is bool:
         group.add_argument(flag(f.name), action="store_true", default=default, help=text)
         return
-    told: dict[str, Any] = {"help": text, "type": kind, "metavar": f.metadata.get("name")}
+    parse = _or_unset(kind, unset) if unset else kind
+    told: dict[str, Any] = {"help": text, "type": parse, "metavar": f.metadata.get("name")}
     if get_origin(kind) is Literal:
         told |= {"type": str, "choices": get_args(kind)}
     elif told["metavar"] is None:
@@ -250,6 +254,14 @@ def _add(group: "_ArgumentGroup", f: "Field[Any]", hint: Any, default: Any) -> N
         group.add_argument(f.name, **told)
     else:
         group.add_argument(f.name, nargs="?", default=default, **told)
+
+
+def _or_unset(kind: type[Any], unset: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        return None if text == unset else kind(text)
+
+    parse.__name__ = kind.__name__  # for the parser's message
+    return parse
 
 
 def _dashed(word: str) -> str:
@@ -288,6 +300,8 @@ def as_option(name: str, value: Any) -> Any:
 
     YAML 1.1 reads 1e-3, which lacks a point, as text: it is a number where the option is one.
     """
+    if any(f.name == name and value == f.metadata["unset"] for f in fields(TrainConfig)):
+        return None
     hint = get_type_hints(TrainConfig).get(name)
     if float not in (get_args(hint) or (hint,)) or type(value) not in (int, str):
         return value

@@ -80,9 +80,14 @@ def option(
     text: str,
     bounds: Bounds | None = None,
     traits: Trait = Trait.NONE,
+    unset: str | None = None,
 ) -> Any:
-    """A field of options: its default, its group in ``--help`` and its line there."""
+    """A field of options: its default, its group in ``--help`` and its line there.
+
+    ``unset`` is the word that stands for None on the command line and in YAML.
+    """
     told = {"group": group, "help": text, "bounds": bounds or Bounds(), "traits": traits}
+    told["unset"] = unset
     return field(default=default, metadata=told)
 
 

@@ -121,7 +121,11 @@ def _plain(image: Image.Image, channels: int | None, remarks: list[str]) -> Imag
         if layers.getchannel("A").getextrema() != (255, 255):
             remarks.append("transparent, laid on white")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers)
-    return image.convert("L" if grey else "RGB")
+    wanted = "L" if grey else "RGB"
+    if image.mode != wanted:
+        return image.convert(wanted)
+    image.load()  # while its file is open
+    return image
 
 
 def _is_grey(pixels: Array) -> bool:
