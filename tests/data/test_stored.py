@@ -12,7 +12,7 @@ from PIL import Image
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Split, load_dataset
-from noprop_dist.data.stored import StoredRows
+from noprop_dist.data.stored import StoredRows, check_sums
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.errors import UserError
 from noprop_dist.training import train
@@ -147,7 +147,7 @@ def test_a_machine_without_the_file_fetches_it_once(
 ) -> None:
     train = load_splits(config(photos)).train
     monkeypatch.setattr("noprop_dist.data.stored.CHUNK", 4096)
-    made = replace(train.stored.manifest, chunks=_chunks(entry(cache) / "rows"))
+    made = replace(train.stored.manifest, chunks=check_sums(entry(cache) / "rows"))
     asked = []
 
     def fetch(path: str, start: int, count: int) -> bytes:
@@ -167,12 +167,6 @@ def test_a_machine_without_the_file_fetches_it_once(
     (entry(own) / "rows").unlink()
     with pytest.raises(RuntimeError, match="has changed while it was sent"):
         all_rows(train.stored_as(replace(there, fetch=lambda path, start, count: b"other")))
-
-
-def _chunks(path: Path) -> tuple[str, ...]:
-    from noprop_dist.data.stored import digests
-
-    return digests(path)
 
 
 def test_a_cache_that_cannot_be_written_is_said(
