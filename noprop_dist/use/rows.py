@@ -67,15 +67,7 @@ def rows_for(
         UserError: the data set is not there, or does not fit the network.
     """
     config = _options_of(run, dataset, image_size)
-    channels = run.shape[0] if len(run.shape) == 3 else None
-    square = len(run.shape) == 3 and run.shape[1] == run.shape[2]
-    reading = Reading(
-        config.image_size,
-        channels,
-        skip_bad or config.skip_bad_images,
-        several=run.shape[1] if square else None,
-        shown=shown_work,
-    )
+    reading = _reading(run, config, skip_bad)
     found = fitted(
         run, find_rows(config.dataset, reading, data_dir or config.data_dir), other_names
     )
@@ -104,6 +96,18 @@ def rows_for(
     if not len(split):
         raise UserError(f"{name} has no rows in its {which} split: give another --split.")
     return LabelledRows(name, split, which, found.account.num_skipped, tuple(notes))
+
+
+def _reading(run: OpenRun, config: TrainConfig, skip_bad: bool) -> Reading:
+    """How images are read for the network of ``run``; those of several sizes come in its own."""
+    of_images = len(run.shape) == 3
+    return Reading(
+        config.image_size,
+        run.shape[0] if of_images else None,
+        skip_bad or config.skip_bad_images,
+        several=run.shape[1] if of_images and run.shape[1] == run.shape[2] else None,
+        shown=shown_work,
+    )
 
 
 def _options_of(run: OpenRun, dataset: str | None, image_size: int | None) -> TrainConfig:
