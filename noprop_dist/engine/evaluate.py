@@ -12,7 +12,12 @@ from noprop_dist.data import Normalisation, Split
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.snapshot import Shared
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork, Trace
+from noprop_dist.model.network import (
+    INFERENCE_BATCH,
+    NoPropNetwork,
+    Trace,
+    samples_at_once,
+)
 
 EVAL_BATCHES = 8  # of a unit: the least work that several workers can share
 EVAL_ROWS = EVAL_BATCHES * INFERENCE_BATCH
@@ -118,7 +123,9 @@ def run_eval(
 ) -> EvalResult:
     """Evaluate ``unit`` on its rows of ``split``, in order, in batches of a fixed size."""
     began, clock = time.time(), time.perf_counter()
-    network = NoPropNetwork.assemble(job.spec, unit.weights, unit.shared, device, job.precision)
+    network = NoPropNetwork.assemble(
+        job.spec, unit.weights, unit.shared, device, job.precision
+    ).cast_once()
     right, answers, confidence = [], [], []
     rows = (unit.start, unit.stop)
     for y, traces in traces_of(
@@ -168,13 +175,13 @@ def traces_of(
         seed: of the noise.
         draws: which noise draws.
         device: where to compute.
-        batches_at_once: that are computed together, as one tensor; None takes one on a CPU and
-            EVAL_BATCHES on a GPU, which one does not fill.
+        batches_at_once: that are computed together, as one tensor; None: as many as the device has
+            use for.
 
     Yields:
         The labels of B rows, int64 (B,), and for each draw what the network says of them.
     """
-    together = batches_at_once or (EVAL_BATCHES if device.type == "cuda" else 1)
+    together = batches_at_once or samples_at_once(device) // INFERENCE_BATCH
     normalise = normalisation.on(device)
     for start in range(*rows, together * INFERENCE_BATCH):
         x, y = split.take(np.arange(start, min(start + together * INFERENCE_BATCH, rows[1])))

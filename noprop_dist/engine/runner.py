@@ -15,7 +15,7 @@ from noprop_dist.engine.live_block import LiveBlock, Recorder
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitResult, train_live
-from noprop_dist.model.device import new_stream
+from noprop_dist.model.device import new_stream, use_number_format
 from noprop_dist.record.progress import UnitProgress
 from noprop_dist.text import first_line
 
@@ -69,10 +69,7 @@ class UnitRunner:
         self._lock = threading.Lock()
         self._turns = _Turns(at_once)
         self._of_thread = threading.local()
-        if on_gpu:
-            torch.backends.cudnn.deterministic = True  # one seed, one model
-            torch.backends.cuda.matmul.allow_tf32 = job.precision == "tf32"
-            torch.backends.cudnn.allow_tf32 = job.precision == "tf32"
+        use_number_format(job.precision, device)
 
     def run(
         self,

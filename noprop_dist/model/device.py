@@ -52,6 +52,18 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16" if native else "fp32"
 
 
+def use_number_format(precision: str, device: torch.device) -> None:
+    """Let this process's GPU work be of ``precision``, and the same bits each time.
+
+    PyTorch's own switches, which are the whole process's; by its defaults convolutions in "fp32"
+    would be computed in TF32.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
 def free_on(device: torch.device) -> int:
     """Bytes of a GPU's memory that are free."""
     free, _ = torch.cuda.mem_get_info(device)

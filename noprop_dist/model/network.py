@@ -6,6 +6,7 @@ B batch, K classes, D embedding width, T blocks. The label is never an input of 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from noprop_dist.model.registry import make_block, make_objective
 from noprop_dist.model.spec import ModelSpec
 
 INFERENCE_BATCH = 256  # samples that share a key of noise: the same wherever a network is run
+GPU_BATCHES = 8  # of these that are computed as one on a GPU, which one does not fill
 
 # Where the noise of a draw comes from: a generator on the samples' device, or float32 (B, D)
 # tensors, z_0's first, as many as the objective takes.
@@ -106,6 +108,18 @@ class NoPropNetwork(nn.Module):
         network.load_state_dict(tensors)
         return network.requires_grad_(False).eval()
 
+    def cast_once(self) -> Self:
+        """Hold matrices in the number format that they are computed in; returns itself.
+
+        Autocast would cast them at every call. The answers stay the same bits; the weights are
+        rounded, so such a network is to be used and not to be kept.
+        """
+        if self.precision == "bf16":
+            for part in self.blocks.modules():
+                if type(part) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d):
+                    part.to(torch.bfloat16)
+        return self
+
     def block(self, t: int) -> Block:
         """Block t, t = 1..T: the one place that turns the paper's t into a list position."""
         if not 1 <= t <= self.spec.num_blocks:
@@ -190,6 +204,11 @@ class NoPropNetwork(nn.Module):
             self.class_embed,
             kind=self.spec.readout,
         )
+
+
+def samples_at_once(device: torch.device) -> int:
+    """How many samples inference computes as one tensor."""
+    return INFERENCE_BATCH * (GPU_BATCHES if device.type == "cuda" else 1)
 
 
 def named_tensors(

@@ -5,7 +5,9 @@ N samples, K classes.
 
 import hashlib
 import json
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +21,8 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.data.normalise import Normalisation
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
-from noprop_dist.model.device import resolve_device, resolve_precision
-from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
+from noprop_dist.model.device import resolve_device, resolve_precision, use_number_format
+from noprop_dist.model.network import NoPropNetwork, samples_at_once
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.portable import OUTPUTS, PortableNetwork
@@ -69,6 +71,13 @@ class TrainedNetwork:
     device: torch.device
     data_sha256: str = ""
 
+    @cached_property
+    def computing(self) -> NoPropNetwork:
+        """``network``, or where it computes in bf16 a copy with its matrices cast once."""
+        return (
+            deepcopy(self.network).cast_once() if self.network.precision == "bf16" else self.network
+        )
+
     def predict(
         self,
         images: npt.ArrayLike | torch.Tensor,
@@ -76,7 +85,7 @@ class TrainedNetwork:
         readout: Literal["z_T", "mean_softmax"] = "z_T",
         draws: int = 1,
         seed: int = 0,
-        batch: int = INFERENCE_BATCH,
+        batch: int | None = None,
     ) -> Prediction:
         """Classify raw samples; no label is ever needed.
 
@@ -90,7 +99,7 @@ class TrainedNetwork:
                 "mean_softmax", the mean of the T blocks' own softmaxes.
             draws: noise draws to average the probabilities over.
             seed: of the inference noise; one seed, one answer.
-            batch: samples computed at once.
+            batch: samples computed at once; None: as many as the device has use for.
 
         Raises:
             ValueError: shape or dtype is not what the network was trained on, an unknown readout,
@@ -101,7 +110,8 @@ class TrainedNetwork:
         if draws < 1:
             raise ValueError(f"draws must be at least 1, got {draws}")
         x = self._checked(images)
-        network = PortableNetwork(self.network, self.normalisation, draws)
+        network = PortableNetwork(self.computing, self.normalisation, draws)
+        batch = batch or samples_at_once(self.device)
         said = [
             network.classify(x[start : start + batch], seed)[OUTPUTS.index(readout)]
             for start in range(0, len(x), batch)
@@ -181,6 +191,7 @@ def rebuild(
     """
     place = resolve_device(device)
     asked = resolve_precision(precision, place)
+    use_number_format(asked, place)
     try:
         spec = ModelSpec.from_dict(described["spec"])
         network = NoPropNetwork.from_tensors(spec, tensors, place, asked)

@@ -63,6 +63,7 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
     options = parse_own(argv, prog, text, PredictOptions)
     from noprop_dist.data.account import PassedOver, in_words
     from noprop_dist.data.pictures import BadPicture, Limits, find_pictures
+    from noprop_dist.model.network import samples_at_once
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.predict import Answer, Predictor, Question, predict
     from noprop_dist.use.writers import open_writer
@@ -77,12 +78,13 @@ def run_predict(argv: Sequence[str], prog: str) -> int:
         Limits(options.max_bytes, options.max_pixels),
     )
     predictor = Predictor(run.trained, question)
+    batch_size = options.batch or samples_at_once(run.trained.device)
     passed_over = PassedOver()
     found = find_pictures(options.images, passed_over)
     if options.ray:
-        batches = _on_ray(run, question, found, options.batch)
+        batches = _on_ray(run, question, found, batch_size)
     else:
-        batches = predict(predictor, found, options.batch, device=run.trained.device.type)
+        batches = predict(predictor, found, batch_size, device=run.trained.device.type)
     good = bad = 0
     with open_writer(options.format, options.output, run.trained.class_names) as write:
         for batch in batches:
@@ -119,7 +121,7 @@ def run_export(argv: Sequence[str], prog: str) -> int:
     from noprop_dist.use.rendering import render_exported
     from noprop_dist.use.rows import rows_for
 
-    run = open_run(options.run, "cpu", "fp32")
+    run = open_run(options.run, options.device, "fp32")
     _say(run.notes)
     side = run.shape[1] if len(run.shape) == 3 and run.shape[1] == run.shape[2] else None
     rows = rows_for(

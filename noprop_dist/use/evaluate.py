@@ -97,7 +97,7 @@ def count(run: OpenRun, rows: LabelledRows, draws: int, batch: int) -> Tally:
 
 def _count_part(run: OpenRun, rows: LabelledRows, draws: int, part: tuple[int, int]) -> Tally:
     trained = run.trained
-    network, classes = trained.network, trained.network.spec.num_classes
+    network, classes = trained.computing, trained.network.spec.num_classes
     batches = traces_of(
         network, rows.split, trained.normalisation, part, run.seed, range(draws), trained.device
     )

@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.export.passes import move_to_device_pass
 
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
+from noprop_dist.model.network import samples_at_once
 from noprop_dist.record.portable import OUTPUTS, PortableNetwork, seeds_of
 from noprop_dist.record.store import Store
 from noprop_dist.record.trained import from_bytes, header, to_bytes
@@ -25,7 +27,6 @@ from noprop_dist.use.rows import LabelledRows
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-5  # between probabilities, in float32
 CHECKED = 1000  # images at most
-CHECK_BATCH = 256
 CHECK_SEED = 0
 DESCRIPTION = "noprop.json"  # its name inside the files
 ONNX_BYTES = 2**31  # what one protocol buffer can hold
@@ -69,7 +70,8 @@ def export_network(
     ``PortableNetwork``. The safetensors file holds the weights and what they mean.
 
     Args:
-        run: opened on the CPU in fp32.
+        run: opened in fp32, on the device that what is written is checked on; ONNX Runtime checks
+            its own on the CPU.
         rows: samples to compare on; at most 1,000 are used, and no label.
         to: "safetensors", "torch-export" or "onnx".
         output: the file; None: ``network`` and the target's suffix, in the working directory.
@@ -117,7 +119,8 @@ def largest_difference(run: OpenRun, answer: Answer, samples: Array, draws: int)
     """
     original = PortableNetwork(run.trained.network, run.trained.normalisation, draws)
     largest = 0.0
-    starts = [0, 1, *range(CHECK_BATCH, len(samples), CHECK_BATCH)]
+    batch = samples_at_once(run.trained.device)
+    starts = [0, 1, *range(batch, len(samples), batch)]
     for start, stop in zip(starts, [*starts[1:], len(samples)], strict=True):
         part = samples[start:stop]
         if len(part):
@@ -131,9 +134,9 @@ def largest_difference(run: OpenRun, answer: Answer, samples: Array, draws: int)
 
 def _safetensors(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
     data = to_bytes(run.trained)
-    again = from_bytes(data, "cpu", "fp32")
+    again = from_bytes(data, str(run.trained.device), "fp32")
     network = PortableNetwork(again.network, again.normalisation, draws)
-    return data, _of_module(network)
+    return data, _of_module(network, run.trained.device)
 
 
 def _torch_export(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
@@ -141,7 +144,11 @@ def _torch_export(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
     torch.export.save(_graph(run, draws), buffer, extra_files={DESCRIPTION: header(run.trained)})
     data = buffer.getvalue()
     # What is checked are the bytes, as a user's PyTorch reads them. They were made in this process.
-    return data, _of_module(torch.export.load(io.BytesIO(data)).module())
+    program = torch.export.load(io.BytesIO(data))
+    device = run.trained.device
+    if device.type != "cpu":
+        program = move_to_device_pass(program, device)
+    return data, _of_module(program.module(), device)
 
 
 def _onnx(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
@@ -200,10 +207,11 @@ def _graph(run: OpenRun, draws: int) -> torch.export.ExportedProgram:
     return torch.export.export(module, inputs, dynamic_shapes=({0: rows}, {0: rows}))
 
 
-def _of_module(module: Any) -> Answer:
+def _of_module(module: Any, device: torch.device) -> Answer:
     def answer(samples: Array, seeds: Array) -> Answers:
+        inputs = (torch.from_numpy(array).to(device) for array in (samples, seeds))
         with torch.inference_mode():
-            z_T, mean = module(torch.from_numpy(samples), torch.from_numpy(seeds))  # noqa: N806
-        return z_T.numpy(), mean.numpy()
+            z_T, mean = module(*inputs)  # noqa: N806
+        return z_T.cpu().numpy(), mean.cpu().numpy()
 
     return answer

@@ -86,7 +86,9 @@ class PredictOptions(Checked):
     max_pixels: int = option(
         64 * MIB, "limits", "leave out larger pictures, undecoded", at_least(1)
     )
-    batch: int = option(256, "machine", "pictures computed at once", at_least(1))
+    batch: int | None = option(
+        None, "machine", "pictures computed at once; default: 256, on a GPU 2048", at_least(1)
+    )
     device: str = option("auto", "machine", DEVICE)
     precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
     ray: bool = option(
@@ -132,6 +134,7 @@ class ExportOptions(Checked):
     )
     dataset: str | None = option(None, "check", OTHER_DATA)
     data_dir: str | None = option(None, "check", DATA_DIR)
+    device: str = option("auto", "check", DEVICE + ": where the file is checked")
     json: bool = option(False, "output", "print the result as one JSON object on the last line")
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """The same code on a CUDA device: make gpu-test."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from noprop_dist import TrainConfig, load_network, train
+from noprop_dist.cli import main
 from noprop_dist.data import Split, load_dataset
 from noprop_dist.data.feed import Feed, HostFeed, ResidentFeed, StreamedFeed
 from noprop_dist.engine.runner import UnitRunner
@@ -69,6 +71,16 @@ def test_recorded_or_eager_alone_or_side_by_side_gives_the_same_bits(
     }
     assert runs["recorded"].block_sha256 == runs["eager"].block_sha256
     assert runs["recorded"].block_sha256 == runs["alone"].block_sha256
+
+
+@pytest.mark.parametrize("to", ["safetensors", "torch-export", "onnx"])
+def test_exported_files_are_checked_on_the_gpu(
+    tmp_path: Path, to: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(config(tmp_path / "run", device="cuda", epochs=1))
+    file = str(tmp_path / "network")
+    assert main(["export", str(tmp_path / "run"), "--to", to, "--output", file, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["largest_difference"] < 1e-5
 
 
 def test_no_recording_falls_back(tmp_path: Path) -> None:

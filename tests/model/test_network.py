@@ -84,6 +84,21 @@ def test_one_generator_state_gives_one_answer() -> None:
     assert not torch.equal(first.z, other.z)
 
 
+@pytest.mark.parametrize("block", ["conv", "resnet18"])
+def test_weights_that_are_cast_once_give_the_same_bits(block: str) -> None:
+    spec = replace(SPEC, block=block)
+    net, again = (NoPropNetwork.assemble(spec, *parts(spec), precision="bf16") for _ in range(2))
+    x = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    said, and_again = (
+        n.trace(x, [torch.Generator().manual_seed(7)], keep_z=True)[0]
+        for n in (net, again.cast_once())
+    )
+    assert torch.equal(said.z, and_again.z)
+    assert torch.equal(said.block_logits, and_again.block_logits)
+    kept, cast = (sum(v.nbytes for v in n.state_dict().values()) for n in (net, again))
+    assert cast < 0.6 * kept
+
+
 @pytest.mark.parametrize("t", [0, 4])
 def test_t_outside_the_paper_s_range_is_refused(t: int) -> None:
     with pytest.raises(IndexError, match="from 1 to 3"):
