@@ -261,6 +261,8 @@ def as_option(name: str, value: Any) -> Any:
 
     YAML 1.1 reads 1e-3, which lacks a point, as text: it is a number where the option is one.
     """
+    if any(f.name == name and value == f.metadata["unset"] for f in fields(TrainConfig)):
+        return None
     hint = get_type_hints(TrainConfig).get(name)
     if float not in (get_args(hint) or (hint,)) or type(value) not in (int, str):
         return value

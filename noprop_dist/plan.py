@@ -56,7 +56,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         "embedding_dim": job.spec.embed_dim,
         "block": job.spec.block,
         "block_parameters": cost.parameters,
-        "data_size_bytes": splits.nbytes,
+        "data_size_bytes": sum(s.nbytes for s in (splits.train, splits.val, splits.test)),
         "block_snapshot_bytes": cost.snapshot,
         "memory_of_a_unit_bytes": cost.unit,
         "peak_on_gpu_bytes": speed.peak_bytes or None,

@@ -1,7 +1,7 @@
 """From fields of options to the parser of a command's arguments."""
 
 from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
@@ -60,8 +60,10 @@ def _add(group: "_ArgumentGroup", f: "Field[Any]", hint: Any, default: Any) -> N
     several, none = get_origin(hint) is tuple, type(None)
     inner = get_args(hint) if several or none in get_args(hint) else (hint,)
     kind = next(k for k in inner if k is not none)
-    text = (f.metadata["help"] + _shown(default)).replace("%", "%%")
-    told: dict[str, Any] = {"help": text, "type": kind, "metavar": f.metadata.get("name")}
+    unset = f.metadata.get("unset")
+    text = (f.metadata["help"] + _shown(unset if default is None else default)).replace("%", "%%")
+    parse = _or_unset(kind, unset) if unset else kind
+    told: dict[str, Any] = {"help": text, "type": parse, "metavar": f.metadata.get("name")}
     if kind is bool:
         told = {"help": text, "action": BooleanOptionalAction}
     elif get_origin(kind) is Literal:
@@ -83,6 +85,14 @@ def _add(group: "_ArgumentGroup", f: "Field[Any]", hint: Any, default: Any) -> N
         return
     hidden: dict[str, Any] = {"action": "store_true"} if former.is_switch else told
     group.add_argument(flag(former.name), **hidden | {"help": SUPPRESS})
+
+
+def _or_unset(kind: type[Any], unset: str) -> Callable[[str], Any]:
+    def parse(text: str) -> Any:
+        return None if text == unset else kind(text)
+
+    parse.__name__ = kind.__name__  # for the parser's message
+    return parse
 
 
 def _shown(default: Any) -> str:

@@ -96,14 +96,16 @@ def option(
     bounds: Bounds | None = None,
     traits: Trait = Trait.NONE,
     formerly: Former | str | None = None,
+    unset: str | None = None,
 ) -> Any:
     """A field of options: its default, its group in ``--help`` and its line there.
 
-    ``formerly`` is the name it had before, which is still understood.
+    ``formerly`` is the name it had before, which is still understood, and ``unset`` the word that
+    stands for None on the command line and in YAML.
     """
     former = Former(formerly) if isinstance(formerly, str) else formerly
     told = {"group": group, "help": text, "bounds": bounds or Bounds(), "traits": traits}
-    return field(default=default, metadata=told | {"formerly": former})
+    return field(default=default, metadata=told | {"formerly": former, "unset": unset})
 
 
 def argument(name: str, text: str, default: Any = MISSING) -> Any:

@@ -52,9 +52,11 @@ class DataOptions(Checked):
     image_size: int | None = option(
         None,
         "data",
-        "resize images to this height and width",
+        "scale images to cover this height and width and cut the middle out; auto: only those of "
+        "several sizes, to the median of their shorter sides, at most 224",
         Bounds(least=4, most=MAX_IMAGE_SIZE),
         OF_ALL_TRIALS,
+        unset="auto",
     )
     skip_bad_images: bool = option(
         False, "data", "go on past images that do not decode, and count them", traits=OF_ALL_TRIALS

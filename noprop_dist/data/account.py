@@ -1,11 +1,19 @@
 """What was asked of a source and what became of it, to be told in one line."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 PassedOver = Counter[str]  # by reason, how many files or folders
+# What takes its time and of how many -> while that lasts, told how many more are done.
+Shown = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
 MOST_NAMES = 10
+
+
+def not_shown(what: str, count: int) -> AbstractContextManager[Callable[[int], object]]:
+    """See ``Shown``."""
+    return nullcontext(lambda done: None)
 
 
 @dataclass(frozen=True)
@@ -13,11 +21,13 @@ class Reading:
     """How images are read.
 
     Attributes:
-        image_size: height and width to resize to, or None.
+        image_size: height and width to resize to; None: only images of several sizes are resized.
         channels: 1 or 3, or None where it is up to the images.
         skip_bad: leave out images that do not decode.
         image_column: of tables, the column of samples; None: one of a usual name.
         label_column: of tables, the column of labels; None: one of a usual name.
+        several: height and width of images of several sizes, or None where it is up to them.
+        shown: shows how far decoding has come.
     """
 
     image_size: int | None = None
@@ -25,6 +35,8 @@ class Reading:
     skip_bad: bool = False
     image_column: str | None = None
     label_column: str | None = None
+    several: int | None = None
+    shown: Shown = not_shown
 
 
 @dataclass
@@ -37,6 +49,7 @@ class Account:
         passed_over: see ``PassedOver``.
         remarks: by what was done to images that changes their meaning, to how many.
         num_skipped: bad images that were left out.
+        kept: where the decoded images are kept, or "" where that is memory.
     """
 
     source: str
@@ -44,6 +57,15 @@ class Account:
     passed_over: PassedOver = field(default_factory=Counter)
     remarks: Counter[str] = field(default_factory=Counter)
     num_skipped: int = 0
+    kept: str = ""
+
+    def add(
+        self, num_skipped: int, passed_over: Mapping[str, int], remarks: Mapping[str, int]
+    ) -> None:
+        """Count what became of some images; see the attributes."""
+        self.num_skipped += num_skipped
+        self.passed_over.update(passed_over)
+        self.remarks.update(remarks)
 
     def sentence(
         self, counts: Mapping[str, int], held_out: Sequence[str], class_names: Sequence[str]
@@ -69,6 +91,8 @@ class Account:
             passed["bad"] = self.num_skipped
         if passed:
             parts.append(f"passed over: {in_words(passed)}")
+        if self.kept:
+            parts.append(f"decoded in {self.kept}")
         return "; ".join(parts)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from noprop_dist.data.account import Account, PassedOver, Reading
+from noprop_dist.data.cache import files_key
 from noprop_dist.data.dataset import Found
-from noprop_dist.data.images import BadImageError, Encoded, decode_splits
+from noprop_dist.data.decoding import decode_splits
+from noprop_dist.data.images import BadImageError, Encoded
 from noprop_dist.data.pictures import (
     BadPicture,
     holds_pictures,
@@ -50,8 +52,10 @@ def load_folders(root: Path, reading: Reading) -> Found:
             )
     names = tuple(found[first])
     count = sum(len(pictures) for classes in found.values() for pictures in classes.values())
-    encoded = [_encoded(classes) for classes in found.values()]
-    decoded = decode_splits(encoded, reading, account, count)
+    encoded = [partial(_encoded, classes) for classes in found.values()]
+    files = (name for source in encoded for name, _, _ in source())
+    key = files_key(files, names, list(found))
+    decoded = decode_splits(encoded, reading, account, count, key)
     splits = dict(zip(found, decoded, strict=True))
     empty = set(range(len(names))) - set(np.unique(splits[first].labels).tolist())
     if empty:

@@ -13,7 +13,8 @@ from PIL import Image
 from noprop_dist.data.account import Account, Reading
 from noprop_dist.data.columns import LABELS, SAMPLES, Wanted, no_column, usual_column
 from noprop_dist.data.dataset import Found
-from noprop_dist.data.images import Encoded, decode_splits, fit_batch
+from noprop_dist.data.decoding import decode_splits
+from noprop_dist.data.images import Encoded, fit_batch
 from noprop_dist.data.labels import Labels, match_classes
 from noprop_dist.data.shards import Array, Split
 from noprop_dist.data.split_names import SPLITS, by_split
@@ -223,7 +224,7 @@ def _samples(sets: Mapping[str, _GivenSet], reading: Reading, account: Account) 
         else:
             pictures.append(which)
     count = sum(len(sets[which].rows) for which in pictures)
-    decoded = decode_splits([sets[w].encoded() for w in pictures], reading, account, count)
+    decoded = decode_splits([sets[w].encoded for w in pictures], reading, account, count, None)
     splits |= dict(zip(pictures, decoded, strict=True))
     return {which: splits[which] for which in sets}
 

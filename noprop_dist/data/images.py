@@ -1,22 +1,16 @@
-"""Decoding encoded images into shards, in threads, with every bad one named."""
+"""Encoded images, decoded one by one, and what is wrong with those that are not."""
 
 import io
-import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from os import cpu_count
 from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from noprop_dist.data.account import Account, Reading
-from noprop_dist.data.shards import SHARD_ROWS, Array, Rows, Split
-from noprop_dist.errors import UserError
-from noprop_dist.host import free_bytes
+from noprop_dist.data.account import Reading
+from noprop_dist.data.shards import Array
 
 # Pillow knows more, and hands some of them to other programs: strangers' files name the format.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -32,7 +26,6 @@ UPRIGHT = {  # what shows an image as it was seen, by its EXIF orientation; 1 is
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-COPIES = 2  # of all images while they are split
 MAX_THREADS = 8  # more would only wait for the interpreter lock
 
 Encoded = tuple[str, Callable[[], bytes], int]  # what to call it, how to read it, its label
@@ -111,7 +104,7 @@ def decode(
         return Decoded(pixels[None], tuple(remarks))
     if channels is None and _is_grey(pixels):
         return Decoded(np.ascontiguousarray(pixels[None, :, :, 0]), tuple(remarks))
-    return Decoded(pixels.transpose(2, 0, 1), tuple(remarks))
+    return Decoded(np.ascontiguousarray(pixels.transpose(2, 0, 1)), tuple(remarks))
 
 
 def _plain(image: Image.Image, channels: int | None, remarks: list[str]) -> Image.Image:
@@ -128,13 +121,19 @@ def _plain(image: Image.Image, channels: int | None, remarks: list[str]) -> Imag
         if layers.getchannel("A").getextrema() != (255, 255):
             remarks.append("transparent, laid on white")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers)
-    return image.convert("L" if grey else "RGB")
+    wanted = "L" if grey else "RGB"
+    if image.mode != wanted:
+        return image.convert(wanted)
+    image.load()  # while its file is open
+    return image
 
 
 def _is_grey(pixels: Array) -> bool:
     """Whether all colours of (H, W, 3) are grey."""
-    first = pixels[..., :1]
-    return bool((pixels[..., 1:] == first).all())
+    # A few pixels tell of nearly every colour image.
+    return all(
+        bool((some[..., 1:] == some[..., :1]).all()) for some in (pixels[::16, ::16], pixels)
+    )
 
 
 def _upright(image: Image.Image, plain: Image.Image) -> Image.Image:
@@ -168,102 +167,6 @@ def fit_batch(x: Array, reading: Reading) -> Array:
     return out
 
 
-@dataclass
-class _Shards:
-    """Shards under construction; grey becomes colour when the first colour image comes."""
-
-    xs: list[Array] = field(default_factory=list)
-    ys: list[Rows] = field(default_factory=list)
-    open_xs: list[Array] = field(default_factory=list)
-    open_ys: list[int] = field(default_factory=list)
-    first: tuple[str, tuple[int, ...]] | None = None
-
-    def add(self, name: str, image: Array, label: int) -> None:
-        if self.first is None:
-            self.first = name, image.shape[1:]
-        if image.shape[1:] != self.first[1]:
-            a, b = ("x".join(map(str, shape[::-1])) for shape in (self.first[1], image.shape[1:]))
-            raise UserError(
-                f"images differ in size ({self.first[0]} is {a}, {name} is {b}): give --image-size."
-            )
-        self.open_xs.append(image)
-        self.open_ys.append(label)
-        if len(self.open_ys) == SHARD_ROWS:
-            self.close()
-
-    def close(self) -> None:
-        if self.open_ys:
-            channels = max(len(image) for image in self.open_xs)
-            self.xs.append(np.stack([_with_channels(image, channels) for image in self.open_xs]))
-            self.ys.append(np.array(self.open_ys, dtype=np.int64))
-            self.open_xs, self.open_ys = [], []
-
-    def split(self, channels: int) -> Split:
-        xs = tuple(np.ascontiguousarray(_with_channels(x, channels)) for x in self.xs)
-        return Split(xs, tuple(self.ys), xs[0].shape[1:] if xs else (channels, 1, 1))
-
-
-def _with_channels(image: Array, channels: int) -> Array:
-    """(..., C, H, W) with C = channels, grey repeated."""
-    axis = image.ndim - 3
-    have = image.shape[axis]
-    return image if have == channels else np.repeat(image, channels, axis=axis)
-
-
-def decode_splits(
-    sources: Iterable[Iterable[Encoded]], reading: Reading, account: Account, count: int
-) -> list[Split]:
-    """Decode several splits to the same number of channels.
-
-    Args:
-        sources: per split, the encoded images in row order.
-        reading: without a size all images of all splits must have one size.
-        account: told of what is left out, and of what changes an image's meaning.
-        count: of all images.
-
-    Raises:
-        UserError: a bad image, named; sizes that differ; or more than memory holds.
-    """
-    built = []
-    threads = min(cpu_count() or 1, MAX_THREADS)
-    with pillow_silenced(), ThreadPoolExecutor(threads) as pool:
-        first = None
-        for source in sources:
-            shards = _Shards(first=first)
-            for (name, _, label), image in _decode_all(pool, source, reading):
-                if isinstance(image, Decoded):
-                    if shards.first is None:
-                        _check_memory(image.pixels, count)
-                    shards.add(name, image.pixels, label)
-                    account.remarks.update(image.remarks)
-                elif isinstance(image, OwnPictureError):
-                    account.passed_over["drawn by noprop"] += 1
-                elif reading.skip_bad:
-                    account.num_skipped += 1
-                else:
-                    raise UserError(
-                        f"{name} {image}: mend or remove it, or give --skip-bad-images."
-                    ) from image
-            shards.close()
-            first = shards.first
-            built.append(shards)
-    channels = max((x.shape[1] for s in built for x in s.xs), default=1)
-    return [s.split(channels) for s in built]
-
-
-def _check_memory(image: Array, count: int) -> None:
-    """Refuse more images like this one than memory holds, of which splitting needs a copy."""
-    needed, free = COPIES * count * image.nbytes, free_bytes()
-    if needed > free:
-        channels, height, width = image.shape
-        side = int(math.sqrt(free / (COPIES * count * channels)))
-        advice = f"give --image-size {side} or less" if side >= 8 else "give fewer images"
-        raise UserError(
-            f"{count:,} images of {width}x{height} take {needed / 2**30:,.1f} GiB to decode and "
-            f"split, and {free / 2**30:,.1f} GiB are free: {advice}."
-        )
-
-
 @contextmanager
 def pillow_silenced() -> Iterator[None]:
     """Pillow's warnings kept quiet: what matters of them is an error here.
@@ -276,39 +179,14 @@ def pillow_silenced() -> Iterator[None]:
         yield
 
 
-def _decode_all(
-    pool: ThreadPoolExecutor, source: Iterable[Encoded], reading: Reading
-) -> Iterable[tuple[Encoded, Decoded | BadImageError]]:
-    """Decode in order, a bounded number of images ahead."""
+def peek(data: bytes) -> tuple[int, int, bool]:
+    """Height and width that the header of an image tells, and whether it is grey; decodes nothing.
 
-    def work(chunk: list[Encoded]) -> list[tuple[Encoded, Decoded | BadImageError]]:
-        return [(item, _try_decode(item[1], reading)) for item in chunk]
-
-    waiting = []
-    for chunk in chunks(source, 256):
-        waiting.append(pool.submit(work, chunk))
-        if len(waiting) > 8:
-            yield from waiting.pop(0).result()
-    for future in waiting:
-        yield from future.result()
-
-
-def _try_decode(read: Callable[[], bytes], reading: Reading) -> Decoded | BadImageError:
+    Raises:
+        BadImageError: it tells none.
+    """
     try:
-        return decode(read(), reading.image_size, channels=reading.channels)
-    except BadImageError as error:
-        return error
-    except OSError as error:
-        return BadImageError(f"cannot be read ({error.strerror})")
-
-
-def chunks(items: Iterable[Encoded], size: int) -> Iterable[list[Encoded]]:
-    """Lists of at most ``size`` items, in order."""
-    chunk: list[Encoded] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return image.height, image.width, image.mode in GREY_MODES
+    except Exception as error:  # as in ``decode``
+        raise BadImageError(f"does not decode ({error or type(error).__name__})") from error

@@ -3,15 +3,18 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from noprop_dist.data.account import Account, Reading
+from noprop_dist.data.cache import files_key
 from noprop_dist.data.columns import LABELS, SAMPLES, no_column, usual_column
 from noprop_dist.data.dataset import Found
-from noprop_dist.data.images import BadImageError, Encoded, decode_splits
+from noprop_dist.data.decoding import decode_splits
+from noprop_dist.data.images import BadImageError, Encoded
 from noprop_dist.data.labels import Labels, match_classes
 from noprop_dist.data.parquet_files import Files, count_others, open_parquet
 from noprop_dist.data.shards import Array, Rows, Split
@@ -76,10 +79,13 @@ def _load(path: Path, files: Files, reading: Reading, name: str) -> Found:
     if columns.encoded:
         count = sum(map(len, labels.values()))
         sources = [
-            (item for p in paths for item in _encoded(p, opened[p], columns.samples, by_file[p]))
+            partial(_encoded_in, {p: opened[p] for p in paths}, columns.samples, by_file)
             for paths in files.values()
         ]
-        splits = dict(zip(files, decode_splits(sources, reading, account, count), strict=True))
+        # What is kept holds the labels too, as numbers of the classes in this order.
+        read_as = (str(columns), classes.names, list(map(len, files.values())))
+        key = files_key(map(str, opened), *read_as)
+        splits = dict(zip(files, decode_splits(sources, reading, account, count, key), strict=True))
     else:
         vectors = _vectors(opened, columns.samples)
         splits = {
@@ -199,6 +205,13 @@ def _labels_of(path: Path, file: "pq.ParquetFile", name: str) -> Labels:
     text = column.cast(kind).dictionary_encode().combine_chunks()
     names = tuple(text.dictionary.to_pylist())
     return Labels(text.indices.to_numpy().astype(np.int64), names, are_text=True)
+
+
+def _encoded_in(
+    opened: "dict[Path, pq.ParquetFile]", column: str, labels: dict[Path, Rows]
+) -> Iterator[Encoded]:
+    for path, file in opened.items():
+        yield from _encoded(path, file, column, labels[path])
 
 
 def _encoded(path: Path, file: "pq.ParquetFile", column: str, y: Rows) -> Iterator[Encoded]:

@@ -4,12 +4,14 @@ N rows, B rows of a batch, C H W image axes, F features of a vector.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from noprop_dist.data.stored import StoredImages, StoredRows
 
 SHARD_ROWS = 8192
 
@@ -22,13 +24,13 @@ class Split:
     """The rows of one split. Its arrays may be read-only and are never written to.
 
     Attributes:
-        xs: shards of uint8 (n, C, H, W) images or float32 (n, F) vectors; every shard but the last
-            holds SHARD_ROWS rows.
+        xs: shards of uint8 (n, C, H, W) images, in memory or all in one file, or of float32 (n, F)
+            vectors; every shard but the last holds SHARD_ROWS rows.
         ys: int64 (n,) labels of each shard.
         shape: (C, H, W) or (F,).
     """
 
-    xs: tuple[Array, ...]
+    xs: tuple[Array | StoredImages, ...]
     ys: tuple[Rows, ...]
     shape: tuple[int, ...]
 
@@ -43,12 +45,25 @@ class Split:
         )
 
     @classmethod
+    def from_stored(cls, stored: StoredRows, rows: Rows, y: Rows) -> "Split":
+        """Places in an entry on disk and their labels, (N,) each; no image is read."""
+        starts = range(0, len(y), SHARD_ROWS)
+        return cls(
+            tuple(StoredImages(stored, rows[i : i + SHARD_ROWS]) for i in starts),
+            tuple(y[i : i + SHARD_ROWS] for i in starts),
+            stored.manifest.shape,
+        )
+
+    @classmethod
     def join(cls, splits: "Sequence[Split]") -> "Split":
         """The rows of one or more splits of one shape, one after the other."""
         if len(splits) == 1:
             return splits[0]
-        xs = [x for split in splits for x in split.xs]
-        return cls.from_arrays(np.concatenate(xs), np.concatenate([s.labels for s in splits]))
+        xs = tuple(x for split in splits for x in split.xs)
+        labels = np.concatenate([s.labels for s in splits])
+        if stored := _stored(xs):
+            return cls.from_stored(*stored, labels)
+        return cls.from_arrays(np.concatenate([np.asarray(x) for x in xs]), labels)
 
     def relabelled(self, order: Rows) -> "Split":
         """The same samples, where label k has become ``order[k]``."""
@@ -71,6 +86,23 @@ class Split:
     def nbytes(self) -> int:
         """Bytes of all samples and labels."""
         return sum(array.nbytes for array in (*self.xs, *self.ys))
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of what of it is in memory."""
+        held = (x.rows if isinstance(x, StoredImages) else x for x in self.xs)
+        return sum(array.nbytes for array in (*held, *self.ys))
+
+    @property
+    def stored(self) -> StoredRows | None:
+        """The entry on disk that holds its images, or None."""
+        found = _stored(self.xs)
+        return found and found[0]
+
+    def stored_as(self, stored: StoredRows) -> "Split":
+        """The same rows of the same entry, told in another way."""
+        found = _stored(self.xs)
+        return self if found is None else Split.from_stored(stored, found[1], self.labels)
 
     @property
     def is_vector(self) -> bool:
@@ -102,16 +134,38 @@ class Split:
         for start in range(0, len(self), size):
             yield self.take(np.arange(start, min(start + size, len(self))))
 
+    def samples(self) -> Iterator[Array]:
+        """Every sample, in order."""
+        return (sample for x in self.xs for piece in _pieces(x) for sample in piece)
+
     def select(self, rows: Rows) -> "Split":
-        """A split of its own with these rows, shard by shard so that memory stays small."""
+        """A split of its own with these rows, shard by shard so that memory stays small.
+
+        What is on disk is not copied.
+        """
+        if stored := _stored(self.xs):
+            return Split.from_stored(stored[0], stored[1][rows], self.labels[rows])
         parts = [self.take(rows[i : i + SHARD_ROWS]) for i in range(0, len(rows), SHARD_ROWS)]
         return Split(tuple(x for x, _ in parts), tuple(y for _, y in parts), self.shape)
 
 
+def _stored(xs: Sequence[Array | StoredImages]) -> tuple[StoredRows, Rows] | None:
+    """The entry that holds all of the shards and the places in it, where they are on disk."""
+    images = [x for x in xs if isinstance(x, StoredImages)]
+    if not images:
+        return None
+    return images[0].stored, np.concatenate([x.rows for x in images])
+
+
+def _pieces(x: Array | StoredImages) -> Iterable[Array]:
+    """All rows of a shard in order, as few at a time as memory needs."""
+    return x.pieces() if isinstance(x, StoredImages) else (x,)
+
+
 def count_common(some: Split, others: Split) -> int:
     """How many rows of ``some`` hold a sample that ``others`` holds too."""
-    known = {hash(x.tobytes()) for shard in others.xs for x in shard}
-    return sum(hash(x.tobytes()) in known for shard in some.xs for x in shard)
+    known = {hash(x.tobytes()) for x in others.samples()}
+    return sum(hash(x.tobytes()) in known for x in some.samples())
 
 
 def sha256_of_rows(*splits: Split) -> str:
@@ -120,6 +174,7 @@ def sha256_of_rows(*splits: Split) -> str:
     for split in splits:
         for x, y in zip(split.xs, split.ys, strict=True):
             digest.update(f"{x.dtype} {x.shape};".encode())
-            digest.update(np.ascontiguousarray(x).data)
+            for piece in _pieces(x):
+                digest.update(np.ascontiguousarray(piece).data)
             digest.update(np.ascontiguousarray(y).data)
     return digest.hexdigest()

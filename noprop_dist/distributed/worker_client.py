@@ -14,6 +14,7 @@ from ray.exceptions import (
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from noprop_dist.distributed.cluster import WorkerNeeds
+from noprop_dist.distributed.sent_data import for_nodes
 from noprop_dist.distributed.worker import Worker, send_tensors_as_arrays
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit
 from noprop_dist.engine.job import Job
@@ -61,6 +62,7 @@ class BlockClient:
         self, job: Job, splits: Splits, splits_ref: Any = None, device: str | None = None
     ) -> None:
         send_tensors_as_arrays()
+        splits = for_nodes(splits)
         self._own: tuple[Any, ...] = (job, splits)
         self._device = device
         self._refs = [_put(job), _put(splits) if splits_ref is None else splits_ref]

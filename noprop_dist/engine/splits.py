@@ -8,11 +8,12 @@ import numpy as np
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Augmentation, Split, split_validation
-from noprop_dist.data.account import Reading
+from noprop_dist.data.account import Reading, not_shown
 from noprop_dist.data.dataset import Dataset, Found, for_training
 from noprop_dist.data.given import Given, load_given
 from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.data.sources import find_rows, limit
+from noprop_dist.record.progress import shown_work
 
 UNBALANCED = 10  # times the rows of the smallest class, from which on it is said
 
@@ -49,8 +50,8 @@ class Splits:
 
     @property
     def nbytes(self) -> int:
-        """The memory of all of it."""
-        return self.train.nbytes + self.val.nbytes + self.test.nbytes
+        """What of it is in memory, and in Ray's store; images on disk are read in place."""
+        return sum(split.memory_bytes for split in (self.train, self.val, self.test))
 
 
 def load_splits(config: TrainConfig, data: Given | None = None) -> Splits:
@@ -72,6 +73,7 @@ def reading_of(config: TrainConfig) -> Reading:
         skip_bad=config.skip_bad_images,
         image_column=config.image_column,
         label_column=config.label_column,
+        shown=not_shown if config.quiet else shown_work,
     )
 
 

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
@@ -10,6 +12,8 @@ from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +21,8 @@ from typing_extensions import override
 
 from noprop_dist.record.history import History
 from noprop_dist.text import percent, printable
+
+LINE_S = 10.0  # between lines that say how far something has come
 
 
 @dataclass(frozen=True)
@@ -237,6 +243,38 @@ class LiveProgress(PlainProgress):
 def say(text: str) -> None:
     """A line on standard error."""
     _print(Console(stderr=True), text)
+
+
+@contextmanager
+def shown_work(what: str, count: int) -> Iterator[Callable[[int], object]]:
+    """Show on standard error how far something has come: a bar, or a line now and then.
+
+    Args:
+        what: is done, such as "decoding images".
+        count: of how many; 0 where that is not known.
+
+    Yields:
+        Told how many more are done.
+    """
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bar(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+            task = bar.add_task(what, total=count or None)
+            yield lambda more: bar.advance(task, more)
+        return
+    if not count:
+        _print(console, what)
+    done, told_at = 0, time.monotonic()
+
+    def add(more: int) -> None:
+        nonlocal done, told_at
+        done += more
+        if time.monotonic() - told_at > LINE_S:
+            told_at = time.monotonic()
+            _print(console, f"{what}: {done:,} of {count:,}")
+
+    yield add
 
 
 def _print(console: Console, text: str) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Split
+from noprop_dist.data.account import Reading
 from noprop_dist.data.dataset import Found, order_of
 from noprop_dist.data.sources import find_rows, is_known
 from noprop_dist.data.split_names import ALL
 from noprop_dist.engine.splits import Splits, reading_of, splits_of
 from noprop_dist.errors import UserError
+from noprop_dist.record.progress import shown_work
 from noprop_dist.record.store import Store
 from noprop_dist.record.trained import home_of
 from noprop_dist.use.opening import OpenRun
@@ -65,10 +67,10 @@ def rows_for(
         UserError: the data set is not there, or does not fit the network.
     """
     config = _options_of(run, dataset, image_size)
-    reading = replace(reading_of(config), channels=run.shape[0] if len(run.shape) == 3 else None)
-    reading = replace(reading, skip_bad=skip_bad or config.skip_bad_images)
-    rows = find_rows(config.dataset, reading, data_dir or config.data_dir)
-    found = fitted(run, rows, other_names)
+    reading = _reading(run, config, skip_bad)
+    found = fitted(
+        run, find_rows(config.dataset, reading, data_dir or config.data_dir), other_names
+    )
     name = dataset or (run.config or config).dataset
     trained_on = run.trained.data_sha256
     own = None
@@ -94,6 +96,18 @@ def rows_for(
     if not len(split):
         raise UserError(f"{name} has no rows in its {which} split: give another --split.")
     return LabelledRows(name, split, which, found.account.num_skipped, tuple(notes))
+
+
+def _reading(run: OpenRun, config: TrainConfig, skip_bad: bool) -> Reading:
+    """How images are read for the network of ``run``; those of several sizes come in its own."""
+    of_images = len(run.shape) == 3
+    return replace(
+        reading_of(config),
+        channels=run.shape[0] if of_images else None,
+        skip_bad=skip_bad or config.skip_bad_images,
+        several=run.shape[1] if of_images and run.shape[1] == run.shape[2] else None,
+        shown=shown_work,
+    )
 
 
 def _options_of(run: OpenRun, dataset: str | None, image_size: int | None) -> TrainConfig:

@@ -94,14 +94,15 @@ def test_a_run_that_does_not_fit_is_refused_with_what_would(
     assert "use a larger machine" in capsys.readouterr().err
 
 
-def test_what_cannot_be_decoded_into_memory_is_refused_before(
-    photos: str, monkeypatch: pytest.MonkeyPatch
+def test_what_can_be_decoded_neither_into_memory_nor_to_disk_is_refused_before(
+    photos: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("noprop_dist.data.images.free_bytes", lambda: 2**20)
-    with pytest.raises(UserError, match=r"36 images of 128x128 take 0.0 GiB .* give --image-size"):
+    monkeypatch.setenv("NOPROP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NOPROP_CACHE_GIB", "0.001")
+    monkeypatch.setattr("noprop_dist.data.decoding.free_bytes", lambda: 2**20)
+    with pytest.raises(UserError, match=r"take 1.7 MiB, .* may hold 1.0 MiB: give .*--image-size"):
         load_dataset(photos)
-    size = 69  # sqrt(2**20 / (2 copies * 36 images * 3 channels)) = 69.7
-    assert load_dataset(photos, image_size=size).train.sample_shape == (3, size, size)
+    assert load_dataset(photos, image_size=69).train.sample_shape == (3, 69, 69)
 
 
 def test_a_control_group_bounds_what_is_free(

@@ -13,6 +13,7 @@ from noprop_dist.compare.on_ray.twin_training import train_twin
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import count_slots
 from noprop_dist.distributed.ray_backend import RayBackend
+from noprop_dist.distributed.sent_data import for_nodes
 from noprop_dist.engine.finish import TEST_DRAWS
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import first_class_embed
@@ -54,7 +55,7 @@ def measure(
     assert workers is not None
     if method == NOPROP:
         return _measure_noprop(backend, job, store, folder, workers)
-    task = MethodTask(job, splits, first_class_embed(job, splits).numpy(), TEST_DRAWS)
+    task = MethodTask(job, for_nodes(splits), first_class_embed(job, splits).numpy(), TEST_DRAWS)
     on_epoch = partial(_tell_epoch, tell, job)
     if method == TWIN:
         epochs, ends = train_twin(task, backend.needs, workers, on_epoch)

@@ -12,6 +12,7 @@ from noprop_dist.distributed.cluster import (
     is_private,
     probe,
 )
+from noprop_dist.distributed.sent_data import for_nodes
 from noprop_dist.engine.cost import SPARE, WORKER_BYTES, Cost, check_memory
 from noprop_dist.engine.job import check_fit
 from noprop_dist.errors import UserError
@@ -74,7 +75,7 @@ def _plan(search: Search, needs: WorkerNeeds) -> Plan:
         device=found.device,
         precision=found.precision,
         gpu_bytes=found.gpu_bytes,
-        splits_ref=ray.put(search.splits),
+        splits_ref=ray.put(for_nodes(search.splits)),
         code=BlockCode.read(config.block) if is_own(config.block) else None,
     )
 
