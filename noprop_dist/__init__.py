@@ -4,13 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noprop_dist.config import TrainConfig
+    from noprop_dist.engine.watching import Callback, Run
     from noprop_dist.errors import UserError
+    from noprop_dist.record.history import History
     from noprop_dist.record.result import TrainResult
     from noprop_dist.record.trained import Prediction, TrainedNetwork, load_network
     from noprop_dist.training import StoppedError, train
 
 __all__ = [
+    "Callback",
+    "History",
     "Prediction",
+    "Run",
     "StoppedError",
     "TrainConfig",
     "TrainResult",
@@ -21,6 +26,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Callback": "engine.watching",
+    "Run": "engine.watching",
+    "History": "record.history",
     "TrainConfig": "config",
     "UserError": "errors",
     "Prediction": "record.trained",

@@ -9,6 +9,7 @@ CONFIG, RESULT, HISTORY, EVENTS = (
     "events.jsonl",
 )
 CHECKPOINTS, MODEL = "checkpoints", "model"
+OWN_PARTS = "own_parts.safetensors"
 FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.parquet"
 EVALUATION, REPORT, PLOTS = "evaluation.json", "report.html", "plots"
 TENSORBOARD, TRACKERS = "tensorboard", "tracker.json"
@@ -21,6 +22,7 @@ CONTENTS = {  # of a run folder, in the order in which it is told
     MODEL: "the network",
     PREDICTIONS: "its answer to every test image",
     FIRST_EMBEDDING: "prototypes before training",
+    OWN_PARTS: "noise schedule and class embeddings that were given in Python",
     PLOTS: "pictures",
     EVALUATION: "of the last evaluation",
     REPORT: "all of it on one page",

@@ -1,10 +1,14 @@
 """From options to a trained network and its numbers: what the job and the Python door both call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import numpy.typing as npt
+import torch
 
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
@@ -14,24 +18,26 @@ from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.finish import evaluate_test, finish
 from noprop_dist.engine.job import Job, check_fit, make_job
 from noprop_dist.engine.local import local_backend
+from noprop_dist.engine.longer import after_a_shorter_run
 from noprop_dist.engine.resume import (
     Start,
-    check_same_data,
-    check_same_options,
+    finished_result,
     start_or_resume,
 )
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.splits import Splits, load_splits
+from noprop_dist.engine.watching import Callback, Metric, Watching
 from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
+from noprop_dist.record.own_parts import NoiseSchedule, OwnParts, given_parts, write_own_parts
 from noprop_dist.record.progress import make_progress, say
-from noprop_dist.record.result import TrainResult, read_result
+from noprop_dist.record.result import TrainResult
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import check_trackers, open_trackers
-from noprop_dist.run_files import CONFIG, HISTORY, SWEEP, TRIAL
+from noprop_dist.run_files import CONFIG, SWEEP, TRIAL
 from noprop_dist.signals import StopSignals
 
 
@@ -47,11 +53,26 @@ class StoppedError(Exception):
         self.folder = folder
 
 
-def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    *,
+    noise_schedule: NoiseSchedule | None = None,
+    class_embed: npt.ArrayLike | torch.Tensor | None = None,
+    init_from: TrainResult | str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+    backend: Backend | None = None,
+) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
     Args:
         config: the options.
+        noise_schedule: alpha_bar of t = 0..T, rising inside (0, 1), or a function of t / T.
+        class_embed: (K, D), class embeddings that stay as they are.
+        init_from: a run, its folder or an exported file, whose weights to begin with.
+        callbacks: told of epochs, checkpoints and the end; see ``Callback``.
+        metrics: by name, functions of probabilities float32 (N, K) and labels int64 (N,), computed
+            on the validation split after every epoch and on the test split at the end.
         backend: where units run, already open; None opens what ``config`` names.
 
     Raises:
@@ -60,41 +81,68 @@ def train(config: TrainConfig, *, backend: Backend | None = None) -> TrainResult
         KeyboardInterrupt: such a signal at another time, or a second one; nothing is lost but what
             was trained since the last checkpoint.
     """
+    watching = Watching(callbacks, metrics)
+    if init_from is not None:
+        place = init_from.folder if isinstance(init_from, TrainResult) else str(init_from)
+        config = replace(config, init_from=place)
     check_places(config)
+    config, own = given_parts(config, noise_schedule, class_embed)
     with StopSignals() as signals:
-        config, splits = prepare(config)
-        store = Store(config.folder)
-        for name, what in ((SWEEP, "a sweep"), (TRIAL, "a trial of a sweep")):
-            if store.exists(name):
-                raise UserError(
-                    f"{store.root} holds {what}: give another --name or --checkpoint-dir for the "
-                    "run."
-                )
-        finished = _finished_result(config, splits, store)
+        config, splits = prepare(config, own)
+        store = _own_store(config)
+        finished = finished_result(config, splits, store)
         if finished is not None:
             return finished
+        config = after_a_shorter_run(config, splits.hashes, store)
         opened = nullcontext(backend) if backend else open_backend(config, splits.nbytes)
         with opened as backend:
-            job = job_on(backend, config, splits)
-            faults.arm(job.faults)
-            backend.memory(config, job.spec, splits.nbytes)
-            begun = start_or_resume(job, splits, store)
-            waited: list[str] = []
-
-            def tell(text: str) -> None:
-                waited.append(text)
-                say(text)
-
-            with store.lock(tell=tell):
-                if waited:  # for another run, which may have gone on or finished meanwhile
-                    finished = _finished_result(config, splits, store)
-                    if finished is not None:
-                        return finished
-                    begun = start_or_resume(job, splits, store)
-                result = _train(begun, splits, store, backend, signals)
+            result = _train_on(backend, config, splits, store, watching, signals)
     if not config.no_plots:
         _draw(result, splits)
     return result
+
+
+def _own_store(config: TrainConfig) -> Store:
+    """The run folder.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    store = Store(config.folder)
+    for name, what in ((SWEEP, "a sweep"), (TRIAL, "a trial of a sweep")):
+        if store.exists(name):
+            raise UserError(
+                f"{store.root} holds {what}: give another --name or --checkpoint-dir for the run."
+            )
+    return store
+
+
+def _train_on(
+    backend: Backend,
+    config: TrainConfig,
+    splits: Splits,
+    store: Store,
+    watching: Watching,
+    signals: StopSignals,
+) -> TrainResult:
+    """Find where the run begins, and train it with its folder locked."""
+    job = job_on(backend, config, splits)
+    faults.arm(job.faults)
+    backend.memory(config, job.spec, splits.nbytes)
+    begun = start_or_resume(job, splits, store)
+    waited: list[str] = []
+
+    def tell(text: str) -> None:
+        waited.append(text)
+        say(text)
+
+    with store.lock(tell=tell):
+        if waited:  # for another run, which may have gone on or finished meanwhile
+            finished = finished_result(config, splits, store)
+            if finished is not None:
+                return finished
+            begun = start_or_resume(job, splits, store)
+        return _train(begun, splits, store, backend, watching, signals)
 
 
 def _train(
@@ -102,6 +150,7 @@ def _train(
     splits: Splits,
     store: Store,
     backend: Backend,
+    watching: Watching,
     signals: StopSignals,
 ) -> TrainResult:
     rounds, start = begun
@@ -116,13 +165,15 @@ def _train(
     events = EventLog(store)
     trackers = open_trackers(config, store, rounds.round, progress.warn)
     record = Record(store, events, progress, config.history, trackers)
+    watching.begin(rounds, store.root, splits.val.labels)
+    sent = replace(splits, own=OwnParts())  # what the run began with is no worker's business
     with trackers:
-        with backend.executor(job, splits, progress, events.write) as executor, progress:
+        with backend.executor(job, sent, progress, events.write) as executor, progress:
             if splits.num_skipped:
                 progress.warn(f"left out {splits.num_skipped} bad images of {config.dataset}")
             begin(start, rounds, record, splits)
             num_val = len(splits.val)
-            coordinator = Coordinator(rounds, executor, record, num_val=num_val)
+            coordinator = Coordinator(rounds, executor, record, num_val=num_val, watching=watching)
             with signals.asking(coordinator.request_stop):
                 trained = coordinator.run()
             if not trained:
@@ -130,8 +181,10 @@ def _train(
             rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
             progress.message(f"evaluating {len(splits.test):,} test images")
             test = evaluate_test(rounds, executor, len(splits.test))
-        result = finish(rounds, test, splits, store)  # the workers are free by now
+        measured = watching.measured(test, splits.test.labels)
+        result = finish(rounds, test, splits, store, measured)  # the workers are free by now
         trackers.result(result)
+    watching.finished(result)
     return result
 
 
@@ -202,10 +255,13 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     record.write_history(rounds.history)
     if start.checkpoint is None and config.embedding_type == "prototype":
         write_first_embedding(record.store, rounds.shared["class_embed"])
+    write_own_parts(record.store, splits.own)
     record.progress.message(f"data: {splits.told}")
     block = rounds.job.spec.block
     if config.block == "auto" and BLOCKS[block].note:
         record.progress.message(f"block: {block}, {BLOCKS[block].note}")
+    for text in start.told:
+        record.progress.message(text)
     for text in start.warnings:
         record.progress.warn(text)
     steps = {str(t): snapshot.step for t, snapshot in rounds.latest.items()}
@@ -221,15 +277,21 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     )
 
 
-def prepare(config: TrainConfig) -> tuple[TrainConfig, Splits]:
+def prepare(config: TrainConfig, own: OwnParts | None = None) -> tuple[TrainConfig, Splits]:
     """The options in their place, and the data that they name.
+
+    Args:
+        config: the options.
+        own: what else the run begins with; None takes what the options say of it.
 
     Raises:
         UserError: the data is not there, or the options fit neither it nor this machine.
     """
     if config.executor == "local":
         local_backend(config)  # what is not on this machine is refused before data is read
-    splits = load_splits(config)
+    if own is None:
+        config, own = given_parts(config)
+    splits = replace(load_splits(config), own=own)
     check_fit(config, splits)
     return in_a_lasting_place(config.placed(splits.hashes)), splits
 
@@ -267,19 +329,3 @@ def open_backend(config: TrainConfig, data_bytes: int) -> AbstractContextManager
         UserError: there are no such devices, or Ray is not installed.
     """
     return BACKENDS[config.executor](config, data_bytes)
-
-
-def _finished_result(config: TrainConfig, splits: Splits, store: Store) -> TrainResult | None:
-    """What an earlier call left, if it finished."""
-    result = read_result(store)
-    if result is None:
-        return None
-    check_same_options(config, result.config, store.root)
-    check_same_data(config, splits.hashes, result.fingerprint, store.root)
-    if config.history is not None:
-        path = Path(config.history)
-        Store(path.parent, "--history").write(path.name, store.read(HISTORY))
-    if not config.quiet:
-        say(f"data: {splits.told}")
-        say(f"{store.root} holds this run, finished: nothing to train")
-    return result

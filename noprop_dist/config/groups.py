@@ -69,8 +69,10 @@ class DataOptions(Checked):
 class ModelOptions(Checked):
     """What a network is made of."""
 
-    embedding_type: Literal["one-hot", "learned", "prototype"] = option(
-        "one-hot", "model", "class embeddings: fixed one-hot, learned, or prototype images"
+    embedding_type: Literal["one-hot", "learned", "prototype", "own"] = option(
+        "one-hot",
+        "model",
+        "class embeddings: fixed one-hot, learned, prototype images, or fixed ones given in Python",
     )
     embedding_dim: int | None = option(
         None,
@@ -92,7 +94,9 @@ class ModelOptions(Checked):
         Bounds(least=0, below=1),
         OF_A_BLOCK,
     )
-    schedule: Literal["cosine", "linear"] = option("cosine", "model", "noise schedule")
+    schedule: Literal["cosine", "linear", "own"] = option(
+        "cosine", "model", "noise schedule; own: given in Python"
+    )
     alpha_bar_min: float = option(
         1e-4, "model", "alpha_bar[0], the share of label in z_0", Bounds(above=0, below=1)
     )
@@ -178,6 +182,12 @@ class RunOptions(Checked):
     )
     checkpoint: str | None = option(
         None, "run", "run folder or checkpoint to go on from", traits=FREE | ONE_SIDED
+    )
+    init_from: str | None = option(
+        None,
+        "run",
+        "run folder or exported file whose weights to begin with, but for layers of other shapes",
+        traits=FREE | ONE_SIDED,
     )
     save_every: int = option(1, "run", "epochs between checkpoints", at_least(1), FREE)
     keep_checkpoints: int = option(2, "run", "newest checkpoints to keep", at_least(1), FREE)

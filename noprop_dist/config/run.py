@@ -65,10 +65,10 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
                 f"--gpus-per-worker {self.gpus_per_worker:g} contradicts "
                 f"{'--no-cuda' if self.no_cuda else '--device cpu'}: leave one of them out."
             )
-        if self.freeze_after is not None and self.embedding_type == "one-hot":
+        if self.freeze_after is not None and self.embedding_type in ("one-hot", "own"):
             raise UserError(
-                "--freeze-after has no meaning with one-hot embeddings, which are always fixed: "
-                "leave it out or choose --embedding-type learned or prototype."
+                f"--freeze-after has no meaning with {self.embedding_type} embeddings, which are "
+                "always fixed: leave it out or choose --embedding-type learned or prototype."
             )
         if self.flip == "yes" and self.augmentation == "none":
             raise UserError(
@@ -96,18 +96,22 @@ class TrainConfig(MachineOptions, RunOptions, OptimisationOptions, ModelOptions,
         """These options with a name, where they say nothing of where the run lives.
 
         Args:
-            hashes: "data" and "test" of the data, which decide together with the options.
+            hashes: "data" and "test" of the data, "own" and "init" of what else the run begins
+                with, which decide together with the options.
             form: of the name.
         """
         if self.is_placed:
             return self
-        data = hashes.get("data", "") + hashes.get("test", "")
-        name = f"{self.dataset_name}-{self.embedding_type}-{self.hash(data)}"
-        return replace(self, name=form.format(name))
+        return replace(self, name=form.format(self.name_for(hashes)))
 
-    def hash(self, data: str = "") -> str:
+    def name_for(self, hashes: Mapping[str, str], **changes: Any) -> str:
+        """The name of a run that is given none, of these options with some changes."""
+        data = "".join(hashes.get(part, "") for part in ("data", "test", "own", "init"))
+        return f"{self.dataset_name}-{self.embedding_type}-{self.hash(data, **changes)}"
+
+    def hash(self, data: str = "", **changes: Any) -> str:
         """Six letters that differ between runs of different options or data."""
-        kept = {k: v for k, v in self.to_dict().items() if k not in FREE_FIELDS}
+        kept = {k: v for k, v in (self.to_dict() | changes).items() if k not in FREE_FIELDS}
         text = json.dumps(kept, sort_keys=True) + data
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 

@@ -59,8 +59,7 @@ class EvalResult:
         mean_softmax: (S,) of the mean of the T softmaxes.
         after_t: (S, T) of the readout of z_t; the last column is the paper's.
         block: (S, T) of each block's own softmax.
-        answers: int64 (n,), z_T's answer to every row in the first draw.
-        confidence: float32 (n,), the probability it gave that answer.
+        probabilities: float32 (n, K), z_T's of every row in the first draw.
         began: seconds since 1970; of the first unit, where several are merged.
         seconds: that it took; the sum, where several are merged.
     """
@@ -70,20 +69,31 @@ class EvalResult:
     mean_softmax: Counts
     after_t: Counts
     block: Counts
-    answers: Counts
-    confidence: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float32]
     began: float
     seconds: float
 
     @property
+    def answers(self) -> Counts:
+        """Int64 (n,), z_T's answer to every row in the first draw."""
+        answers: Counts = self.probabilities.argmax(axis=1)
+        return answers
+
+    @property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        """Float32 (n,), the probability it gave that answer."""
+        confidence: npt.NDArray[np.float32] = self.probabilities.max(axis=1)
+        return confidence
+
+    @property
     def accuracy_z_T(self) -> list[float]:  # noqa: N802
         """By draw, accuracy of the readout of z_T."""
-        return [right / len(self.answers) for right in self.after_t[:, -1].tolist()]
+        return [right / len(self.probabilities) for right in self.after_t[:, -1].tolist()]
 
     @property
     def accuracy_mean_softmax(self) -> list[float]:
         """By draw, accuracy of the mean of the T softmaxes."""
-        return [right / len(self.answers) for right in self.mean_softmax.tolist()]
+        return [right / len(self.probabilities) for right in self.mean_softmax.tolist()]
 
 
 def eval_units(
@@ -106,8 +116,7 @@ def merge(parts: Sequence[EvalResult]) -> EvalResult:
         sum((p.mean_softmax for p in parts[1:]), parts[0].mean_softmax),
         sum((p.after_t for p in parts[1:]), parts[0].after_t),
         sum((p.block for p in parts[1:]), parts[0].block),
-        np.concatenate([p.answers for p in parts]),
-        np.concatenate([p.confidence for p in parts]),
+        np.concatenate([p.probabilities for p in parts]),
         min(p.began for p in parts),
         sum(p.seconds for p in parts),
     )
@@ -126,16 +135,15 @@ def run_eval(
     network = NoPropNetwork.assemble(
         job.spec, unit.weights, unit.shared, device, job.precision
     ).cast_once()
-    right, answers, confidence = [], [], []
+    right, probabilities = [], []
     rows = (unit.start, unit.stop)
     for y, traces in traces_of(
         network, split, job.normalisation, rows, job.config.seed, unit.draws, device
     ):
         right.append(count_right(y, traces))
-        surest = traces[0].z_T_logits.softmax(dim=1).max(dim=1)
+        said = traces[0].z_T_logits.softmax(dim=1)
         on_batch()
-        answers.append(surest.indices.cpu().numpy())
-        confidence.append(surest.values.cpu().numpy())
+        probabilities.append(said.cpu().numpy())
     mean_softmax, after_t, block = (np.sum(found, axis=0) for found in zip(*right, strict=True))
     return EvalResult(
         unit.tag,
@@ -143,8 +151,7 @@ def run_eval(
         mean_softmax,
         after_t,
         block,
-        np.concatenate(answers),
-        np.concatenate(confidence),
+        np.concatenate(probabilities),
         began,
         time.perf_counter() - clock,
     )

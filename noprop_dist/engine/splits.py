@@ -1,12 +1,13 @@
 """The data of a run: what units train on, choose by, and report on once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Split, load_dataset, split_validation
 from noprop_dist.data.dataset import Dataset
 from noprop_dist.data.shards import count_common, sha256_of_rows
+from noprop_dist.record.own_parts import OwnParts
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Splits:
         photographs: colour images, which the standard augmentation mirrors unless told otherwise.
         told: what they are and where they came from, as one line.
         num_skipped: bad images that were left out.
+        own: what else the run begins with.
     """
 
     train: Split
@@ -30,12 +32,13 @@ class Splits:
     photographs: bool
     told: str = ""
     num_skipped: int = 0
+    own: OwnParts = field(default_factory=OwnParts)
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """Of training and validation rows, "data", and of test rows, "test"."""
+        """Of training and validation rows, "data", of test rows, "test", and of own parts."""
         data = sha256_of_rows(self.train, self.val)
-        return {"data": data, "test": sha256_of_rows(self.test)}
+        return {"data": data, "test": sha256_of_rows(self.test)} | self.own.hashes
 
     @property
     def nbytes(self) -> int:

@@ -3,7 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from noprop_dist.maths.schedule import Schedule, make_schedule
+import torch
+
+from noprop_dist.maths.schedule import Schedule, make_schedule, schedule_from_alpha_bar
 
 
 @dataclass(frozen=True)
@@ -16,13 +18,14 @@ class ModelSpec:
         num_classes: K.
         embed_dim: D.
         sample_shape: (C, H, W) of an image or (F,) of a vector.
-        embedding_type: "one-hot", "learned" or "prototype".
-        schedule: name of the noise schedule, one of ALPHA_BARS.
+        embedding_type: "one-hot", "learned", "prototype" or "own".
+        schedule: name of the noise schedule, one of ALPHA_BARS, or "own".
         alpha_bar_min: alpha_bar[0].
         alpha_bar_max: alpha_bar[T].
         readout: "softmax" or "radial".
         dropout: probability, while training.
         objective: what a block learns, one of OBJECTIVES.
+        alpha_bar: (T + 1) numbers of an own noise schedule.
     """
 
     block: str
@@ -37,9 +40,12 @@ class ModelSpec:
     readout: str
     dropout: float
     objective: str = "dt"
+    alpha_bar: tuple[float, ...] | None = None
 
     def make_schedule(self) -> Schedule:
         """The noise schedule of this network."""
+        if self.alpha_bar is not None:
+            return schedule_from_alpha_bar(torch.tensor(self.alpha_bar, dtype=torch.float64))
         return make_schedule(
             self.schedule, self.num_blocks, lo=self.alpha_bar_min, hi=self.alpha_bar_max
         )
@@ -48,9 +54,13 @@ class ModelSpec:
         """JSON-able fields."""
         values = asdict(self) | {"sample_shape": list(self.sample_shape)}
         # The file of a network is the same as before there was a choice.
-        return {k: v for k, v in values.items() if (k, v) != ("objective", "dt")}
+        usual = {"objective": "dt", "alpha_bar": None}
+        return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ModelSpec":
         """The inverse of ``to_dict``."""
-        return cls(**(fields | {"sample_shape": tuple(fields["sample_shape"])}))
+        tuples: dict[str, Any] = {
+            k: tuple(fields[k]) for k in ("sample_shape", "alpha_bar") if k in fields
+        }
+        return cls(**(fields | tuples))
