@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from noprop_dist.record.history import History
     from noprop_dist.record.result import TrainResult
     from noprop_dist.record.trained import Prediction, TrainedNetwork, load_network
+    from noprop_dist.sweep.run_sweep import SweepStoppedError, sweep
+    from noprop_dist.sweep.space import choice, loguniform, randint, uniform
+    from noprop_dist.sweep.sweep_results import SweepResult
     from noprop_dist.training import StoppedError, train
 
 __all__ = [
@@ -17,12 +20,19 @@ __all__ = [
     "Prediction",
     "Run",
     "StoppedError",
+    "SweepResult",
+    "SweepStoppedError",
     "TrainConfig",
     "TrainResult",
     "TrainedNetwork",
     "UserError",
+    "choice",
     "load_network",
+    "loguniform",
+    "randint",
+    "sweep",
     "train",
+    "uniform",
 ]
 
 _HOMES = {
@@ -35,8 +45,15 @@ _HOMES = {
     "TrainedNetwork": "record.trained",
     "load_network": "record.trained",
     "StoppedError": "training",
+    "SweepResult": "sweep.sweep_results",
+    "SweepStoppedError": "sweep.run_sweep",
     "TrainResult": "record.result",
+    "choice": "sweep.space",
+    "loguniform": "sweep.space",
+    "randint": "sweep.space",
+    "sweep": "sweep.run_sweep",
     "train": "training",
+    "uniform": "sweep.space",
 }
 
 
