@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from noprop_dist.record.history import History
     from noprop_dist.record.result import TrainResult
     from noprop_dist.record.trained import Prediction, TrainedNetwork, load_network
-    from noprop_dist.sweep.run_sweep import SweepStoppedError, sweep
-    from noprop_dist.sweep.space import choice, loguniform, randint, uniform
-    from noprop_dist.sweep.sweep_results import SweepResult
     from noprop_dist.training import StoppedError, train
+    from noprop_dist.tune.run_sweep import SweepStoppedError, sweep
+    from noprop_dist.tune.space import choice, loguniform, randint, uniform
+    from noprop_dist.tune.sweep_results import SweepResult
 
 __all__ = [
     "Callback",
@@ -45,15 +45,15 @@ _HOMES = {
     "TrainedNetwork": "record.trained",
     "load_network": "record.trained",
     "StoppedError": "training",
-    "SweepResult": "sweep.sweep_results",
-    "SweepStoppedError": "sweep.run_sweep",
+    "SweepResult": "tune.sweep_results",
+    "SweepStoppedError": "tune.run_sweep",
     "TrainResult": "record.result",
-    "choice": "sweep.space",
-    "loguniform": "sweep.space",
-    "randint": "sweep.space",
-    "sweep": "sweep.run_sweep",
+    "choice": "tune.space",
+    "loguniform": "tune.space",
+    "randint": "tune.space",
+    "sweep": "tune.run_sweep",
     "train": "training",
-    "uniform": "sweep.space",
+    "uniform": "tune.space",
 }
 
 

@@ -151,7 +151,8 @@ class Watching:
             UserError: a callback failed.
         """
         self._tell("on_epoch_end")
-        self._rounds.ended |= bool(self.callbacks) and self.run.is_asked_to_stop
+        if self.callbacks:
+            self._rounds.ended |= self.run.is_asked_to_stop
 
     def checkpoint_written(self, name: str) -> None:
         """Tell of a checkpoint.

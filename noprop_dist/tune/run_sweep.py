@@ -10,12 +10,12 @@ from noprop_dist.engine.splits import load_splits
 from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import Dimension, most_epochs, read_space
-from noprop_dist.sweep.sweep_folder import SweepFolder
-from noprop_dist.sweep.sweep_options import SweepConfig
-from noprop_dist.sweep.sweep_results import SweepResult, write_report
 from noprop_dist.training import check_places, in_a_lasting_place
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import Dimension, most_epochs, read_space
+from noprop_dist.tune.sweep_folder import SweepFolder
+from noprop_dist.tune.sweep_options import SweepConfig
+from noprop_dist.tune.sweep_results import SweepResult, write_report
 
 FORM = "{}-sweep"  # of the name of a sweep that was given none
 
@@ -112,5 +112,5 @@ def _check_count(search: Search) -> None:
 
 def _run_on_ray(search: Search, signals: StopSignals) -> tuple[float, bool]:
     with needing_ray("a sweep needs Ray: install ray[default,tune]."):
-        from noprop_dist.sweep.on_ray.run_search import run_search
+        from noprop_dist.tune.on_ray.run_search import run_search
     return run_search(search, signals)
