@@ -33,7 +33,7 @@ EXAMPLE = re.compile(
         ("objective", list(OBJECTIVES)),
         ("embedding_type", list(IS_TRAINED)),
         ("lr_schedule", list(LR_SCHEDULES)),
-        ("schedule", list(ALPHA_BARS)),
+        ("schedule", [*ALPHA_BARS, "own"]),
         ("readout", list(READOUTS)),
         ("executor", list(BACKENDS)),
     ],
