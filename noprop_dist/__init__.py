@@ -6,38 +6,63 @@ if TYPE_CHECKING:
     __version__: str
 
     from noprop_dist.config import TrainConfig
+    from noprop_dist.engine.watching import Callback, Run
     from noprop_dist.errors import UserError
     from noprop_dist.merge import merge
+    from noprop_dist.record.history import History
     from noprop_dist.record.result import TrainResult
     from noprop_dist.record.trained import Prediction, TrainedNetwork, load_network
     from noprop_dist.training import StoppedError, TrainedBlocks, train, train_blocks
+    from noprop_dist.tune.run_sweep import SweepStoppedError, sweep
+    from noprop_dist.tune.space import choice, loguniform, randint, uniform
+    from noprop_dist.tune.sweep_results import SweepResult
 
 __all__ = [
+    "Callback",
+    "History",
     "Prediction",
+    "Run",
     "StoppedError",
+    "SweepResult",
+    "SweepStoppedError",
     "TrainConfig",
     "TrainResult",
     "TrainedBlocks",
     "TrainedNetwork",
     "UserError",
+    "choice",
     "load_network",
+    "loguniform",
     "merge",
+    "randint",
+    "sweep",
     "train",
     "train_blocks",
+    "uniform",
 ]
 
 _HOMES = {
+    "Callback": "engine.watching",
+    "Run": "engine.watching",
+    "History": "record.history",
     "TrainConfig": "config",
     "UserError": "errors",
     "Prediction": "record.trained",
     "TrainedNetwork": "record.trained",
     "load_network": "record.trained",
     "StoppedError": "training",
+    "SweepResult": "tune.sweep_results",
+    "SweepStoppedError": "tune.run_sweep",
     "TrainResult": "record.result",
     "TrainedBlocks": "training",
-    "train": "training",
     "train_blocks": "training",
     "merge": "merge",
+    "choice": "tune.space",
+    "loguniform": "tune.space",
+    "randint": "tune.space",
+    "sweep": "tune.run_sweep",
+    "train": "training",
+    "uniform": "tune.space",
 }
 
 

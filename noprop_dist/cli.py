@@ -194,11 +194,11 @@ def _run_completion(argv: Sequence[str], prog: str, text: str) -> int:
 
 def _run_tune(argv: Sequence[str], prog: str, text: str) -> int:
     from noprop_dist.options import parse_with
-    from noprop_dist.sweep.sweep_options import SweepConfig
+    from noprop_dist.tune.sweep_options import SweepConfig
 
     config, options, as_json = parse_with(argv, prog, text, SweepConfig)
-    from noprop_dist.sweep.run_sweep import SweepStoppedError, sweep
-    from noprop_dist.sweep.sweep_summary import render
+    from noprop_dist.tune.run_sweep import SweepStoppedError, sweep
+    from noprop_dist.tune.sweep_summary import render
 
     try:
         result = sweep(config, options)

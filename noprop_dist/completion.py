@@ -18,7 +18,7 @@ from noprop_dist.config.arguments import make_parser
 from noprop_dist.config.fields import Checked, argument
 from noprop_dist.options import Around, MergeOptions
 from noprop_dist.see.commands import RunsOptions, ShowOptions, TraceOptions, VisualizeOptions
-from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.tune.sweep_options import SweepConfig
 from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
 
 

@@ -1,7 +1,7 @@
 """The one exception a user is meant to read."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from noprop_dist.text import printable
 
@@ -18,15 +18,20 @@ class UserError(ValueError):
 
 
 @contextmanager
-def needing_ray(sentence: str) -> Iterator[None]:
-    """What needs Ray is imported inside.
+def needing(package: str, sentence: str) -> Iterator[None]:
+    """What needs a package is imported inside.
 
     Raises:
-        UserError: the sentence, where Ray is not installed.
+        UserError: the sentence, where the package is not installed.
     """
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name != "ray":
+        if error.name != package:
             raise
         raise UserError(sentence) from error
+
+
+def needing_ray(sentence: str) -> AbstractContextManager[None]:
+    """``needing`` Ray."""
+    return needing("ray", sentence)

@@ -9,6 +9,7 @@ CONFIG, RESULT, HISTORY, EVENTS = (
     "events.jsonl",
 )
 CHECKPOINTS, MODEL = "checkpoints", "model"
+OWN_PARTS = "own_parts.safetensors"
 FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.parquet"
 EVALUATION, ABLATION = "evaluation.json", "ablation.json"
 REPORT, PLOTS = "report.html", "plots"
@@ -25,6 +26,7 @@ CONTENTS = {  # of a run folder, in the order in which it is told
     MODEL: "the network",
     PREDICTIONS: "its answer to every test image",
     FIRST_EMBEDDING: "prototypes before training",
+    OWN_PARTS: "noise schedule and class embeddings that were given in Python",
     PLOTS: "pictures",
     EVALUATION: "of the last evaluation",
     ABLATION: "what z is good for",

@@ -1,40 +1,41 @@
 """From options to a trained network and its numbers: what the job and the Python door both call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+
+import numpy.typing as npt
+import torch
 
 from noprop_dist import faults
 from noprop_dist.config import TrainConfig
-from noprop_dist.data.given import GIVEN, Given
+from noprop_dist.data.given import Given
 from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.finish import evaluate_test, finish
 from noprop_dist.engine.job import Job, check_fit, make_job
 from noprop_dist.engine.local import local_backend
-from noprop_dist.engine.resume import (
-    Start,
-    check_same_block,
-    check_same_data,
-    check_same_options,
-    start_or_resume,
-)
+from noprop_dist.engine.longer import after_a_shorter_run
+from noprop_dist.engine.resume import Start, finished_result, start_or_resume
 from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.splits import Splits, load_splits
+from noprop_dist.engine.splits import Splits, load_splits, of_given_data
+from noprop_dist.engine.watching import Callback, Metric, Watching
 from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.model.own_block import is_own
 from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
-from noprop_dist.record.places import check_places, in_a_lasting_place
+from noprop_dist.record.own_parts import NoiseSchedule, OwnParts, given_parts, write_own_parts
+from noprop_dist.record.places import check_places, in_a_lasting_place, run_store
 from noprop_dist.record.progress import make_progress, say
-from noprop_dist.record.result import TrainResult, read_result
+from noprop_dist.record.result import TrainResult
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import open_trackers
-from noprop_dist.run_files import CONFIG, HISTORY, OWN_BLOCK, SWEEP, TRIAL
+from noprop_dist.run_files import CONFIG, OWN_BLOCK
 from noprop_dist.signals import StopSignals
 
 
@@ -69,8 +70,13 @@ def train(
     config: TrainConfig,
     *,
     data: Given | None = None,
-    backend: Backend | None = None,
     block: str | None = None,
+    noise_schedule: NoiseSchedule | None = None,
+    class_embed: npt.ArrayLike | torch.Tensor | None = None,
+    init_from: TrainResult | str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+    backend: Backend | None = None,
 ) -> TrainResult:
     """Train a NoProp network as ``config`` says; go on where an earlier call was stopped.
 
@@ -79,9 +85,15 @@ def train(
         data: (train, test) or (train, val, test), instead of the data set that ``config`` names: of
             each a tuple of samples and labels, NumPy arrays or tensors, or a map-style data set of
             (image or vector, label), or a Hugging Face ``Dataset``; see ``load_given``.
-        backend: where units run, already open; None opens what ``config`` names.
         block: in the place of ``config.block``, "package.module:Class" or "path/file.py:Class" of a
             ``Block`` of one's own.
+        noise_schedule: alpha_bar of t = 0..T, rising inside (0, 1), or a function of t / T.
+        class_embed: (K, D), class embeddings that stay as they are.
+        init_from: a run, its folder or an exported file, whose weights to begin with.
+        callbacks: told of epochs, checkpoints and the end; see ``Callback``.
+        metrics: by name, functions of probabilities float32 (N, K) and labels int64 (N,), computed
+            on the validation split after every epoch and on the test split at the end.
+        backend: where units run, already open; None opens what ``config`` names.
 
     Raises:
         UserError: bad input, in one sentence.
@@ -91,7 +103,14 @@ def train(
     """
     if config.blocks is not None:
         raise UserError("--blocks trains no whole network: call train_blocks, and merge after it.")
-    result = _run(replace(config, block=block or config.block), backend, data)
+    watching = Watching(callbacks, metrics)
+    config = replace(config, block=block or config.block)
+    if init_from is not None:
+        place = init_from.folder if isinstance(init_from, TrainResult) else str(init_from)
+        config = replace(config, init_from=place)
+    check_places(config)
+    config, own = given_parts(config, noise_schedule, class_embed)
+    result = _run(config, own, data, watching, backend)
     assert isinstance(result, TrainResult)
     return result
 
@@ -109,50 +128,60 @@ def train_blocks(
     """
     if config.blocks is None:
         raise UserError("--blocks names no block: give it, or call train for all of them.")
-    trained = _run(config, backend, data)
+    check_places(config)
+    trained = _run(*given_parts(config), data=data, watching=Watching(), backend=backend)
     assert isinstance(trained, TrainedBlocks)
     return trained
 
 
 def _run(
-    config: TrainConfig, backend: Backend | None, data: Given | None
+    config: TrainConfig,
+    own: OwnParts,
+    data: Given | None,
+    watching: Watching,
+    backend: Backend | None,
 ) -> TrainResult | TrainedBlocks:
-    if data is not None:
-        config = of_given_data(config)
-    check_places(config)
     with StopSignals() as signals:
-        config, splits = prepare(config, data)
-        store = Store(config.folder)
-        for name, what in ((SWEEP, "a sweep"), (TRIAL, "a trial of a sweep")):
-            if store.exists(name):
-                raise UserError(
-                    f"{store.root} holds {what}: give another --name or --run-dir for the run."
-                )
-        finished = _finished_result(config, splits, store)
+        config, splits = prepare(config, data, own)
+        store = run_store(config)
+        finished = finished_result(config, splits, store)
         if finished is not None:
             return finished
+        config = after_a_shorter_run(config, splits.hashes, store)
         opened = nullcontext(backend) if backend else open_backend(config, splits.nbytes)
         with opened as backend:
-            job = job_on(backend, config, splits)
-            faults.arm(job.faults)
-            backend.memory(config, job.spec, splits.nbytes)
-            begun = start_or_resume(job, splits, store)
-            waited: list[str] = []
-
-            def tell(text: str) -> None:
-                waited.append(text)
-                say(text)
-
-            with store.lock(tell=tell):
-                if waited:  # for another run, which may have gone on or finished meanwhile
-                    finished = _finished_result(config, splits, store)
-                    if finished is not None:
-                        return finished
-                    begun = start_or_resume(job, splits, store)
-                result = _train(begun, splits, store, backend, signals)
+            result = _train_on(backend, config, splits, store, watching, signals)
     if isinstance(result, TrainResult) and config.plots:
         _draw(config, result, splits)
     return result
+
+
+def _train_on(
+    backend: Backend,
+    config: TrainConfig,
+    splits: Splits,
+    store: Store,
+    watching: Watching,
+    signals: StopSignals,
+) -> TrainResult | TrainedBlocks:
+    """Find where the run begins, and train it with its folder locked."""
+    job = job_on(backend, config, splits)
+    faults.arm(job.faults)
+    backend.memory(config, job.spec, splits.nbytes)
+    begun = start_or_resume(job, splits, store)
+    waited: list[str] = []
+
+    def tell(text: str) -> None:
+        waited.append(text)
+        say(text)
+
+    with store.lock(tell=tell):
+        if waited:  # for another run, which may have gone on or finished meanwhile
+            finished = finished_result(config, splits, store)
+            if finished is not None:
+                return finished
+            begun = start_or_resume(job, splits, store)
+        return _train(begun, splits, store, backend, watching, signals)
 
 
 def _train(
@@ -160,6 +189,7 @@ def _train(
     splits: Splits,
     store: Store,
     backend: Backend,
+    watching: Watching,
     signals: StopSignals,
 ) -> TrainResult | TrainedBlocks:
     rounds, start = begun
@@ -174,13 +204,15 @@ def _train(
     events = EventLog(store)
     trackers = open_trackers(config, store, rounds.round, progress.warn)
     record = Record(store, events, progress, config.history, trackers)
+    watching.begin(rounds, store.root, splits.val.labels)
+    sent = replace(splits, own=OwnParts())  # what the run began with is no worker's business
     with trackers:
-        with backend.executor(job, splits, progress, events.write) as executor, progress:
+        with backend.executor(job, sent, progress, events.write) as executor, progress:
             if splits.num_skipped:
                 progress.warn(f"left out {splits.num_skipped} bad images of {config.dataset}")
             begin(start, rounds, record, splits)
             num_val = 0 if config.blocks is not None else len(splits.val)
-            coordinator = Coordinator(rounds, executor, record, num_val=num_val)
+            coordinator = Coordinator(rounds, executor, record, num_val=num_val, watching=watching)
             with signals.asking(coordinator.request_stop):
                 trained = coordinator.run()
             if not trained:
@@ -192,8 +224,10 @@ def _train(
             rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
             progress.message(f"evaluating {len(splits.test):,} test images")
             test = evaluate_test(rounds, executor, len(splits.test))
-        result = finish(rounds, test, splits, store)  # the workers are free by now
+        measured = watching.measured(test, splits.test.labels)
+        result = finish(rounds, test, splits, store, measured)  # the workers are free by now
         trackers.result(result)
+    watching.finished(result)
     return result
 
 
@@ -210,20 +244,6 @@ def _draw(config: TrainConfig, result: TrainResult, splits: Splits) -> None:
         say(f"not all pictures are drawn ({why}); noprop visualize {result.folder} draws them")
 
 
-def of_given_data(config: TrainConfig) -> TrainConfig:
-    """The options, which then say that their data was given in Python.
-
-    Raises:
-        UserError: they name another data set.
-    """
-    if config.dataset not in (TrainConfig().dataset, GIVEN):
-        raise UserError(
-            f"data is given to train(), and --dataset {config.dataset} names other data: leave one "
-            "of them out."
-        )
-    return replace(config, dataset=GIVEN)
-
-
 def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     """Write what can be written before the first step, so that a bad path costs no training."""
     config = rounds.job.config
@@ -231,12 +251,15 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     record.write_history(rounds.history)
     if start.checkpoint is None and config.embedding_type == "prototype":
         write_first_embedding(record.store, rounds.shared["class_embed"])
+    write_own_parts(record.store, splits.own)
     record.progress.message(f"data: {splits.told}")
     spec = rounds.job.spec
     if config.block == "auto" and BLOCKS[spec.block].note:
         record.progress.message(f"block: {spec.block}, {BLOCKS[spec.block].note}")
     if spec.block_code is not None:
         record.store.write(OWN_BLOCK, spec.block_code.source.encode())
+    for text in start.told:
+        record.progress.message(text)
     for text in start.warnings:
         record.progress.warn(text)
     steps = {str(t): snapshot.step for t, snapshot in rounds.latest.items()}
@@ -252,17 +275,29 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     )
 
 
-def prepare(config: TrainConfig, data: Given | None = None) -> tuple[TrainConfig, Splits]:
+def prepare(
+    config: TrainConfig, data: Given | None = None, own: OwnParts | None = None
+) -> tuple[TrainConfig, Splits]:
     """The options in their place, and the data that they name or that is given.
+
+    Args:
+        config: the options.
+        data: instead of the data set that they name; see ``train``.
+        own: what else the run begins with; None takes what the options say of it.
 
     Raises:
         UserError: the data is not there, or the options fit neither it nor this machine.
     """
     if config.executor == "local":
         local_backend(config)  # what is not on this machine is refused before data is read
-    splits = load_splits(config, data)
-    spec = check_fit(config, splits)
-    return in_a_lasting_place(config.placed(splits.hashes | spec.block_hash)), splits
+    if data is not None:
+        config = of_given_data(config)
+    if own is None:
+        config, own = given_parts(config)
+    splits = replace(load_splits(config, data), own=own)
+    code = check_fit(config, splits).block_code
+    splits = replace(splits, own=replace(own, code=code))
+    return in_a_lasting_place(config.placed(splits.hashes)), splits
 
 
 def job_on(backend: Backend, config: TrainConfig, splits: Splits) -> Job:
@@ -298,20 +333,3 @@ def open_backend(config: TrainConfig, data_bytes: int) -> AbstractContextManager
         UserError: there are no such devices, or Ray is not installed.
     """
     return BACKENDS[config.executor](config, data_bytes)
-
-
-def _finished_result(config: TrainConfig, splits: Splits, store: Store) -> TrainResult | None:
-    """What an earlier call left, if it finished."""
-    result = read_result(store)
-    if result is None:
-        return None
-    check_same_options(config, result.config, store.root)
-    check_same_data(config, splits.hashes, result.fingerprint, store.root)
-    check_same_block(check_fit(config, splits), result.fingerprint, store.root)
-    if config.history is not None:
-        path = Path(config.history)
-        Store(path.parent, "--history").write(path.name, store.read(HISTORY))
-    if not config.quiet:
-        say(f"data: {splits.told}")
-        say(f"{store.root} holds this run, finished: nothing to train")
-    return result

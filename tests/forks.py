@@ -16,18 +16,19 @@ import matplotlib.figure  # noqa: F401
 import noprop_dist.compare.run_comparison
 import noprop_dist.plan
 import noprop_dist.see.visualize
-import noprop_dist.sweep.run_sweep
 import noprop_dist.training
+import noprop_dist.tune.run_sweep
 import noprop_dist.use.evaluate
 import noprop_dist.use.export
 import noprop_dist.use.predict
+from noprop_dist import TrainConfig
 from noprop_dist.cli import main
-from noprop_dist.sweep.sweep_results import SweepResult
+from noprop_dist.tune.sweep_results import SweepResult
 
 noprop_dist.plan.TRY_S = 0.1  # how fast blocks are is not looked at
 # These need Ray; what they print does not.
-SWEPT = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None)
-noprop_dist.sweep.run_sweep.sweep = lambda *_: SWEPT
+SWEPT = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None, TrainConfig())
+noprop_dist.tune.run_sweep.sweep = lambda *_: SWEPT
 COMPARED: Any = SimpleNamespace(to_dict=dict)
 noprop_dist.compare.run_comparison.compare = lambda *_: COMPARED
 

@@ -194,6 +194,12 @@ class RunOptions(Checked):
         traits=FREE | ONE_SIDED,
         formerly="checkpoint",
     )
+    init_from: str | None = option(
+        None,
+        "run",
+        "run folder or exported file whose weights to begin with, but for layers of other shapes",
+        traits=FREE | ONE_SIDED,
+    )
     save_every: int = option(1, "run", "epochs between checkpoints", at_least(1), FREE)
     keep_checkpoints: int = option(2, "run", "newest checkpoints to keep", at_least(1), FREE)
     history: str | None = option(

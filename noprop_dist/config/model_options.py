@@ -21,8 +21,10 @@ BLOCK_CHOICES = {
 class ModelOptions(Checked):
     """What a network is made of."""
 
-    embedding_type: Literal["one-hot", "learned", "prototype"] = option(
-        "one-hot", "model", "class embeddings: fixed one-hot, learned, or prototype images"
+    embedding_type: Literal["one-hot", "learned", "prototype", "own"] = option(
+        "one-hot",
+        "model",
+        "class embeddings: fixed one-hot, learned, prototype images, or fixed ones given in Python",
     )
     embedding_dim: int | None = option(
         None,
@@ -48,8 +50,8 @@ class ModelOptions(Checked):
         Bounds(least=0, below=1),
         Trait.OF_A_BLOCK,
     )
-    noise_schedule: Literal["cosine", "linear"] = option(
-        "cosine", "model", "noise schedule", formerly="schedule"
+    noise_schedule: Literal["cosine", "linear", "own"] = option(
+        "cosine", "model", "noise schedule; own: given in Python", formerly="schedule"
     )
     alpha_bar_min: float = option(
         1e-4, "model", "alpha_bar[0], the share of label in z_0", Bounds(above=0, below=1)

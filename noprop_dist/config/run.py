@@ -87,10 +87,10 @@ class TrainConfig(
                 f"--gpus-per-worker {self.gpus_per_worker:g} contradicts --device cpu: leave one "
                 "of them out."
             )
-        if self.freeze_after is not None and self.embedding_type == "one-hot":
+        if self.freeze_after is not None and self.embedding_type in ("one-hot", "own"):
             raise UserError(
-                "--freeze-after has no meaning with one-hot embeddings, which are always fixed: "
-                "leave it out or choose --embedding-type learned or prototype."
+                f"--freeze-after has no meaning with {self.embedding_type} embeddings, which are "
+                "always fixed: leave it out or choose --embedding-type learned or prototype."
             )
         if self.momentum is not None and self.optimizer == "adamw":
             raise UserError(
@@ -149,24 +149,25 @@ class TrainConfig(
         """These options with a name, where they say nothing of where the run lives.
 
         Args:
-            hashes: "data" and "test" of the data, which decide together with the options, and
-                "block" of a block of one's own.
+            hashes: "data" and "test" of the data, "own", "init" and "block" of what else the run
+                begins with, which decide together with the options.
             form: of the name.
         """
         if self.is_placed:
             return self
-        data = "".join(hashes.get(part, "") for part in ("data", "test", "block"))
-        name = f"{self.dataset_name}-{self.embedding_type}-{self.hash(data)}"
-        return replace(self, name=form.format(name))
+        return replace(self, name=form.format(self.name_for(hashes)))
 
-    def hash(self, data: str = "") -> str:
+    def name_for(self, hashes: Mapping[str, str], **changes: Any) -> str:
+        """The name of a run that is given none, of these options with some changes."""
+        data = "".join(hashes.get(part, "") for part in ("data", "test", "block", "own", "init"))
+        return f"{self.dataset_name}-{self.embedding_type}-{self.hash(data, **changes)}"
+
+    def hash(self, data: str = "", **changes: Any) -> str:
         """Six letters that differ between runs of different options or data."""
         # What is at its default is left out: an option that is added later renames no run.
-        kept = {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.name not in FREE_FIELDS and getattr(self, f.name) != f.default
-        }
+        usual = {f.name: f.default for f in fields(self) if f.name not in FREE_FIELDS}
+        mine = self.to_dict() | changes
+        kept = {k: mine[k] for k, default in usual.items() if mine[k] != default}
         text = json.dumps(kept, sort_keys=True) + data
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 

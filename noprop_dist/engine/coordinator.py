@@ -16,6 +16,7 @@ from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.runner import Work, WorkFailedError
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit, UnitResult
+from noprop_dist.engine.watching import Watching
 from noprop_dist.errors import UserError
 from noprop_dist.record.checkpoint import CheckpointWriter
 from noprop_dist.record.run_record import Record
@@ -44,6 +45,7 @@ class Coordinator:
         order: in which order idle blocks are offered; no order changes a weight. The default
             begins with the least trained, and finishes an epoch that is under way before it begins
             one: its worker has the block.
+        watching: told of epochs and checkpoints.
     """
 
     def __init__(
@@ -54,10 +56,11 @@ class Coordinator:
         *,
         num_val: int,
         order: Order | None = None,
+        watching: Watching | None = None,
     ) -> None:
         self.rounds, self.executor, self.record = rounds, executor, record
         self.num_val = num_val
-        self.order = order
+        self.order, self.watching = order, watching or Watching()
         self.stopping: bool = False
         self._idle: list[tuple[Age, int]] = []  # a heap of blocks that no unit trains
         for t in rounds.active:
@@ -140,7 +143,8 @@ class Coordinator:
 
     def _is_finished(self) -> bool:
         rounds = self.rounds
-        return rounds.round >= rounds.job.config.epochs or rounds.out_of_patience
+        over = rounds.ended or rounds.out_of_patience
+        return over or rounds.round >= rounds.job.config.epochs
 
     def _submit_ready(self) -> None:
         if self.stopping or self._is_finished():
@@ -222,14 +226,14 @@ class Coordinator:
         self.record.events.write(
             "evaluation",
             epoch=result.tag + 1,
-            rows=len(result.answers),
+            rows=result.num_rows,
             started=round(result.began, 4),
             seconds=round(result.seconds, 4),
             worker=worker,
         )
         parts = self._parts.setdefault(result.tag, [])
         parts.append(result)
-        if sum(len(part.answers) for part in parts) == self.num_val:
+        if sum(part.num_rows for part in parts) == self.num_val:
             self._evaluated[result.tag] = merge(self._parts.pop(result.tag))
             self._close_rounds()
 
@@ -247,7 +251,7 @@ class Coordinator:
         while rounds.round in self._evaluated and not self._is_finished():
             epoch = rounds.round
             result = self._evaluated.pop(epoch)
-            rounds.close(result)
+            rounds.close(result, self.watching.validated(result))
             history = rounds.history
             self.record.events.write(
                 "round_closed",
@@ -257,6 +261,7 @@ class Coordinator:
             )
             self.record.write_history(history)
             self.record.progress.round_done(history)
+            self.watching.epoch_ended()
             self._closed_since_save += 1
             if self._is_finished():
                 self.executor.stop()
@@ -286,6 +291,7 @@ class Coordinator:
         name = self._writer.take(wait)
         if name is not None:
             self.record.events.write("checkpoint", name=name)
+            self.watching.checkpoint_written(name)
 
     def _fail(self, work: Work, error: WorkFailedError) -> None:
         """Go on without the block, as long as there are others."""

@@ -58,10 +58,8 @@ class EvalResult:
         mean_softmax: (S,) of the mean of the T softmaxes.
         after_t: (S, T) of the readout of z_t; the last column is the paper's.
         block: (S, T) of each block's own softmax.
-        answers: int64 (n,), z_T's answer to every row in the first draw.
-        confidence: float32 (n,), the probability it gave that answer.
-        probabilities: float32 (2, n, K), of both readouts in the first draw; of the test split
-            alone, else (2, 0, K).
+        probabilities: float32 (R, n, K) in the first draw: z_T's and, of the test split, those of
+            the mean softmax.
         likelihood: what the probabilities of the labels come to.
         began: seconds since 1970; of the first unit, where several are merged.
         seconds: that it took; the sum, where several are merged.
@@ -72,22 +70,37 @@ class EvalResult:
     mean_softmax: Counts
     after_t: Counts
     block: Counts
-    answers: Counts
-    confidence: Floats
     probabilities: Floats
     likelihood: Likelihood
     began: float
     seconds: float
 
     @property
+    def num_rows(self) -> int:
+        """Rows that were evaluated."""
+        return int(self.probabilities.shape[1])
+
+    @property
+    def answers(self) -> Counts:
+        """Int64 (n,), z_T's answer to every row in the first draw."""
+        answers: Counts = self.probabilities[0].argmax(axis=1)
+        return answers
+
+    @property
+    def confidence(self) -> Floats:
+        """Float32 (n,), the probability it gave that answer."""
+        confidence: Floats = self.probabilities[0].max(axis=1)
+        return confidence
+
+    @property
     def accuracy_z_T(self) -> list[float]:  # noqa: N802
         """By draw, accuracy of the readout of z_T."""
-        return [right / len(self.answers) for right in self.after_t[:, -1].tolist()]
+        return [right / self.num_rows for right in self.after_t[:, -1].tolist()]
 
     @property
     def accuracy_mean_softmax(self) -> list[float]:
         """By draw, accuracy of the mean of the T softmaxes."""
-        return [right / len(self.answers) for right in self.mean_softmax.tolist()]
+        return [right / self.num_rows for right in self.mean_softmax.tolist()]
 
 
 def eval_units(
@@ -110,8 +123,6 @@ def merge(parts: Sequence[EvalResult]) -> EvalResult:
         sum((p.mean_softmax for p in parts[1:]), parts[0].mean_softmax),
         sum((p.after_t for p in parts[1:]), parts[0].after_t),
         sum((p.block for p in parts[1:]), parts[0].block),
-        np.concatenate([p.answers for p in parts]),
-        np.concatenate([p.confidence for p in parts]),
         np.concatenate([p.probabilities for p in parts], axis=1),
         reduce(add, (p.likelihood for p in parts)),
         min(p.began for p in parts),
@@ -132,20 +143,17 @@ def run_eval(
     network = NoPropNetwork.assemble(
         job.spec, unit.weights, unit.shared, device, job.precision
     ).cast_once()
-    right, likelihoods, answers, confidence, probabilities = [], [], [], [], []
+    right, likelihoods, probabilities = [], [], []
     rows = (unit.start, unit.stop)
     for y, traces in traces_of(
         network, split, job.normalisation, rows, job.config.seed, unit.draws, device
     ):
         right.append(count_right(y, traces))
         likelihoods.append(likelihood(y, traces))
-        p = torch.stack([traces[0].z_T_logits.softmax(dim=1), traces[0].mean_softmax])
-        surest = p[0].max(dim=1)
+        said = [traces[0].z_T_logits.softmax(dim=1)]
+        said += [traces[0].mean_softmax] if unit.split == "test" else []
         on_batch()
-        kept = p if unit.split == "test" else p[:, :0]
-        probabilities.append(kept.cpu().numpy())
-        answers.append(surest.indices.cpu().numpy())
-        confidence.append(surest.values.cpu().numpy())
+        probabilities.append(torch.stack(said).cpu().numpy())
     mean_softmax, after_t, block = (np.sum(found, axis=0) for found in zip(*right, strict=True))
     return EvalResult(
         unit.tag,
@@ -153,8 +161,6 @@ def run_eval(
         mean_softmax,
         after_t,
         block,
-        np.concatenate(answers),
-        np.concatenate(confidence),
         np.concatenate(probabilities, axis=1),
         reduce(add, likelihoods),
         began,

@@ -41,8 +41,17 @@ def evaluate_test(rounds: Rounds, executor: Executor, num_rows: int) -> EvalResu
     return merge([r for r in results if isinstance(r, EvalResult)])
 
 
-def finish(rounds: Rounds, test: EvalResult, splits: Splits, store: Store) -> TrainResult:
+def finish(
+    rounds: Rounds, test: EvalResult, splits: Splits, store: Store, metrics: dict[str, float]
+) -> TrainResult:
     """Write the network, its answers and, last, ``result.json``, which says that the run is done.
+
+    Args:
+        rounds: the run.
+        test: what its network says of the test split.
+        splits: the data.
+        store: the run folder.
+        metrics: a user's own, of ``test``.
 
     Raises:
         UserError: the run folder cannot be written to.
@@ -52,7 +61,7 @@ def finish(rounds: Rounds, test: EvalResult, splits: Splits, store: Store) -> Tr
     network = NoPropNetwork.assemble(job.spec, weights, shared)
     save_network(store, network, job.normalisation, job.class_names, job.fingerprint["data"])
     labels = splits.test.labels
-    total = len(test.answers) * len(test.mean_softmax)
+    total = test.num_rows * len(test.mean_softmax)
     measures = test.likelihood.measures(len(labels), job.spec.num_classes)
     result = TrainResult(
         folder=store.root,
@@ -73,6 +82,7 @@ def finish(rounds: Rounds, test: EvalResult, splits: Splits, store: Store) -> Tr
         precision=job.precision,
         num_skipped=splits.num_skipped,
         set_aside={str(t): reason for t, reason in rounds.set_aside.items()},
+        metrics=metrics,
     )
     rows = np.arange(len(labels))
     said = Predictions(rows, labels, test.answers, test.confidence)

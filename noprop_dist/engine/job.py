@@ -1,7 +1,7 @@
 """What every unit of one run has in common, resolved from the options and the data."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from noprop_dist.model.device import resolve_precision
 from noprop_dist.model.own_block import BlockCode, is_own
 from noprop_dist.model.registry import block_class, blocks_for, default_block, takes
 from noprop_dist.model.spec import ModelSpec
+from noprop_dist.record.own_parts import OWN
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,36 @@ def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
                 f"{flag(name)} {getattr(config, name)} needs validation images, and --val-fraction "
                 f"{config.val_fraction} leaves none of {len(train)}: give more, or leave it out."
             )
-    return make_spec(config, train.sample_shape, len(splits.class_names))
+    spec = make_spec(config, train.sample_shape, len(splits.class_names))
+    return _with_own_parts(spec, splits)
+
+
+def _with_own_parts(spec: ModelSpec, splits: Splits) -> ModelSpec:
+    """The network with what was given in Python.
+
+    Raises:
+        UserError: that is missing, or does not fit the data.
+    """
+    own = splits.own
+    for name, said, part in (
+        ("noise_schedule", "--noise-schedule", own.alpha_bar if spec.schedule == OWN else ()),
+        ("class_embed", "--embedding-type", own.class_embed if spec.embedding_type == OWN else ()),
+    ):
+        if part is None:
+            raise UserError(
+                f"{said} own is given in Python, as train(config, {name}=...), and kept in the run "
+                "folder: give it there, that folder, or another value."
+            )
+    if own.class_embed is not None:
+        rows, dim = own.class_embed.shape
+        if rows != spec.num_classes:
+            raise UserError(
+                f"class_embed has {rows} rows and the data {spec.num_classes} classes: give a row "
+                "for every class."
+            )
+        spec = replace(spec, embed_dim=dim)
+    alpha_bar = None if own.alpha_bar is None else tuple(own.alpha_bar.tolist())
+    return replace(spec, alpha_bar=alpha_bar)
 
 
 def _mixing(config: TrainConfig, splits: Splits) -> Mixing:

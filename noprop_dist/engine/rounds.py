@@ -5,9 +5,10 @@ by memory; learned ones, and a plateau learning rate, make the next round wait f
 that keeps failing is set aside, and the others go on without it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -57,6 +58,7 @@ class Rounds:
         train_seconds: wall time of training so far.
         set_aside: by t, why a block was given up.
         num_complete: epochs that every block has ended, whoever was set aside later.
+        ended: whether a callback has ended the run, with the newest closed epoch.
     """
 
     job: Job
@@ -71,6 +73,7 @@ class Rounds:
     train_seconds: float = 0.0
     set_aside: dict[int, str] = field(default_factory=dict)
     num_complete: int = 0
+    ended: bool = False
 
     @cached_property
     def blocks(self) -> list[int]:
@@ -176,8 +179,15 @@ class Rounds:
         nearest = nearest_blocks(ends, self.blocks)
         return {t: ends[nearest[t]].weights for t in self.blocks}
 
-    def close(self, result: EvalResult | None) -> None:
-        """Close the oldest open epoch with its evaluation, None without a validation split."""
+    def close(
+        self, result: EvalResult | None, metrics: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
+        """Close the oldest open epoch with its evaluation, None without a validation split.
+
+        Args:
+            result: of the evaluation.
+            metrics: a user's own, of the same.
+        """
         epoch, job = self.round, self.job
         blocks = {}
         for t, end in sorted(self.ends[epoch].items()):
@@ -185,7 +195,8 @@ class Rounds:
             blocks[t] = BlockEpoch(loss / images, right / images, end.images_per_s)
         lr = job.lr((epoch + 1) * job.steps_per_epoch - 1, self.lr_scale)
         z_T = result.accuracy_z_T[0] if result else None  # noqa: N806
-        self.history.record(blocks, z_T, result.accuracy_mean_softmax[0] if result else None, lr)
+        mean = result.accuracy_mean_softmax[0] if result else None
+        self.history.record(blocks, z_T, mean, lr, metrics)
         if z_T is not None and (self.best is None or z_T > self.best.accuracy):
             self.best = Best(epoch, z_T)
             if job.config.early_stopping_patience is not None:
@@ -240,6 +251,7 @@ class Rounds:
             "train_seconds": self.train_seconds,
             "set_aside": {str(t): reason for t, reason in self.set_aside.items()},
             "num_complete": self.num_complete,
+            "ended": self.ended,
         }
         return parts, state
 
@@ -256,6 +268,7 @@ class Rounds:
             train_seconds=state["train_seconds"],
             set_aside={int(t): reason for t, reason in state["set_aside"].items()},
             num_complete=state["num_complete"],
+            ended=state.get("ended", False) and state["config"]["epochs"] == job.config.epochs,
         )
         for t in rounds.blocks:
             snapshot = Snapshot(t, state["steps"][str(t)], parts[stem("block", t)])

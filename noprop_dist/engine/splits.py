@@ -1,7 +1,7 @@
 """The data of a run: what units train on, choose by, and report on once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,9 +10,11 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.data import Augmentation, Split, split_validation
 from noprop_dist.data.account import Reading, not_shown
 from noprop_dist.data.dataset import Dataset, Found, for_training
-from noprop_dist.data.given import Given, load_given
+from noprop_dist.data.given import GIVEN, Given, load_given
 from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.data.sources import find_rows, limit
+from noprop_dist.errors import UserError
+from noprop_dist.record.own_parts import OwnParts
 from noprop_dist.record.progress import shown_work
 
 UNBALANCED = 10  # times the rows of the smallest class, from which on it is said
@@ -32,6 +34,7 @@ class Splits:
         photographs: colour images, which the standard augmentation mirrors unless told otherwise.
         told: what they are and where they came from, as one line.
         num_skipped: bad images that were left out.
+        own: what else the run begins with.
     """
 
     train: Split
@@ -41,12 +44,13 @@ class Splits:
     photographs: bool
     told: str = ""
     num_skipped: int = 0
+    own: OwnParts = field(default_factory=OwnParts)
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """Of training and validation rows, "data", and of test rows, "test"."""
+        """Of training and validation rows, "data", of test rows, "test", and of own parts."""
         data = sha256_of_rows(self.train, self.val)
-        return {"data": data, "test": sha256_of_rows(self.test)}
+        return {"data": data, "test": sha256_of_rows(self.test)} | self.own.hashes
 
     @property
     def nbytes(self) -> int:
@@ -64,6 +68,20 @@ def load_splits(config: TrainConfig, data: Given | None = None) -> Splits:
     if data is not None:
         return splits_of(config, load_given(data, reading))
     return splits_of(config, find_rows(config.dataset, reading, config.data_dir))
+
+
+def of_given_data(config: TrainConfig) -> TrainConfig:
+    """The options, which then say that their data was given in Python.
+
+    Raises:
+        UserError: they name another data set.
+    """
+    if config.dataset not in (TrainConfig().dataset, GIVEN):
+        raise UserError(
+            f"data is given to train(), and --dataset {config.dataset} names other data: leave one "
+            "of them out."
+        )
+    return replace(config, dataset=GIVEN)
 
 
 def reading_of(config: TrainConfig) -> Reading:

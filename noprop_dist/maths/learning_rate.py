@@ -19,6 +19,11 @@ class LrSchedule:
     factor: Callable[[float], float]
     feedback: Callable[[int, int], float] | None = None
 
+    @property
+    def knows_end(self) -> bool:
+        """Whether the rate of a step depends on how long the run is."""
+        return self.factor is not _constant
+
 
 def _constant(done: float) -> float:
     return 1.0

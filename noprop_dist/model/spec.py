@@ -3,8 +3,10 @@
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
+import torch
+
 from noprop_dist.errors import UserError
-from noprop_dist.maths.schedule import Schedule, make_schedule
+from noprop_dist.maths.schedule import Schedule, make_schedule, schedule_from_alpha_bar
 from noprop_dist.model.own_block import BlockCode, is_own
 from noprop_dist.run_files import OWN_BLOCK
 
@@ -19,8 +21,8 @@ class ModelSpec:
         num_classes: K.
         embed_dim: D.
         sample_shape: (C, H, W) of an image or (F,) of a vector.
-        embedding_type: "one-hot", "learned" or "prototype".
-        schedule: name of the noise schedule, one of ALPHA_BARS.
+        embedding_type: "one-hot", "learned", "prototype" or "own".
+        schedule: name of the noise schedule, one of ALPHA_BARS, or "own".
         alpha_bar_min: alpha_bar[0].
         alpha_bar_max: alpha_bar[T].
         readout: "softmax" or "radial".
@@ -33,6 +35,7 @@ class ModelSpec:
         overlap: share of an interval by which blocks also train on their neighbours'.
         steps_per_block: of inference, where a block has an interval of noise levels.
         solver: "euler" or "heun".
+        alpha_bar: (T + 1) numbers of an own noise schedule.
     """
 
     block: str
@@ -54,9 +57,12 @@ class ModelSpec:
     overlap: float = 0.0
     steps_per_block: int = 1
     solver: str = "euler"
+    alpha_bar: tuple[float, ...] | None = None
 
     def make_schedule(self) -> Schedule:
         """The noise schedule of this network."""
+        if self.alpha_bar is not None:
+            return schedule_from_alpha_bar(torch.tensor(self.alpha_bar, dtype=torch.float64))
         return make_schedule(
             self.schedule, self.num_blocks, lo=self.alpha_bar_min, hi=self.alpha_bar_max
         )
@@ -78,10 +84,10 @@ class ModelSpec:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ModelSpec":
         """The inverse of ``to_dict``."""
-        options = tuple(fields.get("block_options", {}).items())
-        shape = tuple(fields["sample_shape"])
         plain = {k: v for k, v in fields.items() if k != "block_code"}
-        return cls(**(plain | {"sample_shape": shape, "block_options": options}))
+        plain["block_options"] = tuple(fields.get("block_options", {}).items())
+        plain |= {k: tuple(fields[k]) for k in ("sample_shape", "alpha_bar") if k in fields}
+        return cls(**plain)
 
     def with_code(self, code: BlockCode | None, where: object) -> "ModelSpec":
         """This network with the source of its block, where that is the user's own.

@@ -3,14 +3,22 @@
 import math
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from noprop_dist.errors import needing
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import HISTORY
 
+if TYPE_CHECKING:
+    import pandas
+
+NO_PANDAS = "a table for pandas needs it: install pandas."
 MOST_BLOCKS = 10_000
+NESTED = ("blocks", "metrics")
 
 
 class BlockEpoch(NamedTuple):
@@ -32,6 +40,7 @@ class History:
         val_accuracy_mean_softmax_history: the same for the mean of the blocks' softmaxes.
         lr_history: learning rate at the epoch's last step.
         blocks: by t, the lists ``loss``, ``accuracy`` and ``images_per_s``.
+        metrics: by name, validation values of a user's own metrics, None where there was none.
     """
 
     train_loss_history: list[float] = field(default_factory=list)
@@ -40,6 +49,7 @@ class History:
     val_accuracy_mean_softmax_history: list[float | None] = field(default_factory=list)
     lr_history: list[float] = field(default_factory=list)
     blocks: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    metrics: dict[str, list[float | None]] = field(default_factory=dict)
 
     def record(
         self,
@@ -47,8 +57,12 @@ class History:
         val_z_T: float | None,  # noqa: N803
         val_mean_softmax: float | None,
         lr: float,
+        metrics: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Add an epoch that every block has finished."""
+        for name in self.metrics.keys() | metrics.keys():  # some may be new, or not given any more
+            values = self.metrics.setdefault(name, [None] * self.num_epochs)
+            values.append(metrics.get(name))
         for t, epoch in sorted(blocks.items()):
             lists = self.blocks.setdefault(str(t), {name: [] for name in BlockEpoch._fields})
             for name, value in epoch._asdict().items():
@@ -87,17 +101,31 @@ class History:
             "val/accuracy_mean_softmax": self.val_accuracy_mean_softmax_history[i],
             "lr": self.lr_history[i],
         }
+        found |= {f"val/{name}": values[i] for name, values in self.metrics.items()}
         for t, lists in self.blocks.items():
             if i < len(lists["loss"]):  # else the block was set aside
                 found[f"block_loss/{int(t):03d}"] = lists["loss"][i]
                 found[f"block_accuracy/{int(t):03d}"] = lists["accuracy"][i]
         return {name: value for name, value in found.items() if value is not None}
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row per epoch, counted from 1, and a column per name of ``numbers``.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        with needing("pandas", NO_PANDAS):
+            import pandas
+        epochs = range(1, self.num_epochs + 1)
+        return pandas.DataFrame(
+            [self.numbers(epoch) for epoch in epochs], index=pandas.Index(epochs, name="epoch")
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-able; the content of ``training_history.json``."""
-        values = {name: list(found) for name, found in vars(self).items() if name != "blocks"}
-        blocks = {t: {k: list(v) for k, v in lists.items()} for t, lists in self.blocks.items()}
-        return values | {"blocks": blocks}
+        nested = {"blocks": self.blocks} | ({"metrics": self.metrics} if self.metrics else {})
+        values = {name: found for name, found in vars(self).items() if name not in NESTED}
+        return deepcopy(values | nested)
 
 
 def read_history(store: Store, file: str = HISTORY) -> History | None:
@@ -121,8 +149,10 @@ def read_history(store: Store, file: str = HISTORY) -> History | None:
         return None
     history = History()
     try:
-        for name in (f.name for f in fields(History) if f.name != "blocks"):
+        for name in (f.name for f in fields(History) if f.name not in NESTED):
             setattr(history, name, _numbers(values, name))
+        metrics = _object(values.get("metrics") or {}, "its metrics")
+        history.metrics = {name: list(_numbers(metrics, name)) for name in metrics}
         for t, lists in _object(values.get("blocks") or {}, "its blocks").items():
             if t.isdecimal():
                 if not 1 <= int(t) <= MOST_BLOCKS:

@@ -9,6 +9,7 @@ from noprop_dist.data.sources import is_known
 from noprop_dist.errors import UserError
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import check_trackers
+from noprop_dist.run_files import SWEEP, TRIAL
 
 
 def in_a_lasting_place(config: TrainConfig) -> TrainConfig:
@@ -56,3 +57,18 @@ def _check_apart(config: TrainConfig) -> None:
         raise UserError(
             f"--run-dir {config.run_dir} is the data itself: give another folder, or --name."
         )
+
+
+def run_store(config: TrainConfig) -> Store:
+    """The run folder.
+
+    Raises:
+        UserError: it holds something else.
+    """
+    store = Store(config.folder)
+    for name, what in ((SWEEP, "a sweep"), (TRIAL, "a trial of a sweep")):
+        if store.exists(name):
+            raise UserError(
+                f"{store.root} holds {what}: give another --name or --run-dir for the run."
+            )
+    return store

@@ -4,11 +4,15 @@ import math
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from noprop_dist.record.folder import Reader
+from noprop_dist.record.history import History, read_history
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import RESULT
+
+if TYPE_CHECKING:
+    from noprop_dist.record.trained import TrainedNetwork
 
 REMEDY = "delete it, and the same command makes it again from the last checkpoint"
 
@@ -43,6 +47,7 @@ class TrainResult:
         num_skipped: bad images left out.
         set_aside: by t, why a block was given up; empty where all is well.
         fingerprint: hashes of the data and what else fixes the numbers.
+        metrics: by name, a user's own metrics on the test split, first draw.
     """
 
     folder: str
@@ -60,6 +65,27 @@ class TrainResult:
     set_aside: dict[str, str]
     fingerprint: dict[str, str] = field(default_factory=dict)
     test_measures: dict[str, dict[str, float]] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def history(self) -> History:
+        """The run's numbers by epoch, from its folder.
+
+        Raises:
+            UserError: they are damaged or cannot be read.
+        """
+        return read_history(Store(self.folder)) or History()
+
+    @property
+    def network(self) -> "TrainedNetwork":
+        """The run's network, loaded from its folder onto the CPU.
+
+        Raises:
+            UserError: it is gone, or was altered.
+        """
+        from noprop_dist.record.trained import load_network
+
+        return load_network(self.folder)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""

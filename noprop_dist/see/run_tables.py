@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from noprop_dist.config.fields import flag
+from noprop_dist.record.history import NESTED
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.text import duration, how_many, percent
@@ -105,7 +106,7 @@ def epochs_of(facts: RunFacts) -> Table:
         ("mean softmax, validation (%)", history.val_accuracy_mean_softmax_history, ".2f", 100),
         ("learning rate", history.lr_history, ".2e", 1),
     )
-    num_epochs = max(len(found) for name, found in vars(history).items() if name != "blocks")
+    num_epochs = max(len(found) for name, found in vars(history).items() if name not in NESTED)
     every = -(-num_epochs // MAX_EPOCHS) or 1
     rows = [
         [_number(epoch, "d")]

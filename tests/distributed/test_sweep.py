@@ -15,9 +15,9 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from noprop_dist import UserError
-from noprop_dist.sweep.run_sweep import sweep
-from noprop_dist.sweep.sweep_options import SweepConfig
-from noprop_dist.sweep.sweep_results import SweepResult
+from noprop_dist.tune.run_sweep import sweep
+from noprop_dist.tune.sweep_options import SweepConfig
+from noprop_dist.tune.sweep_results import SweepResult
 from runs import events, small, steps_trained, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
@@ -37,7 +37,7 @@ def swept(
 def test_trials_at_once_are_what_memory_holds(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from noprop_dist.sweep.on_ray import run_search
+    from noprop_dist.tune.on_ray import run_search
 
     monkeypatch.setattr(run_search, "is_private", lambda: True)
     monkeypatch.setattr(

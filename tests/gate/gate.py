@@ -22,9 +22,9 @@ from noprop_dist.compare.run_comparison import compare
 from noprop_dist.data.shards import Array
 from noprop_dist.distributed.cluster import connected
 from noprop_dist.record.portable import PortableNetwork
-from noprop_dist.sweep.run_sweep import sweep
-from noprop_dist.sweep.sweep_options import SweepConfig
 from noprop_dist.training import StoppedError
+from noprop_dist.tune.run_sweep import sweep
+from noprop_dist.tune.sweep_options import SweepConfig
 from noprop_dist.use.export import export_network
 from noprop_dist.use.opening import open_run
 from noprop_dist.use.rows import rows_for

@@ -13,7 +13,7 @@ from noprop_dist.engine.resume import check_same_options
 from noprop_dist.options import parse_command, parse_own
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.space import read_space
+from noprop_dist.tune.space import read_space
 from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
 
 FORMER = {

@@ -8,7 +8,7 @@ import pytest
 from noprop_dist import TrainConfig, UserError, train
 from noprop_dist.cli import main
 from noprop_dist.options import parse_command, parse_with
-from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.tune.sweep_options import SweepConfig
 from pets import class_folders
 from runs import SMALL, same, small
 

@@ -16,7 +16,7 @@ from noprop_dist.options import parse_command, parse_own
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store
 from noprop_dist.see.commands import VisualizeOptions
-from noprop_dist.sweep.space import read_space
+from noprop_dist.tune.space import read_space
 
 # What YAML or the parser could take for a number, a switch, a date, nothing, or a mark of its own
 ODD = [

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from noprop_dist import TrainConfig
 from noprop_dist.cli import main
 from noprop_dist.options import parse_with
-from noprop_dist.sweep.run_sweep import SweepStoppedError
-from noprop_dist.sweep.sweep_options import SweepConfig
-from noprop_dist.sweep.sweep_results import SweepResult
+from noprop_dist.tune.run_sweep import SweepStoppedError
+from noprop_dist.tune.sweep_options import SweepConfig
+from noprop_dist.tune.sweep_results import SweepResult
 
 
 def test_flags_of_trials_and_of_the_sweep_stand_side_by_side() -> None:
@@ -85,12 +86,12 @@ def test_help_answers_without_the_heavy_packages(repo: Path) -> None:
 def test_a_stopped_sweep_says_what_it_has_and_leaves_with_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None)
+    result = SweepResult("there", None, {}, None, [], ["lr"], False, 1.0, None, TrainConfig())
 
     def stopped(*_: object) -> None:
         raise SweepStoppedError(result)
 
-    monkeypatch.setattr("noprop_dist.sweep.run_sweep.sweep", stopped)
+    monkeypatch.setattr("noprop_dist.tune.run_sweep.sweep", stopped)
     assert main(["tune"]) == 130
     said = capsys.readouterr().err
     assert "the same command goes on with the trials that are left" in said

@@ -8,7 +8,7 @@ import pytest
 
 from noprop_dist import TrainConfig, UserError, load_network, train
 from noprop_dist.cli import main
-from noprop_dist.sweep.network_trial import trial_config
+from noprop_dist.tune.network_trial import trial_config
 from runs import same, small
 
 SOURCE = """

@@ -34,7 +34,7 @@ EXAMPLE = re.compile(
         ("objective", list(OBJECTIVES)),
         ("embedding_type", list(IS_TRAINED)),
         ("lr_schedule", list(LR_SCHEDULES)),
-        ("noise_schedule", list(ALPHA_BARS)),
+        ("noise_schedule", [*ALPHA_BARS, "own"]),
         ("optimizer", list(OPTIMIZERS)),
         ("readout", list(READOUTS)),
         ("executor", list(BACKENDS)),

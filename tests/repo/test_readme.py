@@ -18,8 +18,8 @@ from noprop_dist.benchmarks.commands import BENCHMARKS
 from noprop_dist.compare.compare_options import parse_compare
 from noprop_dist.options import parse_command, parse_own, parse_with
 from noprop_dist.see.commands import RunsOptions, ShowOptions, TraceOptions, VisualizeOptions
-from noprop_dist.sweep.space import read_space
-from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.tune.space import read_space
+from noprop_dist.tune.sweep_options import SweepConfig
 from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
 from repo.pages import SHELL, blocks
 

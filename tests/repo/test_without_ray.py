@@ -24,7 +24,7 @@ import noprop_dist
 
 BENCHMARKS = ("chaos", "gpu", "memory", "scaling", "sleepers", "traffic")
 ON_RAY = {
-    "noprop_dist.distributed", "noprop_dist.sweep.on_ray", "noprop_dist.compare.on_ray",
+    "noprop_dist.distributed", "noprop_dist.tune.on_ray", "noprop_dist.compare.on_ray",
     "noprop_dist.use.on_ray",
 }
 ON_RAY |= {f"noprop_dist.benchmarks.{name}" for name in BENCHMARKS}

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import check_fit
 from noprop_dist.engine.splits import Splits
-from noprop_dist.sweep.block_trial import BLOCK_METRIC
-from noprop_dist.sweep.network_trial import METRIC, trial_config
-from noprop_dist.sweep.space import Settings, Space, settle
-from noprop_dist.sweep.sweep_folder import SweepFolder
-from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.tune.block_trial import BLOCK_METRIC
+from noprop_dist.tune.network_trial import METRIC, trial_config
+from noprop_dist.tune.space import Settings, Space, settle
+from noprop_dist.tune.sweep_folder import SweepFolder
+from noprop_dist.tune.sweep_options import SweepConfig
 
 
 @dataclass(frozen=True)

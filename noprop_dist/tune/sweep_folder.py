@@ -16,10 +16,10 @@ from noprop_dist.record.folder import Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import CONFIG, HISTORY, RESULT, SWEEP, TRIAL
-from noprop_dist.sweep.block_trial import REPORTS
-from noprop_dist.sweep.network_trial import Report, reports_of
-from noprop_dist.sweep.space import Settings, Space
-from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.tune.block_trial import REPORTS
+from noprop_dist.tune.network_trial import Report, reports_of
+from noprop_dist.tune.space import Settings, Space
+from noprop_dist.tune.sweep_options import SweepConfig
 
 RUNNING, FINISHED, STOPPED, FAILED = "running", "finished", "stopped", "failed"
 NUMBER = re.compile(r"\d{4,}")

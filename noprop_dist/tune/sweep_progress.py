@@ -9,11 +9,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import most_epochs
-from noprop_dist.sweep.sweep_folder import RUNNING
-from noprop_dist.sweep.trial_table import Row, cells_of, counted, heading, ranked, reached_by
 from noprop_dist.text import how_many
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import most_epochs
+from noprop_dist.tune.sweep_folder import RUNNING
+from noprop_dist.tune.trial_table import Row, cells_of, counted, heading, ranked, reached_by
 
 STATUS_EVERY_S = 60.0  # between plain lines on what is running
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from noprop_dist import TrainConfig, UserError
-from noprop_dist.sweep.network_trial import trial_config
-from noprop_dist.sweep.space import FIXED, OF_A_BLOCK, Dimension, read_space, settle
-from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.tune.network_trial import trial_config
+from noprop_dist.tune.space import FIXED, OF_A_BLOCK, Dimension, read_space, settle
+from noprop_dist.tune.sweep_options import SweepConfig
 
 BASE = TrainConfig()
 

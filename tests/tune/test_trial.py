@@ -13,9 +13,9 @@ from noprop_dist.engine.job import make_job
 from noprop_dist.engine.local import LocalBackend
 from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.block_trial import BlockState, train_block
-from noprop_dist.sweep.denoising_loss import denoising_error
-from noprop_dist.sweep.network_trial import AGAIN, Report, train_trial
+from noprop_dist.tune.block_trial import BlockState, train_block
+from noprop_dist.tune.denoising_loss import denoising_error
+from noprop_dist.tune.network_trial import AGAIN, Report, train_trial
 from runs import prepared, small, steps_trained
 
 CPU = torch.device("cpu")

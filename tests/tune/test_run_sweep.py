@@ -9,10 +9,10 @@ from noprop_dist import TrainConfig, UserError
 from noprop_dist.data.shards import sha256_of_rows
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.run_sweep import sweep
-from noprop_dist.sweep.space import read_space
-from noprop_dist.sweep.sweep_folder import FINISHED, Outcome, SweepFolder
-from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.tune.run_sweep import sweep
+from noprop_dist.tune.space import read_space
+from noprop_dist.tune.sweep_folder import FINISHED, Outcome, SweepFolder
+from noprop_dist.tune.sweep_options import SweepConfig
 
 LR = "lr: {loguniform: [1e-3, 1e-2]}\n"
 

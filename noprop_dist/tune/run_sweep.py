@@ -1,18 +1,21 @@
 """A sweep from its options to its best settings."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import check_types
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.record.places import check_places, in_a_lasting_place
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import most_epochs, read_space
-from noprop_dist.sweep.sweep_folder import SweepFolder
-from noprop_dist.sweep.sweep_options import SweepConfig
-from noprop_dist.sweep.sweep_results import SweepResult, write_report
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import Dimension, most_epochs, read_space
+from noprop_dist.tune.sweep_folder import SweepFolder
+from noprop_dist.tune.sweep_options import SweepConfig
+from noprop_dist.tune.sweep_results import SweepResult, write_report
 
 FORM = "{}-sweep"  # of the name of a sweep that was given none
 
@@ -29,23 +32,35 @@ class SweepStoppedError(Exception):
         self.result = result
 
 
-def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
+def sweep(
+    config: TrainConfig,
+    options: SweepConfig | None = None,
+    *,
+    space: Mapping[str, Dimension] | None = None,
+    **changes: Any,
+) -> SweepResult:
     """Search settings; go on where an earlier call was stopped or killed.
 
     Args:
         config: the options of every trial; ``run_dir`` or ``name`` is the sweep's own.
-        options: what to search, and how.
+        options: what to search, and how; None takes the defaults.
+        space: what to search, by option, instead of the file that ``options`` name: see
+            ``choice``, ``uniform``, ``loguniform`` and ``randint``.
+        **changes: fields of ``options`` by name, such as ``samples``.
 
     Raises:
         UserError: bad input, in one sentence, or no trial could be trained.
         SweepStoppedError: Ctrl-C or a termination signal; call again to go on.
         KeyboardInterrupt: a second one.
     """
+    check_types(SweepConfig, changes)
+    options = replace(options or SweepConfig(), **changes)
     options.check_with(config)
     check_places(config, FORM)
-    space = read_space(options.space, config, per_block=options.per_block)
-    options.check_length(most_epochs(space, config))
-    for schedule in space["lr_schedule"].values if "lr_schedule" in space else ():
+    source = options.space if space is None else space
+    dimensions = read_space(source, config, per_block=options.per_block)
+    options.check_length(most_epochs(dimensions, config))
+    for schedule in dimensions["lr_schedule"].values if "lr_schedule" in dimensions else ():
         options.check_with(replace(config, lr_schedule=schedule))
     with StopSignals() as signals:
         splits = load_splits(config)
@@ -58,9 +73,9 @@ def sweep(config: TrainConfig, options: SweepConfig) -> SweepResult:
                 f"{len(splits.train)} to choose by: give more."
             )
         folder = SweepFolder(store)
-        search = Search(config, options, space, splits, folder)
+        search = Search(config, options, dimensions, splits, folder)
         with store.lock():
-            folder.open(config, options, space, hashes["data"])
+            folder.open(config, options, dimensions, hashes["data"])
             _check_count(search)
             left = len(folder.ended) < search.count
             seconds, asked = _run_on_ray(search, signals) if left else (0.0, False)
@@ -97,5 +112,5 @@ def _check_count(search: Search) -> None:
 
 def _run_on_ray(search: Search, signals: StopSignals) -> tuple[float, bool]:
     with needing_ray("a sweep needs Ray: install ray[default,tune]."):
-        from noprop_dist.sweep.on_ray.run_search import run_search
+        from noprop_dist.tune.on_ray.run_search import run_search
     return run_search(search, signals)

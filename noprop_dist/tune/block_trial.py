@@ -19,8 +19,8 @@ from noprop_dist.record.checkpoint import load_newest, save_checkpoint
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import CONFIG
-from noprop_dist.sweep.denoising_loss import denoising_error
-from noprop_dist.sweep.network_trial import (
+from noprop_dist.tune.denoising_loss import denoising_error
+from noprop_dist.tune.network_trial import (
     AGAIN,
     CannotTrainError,
     Report,

@@ -9,13 +9,13 @@ from rich.text import Text
 
 from noprop_dist import TrainConfig
 from noprop_dist.record.store import Store
-from noprop_dist.sweep import sweep_progress
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import Dimension
-from noprop_dist.sweep.sweep_folder import FAILED, FINISHED, RUNNING, Outcome, SweepFolder, Trial
-from noprop_dist.sweep.sweep_options import SweepConfig
-from noprop_dist.sweep.sweep_progress import SweepProgress, make_progress
-from noprop_dist.sweep.trial_table import Row, heading, row_of, show
+from noprop_dist.tune import sweep_progress
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import Dimension
+from noprop_dist.tune.sweep_folder import FAILED, FINISHED, RUNNING, Outcome, SweepFolder, Trial
+from noprop_dist.tune.sweep_options import SweepConfig
+from noprop_dist.tune.sweep_progress import SweepProgress, make_progress
+from noprop_dist.tune.trial_table import Row, heading, row_of, show
 
 LEARNED = TrainConfig(embedding_type="learned")
 

@@ -12,10 +12,10 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from typing_extensions import override
 
 from noprop_dist.errors import UserError
-from noprop_dist.sweep.network_trial import AGAIN
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import BLOCK, most_epochs
-from noprop_dist.sweep.sweep_folder import SweepFolder
+from noprop_dist.tune.network_trial import AGAIN
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import BLOCK, most_epochs
+from noprop_dist.tune.sweep_folder import SweepFolder
 
 
 def scheduler_of(search: Search) -> TrialScheduler:

@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -77,15 +77,37 @@ class Dimension:
         return {self.kind: list(self.values)}
 
 
+def choice(values: Sequence[Any]) -> Dimension:
+    """One of some values."""
+    return Dimension("choice", tuple(values))
+
+
+def uniform(low: float, high: float) -> Dimension:
+    """A number between two, all as likely."""
+    return Dimension("uniform", (low, high))
+
+
+def loguniform(low: float, high: float) -> Dimension:
+    """A number between two above 0, all orders of magnitude as likely."""
+    return Dimension("loguniform", (low, high))
+
+
+def randint(low: int, high: int) -> Dimension:
+    """A whole number between two, both included."""
+    return Dimension("randint", (low, high))
+
+
 Space = dict[str, Dimension]
 Settings = dict[str, Any]
 
 
-def read_space(source: str, base: TrainConfig, *, per_block: bool = False) -> Space:
-    """The space of a YAML file, or the built-in one.
+def read_space(
+    source: str | Mapping[str, Dimension], base: TrainConfig, *, per_block: bool = False
+) -> Space:
+    """The space of a YAML file, the built-in one, or one that is given.
 
     Args:
-        source: a path, or "default".
+        source: a path, "default", or dimensions by option.
         base: the options that do not vary; every value must go with them.
         per_block: whether only options may vary of which a block can have a value of its own.
 
@@ -95,8 +117,11 @@ def read_space(source: str, base: TrainConfig, *, per_block: bool = False) -> Sp
     if source == "default":
         names = OF_A_BLOCK_DEFAULT if per_block else DEFAULT
         return parse_space({name: DEFAULT[name] for name in names}, "--space default", base)
-    where = f"--space {source}"
-    lines = read_yaml(source, "--space")
+    if isinstance(source, str):
+        where, lines = f"--space {source}", read_yaml(source, "--space")
+    else:
+        where = "space"
+        lines = {k: v.to_dict() if isinstance(v, Dimension) else v for k, v in source.items()}
     if not isinstance(lines, dict) or not lines:
         raise UserError(f"{where} must hold lines such as lr: {{loguniform: [1e-4, 1e-2]}}.")
     space = parse_space(lines, where, base)

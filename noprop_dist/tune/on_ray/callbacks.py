@@ -10,11 +10,11 @@ from ray.tune.search import Searcher
 from typing_extensions import override
 
 from noprop_dist.errors import UserError
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import Settings
-from noprop_dist.sweep.sweep_folder import FAILED, FINISHED, RUNNING, STOPPED, Outcome, Trial
-from noprop_dist.sweep.sweep_progress import SweepProgress
-from noprop_dist.sweep.trial_table import MEASURED, row_of
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import Settings
+from noprop_dist.tune.sweep_folder import FAILED, FINISHED, RUNNING, STOPPED, Outcome, Trial
+from noprop_dist.tune.sweep_progress import SweepProgress
+from noprop_dist.tune.trial_table import MEASURED, row_of
 
 Result = dict[str, Any]
 Fail = Callable[[UserError], None]

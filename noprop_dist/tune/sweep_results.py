@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -11,16 +11,18 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.config.groups import DataOptions
 from noprop_dist.draw import trials
 from noprop_dist.draw.style import save_figure
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, needing
+from noprop_dist.record.history import NO_PANDAS
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.network_trial import METRIC
-from noprop_dist.sweep.per_block import PerBlock, assemble, middle
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import BLOCK, FIXED, Settings, settle
-from noprop_dist.sweep.trial_table import Row, cells_of, ranked, row_of
 from noprop_dist.text import markdown_table
+from noprop_dist.tune.network_trial import METRIC
+from noprop_dist.tune.per_block import PerBlock, assemble, middle
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import BLOCK, FIXED, Settings, settle
+from noprop_dist.tune.trial_table import Row, cells_of, ranked, row_of
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
 TEN = 10
@@ -44,6 +46,7 @@ class SweepResult:
         seconds: that this call searched, Ray's start not counted; 0 where nothing was left to do.
         per_block: what tuning each block alone has bought; None where it was not done, or is not
             complete.
+        config: the options that do not vary.
     """
 
     folder: str
@@ -55,6 +58,28 @@ class SweepResult:
     complete: bool
     seconds: float
     per_block: PerBlock | None
+    config: TrainConfig
+
+    @property
+    def best_config(self) -> TrainConfig:
+        """The options of the best trial, for a run of its own.
+
+        Raises:
+            UserError: no trial has been trained yet.
+        """
+        if not self.settings:
+            raise UserError(f"{self.folder} has no trial yet that was trained: let it go on.")
+        return replace(self.config, name=None, run_dir=None, **self.settings)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row per trial, best first.
+
+        Raises:
+            UserError: pandas is not installed.
+        """
+        with needing("pandas", NO_PANDAS):
+            import pandas
+        return pandas.DataFrame(self.rows)
 
 
 def write_report(search: Search, seconds: float = 0.0) -> SweepResult:
@@ -108,6 +133,7 @@ def write_report(search: Search, seconds: float = 0.0) -> SweepResult:
         complete=complete,
         seconds=seconds,
         per_block=per_block,
+        config=config,
     )
 
 

@@ -30,13 +30,13 @@ from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import SWEEP
 from noprop_dist.signals import kept
-from noprop_dist.sweep.block_trial import train_block
-from noprop_dist.sweep.network_trial import CannotTrainError, train_trial, trial_config
-from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
-from noprop_dist.sweep.on_ray.schedulers import Limits, SweepEndedError
-from noprop_dist.sweep.space import BLOCK, Settings, settle
-from noprop_dist.sweep.sweep_folder import trial_path
-from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.tune.block_trial import train_block
+from noprop_dist.tune.network_trial import CannotTrainError, train_trial, trial_config
+from noprop_dist.tune.on_ray.callbacks import TrialRecorder, TrialSearcher
+from noprop_dist.tune.on_ray.schedulers import Limits, SweepEndedError
+from noprop_dist.tune.space import BLOCK, Settings, settle
+from noprop_dist.tune.sweep_folder import trial_path
+from noprop_dist.tune.sweep_options import SweepConfig
 
 RETRIES = 3  # of a trial whose process died
 # Tune's own files are thrown away; a trial's thread gets time to end at its next step.

@@ -15,12 +15,12 @@ from noprop_dist.draw import trials
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.block_trial import train_block
-from noprop_dist.sweep.network_trial import Report, trial_config
-from noprop_dist.sweep.per_block import PerBlock, middle
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import Dimension, Settings
-from noprop_dist.sweep.sweep_folder import (
+from noprop_dist.tune.block_trial import train_block
+from noprop_dist.tune.network_trial import Report, trial_config
+from noprop_dist.tune.per_block import PerBlock, middle
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import Dimension, Settings
+from noprop_dist.tune.sweep_folder import (
     FAILED,
     FINISHED,
     STOPPED,
@@ -28,9 +28,9 @@ from noprop_dist.sweep.sweep_folder import (
     SweepFolder,
     trial_path,
 )
-from noprop_dist.sweep.sweep_options import SweepConfig
-from noprop_dist.sweep.sweep_results import SweepResult, write_report
-from noprop_dist.sweep.sweep_summary import render
+from noprop_dist.tune.sweep_options import SweepConfig
+from noprop_dist.tune.sweep_results import SweepResult, write_report
+from noprop_dist.tune.sweep_summary import render
 from runs import small, users_style
 
 SPACE = {

@@ -20,13 +20,13 @@ from noprop_dist.host import free_bytes
 from noprop_dist.model.own_block import BlockCode, is_own
 from noprop_dist.record.progress import say
 from noprop_dist.signals import StopSignals
-from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
-from noprop_dist.sweep.on_ray.samplers import Sampler
-from noprop_dist.sweep.on_ray.schedulers import Limits, scheduler_of
-from noprop_dist.sweep.on_ray.tuning import Plan, run_trials
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.sweep_progress import make_progress
-from noprop_dist.sweep.trial_table import row_of
+from noprop_dist.tune.on_ray.callbacks import TrialRecorder, TrialSearcher
+from noprop_dist.tune.on_ray.samplers import Sampler
+from noprop_dist.tune.on_ray.schedulers import Limits, scheduler_of
+from noprop_dist.tune.on_ray.tuning import Plan, run_trials
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.sweep_progress import make_progress
+from noprop_dist.tune.trial_table import row_of
 
 
 def run_search(search: Search, signals: StopSignals) -> tuple[float, bool]:

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.sweep.block_trial import BLOCK_METRIC
-from noprop_dist.sweep.network_trial import METRIC
-from noprop_dist.sweep.space import BLOCK, settle
-from noprop_dist.sweep.sweep_folder import FAILED, Trial
 from noprop_dist.text import number, percent, shown
+from noprop_dist.tune.block_trial import BLOCK_METRIC
+from noprop_dist.tune.network_trial import METRIC
+from noprop_dist.tune.space import BLOCK, settle
+from noprop_dist.tune.sweep_folder import FAILED, Trial
 
 MEASURED = (METRIC, "val_mean_softmax", BLOCK_METRIC, "train_loss")
 

@@ -79,7 +79,7 @@ class SweepConfig(Checked):
                 f"--executor {config.executor} has no meaning for a sweep, which Ray runs: leave "
                 "it out; --workers-per-trial 0 trains each trial in one process."
             )
-        for name in ("resume_from", "history", "spares", "tensorboard", "tracker"):
+        for name in ("resume_from", "init_from", "history", "spares", "tensorboard", "tracker"):
             if getattr(config, name) not in (None, False, "none"):
                 raise UserError(f"{flag(name)} has no meaning for a sweep: leave it out.")
         if config.dry_run:

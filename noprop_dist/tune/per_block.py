@@ -20,11 +20,11 @@ from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.result import Accuracy, accuracy_over
 from noprop_dist.record.store import Store, inside
 from noprop_dist.record.trained import save_network
-from noprop_dist.sweep.block_trial import BLOCK_METRIC, BlockState
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import BLOCK, Settings, Space, settle
-from noprop_dist.sweep.sweep_folder import FINISHED, SweepFolder, trial_path
-from noprop_dist.sweep.trial_table import Row
+from noprop_dist.tune.block_trial import BLOCK_METRIC, BlockState
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import BLOCK, Settings, Space, settle
+from noprop_dist.tune.sweep_folder import FINISHED, SweepFolder, trial_path
+from noprop_dist.tune.trial_table import Row
 
 Blocks = dict[int, Snapshot]  # by t
 

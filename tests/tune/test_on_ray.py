@@ -10,20 +10,20 @@ from ray.tune.schedulers import TrialScheduler
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.network_trial import AGAIN
-from noprop_dist.sweep.on_ray.callbacks import TrialRecorder, TrialSearcher
-from noprop_dist.sweep.on_ray.samplers import OptunaSampler, Sampler, by_chance
-from noprop_dist.sweep.on_ray.schedulers import (
+from noprop_dist.tune.network_trial import AGAIN
+from noprop_dist.tune.on_ray.callbacks import TrialRecorder, TrialSearcher
+from noprop_dist.tune.on_ray.samplers import OptunaSampler, Sampler, by_chance
+from noprop_dist.tune.on_ray.schedulers import (
     AshaByBlock,
     Limits,
     SweepEndedError,
     scheduler_of,
 )
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import Dimension, Settings
-from noprop_dist.sweep.sweep_folder import FAILED, FINISHED, Outcome, SweepFolder, Trial
-from noprop_dist.sweep.sweep_options import SweepConfig
-from noprop_dist.sweep.sweep_progress import SweepProgress
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import Dimension, Settings
+from noprop_dist.tune.sweep_folder import FAILED, FINISHED, Outcome, SweepFolder, Trial
+from noprop_dist.tune.sweep_options import SweepConfig
+from noprop_dist.tune.sweep_progress import SweepProgress
 
 SPACE = {"lr": Dimension("loguniform", (1e-4, 1e-1)), "block": Dimension("choice", ("conv", "mlp"))}
 WIDE = {"x": Dimension("uniform", (0.0, 1.0))}

@@ -9,9 +9,9 @@ import pytest
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.record.store import Store
-from noprop_dist.sweep.space import Dimension
-from noprop_dist.sweep.sweep_folder import FINISHED, Outcome, SweepFolder
-from noprop_dist.sweep.sweep_options import SweepConfig
+from noprop_dist.tune.space import Dimension
+from noprop_dist.tune.sweep_folder import FINISHED, Outcome, SweepFolder
+from noprop_dist.tune.sweep_options import SweepConfig
 
 SPACE = {"lr": Dimension("uniform", (0.1, 0.2))}
 DONE = Outcome(FINISHED, 3, 1.5, {"epoch": 2, "val_accuracy": 0.5, "val_mean_softmax": 0.6})

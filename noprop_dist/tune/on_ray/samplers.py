@@ -5,9 +5,9 @@ from typing import Any
 
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import key, numpy_generator
-from noprop_dist.sweep.search import Search
-from noprop_dist.sweep.space import BLOCK, Dimension, Settings, Space
-from noprop_dist.sweep.sweep_folder import FAILED, Trial
+from noprop_dist.tune.search import Search
+from noprop_dist.tune.space import BLOCK, Dimension, Settings, Space
+from noprop_dist.tune.sweep_folder import FAILED, Trial
 
 DRAWS = 1000  # of settings that contradict each other, before the space is to blame
 

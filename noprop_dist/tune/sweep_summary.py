@@ -1,9 +1,9 @@
 """What a sweep has found, for people: a table of a few letters a cell, and where the rest is."""
 
-from noprop_dist.sweep.per_block import PerBlock
-from noprop_dist.sweep.sweep_results import TEN, SweepResult
-from noprop_dist.sweep.trial_table import cells_of, counted, heading
 from noprop_dist.text import aligned, duration, percent, printable
+from noprop_dist.tune.per_block import PerBlock
+from noprop_dist.tune.sweep_results import TEN, SweepResult
+from noprop_dist.tune.trial_table import cells_of, counted, heading
 
 
 def render(result: SweepResult) -> str:

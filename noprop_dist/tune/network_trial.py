@@ -25,8 +25,8 @@ from noprop_dist.record.lock import InUseError
 from noprop_dist.record.progress import Progress
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store, inside
-from noprop_dist.sweep.space import BLOCK, Settings
 from noprop_dist.training import begin
+from noprop_dist.tune.space import BLOCK, Settings
 
 METRIC = "val_accuracy"  # by which trials are compared, of z_T
 GONE_S = 60.0

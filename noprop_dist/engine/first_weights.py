@@ -1,0 +1,73 @@
+"""A run that begins with the weights of another network, as far as their shapes agree."""
+
+from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.snapshot import SHARED_NAMES, Snapshot
+from noprop_dist.errors import UserError
+from noprop_dist.maths.embedding_types import IS_TRAINED
+from noprop_dist.record.trained import TrainedNetwork
+
+
+def begin_with_weights(rounds: Rounds, source: TrainedNetwork) -> tuple[str, ...]:
+    """Put a network's weights into blocks before their first step; optimisers begin afresh.
+
+    Fixed class embeddings stay those of the run.
+
+    Args:
+        rounds: every block before its first step.
+        source: the network.
+
+    Returns:
+        Sentences about what begins anew.
+
+    Raises:
+        UserError: the network has other blocks, or another number of them.
+    """
+    spec, theirs = rounds.job.spec, source.network.spec
+    for flag, here, other in (
+        ("--num-blocks", spec.num_blocks, theirs.num_blocks),
+        ("--block", spec.block, theirs.block),
+    ):
+        if here != other:
+            raise UserError(
+                f"--init-from {rounds.job.config.init_from} holds a network of {flag} {other}, and "
+                f"this one has {here}: give {flag} {other}."
+            )
+    there = source.network.state_dict()
+    shared = {name: there[name] for name in SHARED_NAMES}
+    anew = set()
+    if any(shared[name].shape != rounds.shared[name].shape for name in SHARED_NAMES):
+        shared, anew = {}, {"readout"}
+    elif not IS_TRAINED[spec.embedding_type]:
+        del shared["class_embed"]
+    rounds.shared = rounds.shared | shared
+    for t in rounds.blocks:
+        begun, prefix = rounds.latest[t], f"blocks.{t - 1}."
+        own = {k.removeprefix(prefix): v for k, v in there.items() if k.startswith(prefix)}
+        mine = begun.part("block")
+        others = {_layer(k) for k, v in mine.items() if k not in own or own[k].shape != v.shape}
+        kept = {k: own[k] for k in mine if _layer(k) not in others}
+        new = {f"block.{k}": v for k, v in kept.items()}
+        new |= {f"ema.{k}": v for k, v in kept.items() if f"ema.{k}" in begun.tensors}
+        new |= {f"shared.{k}": v.clone() for k, v in rounds.shared.items()}
+        rounds.latest[t] = Snapshot(t, begun.step, begun.tensors | new)
+        anew |= others
+    return _told(rounds, source, anew)
+
+
+def _layer(name: str) -> str:
+    """The layer of a tensor, which begins anew as a whole."""
+    return name.rpartition(".")[0]
+
+
+def _told(rounds: Rounds, source: TrainedNetwork, anew: set[str]) -> tuple[str, ...]:
+    job = rounds.job
+    told = [f"the weights begin as those of {job.config.init_from}"]
+    if anew:
+        told[0] += f", but for layers of another shape, which begin anew: {', '.join(sorted(anew))}"
+    mine, theirs = job.class_names, source.class_names
+    if mine != theirs and len(mine) == len(theirs):
+        told.append(
+            f"its {len(mine)} classes have other names ('{theirs[0]}' is '{mine[0]}' here): the "
+            "head begins with what it learned of them, in their order"
+        )
+    return tuple(told)

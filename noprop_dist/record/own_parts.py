@@ -1,0 +1,153 @@
+"""What a run begins with that is given in Python and no option can hold, and its file.
+
+K classes, D embedding width, T blocks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from noprop_dist.config import TrainConfig
+from noprop_dist.errors import UserError
+from noprop_dist.maths.schedule import schedule_from_alpha_bar
+from noprop_dist.model.own_block import BlockCode
+from noprop_dist.record.checkpoint import sha256_of_tensors
+from noprop_dist.record.folder import Reader
+from noprop_dist.record.store import Store
+from noprop_dist.record.trained import TrainedNetwork, home_of, load_network
+from noprop_dist.run_files import OWN_PARTS
+
+OWN: Literal["own"] = "own"  # what the options say of such a part
+
+NoiseSchedule = Callable[[float], float] | Sequence[float] | npt.ArrayLike
+
+
+@dataclass(frozen=True, eq=False)
+class OwnParts:
+    """What a run begins with beside its options and its rows.
+
+    Attributes:
+        alpha_bar: float64 (T + 1,), an own noise schedule.
+        class_embed: float32 (K, D), own class embeddings, which stay fixed.
+        network: whose weights it begins with.
+        code: of a block of the user's own.
+    """
+
+    alpha_bar: Tensor | None = None
+    class_embed: Tensor | None = None
+    network: TrainedNetwork | None = None
+    code: BlockCode | None = None
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """Of tensors, "own"; of weights to begin with, "init"; of code, "block"; what there is."""
+        found = {"own": sha256_of_tensors(self.tensors)} if self.tensors else {}
+        if self.network is not None:
+            found["init"] = sha256_of_tensors(self.network.network.state_dict())
+        if self.code is not None:
+            found["block"] = self.code.sha256
+        return found
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The own parts by name."""
+        named = {"alpha_bar": self.alpha_bar, "class_embed": self.class_embed}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+def given_parts(
+    config: TrainConfig,
+    noise_schedule: NoiseSchedule | None = None,
+    class_embed: npt.ArrayLike | Tensor | None = None,
+) -> tuple[TrainConfig, OwnParts]:
+    """The own parts of a run, and its options, which then say that there are some.
+
+    What the options say is there and is not given is read from the run folder; the network of
+    ``init_from`` is loaded.
+
+    Args:
+        config: the options.
+        noise_schedule: alpha_bar of t = 0..T, or a function of t / T.
+        class_embed: (K, D).
+
+    Raises:
+        UserError: a part is none, or is missing.
+    """
+    own = OwnParts()
+    if noise_schedule is not None:
+        own = replace(own, alpha_bar=_alpha_bar(noise_schedule, config.num_blocks))
+        config = replace(config, noise_schedule=OWN)
+    if class_embed is not None:
+        if config.embedding_type not in (TrainConfig.embedding_type, OWN):
+            raise UserError(
+                f"--embedding-type {config.embedding_type} makes class embeddings of its own, and "
+                "class_embed gives others, which stay fixed: leave one of them out."
+            )
+        own = replace(own, class_embed=_class_embed(class_embed))
+        config = replace(config, embedding_type=OWN, embedding_dim=None)
+    if config.is_placed or config.resume_from:
+        kept = read_own_parts(Store(home_of(config.resume_from or config.folder)))
+        if config.noise_schedule == OWN and own.alpha_bar is None:
+            own = replace(own, alpha_bar=kept.get("alpha_bar"))
+        if config.embedding_type == OWN and own.class_embed is None:
+            own = replace(own, class_embed=kept.get("class_embed"))
+    if config.init_from is not None:
+        own = replace(own, network=load_network(config.init_from, precision="fp32"))
+    return config, own
+
+
+def _alpha_bar(given: NoiseSchedule, num_blocks: int) -> Tensor:
+    values = [given(t / num_blocks) for t in range(num_blocks + 1)] if callable(given) else given
+    alpha_bar = torch.as_tensor(np.asarray(values, np.float64))
+    if alpha_bar.shape != (num_blocks + 1,):
+        raise UserError(
+            f"noise_schedule must be alpha_bar of t = 0..T, {num_blocks + 1} numbers for "
+            f"{num_blocks} blocks, or a function of t / T; got shape {tuple(alpha_bar.shape)}."
+        )
+    try:
+        return schedule_from_alpha_bar(alpha_bar).alpha_bar
+    except ValueError as error:
+        raise UserError(f"noise_schedule: {error}.") from error
+
+
+def _class_embed(given: npt.ArrayLike | Tensor) -> Tensor:
+    values = given.detach().cpu().numpy() if isinstance(given, Tensor) else given
+    w = torch.from_numpy(np.array(values, np.float32))
+    if w.ndim != 2 or not bool(w.isfinite().all()):
+        raise UserError(
+            "class_embed must be finite numbers of shape (K, D), a row for every class; got shape "
+            f"{tuple(w.shape)}."
+        )
+    return w
+
+
+def write_own_parts(store: Store, own: OwnParts) -> None:
+    """Write ``own_parts.safetensors``, where there are any.
+
+    Raises:
+        UserError: the run folder cannot be written to.
+    """
+    if own.tensors:
+        store.write(OWN_PARTS, save(own.tensors))
+
+
+def read_own_parts(store: Store) -> dict[str, Tensor]:
+    """What ``write_own_parts`` wrote, by name; empty where there is no such file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    reader = Reader(store)
+    data = reader.read(OWN_PARTS)
+    try:
+        return {} if data is None else load(data)
+    except SafetensorError as error:
+        raise reader.foreign(OWN_PARTS, f"it is damaged: {error}") from error

@@ -1,0 +1,206 @@
+"""What a user gives beside options: callbacks, metrics, own parts, weights, more epochs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typing_extensions import override
+
+from noprop_dist import Callback, Run, TrainConfig, TrainResult, UserError, load_network, train
+from runs import same, small, steps_trained
+
+
+def tiny(folder: Path, **changes: Any) -> TrainConfig:
+    return small(folder, **({"max_train_images": 80, "num_blocks": 2} | changes))
+
+
+class Watcher(Callback):
+    """Notes what it is told; stops or fails where it is asked to."""
+
+    def __init__(self, stop_at: int = 0, fail_at: int = 0) -> None:
+        self.stop_at, self.fail_at = stop_at, fail_at
+        self.epochs: list[int] = []
+        self.checkpoints: list[str] = []
+        self.results: list[TrainResult] = []
+
+    @override
+    def on_epoch_end(self, run: Run) -> None:
+        self.epochs.append(run.epoch)
+        assert run.history.num_epochs == run.epoch
+        if run.epoch == self.fail_at:
+            raise RuntimeError("no more disk quota.")
+        if run.epoch == self.stop_at:
+            self.said = run.network().predict(np.zeros((2, 1, 8, 8), np.uint8))
+            run.stop()
+
+    @override
+    def on_checkpoint(self, run: Run, path: str) -> None:
+        self.checkpoints.append(path)
+
+    @override
+    def on_end(self, run: Run, result: TrainResult) -> None:
+        self.results.append(result)
+
+
+def right(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    return float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def test_a_callback_ends_a_run_with_the_network_of_that_epoch(tmp_path: Path) -> None:
+    watcher = Watcher(stop_at=2)
+    config = tiny(tmp_path / "a", epochs=5)
+    result = train(config, callbacks=[watcher], metrics={"right": right})
+    assert watcher.epochs == [1, 2]
+    assert result.epochs == 2
+    assert watcher.results == [result]
+    assert all(Path(path, "manifest.json").exists() for path in watcher.checkpoints[-1:])
+    # A constant rate does not know how long the run was to be.
+    shorter = tiny(tmp_path / "b", epochs=2, lr_schedule="constant")
+    stopped = train(replace(shorter, epochs=5, checkpoint_dir=str(tmp_path / "c")),
+                    callbacks=[Watcher(stop_at=2)])  # fmt: skip
+    assert same(stopped, train(shorter))
+    assert train(config) == result, "it is finished"
+    history = result.history
+    assert history.metrics["right"] == history.val_accuracy_history
+    assert result.metrics["right"] == result.test_accuracy["z_T"].draws[0]
+    table = history.to_pandas()
+    assert table["val/right"].tolist() == history.val_accuracy_history
+    assert list(table.index) == [1, 2]
+    again = result.network.predict(np.zeros((2, 1, 8, 8), np.uint8))
+    np.testing.assert_array_equal(again.probabilities, watcher.said.probabilities)
+
+
+def test_what_fails_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "a")
+    with pytest.raises(UserError, match=r"the callback Watcher in on_epoch_end failed "
+                       r"\(RuntimeError: no more disk quota\): .* last checkpoint"):  # fmt: skip
+        train(config, callbacks=[Watcher(fail_at=2)])
+    assert not (tmp_path / "a/result.json").exists()
+    with pytest.raises(UserError, match="the metric broken failed"):
+        train(config, metrics={"broken": lambda p, y: "x"})  # type: ignore[dict-item, return-value]
+    watcher = Watcher()
+    result = train(config, callbacks=[watcher])
+    assert same(result, train(tiny(tmp_path / "b")))
+    assert watcher.epochs == [3]  # those before had ended
+    with pytest.raises(UserError, match="instances of classes derived from"):
+        train(config, callbacks=[Watcher])  # type: ignore[list-item]
+
+
+@pytest.fixture
+def own() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(1)
+    w = torch.randn(10, 6, generator=generator)
+    return {"noise_schedule": lambda share: 0.02 + 0.9 * share**2, "class_embed": w}
+
+
+def test_own_parts_belong_to_the_run(tmp_path: Path, own: dict[str, Any]) -> None:
+    config = tiny(tmp_path / "a", epochs=2)
+    with pytest.raises(UserError, match="last checkpoint"):
+        train(config, callbacks=[Watcher(fail_at=1)], **own)
+    result = train(config, **own)
+    unbroken = train(replace(config, checkpoint_dir=str(tmp_path / "b")), **own)
+    assert same(result, unbroken)
+    trained = load_network(tmp_path / "a").network
+    assert torch.equal(trained.class_embed, own["class_embed"])
+    assert trained.spec.alpha_bar == pytest.approx((0.02, 0.245, 0.92))
+    # From the options in the folder alone, as the command line goes on.
+    kept = TrainConfig(**result.config)
+    assert (kept.schedule, kept.embedding_type) == ("own", "own")
+    (tmp_path / "a/result.json").unlink()
+    assert same(train(kept), result)
+    with pytest.raises(UserError, match="began with other noise schedule or class embeddings"):
+        train(config, **(own | {"class_embed": -own["class_embed"]}))
+    with pytest.raises(UserError, match="--schedule own there, cosine now"):
+        train(config)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"noise_schedule": [0.1, 0.9]}, r"3 numbers for 2 blocks.*got shape \(2,\)"),
+        ({"noise_schedule": [0.1, 0.9, 0.5]}, "must increase strictly"),
+        ({"class_embed": np.zeros((3, 4))}, "3 rows and the data 10 classes"),
+        ({"class_embed": np.zeros(3)}, r"of shape \(K, D\)"),
+    ],
+)
+def test_bad_parts_are_refused(tmp_path: Path, given: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        train(tiny(tmp_path / "a"), **given)
+    assert not (tmp_path / "a/config.yaml").exists()
+
+
+def test_own_is_refused_where_nothing_was_given(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--schedule own is given in Python, as train\(config, "):
+        train(tiny(tmp_path / "a", schedule="own"))
+
+
+def test_a_run_goes_on_for_more_epochs(tmp_path: Path) -> None:
+    plain = tiny(tmp_path / "a", epochs=1, lr_schedule="constant")
+    train(plain)
+    longer = train(replace(plain, epochs=3))
+    assert same(longer, train(replace(plain, epochs=3, checkpoint_dir=str(tmp_path / "b"))))
+    assert steps_trained(tmp_path / "a") == steps_trained(tmp_path / "b")
+    with pytest.raises(UserError, match="--epochs 3 there, 1 now"):
+        train(plain)
+    with pytest.raises(UserError, match=r"--lr 0\.001 there, 0\.002 now"):
+        train(replace(plain, epochs=4, lr=0.002))
+
+
+def test_a_cosine_is_stated_anew_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny(tmp_path / "a", epochs=1, warmup_epochs=0.0)
+    train(config)
+    result = train(replace(config, epochs=2, quiet=False))
+    assert (
+        "the cosine of the learning rate is stated anew over all of them and goes on at 5.0e-04"
+        in (capsys.readouterr().err)
+    )
+    assert result.history.lr_history == pytest.approx([5e-4, 1.464e-4], rel=1e-3)
+    assert (result.epochs, result.history.num_epochs) == (2, 2)
+
+
+def test_an_unnamed_run_finds_the_shorter_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = replace(tiny(tmp_path, epochs=1, lr_schedule="constant"), checkpoint_dir=None)
+    first = train(plain)
+    longer = train(replace(plain, epochs=2))
+    assert longer.folder != first.folder
+    assert steps_trained(Path(longer.folder)) == steps_trained(Path(first.folder))
+    assert same(longer, train(replace(plain, epochs=2, name="fresh")))
+    assert train(plain) == first
+    assert f"going on after the 1 epochs of {Path(first.folder).absolute()}"[:20] in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = train(tiny(tmp_path / "a", epochs=3))
+    # A rate of next to nothing: the network stays what it began as.
+    still = tiny(tmp_path / "b", epochs=1, lr=1e-12, weight_decay=0.0, ema_decay=0.9, dropout=0.0)
+    tuned = train(still, init_from=base)
+    mine, theirs = tuned.network.network.state_dict(), base.network.network.state_dict()
+    for name, tensor in theirs.items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(mine[name], tensor, atol=1e-6, rtol=0)
+    assert tuned.config["init_from"] == base.folder
+    assert train(still, init_from=base.folder) == tuned
+    with pytest.raises(UserError, match="began with weights given by --init-from"):
+        train(still)
+    wide = np.eye(10, 12, dtype=np.float32)  # another width of z
+    capsys.readouterr()
+    train(
+        replace(still, checkpoint_dir=str(tmp_path / "c"), quiet=False),
+        init_from=base,
+        class_embed=wide,
+    )
+    assert "which begin anew: label_path.enter.0, readout" in capsys.readouterr().err
+    with pytest.raises(UserError, match="give --num-blocks 2"):
+        train(tiny(tmp_path / "d", num_blocks=3), init_from=base)
