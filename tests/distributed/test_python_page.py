@@ -9,7 +9,7 @@ from ray.cluster_utils import Cluster
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
 
 SMALL = """TrainConfig(
-    max_train_images=80, num_blocks=2, batch_size=32, epochs=2, quiet=True, no_plots=True,
+    max_train_images=80, num_blocks=2, batch_size=32, epochs=2, quiet=True, plots=False,
     executor="local", device="cpu",
 """
 # As shown, and as it is run here.

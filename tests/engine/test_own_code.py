@@ -59,7 +59,7 @@ def test_a_callback_ends_a_run_with_the_network_of_that_epoch(tmp_path: Path) ->
     assert all(Path(path, "manifest.json").exists() for path in watcher.checkpoints[-1:])
     # A constant rate does not know how long the run was to be.
     shorter = tiny(tmp_path / "b", epochs=2, lr_schedule="constant")
-    stopped = train(replace(shorter, epochs=5, checkpoint_dir=str(tmp_path / "c")),
+    stopped = train(replace(shorter, epochs=5, run_dir=str(tmp_path / "c")),
                     callbacks=[Watcher(stop_at=2)])  # fmt: skip
     assert same(stopped, train(shorter))
     assert train(config) == result, "it is finished"
@@ -101,19 +101,19 @@ def test_own_parts_belong_to_the_run(tmp_path: Path, own: dict[str, Any]) -> Non
     with pytest.raises(UserError, match="last checkpoint"):
         train(config, callbacks=[Watcher(fail_at=1)], **own)
     result = train(config, **own)
-    unbroken = train(replace(config, checkpoint_dir=str(tmp_path / "b")), **own)
+    unbroken = train(replace(config, run_dir=str(tmp_path / "b")), **own)
     assert same(result, unbroken)
     trained = load_network(tmp_path / "a").network
     assert torch.equal(trained.class_embed, own["class_embed"])
     assert trained.spec.alpha_bar == pytest.approx((0.02, 0.245, 0.92))
     # From the options in the folder alone, as the command line goes on.
     kept = TrainConfig(**result.config)
-    assert (kept.schedule, kept.embedding_type) == ("own", "own")
+    assert (kept.noise_schedule, kept.embedding_type) == ("own", "own")
     (tmp_path / "a/result.json").unlink()
     assert same(train(kept), result)
     with pytest.raises(UserError, match="began with other noise schedule or class embeddings"):
         train(config, **(own | {"class_embed": -own["class_embed"]}))
-    with pytest.raises(UserError, match="--schedule own there, cosine now"):
+    with pytest.raises(UserError, match="--noise-schedule own there, cosine now"):
         train(config)
 
 
@@ -133,15 +133,15 @@ def test_bad_parts_are_refused(tmp_path: Path, given: dict[str, Any], says: str)
 
 
 def test_own_is_refused_where_nothing_was_given(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--schedule own is given in Python, as train\(config, "):
-        train(tiny(tmp_path / "a", schedule="own"))
+    with pytest.raises(UserError, match=r"--noise-schedule own is given in Python, as train\(config, "):
+        train(tiny(tmp_path / "a", noise_schedule="own"))
 
 
 def test_a_run_goes_on_for_more_epochs(tmp_path: Path) -> None:
     plain = tiny(tmp_path / "a", epochs=1, lr_schedule="constant")
     train(plain)
     longer = train(replace(plain, epochs=3))
-    assert same(longer, train(replace(plain, epochs=3, checkpoint_dir=str(tmp_path / "b"))))
+    assert same(longer, train(replace(plain, epochs=3, run_dir=str(tmp_path / "b"))))
     assert steps_trained(tmp_path / "a") == steps_trained(tmp_path / "b")
     with pytest.raises(UserError, match="--epochs 3 there, 1 now"):
         train(plain)
@@ -167,7 +167,7 @@ def test_an_unnamed_run_finds_the_shorter_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plain = replace(tiny(tmp_path, epochs=1, lr_schedule="constant"), checkpoint_dir=None)
+    plain = replace(tiny(tmp_path, epochs=1, lr_schedule="constant"), run_dir=None)
     first = train(plain)
     longer = train(replace(plain, epochs=2))
     assert longer.folder != first.folder
@@ -197,7 +197,7 @@ def test_a_run_begins_with_the_weights_of_another(
     wide = np.eye(10, 12, dtype=np.float32)  # another width of z
     capsys.readouterr()
     train(
-        replace(still, checkpoint_dir=str(tmp_path / "c"), quiet=False),
+        replace(still, run_dir=str(tmp_path / "c"), quiet=False),
         init_from=base,
         class_embed=wide,
     )
