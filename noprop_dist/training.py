@@ -18,7 +18,7 @@ from noprop_dist.engine.finish import evaluate_test, finish
 from noprop_dist.engine.job import Job, check_fit, make_job
 from noprop_dist.engine.local import local_backend
 from noprop_dist.engine.longer import after_a_shorter_run
-from noprop_dist.engine.resume import Start, finished_result, start_or_resume
+from noprop_dist.engine.resume import Start, finished_result, named_checkpoint, start_or_resume
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.splits import Splits, load_splits, of_given_data
 from noprop_dist.engine.watching import Callback, Metric, Watching
@@ -290,6 +290,8 @@ def prepare(
     """
     if config.executor == "local":
         local_backend(config)  # what is not on this machine is refused before data is read
+    if config.resume_from is not None:
+        named_checkpoint(config.resume_from)  # and what is not there before Ray is started
     if data is not None:
         config = of_given_data(config)
     if own is None:

@@ -68,10 +68,9 @@ def takes_former_names(cls: type[Options]) -> type[Options]:
 
     @wraps(made)
     def init(self: Options, **values: Any) -> None:
-        by_now = by_new_names(cls, values)
         if names := "; ".join(told(cls, values)):
             warnings.warn(f"{cls.__name__}: {names}", DeprecationWarning, stacklevel=2)
-        made(self, **by_now)
+        made(self, **by_new_names(cls, values))
 
     cls.__init__ = init  # type: ignore[assignment]  # of the same signature, and more
     return cls

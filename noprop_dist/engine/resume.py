@@ -110,15 +110,25 @@ def find_start(job: Job, store: Store) -> tuple[Loaded | None, Start]:
     return loaded, Start(loaded.name, tuple(warnings), told)
 
 
+def named_checkpoint(resume_from: str) -> tuple[Store, Loaded]:
+    """The checkpoint of ``--resume-from``, and the run folder that it is in.
+
+    Raises:
+        UserError: there is none.
+    """
+    source, named = find_checkpoint(resume_from)
+    if named is None:
+        raise UserError(
+            f"--resume-from {resume_from} holds no checkpoint: give a run folder or one of the "
+            "folders in its checkpoints/."
+        )
+    return source, named
+
+
 def _find(config: TrainConfig, store: Store) -> tuple[Store, Loaded | None, list[str]]:
     """The checkpoint to go on from: the one named inside this run, this run's own, or another's."""
     if config.resume_from is not None:
-        source, named = find_checkpoint(config.resume_from)
-        if named is None:
-            raise UserError(
-                f"--resume-from {config.resume_from} holds no checkpoint: give a run folder or one "
-                "of the folders in its checkpoints/."
-            )
+        source, named = named_checkpoint(config.resume_from)
         if source.root == store.root or not (own := load_newest(store)):
             return source, named, list(named.problems)
         passed = f"--resume-from is passed over: {store.root} has gone on from it already"

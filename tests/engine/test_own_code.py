@@ -133,7 +133,7 @@ def test_bad_parts_are_refused(tmp_path: Path, given: dict[str, Any], says: str)
 
 
 def test_own_is_refused_where_nothing_was_given(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--noise-schedule own is given in Python, as train\(config, "):
+    with pytest.raises(UserError, match=r"--noise-schedule own is given in Python, as train\("):
         train(tiny(tmp_path / "a", noise_schedule="own"))
 
 

@@ -25,10 +25,10 @@ def printed(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
-        (["tr"], "train"),
+        (["tra"], "train trace"),
         (["benchmark", ""], "engine gpu predict scaling sharing"),
         (["benchmark", "gpu", "--ba"], "--batch-size"),
-        (["train", "--no-p"], "--no-plots"),
+        (["train", "--no-pl"], "--no-plots"),
         (["train", "--embedding-type", "l"], "learned"),
         (["train", "--checkpoint-d"], ""),
         (["predict", "run", "--format", ""], "table jsonl parquet"),

@@ -77,7 +77,7 @@ def test_other_commands_take_them() -> None:
     [
         ("no_plots", "maybe", "--plots must be bool, got 'maybe'"),
         ("no_cuda", 1, "--device must be str, got 1"),
-        ("schedule", "steep", "--noise-schedule must be one of cosine, linear, got 'steep'"),
+        ("schedule", "steep", "--noise-schedule must be one of cosine, linear, own, got 'steep'"),
         ("checkpoint_dir", 3, "--run-dir must be str or left out, got 3"),
     ],
 )

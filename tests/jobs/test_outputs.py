@@ -36,6 +36,7 @@ LINES: dict[str, str] = {
     "export": "export {run} --draws 1 --output {out}/a.safetensors",
     "runs": "runs {run}/..",
     "show": "show {run}",
+    "completion": "completion bash",
     "trace": "trace {run} --output {out}/trace.json",
 }
 STARTS = ["--help", "--version", *(f"{name} --help" for name in COMMANDS)]
@@ -92,7 +93,8 @@ def started_alone(command: list[str]) -> list[Outcome]:
 def test_what_a_command_found_is_printed_or_a_sentence_says_why_not(
     pictured_run: Path, tmp_path: Path, repo: Path
 ) -> None:
-    assert set(LINES) == set(COMMANDS), "give each command a line here"
+    measuring = {name for name in COMMANDS if name.startswith("benchmark ")} | {"chaos"}  # minutes
+    assert set(LINES) == set(COMMANDS) - measuring, "give each command a line here"
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
     same = small(pictured_run, epochs=2, embedding_type="prototype")
     (tmp_path / "c.yaml").write_text(same.to_yaml())
@@ -117,7 +119,7 @@ def test_jobs_end_as_every_output_does(name: str, repo: Path) -> None:
 def test_command_alone_says_what_there_is_on_standard_error() -> None:
     found = started_alone([sys.executable, "-m", "noprop_dist"])
     assert [code for code, _ in found] == [2, 2, 2]
-    assert all(said.startswith("usage: ") and said.count("\n") == 1 for _, said in found)
+    assert all(said.startswith("usage: ") for _, said in found)
 
 
 def test_training_outlives_outputs_that_cannot_be_written(tmp_path: Path, repo: Path) -> None:
@@ -182,4 +184,4 @@ def test_streams_that_somebody_else_put_there_stay(capsys: pytest.CaptureFixture
     theirs = sys.stdout, sys.stderr
     assert main(["--help"]) == 0
     assert (sys.stdout, sys.stderr) == theirs
-    assert "commands: train" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("usage: noprop COMMAND")

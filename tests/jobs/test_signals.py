@@ -86,14 +86,14 @@ def test_run_whose_terminal_is_gone_leaves_a_checkpoint(tmp_path: Path) -> None:
 def test_every_command_stops_on_every_signal(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def killed(argv: Sequence[str], prog: str) -> int:
+    def killed(argv: Sequence[str], prog: str, text: str) -> int:
         os.kill(os.getpid(), number)
         raise AssertionError("it went on")
 
     before = [signal.getsignal(number) for number in SIGNALS]
-    for name, (_, says) in list(COMMANDS.items()):
-        monkeypatch.setitem(COMMANDS, name, (killed, says))
-        assert main([name]) == 130
+    for name, (_, text, says) in list(COMMANDS.items()):
+        monkeypatch.setitem(COMMANDS, name, (killed, text, says))
+        assert main(name.split()) == 130
         assert capsys.readouterr().err == f"{says}\n"
     assert [signal.getsignal(number) for number in SIGNALS] == before
 

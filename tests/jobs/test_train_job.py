@@ -157,7 +157,10 @@ def test_dry_run_leaves_nothing(
             "--overlap has no meaning with --objective dt: leave it out, or give --objective ct, "
             "fm or ranges.",
         ),
-        ("--objective fm --schedule linear", "--schedule has no meaning with --objective fm"),
+        (
+            "--objective fm --noise-schedule linear",
+            "--noise-schedule has no meaning with --objective fm",
+        ),
         ("--objective ct --overlap 2", "--overlap must be at least 0"),
         (
             "--val-fraction 0 --early-stopping-patience 3",
