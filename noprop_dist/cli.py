@@ -212,7 +212,13 @@ def _run_tune(argv: Sequence[str], prog: str, text: str) -> int:
 
 def summary(result: "TrainResult") -> str:
     """What a person wants to know at the end, in a few lines."""
+    from noprop_dist.model.answering import READOUTS, Answering
     from noprop_dist.record.result import measured
+
+    answers_by = []
+    if result.answering:
+        answering = Answering.from_dict(result.answering)
+        answers_by = [f"predict and export: {answering.sentence(answering.readout)}"]
 
     def told(readout: str) -> str:
         reached = result.test_accuracy[readout]
@@ -224,10 +230,10 @@ def summary(result: "TrainResult") -> str:
     return "\n".join(
         [
             f"test accuracy, {len(result.test_accuracy['z_T'].draws)} noise draws",
-            f"  z_T           {told('z_T')}",
-            f"  mean softmax  {told('mean_softmax')}",
+            *(f"  {READOUTS[name]:15}  {told(name)}" for name in result.test_accuracy),
             f"  after t = 1..{len(result.accuracy_after_t)}, %: {after}",
             f"trained {how_many(result.epochs, 'epoch')} in {result.train_seconds:.0f} s",
+            *answers_by,
             f"results in {printable(result.folder)}",
         ]
     )

@@ -14,7 +14,7 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.data.given import Given
 from noprop_dist.engine.coordinator import Coordinator
 from noprop_dist.engine.executor import Backend
-from noprop_dist.engine.finish import evaluate_test, finish
+from noprop_dist.engine.finish import choose_answering, evaluate_test, finish
 from noprop_dist.engine.job import Job, check_fit, make_job
 from noprop_dist.engine.local import local_backend
 from noprop_dist.engine.longer import after_a_shorter_run
@@ -223,9 +223,11 @@ def _train(
                 return TrainedBlocks(store.root, hashes, rounds.train_seconds)
             rounds.latest.clear()  # optimiser state is most of the memory, and saved by now
             progress.message(f"evaluating {len(splits.test):,} test images")
-            test = evaluate_test(rounds, executor, len(splits.test))
+            answering = choose_answering(rounds, executor, splits.val)
+            test = evaluate_test(rounds, executor, len(splits.test), answering)
         measured = watching.measured(test, splits.test.labels)
-        result = finish(rounds, test, splits, store, measured)  # the workers are free by now
+        # The workers are free by now.
+        result = finish(rounds, answering, test, splits, store, measured)
         trackers.result(result)
     watching.finished(result)
     return result

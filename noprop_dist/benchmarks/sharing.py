@@ -29,6 +29,7 @@ from noprop_dist.engine.unit import UnitResult
 from noprop_dist.maths.algorithm1 import Algorithm1, Batch
 from noprop_dist.maths.embedding import embedding_distances, learned_embedding
 from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.answering import MEAN
 
 Trained = tuple[Weights, Shared]
 DRAWS = 5
@@ -221,8 +222,8 @@ def _measure(run: _Run, weights: Weights, shared: Shared, seconds: float) -> dic
     test = merge(results)
     smallest, mean = embedding_distances(shared["class_embed"])
     return {
-        "z_T": statistics.fmean(test.accuracy_z_T),
-        "mean_softmax": statistics.fmean(test.accuracy_mean_softmax),
+        "z_T": statistics.fmean(test.accuracy()),
+        "mean_softmax": statistics.fmean(test.accuracy(MEAN)),
         "min_distance": smallest,
         "mean_distance": mean,
         "seconds": seconds,

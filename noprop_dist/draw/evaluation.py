@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING, Any
 
 from noprop_dist.draw.axes import counted, line, percent
-from noprop_dist.draw.style import BLUE, GREY, ORANGE, new_figure
+from noprop_dist.draw.style import BLUE, GREEN, GREY, ORANGE, new_figure
+from noprop_dist.model.answering import MEAN, READOUTS, Z_T
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"z_T": BLUE, "mean_softmax": ORANGE}
-LABELS = {"z_T": "z_T", "mean_softmax": "mean softmax"}
+COLOURS = (BLUE, ORANGE, GREEN)
 
 
 def plot_evaluation(evaluation: dict[str, Any]) -> "Figure":
@@ -22,10 +22,13 @@ def plot_evaluation(evaluation: dict[str, Any]) -> "Figure":
     figure = new_figure(13, 7.5)
     (reliability, draws), (shares, blocks) = figure.subplots(2, 2)
     reliability.plot([0, 100], [0, 100], color=GREY, linewidth=1, linestyle="--")
-    for name, found in evaluation["readouts"].items():
-        _calibration(reliability, shares, name, found["calibration"])
+    # The paper's, the plain mean, and what the network answers by where that is another.
+    names = list(dict.fromkeys([Z_T, MEAN, evaluation["answering"]["readout"]]))
+    for place, name in enumerate(names):
+        found = evaluation["readouts"][name]
+        _calibration(reliability, shares, name, found["calibration"], (place, len(names)))
         averaged = percent(found["accuracy_of_averaged_draws"])
-        line(draws, averaged, COLOURS[name], LABELS[name], 2.0)
+        line(draws, averaged, COLOURS[place], READOUTS[name], 2.0)
     counted(reliability, "accuracy of answers (%); on the dashed line they are calibrated", "")
     reliability.set_xlabel("confidence (%)")
     counted(shares, "share of answers (%), by confidence", "confidence (%)")
@@ -41,22 +44,27 @@ def plot_evaluation(evaluation: dict[str, Any]) -> "Figure":
 
 
 def _calibration(
-    reliability: "Axes", shares: "Axes", name: str, calibration: dict[str, Any]
+    reliability: "Axes",
+    shares: "Axes",
+    name: str,
+    calibration: dict[str, Any],
+    of: tuple[int, int],
 ) -> None:
+    place, count = of
     bins = calibration["bins"]
     error = 100 * calibration["expected_calibration_error"]
     seen = [b for b in bins if b["count"]]
     reliability.plot(
         [100 * b["confidence"] for b in seen],
         [100 * b["accuracy"] for b in seen],
-        color=COLOURS[name],
+        color=COLOURS[place],
         marker="o",
         linewidth=2,
-        label=f"{LABELS[name]}, expected calibration error {error:.2f} %",
+        label=f"{READOUTS[name]}, expected calibration error {error:.2f} %",
     )
     total = sum(b["count"] for b in bins)
-    shift = -0.21 if name == "z_T" else 0.21  # two bars side by side
     width = 100 / len(bins)
-    centres = [50 * (b["low"] + b["high"]) + shift * width for b in bins]
+    bar = 0.84 * width / count  # side by side
+    centres = [50 * (b["low"] + b["high"]) + (place - (count - 1) / 2) * bar for b in bins]
     heights = [100 * b["count"] / total for b in bins]
-    shares.bar(centres, heights, 0.42 * width, color=COLOURS[name], label=LABELS[name])
+    shares.bar(centres, heights, bar, color=COLOURS[place], label=READOUTS[name])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import product, repeat
 from operator import add
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from noprop_dist.engine.job import Job
 from noprop_dist.engine.likelihood import Counts, Likelihood, likelihood
 from noprop_dist.engine.snapshot import Shared
 from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.answering import UNFITTED, Z_T, Answering
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork, Trace, samples_at_once
 
 EVAL_BATCHES = 8  # of a unit: the least work that several workers can share
@@ -37,6 +39,8 @@ class EvalUnit:
         draws: which noise draws; each is part of the key of z_0 and of every step's noise.
         start: first row, a multiple of INFERENCE_BATCH.
         stop: row after the last.
+        answering: what the network answers by.
+        keep_logits: whether the result has the logits.
     """
 
     tag: int
@@ -46,20 +50,23 @@ class EvalUnit:
     draws: tuple[int, ...]
     start: int
     stop: int
+    answering: Answering = UNFITTED
+    keep_logits: bool = False
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """Right answers among the rows, by noise draw (S draws, T blocks, n rows).
+    """Right answers among the rows, by noise draw (S draws, T blocks, n rows, R readouts).
 
     Attributes:
         tag: the unit's.
         start: the unit's first row.
-        mean_softmax: (S,) of the mean of the T softmaxes.
+        readouts: R names.
+        right: (R, S), by readout.
         after_t: (S, T) of the readout of z_t; the last column is the paper's.
         block: (S, T) of each block's own softmax.
-        probabilities: float32 (R, n, K) in the first draw: z_T's and, of the test split, those of
-            the mean softmax.
+        probabilities: float32 (R, n, K) in the first draw; but of the test split z_T's alone.
+        logits: float32 (S, 1 + T, n, K) of z_T and of the blocks, where asked for.
         likelihood: what the probabilities of the labels come to.
         began: seconds since 1970; of the first unit, where several are merged.
         seconds: that it took; the sum, where several are merged.
@@ -67,11 +74,13 @@ class EvalResult:
 
     tag: int
     start: int
-    mean_softmax: Counts
+    readouts: tuple[str, ...]
+    right: Counts
     after_t: Counts
     block: Counts
     probabilities: Floats
     likelihood: Likelihood
+    logits: Floats | None
     began: float
     seconds: float
 
@@ -92,24 +101,25 @@ class EvalResult:
         confidence: Floats = self.probabilities[0].max(axis=1)
         return confidence
 
-    @property
-    def accuracy_z_T(self) -> list[float]:  # noqa: N802
-        """By draw, accuracy of the readout of z_T."""
-        return [right / self.num_rows for right in self.after_t[:, -1].tolist()]
-
-    @property
-    def accuracy_mean_softmax(self) -> list[float]:
-        """By draw, accuracy of the mean of the T softmaxes."""
-        return [right / self.num_rows for right in self.mean_softmax.tolist()]
+    def accuracy(self, readout: str = Z_T) -> list[float]:
+        """By draw, accuracy of a readout."""
+        of = self.right[self.readouts.index(readout)]
+        return [right / self.num_rows for right in of.tolist()]
 
 
 def eval_units(
-    tag: int, split: str, num_rows: int, weights: Weights, shared: Shared, num_draws: int
+    tag: int,
+    split: str,
+    num_rows: int,
+    weights: Weights,
+    shared: Shared,
+    num_draws: int,
+    **more: Any,
 ) -> list[EvalUnit]:
-    """The units that evaluate a whole split."""
+    """The units that evaluate the first rows of a split; ``more`` are further fields of them."""
     draws = tuple(range(num_draws))
     return [
-        EvalUnit(tag, split, weights, shared, draws, i, min(i + EVAL_ROWS, num_rows))
+        EvalUnit(tag, split, weights, shared, draws, i, min(i + EVAL_ROWS, num_rows), **more)
         for i in range(0, num_rows, EVAL_ROWS)
     ]
 
@@ -117,14 +127,17 @@ def eval_units(
 def merge(parts: Sequence[EvalResult]) -> EvalResult:
     """The results of a split's units as one, whatever order they came in."""
     parts = sorted(parts, key=lambda part: part.start)
+    kept = [p.logits for p in parts if p.logits is not None]
     return EvalResult(
         parts[0].tag,
         parts[0].start,
-        sum((p.mean_softmax for p in parts[1:]), parts[0].mean_softmax),
+        parts[0].readouts,
+        sum((p.right for p in parts[1:]), parts[0].right),
         sum((p.after_t for p in parts[1:]), parts[0].after_t),
         sum((p.block for p in parts[1:]), parts[0].block),
         np.concatenate([p.probabilities for p in parts], axis=1),
         reduce(add, (p.likelihood for p in parts)),
+        None if not kept else np.concatenate(kept, axis=2),
         min(p.began for p in parts),
         sum(p.seconds for p in parts),
     )
@@ -143,26 +156,31 @@ def run_eval(
     network = NoPropNetwork.assemble(
         job.spec, unit.weights, unit.shared, device, job.precision
     ).cast_once()
-    right, likelihoods, probabilities = [], [], []
-    rows = (unit.start, unit.stop)
+    right, likelihoods, probabilities, logits = [], [], [], []
+    rows, answering = (unit.start, unit.stop), unit.answering
     for y, traces in traces_of(
         network, split, job.normalisation, rows, job.config.seed, unit.draws, device
     ):
-        right.append(count_right(y, traces))
-        likelihoods.append(likelihood(y, traces))
-        said = [traces[0].z_T_logits.softmax(dim=1)]
-        said += [traces[0].mean_softmax] if unit.split == "test" else []
+        right.append(count_right(y, traces, answering))
+        likelihoods.append(likelihood(y, traces, answering))
+        told = answering.readouts if unit.split == "test" else (Z_T,)
+        said = torch.stack([answering.probabilities(traces[0], name) for name in told])
         on_batch()
-        probabilities.append(torch.stack(said).cpu().numpy())
-    mean_softmax, after_t, block = (np.sum(found, axis=0) for found in zip(*right, strict=True))
+        probabilities.append(said.cpu().numpy())
+        if unit.keep_logits:
+            of_draws = [torch.cat([t.z_T_logits[None], t.block_logits]) for t in traces]
+            logits.append(torch.stack(of_draws).cpu().numpy())
+    by_readout, after_t, block = (np.sum(found, axis=0) for found in zip(*right, strict=True))
     return EvalResult(
         unit.tag,
         unit.start,
-        mean_softmax,
+        answering.readouts,
+        by_readout,
         after_t,
         block,
         np.concatenate(probabilities, axis=1),
         reduce(add, likelihoods),
+        np.concatenate(logits, axis=2) if logits else None,
         began,
         time.perf_counter() - clock,
     )
@@ -239,23 +257,35 @@ def _first_alone(noises: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
     yield from repeat(torch.zeros_like(first))
 
 
-def count_right(y: Counts, traces: Sequence[Trace]) -> tuple[Counts, Counts, Counts]:
-    """Right answers of a batch, by noise draw (S draws, T blocks).
+def count_right(
+    y: Counts, traces: Sequence[Trace], answering: Answering = UNFITTED
+) -> tuple[Counts, Counts, Counts]:
+    """Right answers of a batch, by noise draw (S draws, T blocks, R readouts).
 
     Args:
         y: int64 (B,), the labels.
         traces: what the network says, by draw.
+        answering: has the readouts.
 
     Returns:
-        (S,) of the mean of the T softmaxes, (S, T) of the readout of z_t, the last one the paper's,
-        and (S, T) of each block's own softmax.
+        (R, S) by readout, (S, T) of the readout of z_t, the last one the paper's, and (S, T) of
+        each block's own softmax.
     """
     answers = [
         [scores.argmax(dim=-1).cpu().numpy() for scores in of_trace]
-        for of_trace in ((t.mean_softmax, t.readout_logits, t.block_logits) for t in traces)
+        for of_trace in (
+            (_by_readout(t, answering), t.readout_logits, t.block_logits) for t in traces
+        )
     ]
-    mean, after, block = (np.stack(said) for said in zip(*answers, strict=True))
-    return tuple((said == y).sum(axis=-1) for said in (mean, after, block))
+    by_readout, after, block = (
+        (np.stack(said) == y).sum(axis=-1) for said in zip(*answers, strict=True)
+    )
+    return by_readout.T, after, block
+
+
+def _by_readout(trace: Trace, answering: Answering) -> torch.Tensor:
+    """(R, B, K)."""
+    return torch.stack([answering.logits(trace, name) for name in answering.readouts])
 
 
 def confusion_matrix(y: Counts, answers: Counts, num_classes: int) -> Counts:

@@ -3,21 +3,18 @@
 import json
 
 import numpy as np
+import torch
 
+from noprop_dist.data import Split
 from noprop_dist.engine.coordinator import cannot_evaluate
-from noprop_dist.engine.evaluate import (
-    EvalResult,
-    confusion_matrix,
-    eval_units,
-    merge,
-)
+from noprop_dist.engine.evaluate import EvalResult, EvalUnit, confusion_matrix, eval_units, merge
 from noprop_dist.engine.executor import Executor, run_all
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.runner import WorkFailedError
 from noprop_dist.engine.splits import Splits
-from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.model.answering import UNFITTED, Answering, fit_answering
+from noprop_dist.model.network import NoPropNetwork, Trace
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from noprop_dist.record.portable import OUTPUTS
 from noprop_dist.record.predictions import Predictions, write_predictions
 from noprop_dist.record.result import TrainResult, accuracy_over, versions
 from noprop_dist.record.store import Store
@@ -25,15 +22,43 @@ from noprop_dist.record.trained import save_network
 from noprop_dist.run_files import RESULT
 
 TEST_DRAWS = 5
+FIT_ROWS = 10_000  # validation rows and draws whose logits, of every block, come to this process,
+FIT_NUMBERS = 2**24  # and how many numbers they may be
 
 
-def evaluate_test(rounds: Rounds, executor: Executor, num_rows: int) -> EvalResult:
+def evaluate_test(
+    rounds: Rounds, executor: Executor, num_rows: int, answering: Answering
+) -> EvalResult:
     """The one look at the test split, in TEST_DRAWS noise draws.
 
     Raises:
         UserError: it cannot be evaluated; what was trained is in the last checkpoint.
     """
-    units = eval_units(0, "test", num_rows, *rounds.final(), TEST_DRAWS)
+    units = eval_units(0, "test", num_rows, *rounds.final(), TEST_DRAWS, answering=answering)
+    return _evaluated(executor, units)
+
+
+def choose_answering(rounds: Rounds, executor: Executor, val: Split) -> Answering:
+    """What the network answers by, fitted on the first FIT_ROWS validation rows.
+
+    Raises:
+        UserError: it cannot be evaluated; what was trained is in the last checkpoint.
+    """
+    spec = rounds.job.spec
+    most = FIT_NUMBERS // (spec.num_classes * (spec.num_blocks + 1))
+    rows = min(len(val), FIT_ROWS, most)
+    if not rows:
+        return UNFITTED
+    draws = min(TEST_DRAWS, max(1, min(FIT_ROWS, most) // rows))
+    units = eval_units(0, "val", rows, *rounds.final(), draws, keep_logits=True)
+    found = _evaluated(executor, units).logits
+    assert found is not None
+    said = torch.from_numpy(np.concatenate(found, axis=1))  # (1 + T, draws rows, K)
+    labels = np.tile(val.labels[:rows], draws)
+    return fit_answering(Trace(torch.empty(0), said[1:], said[:1]), labels, draws)
+
+
+def _evaluated(executor: Executor, units: list[EvalUnit]) -> EvalResult:
     try:
         results = run_all(executor, units)
     except WorkFailedError as error:
@@ -42,12 +67,18 @@ def evaluate_test(rounds: Rounds, executor: Executor, num_rows: int) -> EvalResu
 
 
 def finish(
-    rounds: Rounds, test: EvalResult, splits: Splits, store: Store, metrics: dict[str, float]
+    rounds: Rounds,
+    answering: Answering,
+    test: EvalResult,
+    splits: Splits,
+    store: Store,
+    metrics: dict[str, float],
 ) -> TrainResult:
     """Write the network, its answers and, last, ``result.json``, which says that the run is done.
 
     Args:
         rounds: the run.
+        answering: what its network answers by.
         test: what its network says of the test split.
         splits: the data.
         store: the run folder.
@@ -59,17 +90,16 @@ def finish(
     job = rounds.job
     weights, shared = rounds.final()
     network = NoPropNetwork.assemble(job.spec, weights, shared)
-    save_network(store, network, job.normalisation, job.class_names, job.fingerprint["data"])
+    data = job.fingerprint["data"]
+    save_network(store, network, job.normalisation, job.class_names, data, answering)
     labels = splits.test.labels
-    total = test.num_rows * len(test.mean_softmax)
+    total = test.num_rows * len(test.after_t)
     measures = test.likelihood.measures(len(labels), job.spec.num_classes)
     result = TrainResult(
         folder=store.root,
-        test_accuracy={
-            "z_T": accuracy_over(test.accuracy_z_T),
-            "mean_softmax": accuracy_over(test.accuracy_mean_softmax),
-        },
-        test_measures=dict(zip(OUTPUTS, measures, strict=True)),
+        test_accuracy={name: accuracy_over(test.accuracy(name)) for name in test.readouts},
+        test_measures=dict(zip(test.readouts, measures, strict=True)),
+        answering=answering.to_dict(),
         accuracy_after_t=(test.after_t.sum(axis=0) / total).tolist(),
         block_accuracy=(test.block.sum(axis=0) / total).tolist(),
         block_sha256={str(t): sha256_of_tensors(weights[t]) for t in rounds.active},
@@ -86,7 +116,7 @@ def finish(
     )
     rows = np.arange(len(labels))
     said = Predictions(rows, labels, test.answers, test.confidence)
-    write_predictions(store, said, dict(zip(OUTPUTS, test.probabilities, strict=True)))
+    write_predictions(store, said, dict(zip(test.readouts, test.probabilities, strict=True)))
     # Without the folder's name: a run folder can be moved.
     numbers = {k: v for k, v in result.to_dict().items() if k != "folder"}
     store.write(RESULT, json.dumps(numbers, indent=1).encode())

@@ -1,18 +1,16 @@
 """What the probabilities of labels come to.
 
-Both readouts, z_T first and then the mean of the T softmaxes; S noise draws,
-B rows of a batch, K classes.
+R readouts, S noise draws, B rows of a batch, K classes.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
+from noprop_dist.model.answering import UNFITTED, Answering
 from noprop_dist.model.network import Trace
 
 TOP = 5
@@ -26,10 +24,10 @@ class Likelihood:
     """Sums over rows; those of two sets of rows add up.
 
     Attributes:
-        nats: float64 (2, S), of minus the logarithm of the label's probability.
-        in_top: int64 (2, S), rows whose label is among the TOP likeliest classes.
+        nats: float64 (R, S), of minus the logarithm of the label's probability.
+        in_top: int64 (R, S), rows whose label is among the TOP likeliest classes.
         odds: where K = 2, by batch, the labels, int64 (B,), and the second class's logarithm of
-            odds, float64 (2, S, B).
+            odds, float64 (R, S, B).
     """
 
     nats: Floats
@@ -65,14 +63,17 @@ class Likelihood:
         return found
 
 
-def likelihood(y: Counts, traces: Sequence[Trace]) -> Likelihood:
+def likelihood(y: Counts, traces: Sequence[Trace], answering: Answering = UNFITTED) -> Likelihood:
     """Of one batch.
 
     Args:
         y: int64 (B,), the labels.
         traces: what the network says, by draw.
+        answering: has the readouts.
     """
-    log_p = torch.stack([_log_probabilities(trace) for trace in traces], dim=1)
+    # From logits, as a probability may round to 0 and its logarithm is finite.
+    logits = [[answering.logits(t, name) for t in traces] for name in answering.readouts]
+    log_p = torch.stack([torch.stack(draws) for draws in logits]).log_softmax(dim=-1)
     labels = torch.from_numpy(y).to(log_p.device).expand(log_p.shape[:-1])[..., None]
     nats = -log_p.gather(-1, labels).double().sum(dim=(-2, -1))
     likeliest = log_p.topk(min(TOP, log_p.shape[-1])).indices
@@ -81,10 +82,3 @@ def likelihood(y: Counts, traces: Sequence[Trace]) -> Likelihood:
     if log_p.shape[-1] == 2:
         odds = ((y, (log_p[..., 1] - log_p[..., 0]).double().cpu().numpy()),)
     return Likelihood(nats.cpu().numpy(), in_top.cpu().numpy(), odds)
-
-
-def _log_probabilities(trace: Trace) -> Tensor:
-    """(2, B, K): from logits, as a probability may round to 0 and its logarithm is finite."""
-    blocks = trace.block_logits.log_softmax(dim=2)
-    mean = blocks.logsumexp(dim=0) - math.log(len(blocks))
-    return torch.stack([trace.z_T_logits.log_softmax(dim=1), mean])

@@ -23,6 +23,7 @@ from noprop_dist.engine.snapshot import (
     first_snapshot,
 )
 from noprop_dist.engine.unit import Unit
+from noprop_dist.model.answering import MEAN
 from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.trained import describe
 
@@ -194,8 +195,8 @@ class Rounds:
             loss, right, images = end.tally.tolist()
             blocks[t] = BlockEpoch(loss / images, right / images, end.images_per_s)
         lr = job.lr((epoch + 1) * job.steps_per_epoch - 1, self.lr_scale)
-        z_T = result.accuracy_z_T[0] if result else None  # noqa: N806
-        mean = result.accuracy_mean_softmax[0] if result else None
+        z_T = result.accuracy()[0] if result else None  # noqa: N806
+        mean = result.accuracy(MEAN)[0] if result else None
         self.history.record(blocks, z_T, mean, lr, metrics)
         if z_T is not None and (self.best is None or z_T > self.best.accuracy):
             self.best = Best(epoch, z_T)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from noprop_dist.data.normalise import Normalisation, normalise
 from noprop_dist.data.shards import Array
 from noprop_dist.maths.counter import seeded_normals
+from noprop_dist.model.answering import MEAN, UNFITTED, Z_T, Answering
 from noprop_dist.model.network import NoPropNetwork
 
-OUTPUTS = ("z_T", "mean_softmax")
+OUTPUTS = ("z_T", "mean_softmax", "answer")  # of ``forward``
 NOISE_NUMBERS = 2**17  # made at a time: their int64 words stay in a cache
 
 
@@ -27,13 +28,21 @@ class PortableNetwork(nn.Module):
         network: the assembled blocks, in evaluation mode.
         normalisation: of the training split.
         draws: noise draws, over which probabilities are averaged; at least 1.
+        answering: what the network answers by.
     """
 
-    def __init__(self, network: NoPropNetwork, normalisation: Normalisation, draws: int) -> None:
+    def __init__(
+        self,
+        network: NoPropNetwork,
+        normalisation: Normalisation,
+        draws: int,
+        answering: Answering = UNFITTED,
+    ) -> None:
         super().__init__()
         self.network, self.normalisation, self.draws = network, normalisation, draws
+        self.answering = answering
 
-    def forward(self, samples: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, samples: Tensor, seed: Tensor) -> tuple[Tensor, ...]:
         """Class probabilities of every sample, a function of it and its seed alone.
 
         Args:
@@ -41,29 +50,36 @@ class PortableNetwork(nn.Module):
             seed: int64 (N,), at least 0: equal seeds draw equal noise.
 
         Returns:
-            float32 (N, K) of the readout of z_T, and float32 (N, K), the mean of the T blocks'
-            softmaxes; both averaged over the draws.
+            OUTPUTS, float32 (N, K) each: of the readout of z_T, of the mean of the T blocks'
+            softmaxes, and of what the network answers by; averaged over the draws.
         """
         noise = [self._noise(seed, draw) for draw in range(self.draws)]
-        return self.answer(samples, noise)
+        return self.answer(samples, noise, self._outputs)
 
-    def answer(self, samples: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """``forward`` with the noise of each draw, z_0's first: float32 (N, noises, D)."""
+    @property
+    def _outputs(self) -> tuple[str, ...]:
+        return (Z_T, MEAN, self.answering.readout)
+
+    def answer(
+        self, samples: Tensor, noise: Sequence[Tensor], readouts: Sequence[str]
+    ) -> tuple[Tensor, ...]:
+        """Some readouts, with the noise of each draw, z_0's first: float32 (N, noises, D)."""
         x = normalise(samples, self.normalisation)
         traces = self.network.follow(x, [iter(normals.unbind(dim=1)) for normals in noise])
-        z_T = torch.stack([t.z_T_logits.softmax(1) for t in traces]).mean(dim=0)  # noqa: N806
-        return z_T, torch.stack([t.mean_softmax for t in traces]).mean(dim=0)
+        by_draw = ([self.answering.probabilities(t, name) for t in traces] for name in readouts)
+        return tuple(torch.stack(draws).mean(dim=0) for draws in by_draw)
 
     @torch.inference_mode()
-    def classify(self, samples: Array, seed: int) -> tuple[Array, Array]:
+    def classify(self, samples: Array, seed: int, *readouts: str) -> tuple[Array, ...]:
         """``forward`` in NumPy, each sample seeded by ``seeds_of``.
 
         Args:
             samples: uint8 (N, C, H, W) or float32 (N, F), N at least 1.
             seed: of the noise.
+            readouts: which; none asks for OUTPUTS.
 
         Returns:
-            Two of float32 (N, K).
+            Of each float32 (N, K).
         """
         device = self.network.class_embed.device
         seeds = torch.from_numpy(seeds_of(samples, seed)).to(device)
@@ -73,8 +89,8 @@ class PortableNetwork(nn.Module):
             torch.cat([self._noise(part, draw) for part in torch.split(seeds, rows)])
             for draw in range(self.draws)
         ]
-        z_T, mean = self.answer(torch.from_numpy(samples).to(device), noise)  # noqa: N806
-        return z_T.cpu().numpy(), mean.cpu().numpy()
+        said = self.answer(torch.from_numpy(samples).to(device), noise, readouts or self._outputs)
+        return tuple(p.cpu().numpy() for p in said)
 
     def _noise(self, seed: Tensor, draw: int) -> Tensor:
         steps, width = self.network.objective.num_draws, self.network.spec.embed_dim

@@ -32,8 +32,8 @@ class TrainResult:
 
     Attributes:
         folder: the run folder.
-        test_accuracy: "z_T", the paper's, and "mean_softmax", the mean of the T blocks' softmaxes.
-        test_measures: of both, means over draws: "negative_log_likelihood" in nats a row,
+        test_accuracy: by readout: "z_T", the paper's, "mean_softmax" and the others of READOUTS.
+        test_measures: by readout, means over draws: "negative_log_likelihood" in nats a row,
             "top5_accuracy" where K > 5, "auroc" where K = 2; empty in runs of older versions.
         accuracy_after_t: (T,) test accuracy of the readout of z_t, t = 1..T, mean over draws.
         block_accuracy: (T,) test accuracy of each block's own softmax, mean over draws.
@@ -47,6 +47,7 @@ class TrainResult:
         num_skipped: bad images left out.
         set_aside: by t, why a block was given up; empty where all is well.
         fingerprint: hashes of the data and what else fixes the numbers.
+        answering: what the network answers by where nothing is asked for; see ``Answering``.
         metrics: by name, a user's own metrics on the test split, first draw.
     """
 
@@ -66,6 +67,7 @@ class TrainResult:
     fingerprint: dict[str, str] = field(default_factory=dict)
     test_measures: dict[str, dict[str, float]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    answering: dict[str, Any] = field(default_factory=dict)
 
     @property
     def history(self) -> History:

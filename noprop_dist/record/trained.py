@@ -21,12 +21,13 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.data.normalise import Normalisation
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
+from noprop_dist.model.answering import UNFITTED, Answering
 from noprop_dist.model.device import resolve_device, resolve_precision, use_number_format
 from noprop_dist.model.network import NoPropNetwork, samples_at_once
 from noprop_dist.model.own_block import BlockCode
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.folder import Reader
-from noprop_dist.record.portable import OUTPUTS, PortableNetwork
+from noprop_dist.record.portable import PortableNetwork
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store, above
 from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL
@@ -64,6 +65,7 @@ class TrainedNetwork:
         class_names: K names.
         device: where it computes.
         data_sha256: of the rows that it was trained and validated on; empty where none is known.
+        answering: what it answers by.
     """
 
     network: NoPropNetwork
@@ -71,6 +73,7 @@ class TrainedNetwork:
     class_names: tuple[str, ...]
     device: torch.device
     data_sha256: str = ""
+    answering: Answering = UNFITTED
 
     @cached_property
     def computing(self) -> NoPropNetwork:
@@ -83,7 +86,7 @@ class TrainedNetwork:
         self,
         images: npt.ArrayLike | torch.Tensor,
         *,
-        readout: Literal["z_T", "mean_softmax"] = "z_T",
+        readout: str = "auto",
         draws: int = 1,
         seed: int = 0,
         batch: int | None = None,
@@ -96,8 +99,9 @@ class TrainedNetwork:
         Args:
             images: uint8 (N, C, H, W), or (N, H, W) for grey images, on the 0..255 scale; or
                 float32 (N, F) vectors.
-            readout: "z_T", the paper's readout at the end of the chain (eq. 3, 14), or
-                "mean_softmax", the mean of the T blocks' own softmaxes.
+            readout: "auto", what did best on the validation split; "z_T", the paper's at the end of
+                the chain (eq. 3, 14); "mean_softmax", the mean of the T blocks' own softmaxes; or
+                another of READOUTS.
             draws: noise draws to average the probabilities over.
             seed: of the inference noise; one seed, one answer.
             batch: samples computed at once; None: as many as the device has use for.
@@ -106,15 +110,17 @@ class TrainedNetwork:
             ValueError: shape or dtype is not what the network was trained on, an unknown readout,
                 or no draw.
         """
-        if readout not in OUTPUTS:
-            raise ValueError(f"unknown readout {readout!r}; known are {' and '.join(OUTPUTS)}")
+        try:
+            readout = self.answering.named(readout)
+        except UserError as error:
+            raise ValueError(str(error)) from error
         if draws < 1:
             raise ValueError(f"draws must be at least 1, got {draws}")
         x = self._checked(images)
-        network = PortableNetwork(self.computing, self.normalisation, draws)
+        network = PortableNetwork(self.computing, self.normalisation, draws, self.answering)
         batch = batch or samples_at_once(self.device)
         said = [
-            network.classify(x[start : start + batch], seed)[OUTPUTS.index(readout)]
+            network.classify(x[start : start + batch], seed, readout)[0]
             for start in range(0, len(x), batch)
         ]
         empty = np.empty((0, self.network.spec.num_classes), np.float32)
@@ -142,11 +148,12 @@ def save_network(
     normalisation: Normalisation,
     class_names: tuple[str, ...],
     data_sha256: str,
+    answering: Answering = UNFITTED,
 ) -> None:
     """Write ``model/network.safetensors`` and then ``model/network.json``, which vouches for it."""
     data = save(_file_tensors(network))
     store.write(f"{MODEL}/network.safetensors", data)
-    described = describe(network.spec, normalisation, class_names, data_sha256)
+    described = describe(network.spec, normalisation, class_names, data_sha256, answering)
     described |= {"format": FORMAT, "network_sha256": hashlib.sha256(data).hexdigest()}
     described["sha256"] = _sha256_of(described)
     store.write(f"{MODEL}/network.json", json.dumps(described, indent=1).encode())
@@ -161,9 +168,11 @@ def describe(
     normalisation: Normalisation,
     class_names: tuple[str, ...],
     data_sha256: str,
+    answering: Answering = UNFITTED,
 ) -> dict[str, Any]:
     """What a network needs beside its tensors, as JSON holds it; see ``rebuild``."""
-    return {
+    fitted = {"answering": answering.to_dict()} if answering.rows else {}
+    return fitted | {
         "spec": spec.to_dict(),
         "normalisation": asdict(normalisation),
         "class_names": list(class_names),
@@ -202,6 +211,8 @@ def rebuild(
         norm = {k: tuple(v) for k, v in described["normalisation"].items()}
         normalisation = Normalisation(**norm)
         names = tuple(described["class_names"])
+        told = described.get("answering")
+        answering = UNFITTED if told is None else Answering.from_dict(told)
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -210,7 +221,8 @@ def rebuild(
             f"{where}: the network is not one that this version knows ({reason}): use the version "
             "that wrote it, or train again."
         ) from error
-    return TrainedNetwork(network, normalisation, names, place, described.get("data_sha256", ""))
+    data = described.get("data_sha256", "")
+    return TrainedNetwork(network, normalisation, names, place, data, answering)
 
 
 def _sha256_of(described: dict[str, Any]) -> str:
@@ -305,7 +317,11 @@ def header(trained: TrainedNetwork) -> str:
     """What every exported file says of its network, as JSON."""
     return json.dumps(
         describe(
-            trained.network.spec, trained.normalisation, trained.class_names, trained.data_sha256
+            trained.network.spec,
+            trained.normalisation,
+            trained.class_names,
+            trained.data_sha256,
+            trained.answering,
         )
     )
 

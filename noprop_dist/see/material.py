@@ -13,6 +13,7 @@ from noprop_dist.draw.trajectories import PER_CLASS, Walks, shown_classes
 from noprop_dist.engine.evaluate import count_right, traces_of
 from noprop_dist.errors import UserError
 from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.answering import Z_T
 from noprop_dist.record.first_embedding import read_first_embedding
 from noprop_dist.record.folder import names_in_run
 from noprop_dist.record.history import History, read_history
@@ -203,7 +204,7 @@ def predict_some(run: OpenRun, test: Split) -> Answers:
         _, right_after, right_block = count_right(y, traces)
         after += right_after[0]
         block += right_block[0]
-        surest = traces[0].z_T_logits.softmax(dim=1).max(dim=1)
+        surest = trained.answering.probabilities(traces[0], Z_T).max(dim=1)
         parts.append((surest.indices.cpu().numpy(), surest.values.float().cpu().numpy()))
     answer, confidence = (np.concatenate(column) for column in zip(*parts, strict=True))
     said = Predictions(rows, some.labels, answer, confidence)

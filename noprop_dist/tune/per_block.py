@@ -177,8 +177,8 @@ class _Evaluator:
         return merge([run_eval(unit, self.job, rows, self.device) for unit in units])
 
     def val_accuracy(self, blocks: Blocks) -> float:
-        return self._evaluate(blocks, "val", 1).accuracy_z_T[0]
+        return self._evaluate(blocks, "val", 1).accuracy()[0]
 
     def assembled(self, blocks: Blocks) -> Assembled:
         test = self._evaluate(blocks, "test", TEST_DRAWS)
-        return Assembled(self.val_accuracy(blocks), accuracy_over(test.accuracy_z_T))
+        return Assembled(self.val_accuracy(blocks), accuracy_over(test.accuracy()))

@@ -76,6 +76,7 @@ def run_predict(argv: Sequence[str], prog: str, text: str) -> int:
         Limits(options.max_bytes, options.max_pixels),
     )
     predictor = Predictor(run.trained, question)
+    _say([predictor.answers_by])
     batch_size = options.batch_size or samples_at_once(run.trained.device)
     passed_over = PassedOver()
     found = find_pictures(options.images, passed_over)

@@ -14,7 +14,6 @@ from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.engine.likelihood import Counts
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
-from noprop_dist.record.portable import OUTPUTS
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import EVALUATION
@@ -41,7 +40,7 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
         batch: rows of one piece of work; changes no number.
 
     Returns:
-        By name: accuracies, per-class scores and calibration of both readouts, and accuracies by
+        By name: accuracies, per-class scores and calibration of the readouts, and accuracies by
         the number of blocks and of draws.
     """
     counts = count(run, rows, draws, batch)
@@ -49,7 +48,7 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
     network, device = run.trained.network, run.trained.device
     measures = counts.likelihood.measures(total, network.spec.num_classes)
     readouts = {}
-    for r, name in enumerate(OUTPUTS):
+    for r, name in enumerate(run.trained.answering.readouts):
         readouts[name] = {
             "accuracy": _accuracy(counts.right[r], total),
             "accuracy_of_averaged_draws": [n / total for n in counts.averaged[r].tolist()],
@@ -71,6 +70,7 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
         "precision": network.precision,
         "device": str(device),
         "class_names": list(run.trained.class_names),
+        "answering": run.trained.answering.to_dict(),
         "readouts": readouts,
         "accuracy_after_t": (counts.after_t.sum(axis=0) / (total * draws)).tolist(),
         "block_accuracy": (counts.block.sum(axis=0) / (total * draws)).tolist(),
@@ -123,7 +123,11 @@ def _count_part(
         trained.device,
         noise_free=network.objective.has_noise_free_steps,
     )
-    return reduce(add, (tally(y, traces[:draws], traces[draws:], classes) for y, traces in batches))
+    counted = (
+        tally(y, traces[:draws], traces[draws:], classes, trained.answering)
+        for y, traces in batches
+    )
+    return reduce(add, counted)
 
 
 def write_evaluation(evaluation: Evaluation, folder: str) -> None:

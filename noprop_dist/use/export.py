@@ -20,7 +20,7 @@ from noprop_dist.errors import UserError
 from noprop_dist.model.network import samples_at_once
 from noprop_dist.record.portable import OUTPUTS, PortableNetwork, seeds_of
 from noprop_dist.record.store import Store
-from noprop_dist.record.trained import from_bytes, header, to_bytes
+from noprop_dist.record.trained import TrainedNetwork, from_bytes, header, to_bytes
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.rows import LabelledRows
 
@@ -31,7 +31,7 @@ CHECK_SEED = 0
 DESCRIPTION = "noprop.json"  # its name inside the files
 ONNX_BYTES = 2**31  # what one protocol buffer can hold
 
-Answers = tuple[Array, Array]  # float32 (N, K) of z_T and of the mean softmax
+Answers = tuple[Array, ...]  # float32 (N, K) of each of OUTPUTS
 Answer = Callable[[Array, Array], Answers]  # of samples and int64 (N,) seeds
 
 
@@ -48,6 +48,7 @@ class Exported:
         largest_difference: between any two probabilities.
         sample_shape: (C, H, W) of an image or (F,) of a vector.
         num_classes: K.
+        answers_by: what "answer" is, in words.
     """
 
     file: str
@@ -58,6 +59,7 @@ class Exported:
     largest_difference: float
     sample_shape: tuple[int, ...]
     num_classes: int
+    answers_by: str
 
 
 def export_network(
@@ -66,8 +68,8 @@ def export_network(
     """Write the network of ``run`` as a file.
 
     What is written takes raw samples, uint8 (N, C, H, W) or float32 (N, F), and a seed for each,
-    int64 (N,), and gives probabilities, float32 (N, K), of z_T and of the mean softmax; see
-    ``PortableNetwork``. The safetensors file holds the weights and what they mean.
+    int64 (N,), and gives probabilities, float32 (N, K), OUTPUTS; see ``PortableNetwork``. The
+    safetensors file holds the weights and what they mean.
 
     Args:
         run: opened in fp32, on the device that what is written is checked on; ONNX Runtime checks
@@ -105,6 +107,7 @@ def export_network(
         difference,
         spec.sample_shape,
         spec.num_classes,
+        run.trained.answering.sentence(run.trained.answering.readout),
     )
 
 
@@ -117,7 +120,7 @@ def largest_difference(run: OpenRun, answer: Answer, samples: Array, draws: int)
         samples: (N, ...) raw, N at least 1; given in batches of several sizes.
         draws: noise draws.
     """
-    original = PortableNetwork(run.trained.network, run.trained.normalisation, draws)
+    original = _portable(run.trained, draws)
     largest = 0.0
     batch = samples_at_once(run.trained.device)
     starts = [0, 1, *range(batch, len(samples), batch)]
@@ -136,8 +139,11 @@ def _safetensors(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
     data = to_bytes(run.trained)
     code = run.trained.network.spec.block_code
     again = from_bytes(data, str(run.trained.device), "fp32", code=code)
-    network = PortableNetwork(again.network, again.normalisation, draws)
-    return data, _of_module(network, run.trained.device)
+    return data, _of_module(_portable(again, draws), run.trained.device)
+
+
+def _portable(trained: TrainedNetwork, draws: int) -> PortableNetwork:
+    return PortableNetwork(trained.network, trained.normalisation, draws, trained.answering)
 
 
 def _torch_export(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
@@ -183,8 +189,7 @@ def _onnx(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
     def answer(samples: Array, seeds: Array) -> Answers:
-        z_T, mean = session.run(list(OUTPUTS), {"samples": samples, "seed": seeds})  # noqa: N806
-        return z_T, mean
+        return tuple(session.run(list(OUTPUTS), {"samples": samples, "seed": seeds}))
 
     return data, answer
 
@@ -200,9 +205,9 @@ def _graph(run: OpenRun, draws: int) -> torch.export.ExportedProgram:
     # A copy, row-major in memory: the format of a file.
     code = run.trained.network.spec.block_code
     again = from_bytes(to_bytes(run.trained), "cpu", "fp32", code=code)
-    network = again.network.to(memory_format=torch.contiguous_format)
-    module = PortableNetwork(network, again.normalisation, draws).eval()
-    shape = network.spec.sample_shape
+    again.network.to(memory_format=torch.contiguous_format)
+    module = _portable(again, draws).eval()
+    shape = again.network.spec.sample_shape
     dtype = torch.float32 if len(shape) == 1 else torch.uint8
     inputs = torch.zeros(2, *shape, dtype=dtype), torch.zeros(2, dtype=torch.int64)
     rows = torch.export.Dim("N", min=1)
@@ -213,7 +218,6 @@ def _of_module(module: Any, device: torch.device) -> Answer:
     def answer(samples: Array, seeds: Array) -> Answers:
         inputs = (torch.from_numpy(array).to(device) for array in (samples, seeds))
         with torch.inference_mode():
-            z_T, mean = module(*inputs)  # noqa: N806
-        return z_T.cpu().numpy(), mean.cpu().numpy()
+            return tuple(said.cpu().numpy() for said in module(*inputs))
 
     return answer

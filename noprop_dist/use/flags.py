@@ -82,8 +82,13 @@ class PredictOptions(Checked):
     run: str = argument("RUN", RUN)
     images: tuple[str, ...] = argument("IMAGE_OR_FOLDER", "pictures, and folders of pictures")
     top_k: int = option(3, "prediction", "the likeliest K classes", at_least(1))
-    readout: Literal["z_T", "mean_softmax"] = option(
-        "z_T", "prediction", "z_T: the paper's; mean_softmax: the mean of what the T blocks say"
+    readout: Literal["auto", "z_T", "mean_softmax", "last_block", "weighted", "best_block"] = (
+        option(
+            "auto",
+            "prediction",
+            "auto: what did best on the validation split; z_T: the paper's; mean_softmax: the mean "
+            "of what the T blocks say; weighted: one with weights fitted there",
+        )
     )
     draws: int = option(
         1, "prediction", "noise draws to average the probabilities over", at_least(1)

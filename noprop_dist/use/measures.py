@@ -1,6 +1,6 @@
 """What an evaluation counts, and what follows from the counts.
 
-N rows, K classes, S noise draws, T blocks; readouts in the order of OUTPUTS.
+N rows, K classes, S noise draws, T blocks, R readouts in the order of ``Answering.readouts``.
 """
 
 from dataclasses import dataclass, fields
@@ -12,6 +12,7 @@ import torch
 
 from noprop_dist.engine.evaluate import confusion_matrix, count_right
 from noprop_dist.engine.likelihood import Counts, Likelihood, likelihood
+from noprop_dist.model.answering import UNFITTED, Answering
 from noprop_dist.model.network import Trace
 
 BINS = 15  # of confidence, equally wide
@@ -25,17 +26,17 @@ class Tally:
 
     Attributes:
         rows: int64 (), N.
-        right: int64 (2, S), right answers by readout and draw.
-        averaged: int64 (2, S), of the mean probabilities of the first 1..S draws.
+        right: int64 (R, S), right answers by readout and draw.
+        averaged: int64 (R, S), of the mean probabilities of the first 1..S draws.
         after_t: int64 (S, T), of the readout of z_t.
         block: int64 (S, T), of each block's own softmax.
         noise_free: int64 (S,), of the readout of z_T without the noise of the steps; 0 where there
             is no such.
-        confusion: int64 (2, K, K), by true class (row) and answer (column), over all draws.
+        confusion: int64 (R, K, K), by true class (row) and answer (column), over all draws.
         first: int64 (K, K), the same of z_T in the first draw.
-        bin_count: int64 (2, BINS), answers by confidence, over all draws.
-        bin_right: int64 (2, BINS), the right ones of them.
-        bin_confidence: float64 (2, BINS), the sum of their confidence.
+        bin_count: int64 (R, BINS), answers by confidence, over all draws.
+        bin_right: int64 (R, BINS), the right ones of them.
+        bin_confidence: float64 (R, BINS), the sum of their confidence.
         likelihood: what the probabilities of the labels come to.
     """
 
@@ -56,7 +57,13 @@ class Tally:
         return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
-def tally(y: Counts, traces: list[Trace], noise_free: list[Trace], num_classes: int) -> Tally:
+def tally(
+    y: Counts,
+    traces: list[Trace],
+    noise_free: list[Trace],
+    num_classes: int,
+    answering: Answering = UNFITTED,
+) -> Tally:
     """Count one batch.
 
     Args:
@@ -64,19 +71,20 @@ def tally(y: Counts, traces: list[Trace], noise_free: list[Trace], num_classes: 
         traces: what the network said, by draw.
         noise_free: the same without the noise of the steps; empty where there is no such.
         num_classes: K.
+        answering: has the readouts.
     """
     quiet = count_right(y, noise_free)[1][:, -1] if noise_free else np.zeros(len(traces), np.int64)
-    mean_softmax, after_t, block = count_right(y, traces)
-    logits = torch.stack([trace.z_T_logits for trace in traces])
-    mean = torch.stack([trace.mean_softmax for trace in traces])
+    right, after_t, block = count_right(y, traces, answering)
+    by_draw = [torch.stack([answering.logits(t, n) for t in traces]) for n in answering.readouts]
+    logits = torch.stack(by_draw)
     # By readout and draw: not what is most probable, as different logits may round to one softmax.
-    answers = torch.stack([logits, mean]).argmax(dim=3).cpu().numpy()
-    p = torch.stack([logits.softmax(dim=2), mean]).double().cpu().numpy()
+    answers = logits.argmax(dim=3).cpu().numpy()
+    p = logits.softmax(dim=3).double().cpu().numpy()
     confidence = np.take_along_axis(p, answers[..., None], axis=3)[..., 0]
     bins = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
     return Tally(
         rows=np.array(len(y), np.int64),
-        right=np.stack([after_t[:, -1], mean_softmax]),
+        right=right,
         averaged=(p.cumsum(axis=1).argmax(axis=3) == y).sum(axis=2),
         after_t=after_t,
         block=block,
@@ -88,12 +96,12 @@ def tally(y: Counts, traces: list[Trace], noise_free: list[Trace], num_classes: 
         bin_count=_by_bin(bins, np.ones(bins.shape)).astype(np.int64),
         bin_right=_by_bin(bins, answers == y).astype(np.int64),
         bin_confidence=_by_bin(bins, confidence),
-        likelihood=likelihood(y, traces),
+        likelihood=likelihood(y, traces, answering),
     )
 
 
 def _by_bin(bins: Counts, values: npt.NDArray[Any]) -> Sums:
-    """Sums (2, BINS) of values (2, S, B) by the bin that each lies in."""
+    """Sums (R, BINS) of values (R, S, B) by the bin that each lies in."""
     sums = np.zeros((*bins.shape[:2], BINS))
     r, s, _ = np.indices(bins.shape)
     np.add.at(sums, (r, s, bins), values)

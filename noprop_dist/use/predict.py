@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from noprop_dist.data.pictures import BadPicture, Limits, read_picture
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores
-from noprop_dist.record.portable import OUTPUTS, PortableNetwork
+from noprop_dist.record.portable import PortableNetwork
 from noprop_dist.record.trained import TrainedNetwork
 
 PIECE = 16  # files that a thread decodes before it looks for others
@@ -46,14 +45,14 @@ class Question:
     """What is asked of every picture.
 
     Attributes:
-        readout: which answer of the network counts.
+        readout: which answer of the network counts; "auto": what it answers by.
         top_k: how many classes to tell; at most K are.
         draws: noise draws to average over.
         seed: of the noise.
         limits: of a file.
     """
 
-    readout: Literal["z_T", "mean_softmax"]
+    readout: str
     top_k: int
     draws: int
     seed: int
@@ -68,7 +67,7 @@ class Predictor:
         question: what to say.
 
     Raises:
-        UserError: the network takes vectors, not images.
+        UserError: the network takes vectors, not images, or has no such readout.
     """
 
     def __init__(self, trained: TrainedNetwork, question: Question) -> None:
@@ -80,7 +79,11 @@ class Predictor:
             )
         self.question = question
         # Made once, before threads share it.
-        self._network = PortableNetwork(trained.computing, trained.normalisation, question.draws)
+        self.readout = trained.answering.named(question.readout)
+        self.answers_by = trained.answering.sentence(self.readout)
+        self._network = PortableNetwork(
+            trained.computing, trained.normalisation, question.draws, trained.answering
+        )
 
     def read(self, found: Sequence[Found]) -> list[Array | BadPicture]:
         """The pixels of some files, uint8 (C, H, W) each."""
@@ -108,7 +111,7 @@ class Predictor:
 
     def _classify(self, images: Array) -> Iterator[tuple[Array, Array]]:
         asked = self.question
-        p = self._network.classify(images, asked.seed)[OUTPUTS.index(asked.readout)]
+        (p,) = self._network.classify(images, asked.seed, self.readout)
         labels = np.argsort(-p, axis=1, kind="stable")[:, : asked.top_k]
         return zip(labels, np.take_along_axis(p, labels, axis=1), strict=True)
 

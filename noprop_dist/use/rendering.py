@@ -3,7 +3,8 @@
 from functools import partial
 from typing import Any
 
-from noprop_dist.draw.evaluation import LABELS
+from noprop_dist.model.answering import MEAN, READOUTS, Z_T, Answering
+from noprop_dist.record.portable import OUTPUTS
 from noprop_dist.record.result import measured
 from noprop_dist.record.store import inside
 from noprop_dist.run_files import EVALUATION
@@ -23,6 +24,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
     """
     e = evaluation
     draws, last = e["draws"], len(e["accuracy_after_t"])
+    answering = Answering.from_dict(e["answering"])
     noise = "1 noise draw" if draws == 1 else f"{draws} noise draws"
     heads = ["", "accuracy, %", f"of {draws} averaged", "macro F1, %", "calibration error, %"]
     rows = [[*heads, *measured(e["readouts"]["z_T"])]]
@@ -31,7 +33,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
         spread = f" +- {100 * stderr:.2f}" if stderr is not None else ""
         rows.append(
             [
-                LABELS[name],
+                READOUTS[name],
                 _percent(accuracy["mean"]) + spread,
                 _percent(found["accuracy_of_averaged_draws"][-1]),
                 _percent(found["macro"]["f1"]),
@@ -49,6 +51,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
             f"{e['precision']}",
             "",
             *aligned(rows),
+            answering.sentence(answering.readout),
             "",
             *aligned(_classes(e)),
             "",
@@ -61,7 +64,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
 
 def _classes(evaluation: dict[str, Any]) -> list[list[str]]:
     """A line for every class or, where there are many, for those of the lowest F1."""
-    z_T, mean = (evaluation["readouts"][name]["per_class"] for name in LABELS)  # noqa: N806
+    z_T, mean = (evaluation["readouts"][n]["per_class"] for n in (Z_T, MEAN))  # noqa: N806
     order = list(range(len(z_T)))
     title = "class"
     if len(order) > MOST_CLASSES:
@@ -85,10 +88,11 @@ def render_exported(exported: Exported) -> str:
     noise = "1 noise draw" if e.draws == 1 else f"the mean of {e.draws} noise draws"
     takes = [
         f"takes samples ({'float32' if vector else 'uint8'}, {shape}) and seed (int64, N)",
-        f"gives z_T and mean_softmax (float32, N x {k}), probabilities, {noise}",
+        f"gives {', '.join(OUTPUTS)} (float32, N x {k}), probabilities, {noise}",
+        e.answers_by,
     ]
     loaded = {
-        "safetensors": ["load_network and the commands of noprop read it"],
+        "safetensors": ["load_network and the commands of noprop read it", e.answers_by],
         "torch-export": [
             *takes,
             "torch.export.load reads it; it can run code, so load such files only from whom you "

@@ -45,7 +45,7 @@ def test_three_epochs_are_better_than_chance() -> None:
     for epoch in range(3):
         algorithm.train_epoch(epoch_batches(job, splits.train, epoch), optimizers)
     (unit,) = eval_units(0, "val", len(splits.val), *parts_of(algorithm), 1)
-    assert run_eval(unit, job, splits.val, CPU).accuracy_mean_softmax[0] > 0.3
+    assert run_eval(unit, job, splits.val, CPU).accuracy("mean_softmax")[0] > 0.3
 
 
 def test_every_block_gets_the_same_normalised_batches() -> None:

@@ -88,4 +88,4 @@ def _accuracy(
 ) -> list[float]:
     """Of z_T on a split, by noise draw."""
     units = eval_units(0, name, len(split), *parts_of(algorithm), draws)
-    return merge([run_eval(unit, job, split, device) for unit in units]).accuracy_z_T
+    return merge([run_eval(unit, job, split, device) for unit in units]).accuracy()

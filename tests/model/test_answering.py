@@ -1,0 +1,69 @@
+"""What a network answers by, from logits that are written down."""
+
+import numpy as np
+import pytest
+import torch
+
+from noprop_dist.errors import UserError
+from noprop_dist.model.answering import READOUTS, UNFITTED, Answering, fit_answering
+from noprop_dist.model.network import Trace
+
+
+def trace_of(y: np.ndarray, skills: list[float], z_T: float) -> Trace:
+    """A chain whose blocks know the labels by these margins, beside noise of width 1."""
+    generator = torch.Generator().manual_seed(0)
+    label = torch.nn.functional.one_hot(torch.from_numpy(y), 4).float()
+    said = [
+        label * skill + torch.randn(label.shape, generator=generator) for skill in [*skills, z_T]
+    ]
+    return Trace(torch.empty(0), torch.stack(said[:-1]), torch.stack(said[-1:]))
+
+
+Y = np.random.default_rng(0).integers(0, 4, 600)
+
+
+@pytest.mark.parametrize(
+    ("skills", "z_T", "chosen"),
+    [([0.0, 0.0, 0.0], 4.0, "z_T"), ([0.2, 5.0, 0.1], 0.0, "best_block"), ([2.0] * 5, 0.5, "mean")],
+)
+def test_what_is_best_on_the_validation_rows_answers(
+    skills: list[float],
+    z_T: float,
+    chosen: str,
+) -> None:
+    found = fit_answering(trace_of(Y, skills, z_T), Y)
+    likely = {"best_block": ("best_block", "weighted"), "mean": ("mean_softmax", "weighted")}
+    assert found.readout in likely.get(chosen, (chosen,))
+    assert found.scores.keys() == set(READOUTS)
+    assert found.best_block == 2 or chosen != "best_block"
+    assert Answering.from_dict(found.to_dict()) == found
+
+
+def test_draws_count_and_halves_are_scored_by_each_other() -> None:
+    twice = np.tile(Y, 2)
+    found = fit_answering(trace_of(twice, [1.0, 3.0], 0.0), twice, draws=2)
+    assert found.rows == len(Y)
+    one = fit_answering(trace_of(Y[:1], [1.0, 3.0], 0.0), Y[:1])
+    assert one.rows == 1
+
+
+def test_probabilities_come_true() -> None:
+    """Of rows that nothing was fitted on, at every readout's temperature."""
+    y = np.concatenate([Y, Y])
+    trace = trace_of(y, [1.5, 2.5, 0.5], 1.0)
+    first = Trace(trace.z, trace.block_logits[:, :600], trace.readout_logits[:, :600])
+    found = fit_answering(first, Y)
+    for name in found.readouts:
+        p = found.probabilities(trace, name)[600:].numpy()
+        right = p.argmax(axis=1) == Y
+        assert abs(p.max(axis=1).mean() - right.mean()) < 0.05
+
+
+def test_nothing_fitted_answers_as_the_paper_does() -> None:
+    trace = trace_of(Y, [1.0, 2.0], 1.0)
+    assert torch.equal(UNFITTED.probabilities(trace, "z_T"), trace.z_T_logits.softmax(dim=1))
+    assert torch.equal(UNFITTED.probabilities(trace, "mean_softmax"), trace.mean_softmax)
+    assert UNFITTED.named("auto") == "z_T"
+    assert "not calibrated" in UNFITTED.sentence("z_T")
+    with pytest.raises(UserError, match="it had none"):
+        UNFITTED.named("weighted")
