@@ -224,12 +224,13 @@ def summary(result: "TrainResult") -> str:
         reached = result.test_accuracy[readout]
         also = measured(result.test_measures.get(readout, {}))
         words = "".join(f", {name} {value}" for name, value in also.items())
-        return f"{100 * reached.mean:.2f} % +- {100 * reached.stderr:.2f}{words}"
+        return f"{reached}{words}"
 
     after = "  ".join(f"{100 * a:.1f}" for a in result.accuracy_after_t)
     return "\n".join(
         [
-            f"test accuracy, {len(result.test_accuracy['z_T'].draws)} noise draws",
+            f"test accuracy, %, {len(result.test_accuracy['z_T'].draws)} noise draws; +-: a 95 % "
+            "interval, of the noise and of the images",
             *(f"  {READOUTS[name]:15}  {told(name)}" for name in result.test_accuracy),
             f"  after t = 1..{len(result.accuracy_after_t)}, %: {after}",
             f"trained {how_many(result.epochs, 'epoch')} in {result.train_seconds:.0f} s",

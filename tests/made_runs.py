@@ -39,8 +39,8 @@ def make_run(
         result = TrainResult(
             folder="",
             test_accuracy={
-                "z_T": accuracy_over([0.97, 0.99]),
-                "mean_softmax": accuracy_over([0.99, 1.0]),
+                "z_T": accuracy_over([0.97, 0.99], 1000),
+                "mean_softmax": accuracy_over([0.99, 1.0], 1000),
             },
             accuracy_after_t=[0.5, 0.75, 0.98],
             block_accuracy=[0.99, 0.9, 0.95],

@@ -97,7 +97,9 @@ def finish(
     measures = test.likelihood.measures(len(labels), job.spec.num_classes)
     result = TrainResult(
         folder=store.root,
-        test_accuracy={name: accuracy_over(test.accuracy(name)) for name in test.readouts},
+        test_accuracy={
+            name: accuracy_over(test.accuracy(name), test.num_rows) for name in test.readouts
+        },
         test_measures=dict(zip(test.readouts, measures, strict=True)),
         answering=answering.to_dict(),
         accuracy_after_t=(test.after_t.sum(axis=0) / total).tolist(),

@@ -108,7 +108,7 @@ class Answering:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""
-        return asdict(self)
+        return asdict(self) | {"weights": list(self.weights)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Answering":

@@ -14,16 +14,31 @@ from noprop_dist.run_files import RESULT
 if TYPE_CHECKING:
     from noprop_dist.record.trained import TrainedNetwork
 
+Z_95 = 1.96  # standard errors on either side of a 95 % interval
 REMEDY = "delete it, and the same command makes it again from the last checkpoint"
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Test accuracy over noise draws, as fractions; ``stderr``: standard error of the mean."""
+    """Accuracy over noise draws, as fractions.
+
+    Attributes:
+        mean: over the draws.
+        stderr: standard error of the mean, of the draws alone.
+        draws: of each.
+        margin: half the width of a 95 % interval that holds the chance of the draws and that of
+            the rows, had others been drawn; None in runs of older versions.
+    """
 
     mean: float
     stderr: float
     draws: list[float]
+    margin: float | None = None
+
+    def __str__(self) -> str:
+        """In %, with the margin where it is known."""
+        margin = "" if self.margin is None else f" +- {100 * self.margin:.2f}"
+        return f"{100 * self.mean:.2f}{margin}"
 
 
 @dataclass(frozen=True)
@@ -120,11 +135,17 @@ def measured(values: Mapping[str, Any]) -> dict[str, str]:
     return {name: form.format(values[k]) for k, (name, form) in forms.items() if k in values}
 
 
-def accuracy_over(draws: list[float]) -> Accuracy:
-    """Mean and standard error of at least two draws."""
+def accuracy_over(draws: list[float], rows: int) -> Accuracy:
+    """Of at least one draw over so many rows; the standard error of one is 0.
+
+    A success and a failure are added to the rows (Agresti and Coull), so that a network without an
+    error is not taken for one that makes none.
+    """
     mean = sum(draws) / len(draws)
-    variance = sum((d - mean) ** 2 for d in draws) / (len(draws) - 1)
-    return Accuracy(mean, math.sqrt(variance / len(draws)), draws)
+    of_draws = sum((d - mean) ** 2 for d in draws) / max(1, len(draws) - 1) / len(draws)
+    p = (mean * rows + 1) / (rows + 2)
+    margin = Z_95 * math.sqrt(of_draws + p * (1 - p) / (rows + 2))
+    return Accuracy(mean, math.sqrt(of_draws), draws, margin)
 
 
 def versions() -> dict[str, str]:

@@ -56,7 +56,8 @@ def headlines_of(facts: RunFacts) -> list[tuple[str, str, str]]:
     if facts.result:
         for readout, name in (("z_T", "Test accuracy, z_T"), ("mean_softmax", "Mean softmax")):
             reached = facts.result.test_accuracy[readout]
-            more = f"\u00b1 {100 * reached.stderr:.2f}, {len(reached.draws)} noise draws"
+            margin = "" if reached.margin is None else f"\u00b1 {100 * reached.margin:.2f}, "
+            more = f"{margin}{len(reached.draws)} noise draws"
             found.append((name, percent(reached.mean), more))
     if best:
         found.append(("Best validation", percent(best[1]), f"z_T, epoch {best[0]}"))

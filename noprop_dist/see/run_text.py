@@ -19,10 +19,8 @@ SHA_CHARS = 12
 
 
 def accuracy(found: Accuracy | None) -> str:
-    """Mean and standard error in %, or a dash."""
-    if found is None:
-        return "-"
-    return f"{100 * found.mean:.2f} +- {100 * found.stderr:.2f}"
+    """In %, or a dash."""
+    return "-" if found is None else str(found)
 
 
 def age(then: float | None) -> str:

@@ -181,4 +181,4 @@ class _Evaluator:
 
     def assembled(self, blocks: Blocks) -> Assembled:
         test = self._evaluate(blocks, "test", TEST_DRAWS)
-        return Assembled(self.val_accuracy(blocks), accuracy_over(test.accuracy()))
+        return Assembled(self.val_accuracy(blocks), accuracy_over(test.accuracy(), test.num_rows))

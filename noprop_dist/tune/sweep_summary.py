@@ -43,8 +43,7 @@ def render_per_block(found: PerBlock) -> list[str]:
         if network is not None:
             test = network.test_accuracy
             lines.append(
-                f"{name:<20} test z_T {100 * test.mean:.2f} % +- {100 * test.stderr:.2f}, "
-                f"validation {percent(network.val_accuracy)}"
+                f"{name:<20} test z_T {test} %, validation {percent(network.val_accuracy)}"
             )
     if found.num_on_all < found.num_settings:
         lines.append(

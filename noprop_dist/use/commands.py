@@ -76,7 +76,6 @@ def run_predict(argv: Sequence[str], prog: str, text: str) -> int:
         Limits(options.max_bytes, options.max_pixels),
     )
     predictor = Predictor(run.trained, question)
-    _say([predictor.answers_by])
     batch_size = options.batch_size or samples_at_once(run.trained.device)
     passed_over = PassedOver()
     found = find_pictures(options.images, passed_over)
@@ -86,6 +85,7 @@ def run_predict(argv: Sequence[str], prog: str, text: str) -> int:
         batches = predict(predictor, found, batch_size, device=run.trained.device.type)
     good = bad = 0
     with open_writer(options.format, options.output, run.trained.class_names) as write:
+        _say([predictor.answers_by])
         for batch in batches:
             answers = [answer for answer in batch if isinstance(answer, Answer)]
             write(answers)

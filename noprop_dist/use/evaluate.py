@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import reduce
 from operator import add
 from typing import Any
@@ -82,14 +83,9 @@ def evaluate(run: OpenRun, rows: LabelledRows, *, draws: int = 5, batch: int = 2
 
 
 def _accuracy(right: Counts, total: int) -> dict[str, Any]:
-    """Mean, standard error and every draw, from the right answers by draw, of so many each."""
-    by_draw = [n / total for n in right.tolist()]
-    over = accuracy_over(by_draw) if len(by_draw) > 1 else None
-    return {
-        "mean": sum(by_draw) / len(by_draw),
-        "stderr": over.stderr if over else None,
-        "draws": by_draw,
-    }
+    """The fields of ``Accuracy``, from the right answers by draw; one has no standard error."""
+    found = asdict(accuracy_over([n / total for n in right.tolist()], total))
+    return found | ({"stderr": None} if len(right) == 1 else {})
 
 
 def count(run: OpenRun, rows: LabelledRows, draws: int, batch: int) -> Tally:

@@ -5,7 +5,7 @@ from typing import Any
 
 from noprop_dist.model.answering import MEAN, READOUTS, Z_T, Answering
 from noprop_dist.record.portable import OUTPUTS
-from noprop_dist.record.result import measured
+from noprop_dist.record.result import Accuracy, measured
 from noprop_dist.record.store import inside
 from noprop_dist.run_files import EVALUATION
 from noprop_dist.text import aligned, percent, printable, size
@@ -29,12 +29,10 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
     heads = ["", "accuracy, %", f"of {draws} averaged", "macro F1, %", "calibration error, %"]
     rows = [[*heads, *measured(e["readouts"]["z_T"])]]
     for name, found in e["readouts"].items():
-        accuracy, stderr = found["accuracy"], found["accuracy"]["stderr"]
-        spread = f" +- {100 * stderr:.2f}" if stderr is not None else ""
         rows.append(
             [
                 READOUTS[name],
-                _percent(accuracy["mean"]) + spread,
+                str(Accuracy(**found["accuracy"])),
                 _percent(found["accuracy_of_averaged_draws"][-1]),
                 _percent(found["macro"]["f1"]),
                 _percent(found["calibration"]["expected_calibration_error"]),
@@ -51,6 +49,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
             f"{e['precision']}",
             "",
             *aligned(rows),
+            "+-: a 95 % interval, of the noise and of the images",
             answering.sentence(answering.readout),
             "",
             *aligned(_classes(e)),

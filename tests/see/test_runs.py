@@ -83,8 +83,8 @@ def test_table_shows_a_row_per_run_and_says_what_is_damaged(several: Path, capsy
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split()[0]: line for line in lines if line.split()}
     assert "finished, 1 set aside" in rows["old"]
-    assert "98.00 +- 1.00" in rows["old"]
-    assert "99.50 +- 0.50" in rows["old"]
+    assert "98.00 +- 2.15" in rows["old"]
+    assert "99.50 +- 1.09" in rows["old"]
     assert "shapes  T = 3, learned" in rows["new"]
     assert "90.00 %" in rows["new"]
     assert "sweep: 1 of 2 trials ended" in rows["sweep"]
@@ -142,7 +142,7 @@ def test_show_tells_all_about_a_finished_run(tmp_path: Path, capsys: Capture) ->
     make_run(tmp_path / "run", lr=0.25, dataset="a\x1b[31m")
     assert main(["show", str(tmp_path / "run")]) == 0
     text = capsys.readouterr().out
-    for part in ("98.00 +- 1.00", "90.00 % (epoch 2)", "1 min 15 s", "--lr", "0.25", SHA[:12]):
+    for part in ("98.00 +- 2.15", "90.00 % (epoch 2)", "1 min 15 s", "--lr", "0.25", SHA[:12]):
         assert part in text
     assert "noprop export" in text
     assert "noprop train" not in text

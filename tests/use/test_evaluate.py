@@ -95,10 +95,12 @@ def test_draws_and_confidences_are_those_of_the_network(
     normalised = normalise(torch.from_numpy(x), opened.trained.normalisation)
     draws = [torch_generator(opened.seed, "inference", draw, 0) for draw in range(3)]
     traces = opened.trained.network.trace(normalised, draws)
-    for name, p in (
-        ("z_T", torch.stack([t.z_T_logits.softmax(1) for t in traces])),
-        ("mean_softmax", torch.stack([t.mean_softmax for t in traces])),
+    temperature = opened.trained.answering.temperatures
+    for name, logits in (
+        ("z_T", torch.stack([t.z_T_logits for t in traces])),
+        ("mean_softmax", torch.stack([t.mean_softmax.log() for t in traces])),
     ):
+        p = (logits / temperature[name]).softmax(dim=2)
         told = found["readouts"][name]
         averaged = [float((p[: n + 1].mean(0).argmax(1).numpy() == y).mean()) for n in range(3)]
         assert told["accuracy_of_averaged_draws"] == pytest.approx(averaged)
@@ -135,6 +137,7 @@ def test_command_writes_numbers_and_a_picture(
         "mean": history["val_accuracy_history"][-1],
         "stderr": None,
         "draws": accuracy["draws"],
+        "margin": accuracy["margin"],
     }
 
 

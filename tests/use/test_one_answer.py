@@ -17,10 +17,10 @@ from noprop_dist import load_network
 from noprop_dist.data.shards import Array
 from noprop_dist.record.portable import seeds_of
 
-Readout = Literal["z_T", "mean_softmax"]
+Readout = Literal["z_T", "mean_softmax", "auto"]
 Said = dict[str, npt.NDArray[np.float64]]  # by file, (K,) probabilities
 
-READOUTS: tuple[Readout, ...] = ("z_T", "mean_softmax")
+READOUTS: tuple[Readout, ...] = ("z_T", "mean_softmax", "auto")  # as exported files give them
 SEED, DRAWS = 5, 2
 ROUNDING = 2e-6  # in float32, and what a line of JSON rounds off
 
@@ -75,7 +75,7 @@ def test_neither_place_nor_neighbours_count(
 def test_command_and_ray_say_what_python_says(
     trained_folder: Path, files: list[Path], samples: Array, repo: Path
 ) -> None:
-    expected = from_python(trained_folder, samples, "z_T")
+    expected = from_python(trained_folder, samples, "auto")
     order = [*files[6:], *files[:6]]
     for more in ([], ["--ray"]):
         said = from_command(repo, trained_folder, order, "--batch-size", "5", *more)
