@@ -30,7 +30,7 @@ def fit_temperature(logits: Floats, y: Labels) -> float:
         return -float((target * _log_softmax(logits / math.exp(log_temperature))).sum())
 
     found = minimize_scalar(
-        nats, bounds=(-LOG_RANGE, LOG_RANGE), method="bounded", options={"xatol": 1e-4}
+        nats, bounds=(-LOG_RANGE, LOG_RANGE), method="bounded", options={"xatol": 1e-8}
     )
     return _rounded(math.exp(found.x))
 
@@ -46,7 +46,7 @@ def fit_weights(log_p: Floats, y: Labels) -> Floats:
         y: int64 (N,).
 
     Returns:
-        float64 (T,), above 0, of sum 1 to six digits.
+        float64 (T,), above 0, of sum 1, to four digits.
     """
     from scipy.optimize import minimize
 
@@ -62,19 +62,23 @@ def fit_weights(log_p: Floats, y: Labels) -> Floats:
         return float(value) / rows, slope / rows
 
     begin = np.full(num, -math.log(num))
-    found = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=[(-12.0, 4.0)] * num)
+    found = minimize(
+        loss, begin, jac=True, method="L-BFGS-B", bounds=[(-12.0, 4.0)] * num,
+        options={"ftol": 1e-15, "gtol": 1e-9},
+    )  # fmt: skip
     weights = np.exp(found.x)
     return np.array([_rounded(w) for w in weights / weights.sum()])
 
 
 def nats_of(logits: Floats, y: Labels) -> float:
-    """The mean negative log-likelihood of labels, in nats a row.
+    """The mean negative log-likelihood of labels, in nats a row, to six digits.
 
     Args:
         logits: float64 (N, K), N at least 1.
         y: int64 (N,).
     """
-    return -float(np.take_along_axis(_log_softmax(logits), y[:, None], axis=1).mean())
+    said = np.take_along_axis(_log_softmax(logits), y[:, None], axis=1)
+    return -float(f"{said.mean():.6g}")
 
 
 def _smoothed(y: Labels, classes: int) -> Floats:
@@ -91,5 +95,5 @@ def _log_softmax(logits: Floats) -> Floats:
 
 
 def _rounded(value: float) -> float:
-    """To six digits: the same whatever the order in which a machine adds."""
-    return float(f"{value:.6g}")
+    """To four digits: the same whatever the order in which a machine adds."""
+    return float(f"{value:.4g}")

@@ -36,7 +36,7 @@ def test_weights_find_the_one_that_knows(told: tuple[np.ndarray, np.ndarray]) ->
     others = np.random.default_rng(1).normal(size=(3, *logits.shape))
     log_p = log_softmax(np.stack([*others[:2], logits, others[2]]))
     weights = fit_weights(log_p, y)
-    assert weights.sum() == pytest.approx(1, abs=1e-5)
+    assert weights.sum() == pytest.approx(1, abs=1e-3)
     assert weights.argmax() == 2
     assert weights[2] > 0.8
     mean = np.tensordot(weights, log_p, axes=1)
