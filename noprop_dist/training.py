@@ -196,10 +196,9 @@ def _train(
     job, config = rounds.job, rounds.job.config
     progress = make_progress(
         quiet=config.quiet,
-        num_blocks=job.spec.num_blocks,
         total_epochs=config.epochs,
         steps_per_epoch=job.steps_per_epoch,
-        first_step={t: s.step for t, s in rounds.latest.items()},
+        first_step={t: rounds.latest[t].step for t in job.config.chosen},
     )
     events = EventLog(store)
     trackers = open_trackers(config, store, rounds.round, progress.warn)

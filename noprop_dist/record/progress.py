@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from importlib.util import find_spec
 from threading import Lock
 from typing import Self
@@ -20,9 +19,10 @@ from rich.text import Text
 from typing_extensions import override
 
 from noprop_dist.record.history import History
-from noprop_dist.text import percent, printable
+from noprop_dist.text import duration, percent, printable
 
 LINE_S = 10.0  # between lines that say how far something has come
+HEARTBEAT_S = 30.0  # the longest that a run without a terminal says nothing
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,47 @@ class Progress:
 
 
 class PlainProgress(Progress):
-    """One line per epoch, for logs.
+    """One line per epoch, for logs, and one now and then between them.
 
     Args:
         total_epochs: of the run.
+        steps_per_epoch: of one block.
+        first_step: by t, where a resumed run starts.
         console: where to print.
     """
 
-    def __init__(self, total_epochs: int, console: Console) -> None:
+    def __init__(
+        self, total_epochs: int, steps_per_epoch: int, first_step: dict[int, int], console: Console
+    ) -> None:
         self._epochs, self._console = total_epochs, console
-        self._start = time.monotonic()
+        self._steps, self._first = steps_per_epoch, first_step
+        self._rows: dict[int, UnitProgress | None] = dict.fromkeys(first_step)
+        self._lock = Lock()
+        self._start = self._told_at = time.monotonic()
+
+    @override
+    def unit_progress(self, progress: UnitProgress, worker: str = "", node: str = "") -> None:
+        with self._lock:
+            self._rows[progress.t] = progress
+            now = time.monotonic()
+            if now - self._told_at < HEARTBEAT_S:
+                return
+            self._told_at = now
+            known = [row for row in self._rows.values() if row is not None]
+            loss = sum(row.loss for row in known) / len(known)
+            share, rate, left = self._come()
+        _print(
+            self._console,
+            f"{share:.1%} trained  loss {loss:.4f}  {rate:,.1f} steps/s  {left} left",
+        )
+
+    def _come(self) -> tuple[float, float, str]:
+        """How far all blocks have come, their steps a second, and the time left at that pace."""
+        total = self._epochs * self._steps * len(self._first)
+        here = [self._first[t] if row is None else row.step for t, row in self._rows.items()]
+        done = sum(here) - sum(self._first.values())
+        rate = done / max(1e-9, time.monotonic() - self._start)
+        return sum(here) / total, rate, duration((total - sum(here)) / rate) if rate else "-"
 
     @override
     def round_done(self, history: History) -> None:
@@ -94,6 +125,7 @@ class PlainProgress(Progress):
 
     @override
     def message(self, text: str) -> None:
+        self._told_at = time.monotonic()
         _print(self._console, text)
 
     @override
@@ -113,7 +145,6 @@ class LiveProgress(PlainProgress):
     """A table that redraws itself: a row per block, the validation accuracy on top.
 
     Args:
-        num_blocks: T.
         total_epochs: of the run.
         steps_per_epoch: of one block.
         first_step: by t, where a resumed run starts.
@@ -121,21 +152,12 @@ class LiveProgress(PlainProgress):
     """
 
     def __init__(
-        self,
-        num_blocks: int,
-        total_epochs: int,
-        steps_per_epoch: int,
-        first_step: dict[int, int],
-        console: Console,
+        self, total_epochs: int, steps_per_epoch: int, first_step: dict[int, int], console: Console
     ) -> None:
-        super().__init__(total_epochs, console)
-        self._steps = steps_per_epoch
-        self._rows: dict[int, UnitProgress | None] = dict.fromkeys(range(1, num_blocks + 1))
+        super().__init__(total_epochs, steps_per_epoch, first_step, console)
         self._places: dict[int, tuple[str, str]] = {}  # worker and node, where there are any
         self._lost: dict[int, int] = {}
-        self._first = first_step
         self._headline = Text("validation accuracy: after the first epoch", style="dim")
-        self._lock = Lock()
         self._closing = False
         self._live = Live(
             get_renderable=self._view,
@@ -174,14 +196,14 @@ class LiveProgress(PlainProgress):
     def _view(self) -> Group:
         """The table as it stands; blocks that do not fit on the screen share its last row."""
         table = Table(box=None, pad_edge=False, header_style="dim")
-        names = ["block", "epoch", "", "loss", "accuracy", "images/s", "ETA"]
+        names = ["block", "epoch", "", "loss", "accuracy", "images/s"]
         # Only where workers are processes of their own.
         names += ["worker", "node", "restarts"] if self._places else []
         for name in names:
             table.add_column(name, justify="left" if name == "" else "right", no_wrap=name != "")
         with self._lock:
             blocks = list(self._rows)
-            room = max(self._console.height - 5, 1)
+            room = max(self._console.height - 6, 1)
             if self._closing or len(blocks) <= room:
                 room = len(blocks)
             for t in blocks[:room]:
@@ -192,7 +214,9 @@ class LiveProgress(PlainProgress):
             if rest := blocks[room:]:
                 first = sum(self._first.get(t, 0) for t in rest) // len(rest)
                 table.add_row(f"{rest[0]}-{rest[-1]}", *self._cells(self._mean_row(rest), first))
-            return Group(self._headline, table)
+            share, _, left = self._come()
+            come = Text(f"{share:.1%} trained, {left} left", style="dim")
+            return Group(self._headline, come, table)
 
     def _mean_row(self, blocks: list[int]) -> UnitProgress | None:
         known = [row for t in blocks if (row := self._rows[t]) is not None]
@@ -210,7 +234,7 @@ class LiveProgress(PlainProgress):
     def _cells(self, row: UnitProgress | None, first: int) -> tuple[str | ProgressBar, ...]:
         total = self._epochs * self._steps
         if row is None:
-            return "-", ProgressBar(total, first, width=20), "-", "-", "-", "-"
+            return "-", ProgressBar(total, first, width=20), "-", "-", "-"
         epoch = min(-(-row.step // self._steps), self._epochs)
         return (
             f"{epoch}/{self._epochs}",
@@ -218,16 +242,7 @@ class LiveProgress(PlainProgress):
             f"{row.loss:.3f}",
             percent(row.accuracy),
             f"{row.images_per_s:,.0f}",
-            self._eta(row.step, first, total),
         )
-
-    def _eta(self, step: int, first: int, total: int) -> str:
-        """Remaining time at the pace so far, waits for a slot included."""
-        done = step - first
-        if step >= total or done <= 0:
-            return "done" if step >= total else "-"
-        seconds = round((time.monotonic() - self._start) * (total - step) / done)
-        return str(timedelta(seconds=seconds)).removeprefix("0:")
 
     @override
     def __enter__(self) -> Self:
@@ -284,7 +299,6 @@ def _print(console: Console, text: str) -> None:
 def make_progress(
     *,
     quiet: bool,
-    num_blocks: int,
     total_epochs: int,
     steps_per_epoch: int,
     first_step: dict[int, int],
@@ -297,5 +311,5 @@ def make_progress(
         return Progress()
     console = Console(stderr=True)
     if find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal:
-        return LiveProgress(num_blocks, total_epochs, steps_per_epoch, first_step, console)
-    return PlainProgress(total_epochs, console)
+        return LiveProgress(total_epochs, steps_per_epoch, first_step, console)
+    return PlainProgress(total_epochs, steps_per_epoch, first_step, console)

@@ -28,7 +28,7 @@ def frames(console: Console) -> str:
 
 def live(console: Console, num_blocks: int = 3, first: int = 0) -> LiveProgress:
     steps = dict.fromkeys(range(1, num_blocks + 1), first)
-    return LiveProgress(num_blocks, 4, 10, steps, console)
+    return LiveProgress(4, 10, steps, console)
 
 
 def history(*epochs: tuple[float | None, float | None, float]) -> History:
@@ -53,9 +53,9 @@ def test_live_table_has_a_row_per_block_and_validation_on_top() -> None:
         progress.round_done(history((0.99, 0.98, 0.5), (0.9871, 0.9925, 0.4)))
     text = frames(console)
     assert cells(text, "1")[:6] == ["1", "2/4", "0.500", "87.50", "%", "1,234"]
-    assert cells(text, "2")[-1] == "done"
-    assert cells(text, "3") == ["3", "-", "-", "-", "-", "-"]
-    top = text.splitlines()[-5]
+    assert cells(text, "3") == ["3", "-", "-", "-", "-"]
+    top, come = text.splitlines()[-6:-4]
+    assert come.startswith("45.8% trained, ")
     assert "epoch 2/4  validation: z_T 98.71 %  mean softmax 99.25 %  best 99.00 %" in top
 
 
@@ -84,19 +84,28 @@ def test_live_table_fits_a_small_terminal_and_ends_with_every_block(
             time.sleep(0.05)
     text = frames(console)
     assert all(len(line) <= width for line in text.replace("\r", "\n").splitlines())
-    means = cells(shared, f"8-{num_blocks}")
-    assert means[1:3] == ["2/4", f"{(8 + num_blocks) / 2:.3f}"]
+    means = cells(shared, f"7-{num_blocks}")
+    assert means[1:3] == ["2/4", f"{(7 + num_blocks) / 2:.3f}"]
     assert [cells(text, str(t))[0] for t in (1, num_blocks)] == ["1", str(num_blocks)]
 
 
-def test_eta_of_a_resumed_run_counts_only_what_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["live", "plain"])
+def test_time_left_of_a_resumed_run_counts_only_what_it_did(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all blocks together; without a terminal in a line now and then."""
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     console = terminal()
-    with live(console, 1, first=20) as progress:
-        clock[0] = 100.0
-        progress.unit_progress(UnitProgress(1, 22, 0.5, 0.5, 10.0))
-    assert cells(frames(console), "1")[-1] == "15:00"
+    made = live(console, 2, 20) if kind == "live" else PlainProgress(4, 10, {1: 20, 2: 20}, console)
+    with made as progress:
+        for clock[0] in (10.0, 100.0, 101.0):
+            progress.unit_progress(UnitProgress(1, 22, 0.5, 0.5, 10.0))
+    told = frames(console)
+    assert "52.5% trained" in told
+    assert ("31 min 40 s left" in told) or ("31 min 59 s left" in told)
+    if kind == "plain":
+        assert told.splitlines() == ["52.5% trained  loss 0.5000  0.0 steps/s  31 min 40 s left"]
 
 
 def test_live_view_takes_reports_from_several_threads() -> None:
@@ -113,12 +122,12 @@ def test_live_view_takes_reports_from_several_threads() -> None:
         for thread in threads:
             thread.join()
     text = frames(console)
-    assert [cells(text, str(t))[-1] for t in range(1, 9)] == ["done"] * 8
+    assert [cells(text, str(t))[1] for t in range(1, 9)] == ["4/4"] * 8
 
 
 def test_plain_view_prints_a_line_per_epoch() -> None:
     console = Console(file=io.StringIO(), width=40)
-    with PlainProgress(4, console) as progress:
+    with PlainProgress(4, 10, {1: 0}, console) as progress:
         progress.unit_progress(UnitProgress(1, 5, 0.5, 0.5, 100.0))
         progress.round_done(history((None, None, 0.51234)))
         progress.round_done(history((None, None, 0.51234), (0.5, 0.75, 0.4)))
@@ -132,7 +141,8 @@ def test_plain_view_prints_a_line_per_epoch() -> None:
 def test_message_with_brackets_is_printed_as_it_is(kind: str) -> None:
     text = "checkpoint in [bold]a[/x] is damaged"
     console = terminal()
-    with live(console) if kind == "live" else PlainProgress(4, console) as progress:
+    made = live(console) if kind == "live" else PlainProgress(4, 10, {1: 0}, console)
+    with made as progress:
         progress.message(text)
     assert text in frames(console)
 
@@ -140,7 +150,7 @@ def test_message_with_brackets_is_printed_as_it_is(kind: str) -> None:
 def test_view_fits_where_it_writes(capsys: pytest.CaptureFixture[str]) -> None:
     for quiet, lines in [(True, 0), (False, 1)]:
         with make_progress(
-            quiet=quiet, num_blocks=1, total_epochs=1, steps_per_epoch=1, first_step={1: 0}
+            quiet=quiet, total_epochs=1, steps_per_epoch=1, first_step={1: 0}
         ) as progress:
             progress.unit_progress(UnitProgress(1, 1, 0.5, 0.5, 1.0))
             progress.round_done(history((0.5, 0.5, 0.5)))
