@@ -50,5 +50,5 @@ def test_a_notebook_shows_a_table_where_it_can(
 ) -> None:
     monkeypatch.setattr(progress, "Console", partial(Console, force_jupyter=True))
     monkeypatch.setattr(progress, "find_spec", lambda _: True if widgets else None)
-    made = progress.make_progress(quiet=False, total_epochs=1, steps_per_epoch=1, first_step={})
+    made = progress.make_progress(quiet=False, total_epochs=1, steps_per_epoch=1, first_step={1: 0})
     assert type(made).__name__ == view
