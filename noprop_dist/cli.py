@@ -4,6 +4,7 @@ Heavy imports come after parsing, so that ``--help`` and a mistyped option answe
 """
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
@@ -17,7 +18,7 @@ from noprop_dist.options import MergeOptions, parse_command, parse_own
 from noprop_dist.outputs import OutputError, standard_streams
 from noprop_dist.see.commands import run_runs, run_show, run_trace, run_visualize
 from noprop_dist.signals import StopSignals
-from noprop_dist.text import how_many, json_line, printable
+from noprop_dist.text import duration, how_many, json_line, printable
 from noprop_dist.use.commands import run_evaluate, run_export, run_predict
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def _run_train(argv: Sequence[str], prog: str, text: str) -> int:
         return 0
     from noprop_dist.training import StoppedError, train, train_blocks
 
+    began = time.monotonic()
     try:
         if command.config.blocks is not None:
             return _say_blocks(train_blocks(command.config), command.as_json)
@@ -135,7 +137,7 @@ def _run_train(argv: Sequence[str], prog: str, text: str) -> int:
     except StoppedError as stopped:
         print(f"stopped; the same command goes on from {stopped.folder}", file=sys.stderr)
         return INTERRUPTED
-    return _say_result(result, command.as_json)
+    return _say_result(result, command.as_json, time.monotonic() - began)
 
 
 def _say_blocks(trained: "TrainedBlocks", as_json: bool) -> int:
@@ -155,8 +157,8 @@ def _run_merge(argv: Sequence[str], prog: str, text: str) -> int:
     return _say_result(merge(options.runs, **options.changes), options.json)
 
 
-def _say_result(result: "TrainResult", as_json: bool) -> int:
-    print(json_line(result.to_dict()) if as_json else summary(result))
+def _say_result(result: "TrainResult", as_json: bool, seconds: float | None = None) -> int:
+    print(json_line(result.to_dict()) if as_json else summary(result, seconds))
     if result.set_aside:
         reasons = "; ".join(f"block {t}: {why}" for t, why in result.set_aside.items())
         raise UserError(
@@ -210,8 +212,8 @@ def _run_tune(argv: Sequence[str], prog: str, text: str) -> int:
     return 0
 
 
-def summary(result: "TrainResult") -> str:
-    """What a person wants to know at the end, in a few lines."""
+def summary(result: "TrainResult", seconds: float | None = None) -> str:
+    """What a person wants to know at the end; ``seconds``: that the command took in all."""
     from noprop_dist.model.answering import READOUTS, Answering
     from noprop_dist.record.result import measured
 
@@ -226,6 +228,8 @@ def summary(result: "TrainResult") -> str:
         words = "".join(f", {name} {value}" for name, value in also.items())
         return f"{reached}{words}"
 
+    in_all = "" if seconds is None else f"; {duration(seconds)} in all"
+    took = duration(result.train_seconds) + in_all
     after = "  ".join(f"{100 * a:.1f}" for a in result.accuracy_after_t)
     return "\n".join(
         [
@@ -233,7 +237,7 @@ def summary(result: "TrainResult") -> str:
             "interval, of the noise and of the images",
             *(f"  {READOUTS[name]:15}  {told(name)}" for name in result.test_accuracy),
             f"  after t = 1..{len(result.accuracy_after_t)}, %: {after}",
-            f"trained {how_many(result.epochs, 'epoch')} in {result.train_seconds:.0f} s",
+            f"trained {how_many(result.epochs, 'epoch')} in {took}",
             *answers_by,
             f"results in {printable(result.folder)}",
         ]

@@ -15,6 +15,7 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.config.arguments import OptionParser, make_parser
 from noprop_dist.config.fields import Checked, argument, check_types, flag, option
 from noprop_dist.config.former_names import by_new_names, told, told_as_flags
+from noprop_dist.config.presets import PRESETS
 from noprop_dist.config.run import MAX_NAME
 from noprop_dist.errors import UserError
 from noprop_dist.record.run_config import parse_yaml
@@ -44,7 +45,13 @@ class _Nothing:
 class Around:
     """What every command that trains takes beside the options of the run."""
 
-    config: str | None = option(None, "output", "YAML file of options by name; flags lie over it")
+    config: str | None = option(None, "starting", "YAML file of options by name; flags lie over it")
+    preset: Literal["paper-mnist", "paper-cifar10", "paper-cifar100", "quick"] | None = option(
+        None,
+        "starting",
+        "options to begin with: the paper's (Table 3), or few small blocks; --config and flags "
+        "change them",
+    )
     json: bool = option(False, "output", "print the result as one JSON object on the last line")
 
 
@@ -72,7 +79,7 @@ class MergeOptions(Checked):
 def parse_command(
     argv: Sequence[str], prog: str = "noprop train", description: str = ""
 ) -> TrainCommand:
-    """Defaults, then the YAML file of ``--config``, then flags.
+    """Defaults, then those of ``--preset``, then the YAML file of ``--config``, then flags.
 
     Raises:
         UserError: flags that do not parse, a value out of range, or a YAML file of no use.
@@ -102,10 +109,11 @@ def parse_with(
     """
     first = OptionParser(prog, add_help=False, allow_abbrev=False)
     first.add_argument("--config")
+    first.add_argument("--preset", choices=list(PRESETS))
     found, args = first.parse_known_args(argv)
     path = found.config
     in_file = _read_yaml(path) if path is not None else {}
-    values = by_new_names(TrainConfig, in_file)
+    values = PRESETS.get(found.preset, {}) | by_new_names(TrainConfig, in_file)
     # Names and types alone: flags may yet change a value that does not go with another.
     check_types(TrainConfig, values, f"--config {path}")
     flat = _parse(args, prog, description, (Around, extra, TrainConfig), values)
@@ -116,7 +124,8 @@ def parse_with(
             f"{named} too."
         )
     as_json = flat.pop("json", False)
-    flat.pop("config", None)  # in the list for --help alone; it was read first
+    for name in ("config", "preset"):
+        flat.pop(name, None)  # in the list for --help alone; they were read first
     own = {f.name: flat.pop(f.name) for f in fields(extra) if f.name in flat}
     config = TrainConfig(**values | by_new_names(TrainConfig, flat))
     if not config.quiet:

@@ -5,6 +5,7 @@ A field knows its default, its help line, its bounds and its traits; nothing lis
 
 import difflib
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Flag, auto
@@ -27,6 +28,10 @@ class Trait(Flag):
     """It does not mean the same to every method of a comparison."""
     LOCAL = auto()
     """A file of this machine, no URI."""
+
+
+BRIEF = reprlib.Repr()
+BRIEF.maxstring = BRIEF.maxother = 80
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ class Checked:
         for f in fields(self):  # type: ignore[arg-type]  # of a dataclass
             value, bounds = getattr(self, f.name), f.metadata["bounds"]
             called = f.metadata.get("name") or flag(f.name)
-            if value == "":
+            if isinstance(value, str) and not value:
                 raise UserError(f"{called} must not be empty: give a value or leave it out.")
             if Trait.LOCAL in f.metadata["traits"] and "://" in str(value):
                 raise UserError(f"{called} {value} must be a file on this machine.")
@@ -169,13 +174,17 @@ def check_types(cls: type[Any], values: Mapping[str, Any], source: str = "") -> 
         hint = hints[name]
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         if choices and value not in choices:
-            raise UserError(
-                f"{where}{flag(name)} must be one of {', '.join(map(str, choices))}, got {value!r}."
-            )
+            known = ", ".join(map(str, choices))
+            raise UserError(f"{where}{flag(name)} must be one of {known}, got {_brief(value)}.")
         kinds = () if choices else get_args(hint) or (hint,)
         allowed = kinds + ((int,) if float in kinds else ())
         if kinds and type(value) not in allowed:
             right = " or ".join("left out" if k is type(None) else k.__name__ for k in kinds)
             is_text = source and str in kinds and not isinstance(value, (list, dict))
             mend = ": put quotes around it" if is_text else ""
-            raise UserError(f"{where}{flag(name)} must be {right}, got {value!r}{mend}.")
+            raise UserError(f"{where}{flag(name)} must be {right}, got {_brief(value)}{mend}.")
+
+
+def _brief(value: object) -> str:
+    """Enough of a value to know it by: an array is not printed whole."""
+    return " ".join(BRIEF.repr(value).split())

@@ -22,6 +22,7 @@ from noprop_dist.record.history import History
 from noprop_dist.text import duration, percent, printable
 
 LINE_S = 10.0  # between lines that say how far something has come
+WARN_AFTER_S, HOUR_S = 60.0, 3600.0  # once, of a run that takes hours
 HEARTBEAT_S = 30.0  # the longest that a run without a terminal says nothing
 
 
@@ -89,11 +90,13 @@ class PlainProgress(Progress):
         self._rows: dict[int, UnitProgress | None] = dict.fromkeys(first_step)
         self._lock = Lock()
         self._start = self._told_at = time.monotonic()
+        self._warned = False
 
     @override
     def unit_progress(self, progress: UnitProgress, worker: str = "", node: str = "") -> None:
         with self._lock:
             self._rows[progress.t] = progress
+            self._warn_of_hours()
             now = time.monotonic()
             if now - self._told_at < HEARTBEAT_S:
                 return
@@ -105,6 +108,19 @@ class PlainProgress(Progress):
             self._console,
             f"{share:.1%} trained  loss {loss:.4f}  {rate:,.1f} steps/s  {left} left",
         )
+
+    def _warn_of_hours(self) -> None:
+        """Once, early: what takes long is better known before the night."""
+        now = time.monotonic()
+        if self._warned or now - self._start < WARN_AFTER_S:
+            return
+        self._warned = True
+        share, _, left = self._come()
+        if (now - self._start) * (1 - share) > HOUR_S * max(share, 1e-9):
+            self.message(
+                f"this run takes {left} more: fewer --epochs, --num-blocks or --max-train-images, "
+                "or --preset quick, take less"
+            )
 
     def _come(self) -> tuple[float, float, str]:
         """How far all blocks have come, their steps a second, and the time left at that pace."""
@@ -171,6 +187,7 @@ class LiveProgress(PlainProgress):
     def unit_progress(self, progress: UnitProgress, worker: str = "", node: str = "") -> None:
         with self._lock:
             self._rows[progress.t] = progress
+            self._warn_of_hours()
             if worker:
                 self._places[progress.t] = worker, node
 

@@ -315,14 +315,9 @@ def to_bytes(trained: TrainedNetwork) -> bytes:
 
 def header(trained: TrainedNetwork) -> str:
     """What every exported file says of its network, as JSON."""
+    t = trained
     return json.dumps(
-        describe(
-            trained.network.spec,
-            trained.normalisation,
-            trained.class_names,
-            trained.data_sha256,
-            trained.answering,
-        )
+        describe(t.network.spec, t.normalisation, t.class_names, t.data_sha256, t.answering)
     )
 
 

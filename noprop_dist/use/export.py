@@ -21,10 +21,10 @@ from noprop_dist.model.network import samples_at_once
 from noprop_dist.record.portable import OUTPUTS, PortableNetwork, seeds_of
 from noprop_dist.record.store import Store
 from noprop_dist.record.trained import TrainedNetwork, from_bytes, header, to_bytes
+from noprop_dist.use.flags import SUFFIXES
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.rows import LabelledRows
 
-SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 TOLERANCE = 1e-5  # between probabilities, in float32
 CHECKED = 1000  # images at most
 CHECK_SEED = 0
@@ -183,7 +183,9 @@ def _onnx(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
         )
     assert program is not None
     program.model.metadata_props[DESCRIPTION] = header(run.trained)
-    data: bytes = program.model_proto.SerializeToString()
+    proto = program.model_proto
+    _name_rows(proto.graph)
+    data: bytes = proto.SerializeToString()
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -192,6 +194,15 @@ def _onnx(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
         return tuple(session.run(list(OUTPUTS), {"samples": samples, "seed": seeds}))
 
     return data, answer
+
+
+def _name_rows(graph: Any) -> None:
+    """Call the axis of samples N, which the exporter gives a name of its own."""
+    own = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == own:
+                dim.dim_param = "N"
 
 
 _MAKERS: dict[str, Callable[[OpenRun, int], tuple[bytes, Answer]]] = {

@@ -2,13 +2,15 @@
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from noprop_dist.config.fields import Bounds, Checked, Trait, argument, at_least, option
 from noprop_dist.config.groups import MAX_IMAGE_SIZE
 from noprop_dist.errors import UserError
 
-TARGETS = ("safetensors", "torch-export", "onnx")
+SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
+TARGETS = tuple(SUFFIXES)
 MIB = 2**20
 
 RUN = "run folder or its URI; model/ or a checkpoint inside; or an exported safetensors file"
@@ -167,6 +169,14 @@ class ExportOptions(Checked):
             hint = f"did you mean {near[0]}? " if near else ""
             raise UserError(
                 f"--format {self.format} is unknown; {hint}known are {', '.join(TARGETS)}."
+            )
+        suffix = "" if self.output is None else Path(self.output).suffix
+        if suffix in (*SUFFIXES.values(), *(f".{name}" for name in TARGETS)) and (
+            suffix != SUFFIXES[self.format]
+        ):
+            raise UserError(
+                f"--output {self.output} ends like another format than --format {self.format}, "
+                f"whose files end in {SUFFIXES[self.format]}: change one of the two."
             )
         if self.format == "safetensors" and self.draws > 1:
             raise UserError(

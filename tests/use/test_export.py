@@ -112,6 +112,9 @@ def test_onnx_file_answers_as_the_original(
     assert main(["export", str(trained_folder), "--format", "onnx", "--output", str(output)]) == 0
     assert "largest difference from the original on 359 images" in capsys.readouterr().out
     session = onnxruntime.InferenceSession(str(output), providers=["CPUExecutionProvider"])
+    assert [value.shape[0] for value in (*session.get_inputs(), *session.get_outputs())] == [
+        "N"
+    ] * 5
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["noprop.json"])["class_names"] == list("0123456789")
     original = portable(opened, 1)
@@ -162,6 +165,11 @@ def test_a_nan_is_infinitely_far(opened: OpenRun, images: Array) -> None:
         ),
         (["--draws", "2"], "--draws has no meaning for safetensors"),
         (["--output", "/dev/null/x"], "cannot be written"),
+        (
+            ["--output", "x.onnx"],
+            "--output x.onnx ends like another format than --format safetensors",
+        ),
+        (["--format", "torch-export", "--output", "x.torch-export"], "whose files end in .pt2"),
         (["--output", "."], "is a folder"),
         (["--dataset", "./missing"], "no such file or folder"),
     ],
