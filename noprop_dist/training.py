@@ -25,7 +25,7 @@ from noprop_dist.engine.watching import Callback, Metric, Watching
 from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.model.own_block import is_own
 from noprop_dist.model.registry import BLOCKS
-from noprop_dist.record.checkpoint import sha256_of_tensors
+from noprop_dist.record.checkpoint import keep_newest, sha256_of_tensors
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.first_embedding import write_first_embedding
 from noprop_dist.record.own_parts import NoiseSchedule, OwnParts, given_parts, write_own_parts
@@ -227,6 +227,7 @@ def _train(
         measured = watching.measured(test, splits.test.labels)
         # The workers are free by now.
         result = finish(rounds, answering, test, splits, store, measured)
+        keep_newest(store, config.keep_checkpoints or 1)
         trackers.result(result)
     watching.finished(result)
     return result

@@ -201,7 +201,13 @@ class RunOptions(Checked):
         traits=FREE | ONE_SIDED,
     )
     save_every: int = option(1, "run", "epochs between checkpoints", at_least(1), FREE)
-    keep_checkpoints: int = option(2, "run", "newest checkpoints to keep", at_least(1), FREE)
+    keep_checkpoints: int | None = option(
+        None,
+        "run",
+        "newest checkpoints to keep; default: 2, and 1 when the run has finished",
+        at_least(1),
+        FREE,
+    )
     history: str | None = option(
         None, "run", "also write the training history to this file", traits=FREE | ONE_SIDED
     )

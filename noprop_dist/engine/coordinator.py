@@ -27,6 +27,7 @@ FIRST_STEPS = 50  # of a unit before any speed is known
 # Units that have ended are taken before others are handed out, so that each block finds its worker
 # free; but where hundreds end at once, no worker waits for all of them.
 TOGETHER = 16
+KEPT = 2  # checkpoints: the newest may turn out to be damaged
 STOP_S = 1.5  # Ray kills a stopped job after 3
 
 
@@ -70,7 +71,7 @@ class Coordinator:
         self._to_evaluate: list[EvalUnit] = []
         self._parts: dict[int, list[EvalResult]] = {}
         self._evaluated: dict[int, EvalResult | None] = {}
-        self._writer = CheckpointWriter(record.store, rounds.job.config.keep_checkpoints)
+        self._writer = CheckpointWriter(record.store, rounds.job.config.keep_checkpoints or KEPT)
         self._closed_since_save = 0
         self._saved: tuple[int, list[int]] | None = None
         self._saved_at = time.monotonic()

@@ -81,11 +81,23 @@ def save_checkpoint(
         with suppress(UserError):  # what went wrong first is what there is to say
             store.delete_tree(folder)
         raise
-    kept = [n for n in checkpoint_names(store) if n <= name and is_complete(store, n)][-keep:]
-    for other in checkpoint_names(store):
+    keep_newest(store, keep, name)
+    return name
+
+
+def keep_newest(store: Store, keep: int, last: str | None = None) -> None:
+    """Delete all checkpoints but the newest complete ones.
+
+    Args:
+        store: the run folder.
+        keep: how many to keep, at least 1.
+        last: the newest that counts; None: any.
+    """
+    names = checkpoint_names(store)
+    kept = [n for n in names if (last is None or n <= last) and is_complete(store, n)][-keep:]
+    for other in names:
         if other not in kept:
             store.delete_tree(f"{CHECKPOINTS}/{other}")
-    return name
 
 
 def _reach_fault(name: str, part: str) -> None:

@@ -190,7 +190,7 @@ def test_finished_run_is_not_trained_again_also_after_a_move(tmp_path: Path) -> 
 def test_damaged_checkpoint_costs_only_what_was_after_the_one_before(
     tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = train(config(tmp_path, embedding_type="learned"))
+    first = train(config(tmp_path, embedding_type="learned", keep_checkpoints=2))
     (tmp_path / "result.json").unlink()
     newest = sorted((tmp_path / "checkpoints").iterdir())[-1]
     if damage == "unfinished":
@@ -206,8 +206,16 @@ def test_damaged_checkpoint_costs_only_what_was_after_the_one_before(
     assert [e["checkpoint"] is None for e in events if e["event"] == "run_started"] == [True, False]
 
 
+def test_a_finished_run_keeps_what_going_on_needs(tmp_path: Path) -> None:
+    for keep, left in ((None, 1), (3, 3)):
+        train(config(tmp_path / str(keep), keep_checkpoints=keep))
+        assert len(list((tmp_path / str(keep) / "checkpoints").iterdir())) == left
+    longer = train(config(tmp_path / "None", epochs=4))
+    assert longer.epochs == 4
+
+
 def test_checkpoint_of_another_run_is_gone_on_from(tmp_path: Path) -> None:
-    first = train(config(tmp_path / "a"))
+    first = train(config(tmp_path / "a", keep_checkpoints=2))
     oldest = sorted((tmp_path / "a/checkpoints").iterdir())[0]
     named = train(config(tmp_path / "b", resume_from=str(oldest)))
     assert named.block_sha256 == first.block_sha256

@@ -19,7 +19,7 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from runs import small
 
     folder = tmp_path_factory.mktemp("use") / "run"
-    train(small(folder, epochs=8, precision="fp32"))
+    train(small(folder, epochs=8, precision="fp32", keep_checkpoints=2))
     return folder
 
 
