@@ -2,15 +2,19 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from noprop_dist.config import FREE_FIELDS, TrainConfig
+from noprop_dist.config.fields import flag
 from noprop_dist.errors import UserError
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store, inside
 from noprop_dist.run_files import COMPARISON, SWEEP, holds_run, is_ours
 from noprop_dist.see.facts import RunFacts, read_run
 
+# Options that the list has columns for.
+TOLD = {"dataset", "num_blocks", "embedding_type", "epochs", "seed"}
 TRIAL = re.compile(r"\d{4,}")
 
 
@@ -27,6 +31,7 @@ class Entry:
         about: of a sweep or a comparison, its size; of a damaged run, what is wrong.
         dataset: of a sweep or a comparison.
         started: in seconds since 1970; None where nothing tells.
+        differs: options of a run that are not the same in all runs of the list, in words.
     """
 
     kind: Literal["run", "sweep", "comparison"]
@@ -37,12 +42,13 @@ class Entry:
     about: str = ""
     dataset: str = "-"
     started: float | None = None
+    differs: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for programs."""
         if self.facts:
             return self.facts.to_dict()
-        return {k: v for k, v in vars(self).items() if k not in ("facts", "dataset")}
+        return {k: v for k, v in vars(self).items() if k not in ("facts", "dataset", "differs")}
 
 
 def list_runs(folder: str) -> list[Entry]:
@@ -72,7 +78,24 @@ def list_runs(folder: str) -> list[Entry]:
             if there
             else f"{folder}: there is no such folder; noprop train makes checkpoints_run."
         )
-    return sorted(entries, key=lambda e: (e.started or 0.0, e.name), reverse=True)
+    newest_first = sorted(entries, key=lambda e: (e.started or 0.0, e.name), reverse=True)
+    return _with_differences(newest_first)
+
+
+def _with_differences(entries: list[Entry]) -> list[Entry]:
+    """The runs with those of their options that not all of them share."""
+    configs = [e.facts.config.to_dict() for e in entries if e.facts]
+    known = [f.name for f in fields(TrainConfig) if f.name not in FREE_FIELDS | TOLD]
+    varied = [name for name in known if len({repr(config[name]) for config in configs}) > 1]
+
+    def differs(facts: RunFacts) -> tuple[str, ...]:
+        values = facts.config.to_dict()
+        usual = {f.name: f.default for f in fields(TrainConfig)}
+        return tuple(
+            f"{flag(name)} {values[name]}" for name in varied if values[name] != usual[name]
+        )
+
+    return [replace(e, differs=differs(e.facts)) if e.facts else e for e in entries]
 
 
 def _entry(store: Store, name: str) -> Iterator[Entry]:

@@ -30,6 +30,7 @@ def _of_run(cell: Callable[[RunFacts], str]) -> Callable[[Entry], str]:
 COLUMNS: tuple[Column, ...] = (
     ("data", lambda e: last_part(e.facts.config.dataset if e.facts else e.dataset)),
     ("network", lambda e: _network(e)),
+    ("options", lambda e: ", ".join(e.differs)),
     ("epochs", _of_run(lambda f: f"{f.epochs}/{f.config.epochs}")),
     ("z_T, %", _of_run(lambda f: _accuracy(f, "z_T"))),
     ("softmax, %", _of_run(lambda f: _accuracy(f, "mean_softmax"))),
@@ -38,9 +39,13 @@ COLUMNS: tuple[Column, ...] = (
     ("trained", _of_run(lambda f: duration(f.train_seconds))),
     ("started", lambda e: run_text.age(e.started)),
 )
-TEXT = ("data", "network")  # columns of words, which may be broken; the others are numbers
+TEXT = (
+    "data",
+    "network",
+    "options",
+)  # columns of words, which may be broken; the others are numbers
 # What a narrow terminal does without, first to last.
-LEFT_OUT = ("seed", "trained", "best val.", "softmax, %", "started", "network", "data")
+LEFT_OUT = ("seed", "trained", "best val.", "softmax, %", "started", "network", "data", "options")
 
 
 def _accuracy(facts: RunFacts, readout: str) -> str:
@@ -68,6 +73,8 @@ def render_runs(entries: Sequence[Entry]) -> str:
 
 
 def _list(entries: Sequence[Entry], left_out: Sequence[str]) -> Table:
+    if not any(entry.differs for entry in entries):
+        left_out = (*left_out, "options")
     columns = [column for column in COLUMNS if column[0] not in left_out]
     table = _table("run", "state")
     for name, _ in columns:

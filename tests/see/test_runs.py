@@ -78,6 +78,17 @@ def test_runs_are_listed_newest_first_with_what_they_reached(
     assert (by_name["both"]["kind"], by_name["both"]["state"]) == ("comparison", "finished")
 
 
+def test_table_tells_runs_apart_by_their_options(tmp_path: Path, capsys: Capture) -> None:
+    for name, options in (("a", {}), ("b", {"lr": 0.002}), ("c", {"lr": 0.002, "eta": 0.5})):
+        make_run(tmp_path / name, **options)
+    assert main(["runs", str(tmp_path)]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert "options" in rows["run"]
+    assert "--lr 0.002, --eta 0.5" in rows["c"]
+    assert "--lr 0.002" in rows["b"]
+    assert "--" not in rows["a"]
+
+
 def test_table_shows_a_row_per_run_and_says_what_is_damaged(several: Path, capsys: Capture) -> None:
     assert main(["runs", str(several)]) == 0
     lines = capsys.readouterr().out.splitlines()
