@@ -124,7 +124,11 @@ def _run_train(argv: Sequence[str], prog: str, text: str) -> int:
     if command.config.dry_run:
         from noprop_dist.plan import dry_run, plan
 
-        report = dry_run(command.config)
+        try:
+            report = dry_run(command.config)
+        except KeyboardInterrupt:
+            print("stopped; a dry run leaves nothing", file=sys.stderr)
+            return INTERRUPTED
         print(json_line(report) if command.as_json else plan(report))
         return 0
     from noprop_dist.training import StoppedError, train, train_blocks
@@ -252,7 +256,7 @@ COMMANDS: dict[str, tuple[Run, str, str]] = {
     "train": (
         _run_train,
         "Train a NoProp network: T blocks, each learning on its own (arXiv:2503.24322).",
-        GOES_ON + "from the last checkpoint",
+        GOES_ON + "from the last checkpoint, if there is one",
     ),
     "merge": (
         _run_merge,

@@ -349,5 +349,8 @@ def test_interrupt_outside_training_is_one_line(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("noprop_dist.engine.splits.find_rows", interrupted)
-    assert main(["train", *SMALL, "--run-dir", str(tmp_path)]) == 130
-    assert capsys.readouterr().err.count("\n") == 1
+    for more, said in ((["--dry-run"], "leaves nothing"), ([], "goes on from the last checkpoint")):
+        assert main(["train", *SMALL, "--run-dir", str(tmp_path), *more]) == 130
+        err = capsys.readouterr().err
+        assert said in err
+        assert err.count("\n") == 1
