@@ -39,7 +39,7 @@ gpu-test: $(STAMP)  ## the tests that need a GPU
 	$(PY) -m pytest -m gpu $(ARGS)
 
 constraints: $(STAMP)  ## pin the newest versions that pyproject.toml admits
-	printf 'hatchling\nuv\n' | $(UV) pip compile pyproject.toml - --extra dev --upgrade --universal \
+	printf 'hatchling\nhatch-fancy-pypi-readme\nuv\n' | $(UV) pip compile pyproject.toml - --extra dev --upgrade --universal \
 		--python-version 3.11 --no-annotate --no-header --quiet --output-file constraints.txt
 
 clean:  ## remove the environment and all caches; run folders stay
