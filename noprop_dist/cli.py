@@ -15,7 +15,14 @@ from noprop_dist.benchmarks.commands import run_benchmark
 from noprop_dist.errors import UserError
 from noprop_dist.options import MergeOptions, parse_command, parse_own
 from noprop_dist.outputs import OutputError, standard_streams
-from noprop_dist.see.commands import run_runs, run_show, run_trace, run_visualize
+from noprop_dist.see.commands import (
+    run_card,
+    run_push,
+    run_runs,
+    run_show,
+    run_trace,
+    run_visualize,
+)
 from noprop_dist.signals import StopSignals
 from noprop_dist.text import how_many, json_line, printable
 from noprop_dist.use.commands import run_evaluate, run_export, run_predict
@@ -287,6 +294,16 @@ COMMANDS: dict[str, tuple[Run, str, str]] = {
         run_trace,
         "Write which worker trained which block when, for ui.perfetto.dev.",
         "stopped",
+    ),
+    "card": (
+        run_card,
+        "Write the model card of a finished run: what is known of its network, and what is not.",
+        "stopped",
+    ),
+    "push": (
+        run_push,
+        "Upload the network of a finished run and its card to the Hugging Face hub.",
+        "stopped; the same command begins again",
     ),
     "tune": (
         _run_tune,

@@ -29,7 +29,8 @@ ELSEWHERE = (
     "python jobs/train.py --dataset mnist --run-dir s3://",
     "docker ", "kubectl ", "sed 's|noprop-dist:", "export RAY_AUTH_TOKEN=$(kubectl",
     "export RAY_TOKEN_FILE=", "pip install ", "chmod 600 ~/.ray/auth_token", "ray up ",
-    "ray down ", "ray dashboard ", "cp cluster/onprem/", "cluster/onprem/", "make test",
+    "ray down ", "ray dashboard ", "noprop push ", "cp cluster/onprem/", "cluster/onprem/",
+    "make test",
     "ray job submit --address http://127.0.0.1:8265 --working-dir . -- python jobs/train.py "
     "--dataset mnist --run-dir s3://",
 )  # fmt: skip
