@@ -157,7 +157,7 @@ def _say_blocks(trained: "TrainedBlocks", as_json: bool) -> int:
 
 def _run_merge(argv: Sequence[str], prog: str, text: str) -> int:
     options = parse_own(argv, prog, text, MergeOptions)
-    from noprop_dist.merge import merge
+    from noprop_dist.merging import merge
 
     return _say_result(merge(options.runs, **options.changes), options.json)
 
