@@ -6,6 +6,7 @@ from typing import Any
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import Trait, with_trait
 from noprop_dist.config.model_options import BLOCK_CHOICES
+from noprop_dist.data.hub import HUB
 from noprop_dist.errors import UserError
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.result import TrainResult, measured
@@ -21,7 +22,6 @@ READOUTS = {
     "mean_softmax": "mean of what the blocks say on their own",
 }
 MOST_CLASSES = 20  # more are counted; model/network.json has them all
-HUB = "hf:"
 
 
 def write_card(run: str, output: str | None = None) -> str:
