@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:  # a .venv made only in part is made anew
-.PHONY: help env train test lint types unit gpu-test constraints clean
+.PHONY: help env train test lint types unit gpu-test docs constraints clean
 
 # The first Python of 3.11 or newer; "make PYTHON=..." chooses another.
 AT_LEAST_311 := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -38,8 +38,11 @@ unit: $(STAMP)  ## pytest in two processes, without the slow and the gpu tests; 
 gpu-test: $(STAMP)  ## the tests that need a GPU
 	$(PY) -m pytest -m gpu $(ARGS)
 
+docs: $(STAMP)  ## the documentation as a site, in build/site
+	$(PY) -m mkdocs build
+
 constraints: $(STAMP)  ## pin the newest versions that pyproject.toml admits
-	printf 'hatchling\nuv\n' | $(UV) pip compile pyproject.toml - --extra dev --upgrade --universal \
+	printf 'hatchling\nhatch-fancy-pypi-readme\nuv\n' | $(UV) pip compile pyproject.toml - --extra dev --upgrade --universal \
 		--python-version 3.11 --no-annotate --no-header --quiet --output-file constraints.txt
 
 clean:  ## remove the environment and all caches; run folders stay

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from noprop_dist.config import TrainConfig
     from noprop_dist.engine.watching import Callback, Run
     from noprop_dist.errors import UserError
-    from noprop_dist.merge import merge
+    from noprop_dist.merging import merge
     from noprop_dist.record.history import History
     from noprop_dist.record.result import TrainResult
     from noprop_dist.record.trained import Prediction, TrainedNetwork, load_network
@@ -56,7 +56,7 @@ _HOMES = {
     "TrainResult": "record.result",
     "TrainedBlocks": "training",
     "train_blocks": "training",
-    "merge": "merge",
+    "merge": "merging",
     "choice": "tune.space",
     "loguniform": "tune.space",
     "randint": "tune.space",

@@ -16,7 +16,14 @@ from noprop_dist.benchmarks.commands import run_benchmark
 from noprop_dist.errors import UserError
 from noprop_dist.options import MergeOptions, parse_command, parse_own
 from noprop_dist.outputs import OutputError, standard_streams
-from noprop_dist.see.commands import run_runs, run_show, run_trace, run_visualize
+from noprop_dist.see.commands import (
+    run_card,
+    run_push,
+    run_runs,
+    run_show,
+    run_trace,
+    run_visualize,
+)
 from noprop_dist.signals import StopSignals
 from noprop_dist.text import duration, how_many, json_line, printable
 from noprop_dist.use.commands import run_evaluate, run_export, run_predict
@@ -156,7 +163,7 @@ def _say_blocks(trained: "TrainedBlocks", as_json: bool) -> int:
 
 def _run_merge(argv: Sequence[str], prog: str, text: str) -> int:
     options = parse_own(argv, prog, text, MergeOptions)
-    from noprop_dist.merge import merge
+    from noprop_dist.merging import merge
 
     return _say_result(merge(options.runs, **options.changes), options.json)
 
@@ -302,6 +309,16 @@ COMMANDS: dict[str, tuple[Run, str, str]] = {
         run_trace,
         "Write which worker trained which block when, for ui.perfetto.dev.",
         "stopped",
+    ),
+    "card": (
+        run_card,
+        "Write the model card of a finished run: what is known of its network, and what is not.",
+        "stopped",
+    ),
+    "push": (
+        run_push,
+        "Upload the network of a finished run and its card to the Hugging Face hub.",
+        "stopped; the same command begins again",
     ),
     "tune": (
         _run_tune,

@@ -17,7 +17,14 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.config.arguments import make_parser
 from noprop_dist.config.fields import Checked, argument
 from noprop_dist.options import Around, MergeOptions
-from noprop_dist.see.commands import RunsOptions, ShowOptions, TraceOptions, VisualizeOptions
+from noprop_dist.see.commands import (
+    CardOptions,
+    PushOptions,
+    RunsOptions,
+    ShowOptions,
+    TraceOptions,
+    VisualizeOptions,
+)
 from noprop_dist.tune.sweep_options import SweepConfig
 from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
 
@@ -41,6 +48,8 @@ CLASSES: dict[str, tuple[type[Any], ...]] = {
     "show": (ShowOptions,),
     "visualize": (VisualizeOptions,),
     "trace": (TraceOptions,),
+    "card": (CardOptions,),
+    "push": (PushOptions,),
     "tune": (Around, SweepConfig, TrainConfig),
     "compare": (Around, CompareOptions, TrainConfig),
     "completion": (CompletionOptions,),

@@ -12,7 +12,7 @@ CHECKPOINTS, MODEL = "checkpoints", "model"
 OWN_PARTS = "own_parts.safetensors"
 FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.parquet"
 EVALUATION, ABLATION = "evaluation.json", "ablation.json"
-REPORT, PLOTS = "report.html", "plots"
+REPORT, PLOTS, CARD = "report.html", "plots", "README.md"
 OWN_BLOCK = "block.py"
 PROFILE, TRACE = "profile.json", "trace.json"
 TENSORBOARD, TRACKERS = "tensorboard", "tracker.json"
@@ -31,6 +31,7 @@ CONTENTS = {  # of a run folder, in the order in which it is told
     EVALUATION: "of the last evaluation",
     ABLATION: "what z is good for",
     REPORT: "all of it on one page",
+    CARD: "the model card",
     PROFILE: "some steps of one block, a chrome trace",
     TRACE: "all units, a chrome trace",
     TENSORBOARD: "event files for TensorBoard",

@@ -8,7 +8,7 @@ import pytest
 from noprop_dist import train
 from noprop_dist.cli import main
 from noprop_dist.errors import UserError
-from noprop_dist.merge import merge
+from noprop_dist.merging import merge
 from noprop_dist.training import train_blocks
 from runs import local_model, result_of, same, small
 

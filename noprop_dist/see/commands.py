@@ -1,4 +1,4 @@
-"""``noprop visualize``, ``runs``, ``show`` and ``trace``: argv -> options -> call -> print.
+"""``noprop visualize``, ``runs``, ``show``, ``trace``, ``card``, ``push``: from argv to printing.
 
 Heavy imports come after parsing, as in ``noprop_dist.cli``.
 """
@@ -74,6 +74,23 @@ class TraceOptions(Checked):
     output: str | None = option(None, "output", "the file; default: trace.json in the run folder")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CardOptions(Checked):
+    """Which run to write a card of, and where to."""
+
+    run: str = argument("RUN", "run folder or its URI, of a finished run")
+    output: str | None = option(None, "output", "the file; default: README.md in the run folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushOptions(Checked):
+    """Which run to upload, and what to call it there."""
+
+    run: str = argument("RUN", "run folder or its URI, of a finished run")
+    repository: str = argument("OWNER/NAME", "on the Hugging Face hub; made where it is not there")
+    private: bool = option(False, "output", "seen by its owner alone")
+
+
 def run_visualize(argv: Sequence[str], prog: str, text: str) -> int:
     """Draw, and print a path a line. Returns the exit code."""
     options = parse_own(argv, prog, text, VisualizeOptions)
@@ -142,4 +159,22 @@ def run_trace(argv: Sequence[str], prog: str, text: str) -> int:
     from noprop_dist.see.chrome_trace import write_trace
 
     print(printable(write_trace(options.run, options.output)))
+    return 0
+
+
+def run_card(argv: Sequence[str], prog: str, text: str) -> int:
+    """Write the model card of a run, and print where. Returns the exit code."""
+    options = parse_own(argv, prog, text, CardOptions)
+    from noprop_dist.see.card import write_card
+
+    print(printable(write_card(options.run, options.output)))
+    return 0
+
+
+def run_push(argv: Sequence[str], prog: str, text: str) -> int:
+    """Upload the network of a run, and print where it is. Returns the exit code."""
+    options = parse_own(argv, prog, text, PushOptions)
+    from noprop_dist.see.push import push
+
+    print(push(options.run, options.repository, private=options.private))
     return 0

@@ -56,6 +56,8 @@ class RunFacts:
         num_workers: the most there were at one time, spares not counted; None where the log names
             none, as without Ray.
         warnings: what sessions were warned of when they began.
+        data: what was read from where, as which split, as the last session says it; "" where no log
+            does.
         started: when the first session began, in seconds since 1970; None where no log says.
         last: when the run was last heard of.
         logged_seconds: of all sessions, without the time between them.
@@ -74,6 +76,7 @@ class RunFacts:
     lost: tuple[Lost, ...] = ()
     num_workers: int | None = None
     warnings: tuple[str, ...] = ()
+    data: str = ""
     started: float | None = None
     last: float | None = None
     logged_seconds: float = 0.0
@@ -188,6 +191,7 @@ def _from_log(events: Sequence[dict[str, Any]], result: TrainResult | None) -> d
             found["sessions"] += 1
             workers, begun = set(), time
             warnings |= dict.fromkeys(map(str, event.get("warnings") or ()))
+            found["data"] = str(event.get("data") or "")
         elif event.get("event") == "worker_started" and not event.get("spare"):
             workers.add(str(worker))
             most = max(most, len(workers))

@@ -6,9 +6,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from noprop_dist.draw.style import DARK_PAPER, DOTS_PER_INCH, NotDrawn, drawn
 from noprop_dist.record.store import Store, inside
@@ -17,10 +15,8 @@ from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts, read_run
 from noprop_dist.see.run_pictures import Picture
 from noprop_dist.see.run_tables import Table, blocks_of, epochs_of, headlines_of, options_of
+from noprop_dist.see.templates import templates
 from noprop_dist.text import printable
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 MAX_PICTURES = 4_400_000  # bytes of all, so that the page stays below 5 MB
 # Of names of files: control characters, and bytes that are no UTF-8
@@ -121,7 +117,7 @@ def render_report(
     """
     from markupsafe import Markup
 
-    pages = _pages()
+    pages = templates()
     style = pages.get_template("report.css").render(shown=shown, dark_paper=DARK_PAPER)
     script = pages.get_template("report.js").render()
     commands = run_text.next_commands(facts)
@@ -144,22 +140,6 @@ def render_report(
         **tables,
     )
     return NOT_IN_HTML.sub(lambda found: printable(found[0]), page).encode()
-
-
-@cache
-def _pages() -> "Environment":
-    """The parts of the page; what is put into HTML is escaped, into CSS it is our own."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    pages = Environment(
-        loader=PackageLoader("noprop_dist.see", "page"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    pages.filters["data"] = lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return pages
 
 
 def _policy(style: str, script: str) -> str:

@@ -96,6 +96,13 @@ def test_its_pictures_tell_its_classes(
         assert r"esc\x1b[31m" in text
 
 
+def test_its_card_is_unicode(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told(capsys, "card", run)
+    card = Path(run, "README.md").read_bytes().decode()
+    assert r"`caf\xe9`, `esc\x1b[31m`" in card
+    assert r"# run\xe9" in card
+
+
 @pytest.mark.usefixtures("short_tries")
 def test_its_options_open_its_data_again(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["train", "--config", f"{run}/config.yaml"]

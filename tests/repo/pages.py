@@ -22,13 +22,15 @@ SHELL = {"", "bash", "console", "sh", "shell"}
 REHEARSAL = "-rehearsal-"
 MARK = "NOPROP_VISIT"  # in the environment of every process that a visit starts
 
-# What needs a second machine, Docker, Kubernetes or a cloud, and what runs the tests.
+# What needs a second machine, Docker, Kubernetes, a cloud or a package index, and what runs the
+# tests.
 ELSEWHERE = (
     "ray start --address=", "export AWS_ACCESS_KEY_ID=",
     "python jobs/train.py --dataset mnist --run-dir s3://",
     "docker ", "kubectl ", "sed 's|noprop-dist:", "export RAY_AUTH_TOKEN=$(kubectl",
-    "export RAY_TOKEN_FILE=", "pip install boto3", "chmod 600 ~/.ray/auth_token", "ray up ",
-    "ray down ", "ray dashboard ", "cp cluster/onprem/", "cluster/onprem/", "make test",
+    "export RAY_TOKEN_FILE=", "pip install ", "chmod 600 ~/.ray/auth_token", "ray up ",
+    "ray down ", "ray dashboard ", "noprop push ", "cp cluster/onprem/", "cluster/onprem/",
+    "make test",
     "ray job submit --address http://127.0.0.1:8265 --working-dir . -- python jobs/train.py "
     "--dataset mnist --run-dir s3://",
 )  # fmt: skip

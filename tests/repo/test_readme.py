@@ -17,7 +17,14 @@ from noprop_dist.benchmarks.benchmark_options import ChaosBenchmark
 from noprop_dist.benchmarks.commands import BENCHMARKS
 from noprop_dist.compare.compare_options import parse_compare
 from noprop_dist.options import parse_command, parse_own, parse_with
-from noprop_dist.see.commands import RunsOptions, ShowOptions, TraceOptions, VisualizeOptions
+from noprop_dist.see.commands import (
+    CardOptions,
+    PushOptions,
+    RunsOptions,
+    ShowOptions,
+    TraceOptions,
+    VisualizeOptions,
+)
 from noprop_dist.tune.space import read_space
 from noprop_dist.tune.sweep_options import SweepConfig
 from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
@@ -37,6 +44,8 @@ PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
     "benchmark": lambda argv: parse_own(argv[1:], "", "", BENCHMARKS[argv[0]][0]),
     "visualize": partial(parse_own, prog="", description="", options=VisualizeOptions),
     "trace": partial(parse_own, prog="", description="", options=TraceOptions),
+    "card": partial(parse_own, prog="", description="", options=CardOptions),
+    "push": partial(parse_own, prog="", description="", options=PushOptions),
 }
 ASSIGNMENT = re.compile(r"\w+=.*", re.DOTALL)
 

@@ -165,6 +165,22 @@ def test_every_page_is_reached_from_the_readme(repo: Path) -> None:
     assert {path.resolve() for path in pages(repo)} <= seen
 
 
+def test_links_of_the_long_description_are_absolute_and_lead_to_files(repo: Path) -> None:
+    settings = tomllib.loads((repo / "pyproject.toml").read_text())
+    text = (repo / "README.md").read_text()
+    for rule in settings["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"][
+        "substitutions"
+    ]:
+        text = re.sub(rule["pattern"], rule["replacement"], text)
+    links = re.findall(r"\]\(([^)#]+)", text)
+    files = settings["project"]["urls"]["Source"] + "/blob/main/"
+    assert f"{files}LICENSE" in links
+    for link in links:
+        assert link.startswith("https://")
+        if link.startswith(files):
+            assert (repo / link.removeprefix(files)).exists(), link
+
+
 def written_events(repo: Path) -> set[str]:
     """The names of the events that the code writes."""
     found = set()
