@@ -231,7 +231,7 @@ def summary(result: "TrainResult", seconds: float | None = None) -> str:
     answers_by = []
     if result.answering:
         answering = Answering.from_dict(result.answering)
-        answers_by = [f"predict and export: {answering.sentence(answering.readout)}"]
+        answers_by = [f"predict and export: {answering.words()}"]
 
     def told(readout: str) -> str:
         reached = result.test_accuracy[readout]

@@ -70,8 +70,9 @@ class Answering:
             )
         return asked
 
-    def sentence(self, readout: str) -> str:
+    def words(self, readout: str = "auto") -> str:
         """What an answer is by, for people."""
+        readout = self.named(readout)
         told = f"answers by {READOUTS[readout]}"
         if not self.rows:
             return f"{told}, whose probabilities are not calibrated: there were no validation rows"

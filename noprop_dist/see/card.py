@@ -8,6 +8,7 @@ from noprop_dist.config.fields import Trait, with_trait
 from noprop_dist.config.model_options import BLOCK_CHOICES
 from noprop_dist.data.hub import HUB
 from noprop_dist.errors import UserError
+from noprop_dist.model.answering import READOUTS, Answering
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.result import TrainResult, measured
 from noprop_dist.record.store import Store, above, inside
@@ -17,10 +18,6 @@ from noprop_dist.see.facts import RunFacts, read_run
 from noprop_dist.see.templates import templates
 from noprop_dist.text import last_part, markdown_table, printable
 
-READOUTS = {
-    "z_T": "z_T, the paper's, at the end of the chain of blocks",
-    "mean_softmax": "mean of what the blocks say on their own",
-}
 MOST_CLASSES = 20  # more are counted; model/network.json has them all
 
 
@@ -98,6 +95,7 @@ def _render(
         head=yaml.safe_dump(_head(facts, result, on_hub, task), sort_keys=False, width=1000),
         results=_results(result),
         num_test=f"{sum(map(sum, result.confusion)):,}",
+        answers_by=Answering.from_dict(result.answering).words() if result.answering else "",
         num_draws=len(result.test_accuracy["z_T"].draws),
         classes=", ".join([*named, *more]),
         told=run_text.told(facts, ages=False),

@@ -10,6 +10,7 @@ from typing import Any
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.config.model_options import BLOCK_CHOICES
+from noprop_dist.model.answering import Answering
 from noprop_dist.record.result import Accuracy, measured
 from noprop_dist.run_files import TRIAL
 from noprop_dist.see.facts import RunFacts
@@ -78,6 +79,8 @@ def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
         ]
         of_z_T = result.test_measures.get("z_T", {}) if result else {}  # noqa: N806
         rows += [(f"{name} of z_T", value) for name, value in measured(of_z_T).items()]
+    if result and result.answering:
+        rows.append(("predict", Answering.from_dict(result.answering).words()))
     if best:
         rows.append(("best validation accuracy", f"{percent(best[1])} (epoch {best[0]})"))
     size = "" if config.embedding_dim is None else f", D = {config.embedding_dim}"

@@ -107,7 +107,7 @@ def export_network(
         difference,
         spec.sample_shape,
         spec.num_classes,
-        run.trained.answering.sentence(run.trained.answering.readout),
+        run.trained.answering.words(),
     )
 
 

@@ -80,7 +80,7 @@ class Predictor:
         self.question = question
         # Made once, before threads share it.
         self.readout = trained.answering.named(question.readout)
-        self.answers_by = trained.answering.sentence(self.readout)
+        self.answers_by = trained.answering.words(self.readout)
         self._network = PortableNetwork(
             trained.computing, trained.normalisation, question.draws, trained.answering
         )

@@ -50,7 +50,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
             "",
             *aligned(rows),
             "+-: a 95 % interval, of the noise and of the images",
-            answering.sentence(answering.readout),
+            answering.words(),
             "",
             *aligned(_classes(e)),
             "",

@@ -64,6 +64,6 @@ def test_nothing_fitted_answers_as_the_paper_does() -> None:
     assert torch.equal(UNFITTED.probabilities(trace, "z_T"), trace.z_T_logits.softmax(dim=1))
     assert torch.equal(UNFITTED.probabilities(trace, "mean_softmax"), trace.mean_softmax)
     assert UNFITTED.named("auto") == "z_T"
-    assert "not calibrated" in UNFITTED.sentence("z_T")
+    assert "not calibrated" in UNFITTED.words()
     with pytest.raises(UserError, match="it had none"):
         UNFITTED.named("weighted")
