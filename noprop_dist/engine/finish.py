@@ -12,7 +12,8 @@ from noprop_dist.engine.executor import Executor, run_all
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.runner import WorkFailedError
 from noprop_dist.engine.splits import Splits
-from noprop_dist.model.answering import UNFITTED, Answering, fit_answering
+from noprop_dist.model.answering import UNFITTED, Answering
+from noprop_dist.model.fit_answering import fit_answering
 from noprop_dist.model.network import NoPropNetwork, Trace
 from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.predictions import Predictions, write_predictions

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from noprop_dist.errors import UserError
-from noprop_dist.model.answering import READOUTS, UNFITTED, Answering, fit_answering
+from noprop_dist.model.answering import READOUTS, UNFITTED, Answering
+from noprop_dist.model.fit_answering import fit_answering
 from noprop_dist.model.network import Trace
 
 
