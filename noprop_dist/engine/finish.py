@@ -5,6 +5,7 @@ import json
 import numpy as np
 
 from noprop_dist.engine.coordinator import cannot_evaluate
+from noprop_dist.engine.cost import Cost
 from noprop_dist.engine.evaluate import (
     EvalResult,
     confusion_matrix,
@@ -83,6 +84,7 @@ def finish(
         num_skipped=splits.num_skipped,
         set_aside={str(t): reason for t, reason in rounds.set_aside.items()},
         metrics=metrics,
+        cost=Cost.of(job.config, job.spec).told(),
     )
     rows = np.arange(len(labels))
     said = Predictions(rows, labels, test.answers, test.confidence)

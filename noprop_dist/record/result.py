@@ -48,6 +48,9 @@ class TrainResult:
         set_aside: by t, why a block was given up; empty where all is well.
         fingerprint: hashes of the data and what else fixes the numbers.
         metrics: by name, a user's own metrics on the test split, first draw.
+        cost: of a block and of all T, before the run: "block_parameters", "block_forward_flops" and
+            "block_training_flops" for an image, "block_training_bytes" of memory; the same of
+            "network_"; empty in runs of older versions.
     """
 
     folder: str
@@ -66,6 +69,7 @@ class TrainResult:
     fingerprint: dict[str, str] = field(default_factory=dict)
     test_measures: dict[str, dict[str, float]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    cost: dict[str, int] = field(default_factory=dict)
 
     @property
     def history(self) -> History:
