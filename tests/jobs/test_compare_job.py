@@ -15,6 +15,7 @@ SMALL = (
     "--precision fp32 --efficiency-epochs 0 --target-accuracy 0.2 --run-dir here"
 )
 METHODS = ["noprop", "twin", "noprop-sequential"]
+RIVALS = ["single", "twin-checkpointed", "layerwise"]
 
 
 def job(repo: Path, folder: Path, flags: str) -> subprocess.CompletedProcess[str]:
