@@ -40,8 +40,8 @@ METHODS = {
         "Algorithm 1",
         {"objective": "dt", "readout": "softmax", "block_loss": "auto"},
     ),
-    SINGLE: Method("back-propagated single block", "the single block"),
-    CHECKPOINTED: Method("twin, gradients checkpointed", "the checkpointed twin"),
+    SINGLE: Method("single block", "the single block"),
+    CHECKPOINTED: Method("twin, checkpointed", "the checkpointed twin"),
     LAYERWISE: Method("layer-wise, local heads", "layer-wise training"),
 }
 

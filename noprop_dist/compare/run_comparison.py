@@ -191,7 +191,8 @@ def show(comparison: Comparison) -> None:
     """The table and the sentences on standard output."""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:  # in a file it may be wider than the 80 columns assumed there
-        console = Console(highlight=False, markup=False, width=max(console.width, WIDE))
+        width = max(console.width, WIDE, 36 + 18 * len(comparison.rows))
+        console = Console(highlight=False, markup=False, width=width)
     folder = printable(comparison.folder.rstrip("/"))
     console.print(title(comparison.facts), soft_wrap=True)
     console.print(terminal_table(comparison))

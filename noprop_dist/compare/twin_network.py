@@ -39,7 +39,8 @@ class TwinNetwork(nn.Module):
         precision: "fp32", or "bf16" for the blocks' matrix work.
         checkpointed: of a block only its input is kept for the backward pass, which computes it
             again: the same bits in less memory.
-        local: no gradient goes from a block to the one before.
+        local: no gradient goes from a block to the one before; alpha_t is 1 / t then, so that z_t
+            is the mean of what blocks 1 to t expect, without z_0.
 
     Attributes:
         asked: by t - 1, what is called as block t: the block, or what shares its gradients.
@@ -73,6 +74,8 @@ class TwinNetwork(nn.Module):
 
     def alpha(self) -> Tensor:
         """(T,) alpha_t = tanh(w_t), entry t - 1."""
+        if self.local:
+            return torch.arange(1, len(self.w) + 1, device=self.w.device).reciprocal()
         return torch.tanh(self.w)
 
     def chain(self, x: Tensor, z_0: Tensor, generator: torch.Generator | None = None) -> Tensor:

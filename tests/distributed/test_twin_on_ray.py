@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from noprop_dist import UserError
+from noprop_dist.compare.compare_options import CHECKPOINTED
 from noprop_dist.compare.on_ray.method_run import (
     MethodEnd,
     MethodEpoch,
@@ -152,6 +153,18 @@ def test_one_worker_alone_learns() -> None:
     worker = TwinWorker(task, net, CPU, rank=0, world=1)
     losses = [worker.train_epoch(epoch) for epoch in range(EPOCHS)]
     assert losses[1] < losses[0]
+
+
+@pytest.mark.ray
+def test_workers_that_accumulate_average_each_gradient_once_a_step(cluster: object) -> None:
+    task = replace(task_of(), method=CHECKPOINTED)
+    net = TwinNetwork(task.job.spec, 0, torch.tensor(task.class_embed))
+    gradients = sum(4 * p.numel() for p in net.parameters() if p.requires_grad)
+    with ray_backend(task.job.config, task.splits.nbytes) as site:
+        epochs, ends = train_twin(task, site.needs, WORKERS)
+    assert ends[0].sha256 == ends[1].sha256
+    for epoch in epochs:
+        assert {w.reduced_bytes for w in epoch} == {gradients * task.job.steps_per_epoch}
 
 
 def worker_of(task: MethodTask, **kind: bool) -> TwinWorker:

@@ -20,7 +20,7 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from noprop_dist.compare.compare_options import CHECKPOINTED, LAYERWISE
+from noprop_dist.compare.compare_options import CHECKPOINTED, LAYERWISE, SINGLE
 from noprop_dist.compare.on_ray.method_run import MethodEnd, MethodEpoch, MethodTask, Said
 from noprop_dist.compare.twin_network import TwinNetwork
 from noprop_dist.data import Split, augment, normalise
@@ -185,7 +185,7 @@ def run_worker(task: MethodTask, tell: Callable[[Said], None]) -> None:
         class_embed,
         job.precision,
         checkpointed=task.method == CHECKPOINTED,
-        local=task.method == LAYERWISE,
+        local=task.method in (LAYERWISE, SINGLE),
     )
     reduced: Counter[str] = Counter()
     model = _shared_by_workers(network.to(device), reduced)
