@@ -150,7 +150,7 @@ class TwinWorker:
                 for place, said in enumerate((self.network.read(steps[-1][0]), softmaxes.sum(0))):
                     right[place, s] += (said.argmax(dim=1) == y).sum()
         self._sum_over_workers(right)
-        z_T, mean = (right / len(split)).tolist()  # noqa: N806
+        z_T, mean = ([n / len(split) for n in counts] for counts in right.tolist())  # noqa: N806
         return z_T, mean
 
     @torch.no_grad()
