@@ -1,6 +1,7 @@
-"""Ctrl-C, SIGTERM and SIGHUP as requests to a run."""
+"""Ctrl-C, SIGTERM and SIGHUP as requests to a run, and SIGTERM as a notice to a worker."""
 
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,28 @@ class StopSignals:
         """Give the signals back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+
+def when_terminated(tell: Callable[[], object]) -> None:
+    """From now on SIGTERM ends nothing here: ``tell`` is called, in a thread of its own.
+
+    A main thread that is not in Python's code, as that of a worker of Ray, runs no handler of a
+    signal. Its number is written to a socket all the same.
+
+    Args:
+        tell: called on the first SIGTERM.
+    """
+    heard, written = socket.socketpair()
+    written.setblocking(False)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    signal.set_wakeup_fd(written.detach())
+
+    def listen() -> None:
+        while signal.SIGTERM not in heard.recv(64):
+            pass
+        tell()
+
+    threading.Thread(target=listen, name="termination", daemon=True).start()
 
 
 @contextmanager

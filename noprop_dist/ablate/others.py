@@ -48,6 +48,10 @@ def _kinds(config: TrainConfig) -> list[tuple[str, dict[str, Any]]]:
         kinds.append(("without-z", {"objective": "none"}))
     work = config.num_blocks * config.epochs
     for fewer in FEWER:
-        if fewer < config.num_blocks and work % fewer == 0:
-            kinds.append((f"blocks-{fewer}", {"num_blocks": fewer, "epochs": work // fewer}))
+        if config.split_depth is not None:  # the same layers in fewer blocks: as many operations
+            whole, epochs = config.split_depth % fewer == 0, config.epochs
+        else:
+            whole, epochs = work % fewer == 0, work // fewer
+        if fewer < config.num_blocks and whole:
+            kinds.append((f"blocks-{fewer}", {"num_blocks": fewer, "epochs": epochs}))
     return kinds

@@ -13,6 +13,7 @@ from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.options import parse_with
 
 NOPROP, TWIN, SEQUENTIAL = "noprop", "twin", "noprop-sequential"
+SINGLE, CHECKPOINTED, LAYERWISE = "single", "twin-checkpointed", "layerwise"
 GROUP = "comparison"
 
 
@@ -39,6 +40,9 @@ METHODS = {
         "Algorithm 1",
         {"objective": "dt", "readout": "softmax", "block_loss": "auto"},
     ),
+    SINGLE: Method("single block", "the single block"),
+    CHECKPOINTED: Method("twin, checkpointed", "the checkpointed twin"),
+    LAYERWISE: Method("layer-wise, local heads", "layer-wise training"),
 }
 
 
@@ -62,7 +66,9 @@ class CompareOptions(Checked):
         GROUP,
         "what to compare: noprop, block-parallel; twin, the same blocks trained end to end by "
         "back-propagation, data-parallel on Ray Train; noprop-sequential, Algorithm 1 as printed "
-        "on one device",
+        "on one device; single, one block for as many operations; twin-checkpointed, the twin with "
+        "gradient checkpointing and accumulation; layerwise, the twin's chain, each block by a "
+        "loss of its own",
     )
     seeds: int = option(1, GROUP, "train with so many seeds, from --seed on", at_least(1))
     target_accuracy: float = option(

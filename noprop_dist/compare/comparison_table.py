@@ -21,6 +21,9 @@ def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
         ("devices", lambda row: str(row.devices)),
         ("test accuracy of z_T, %", lambda row: percent(row.test_accuracy, unit="")),
         (over, lambda row: percent(row.stderr, unit="")),
+        ("of the mean of softmaxes, %", lambda row: percent(row.mean_accuracy, unit="")),
+        ("operations, 10^12", _operations),
+        ("time of training, s", lambda row: f"{row.seconds:.1f}"),
         ("time per epoch, s", lambda row: f"{row.seconds_per_epoch:.2f}"),
         (f"time to {target} validation, s", _time_to_target if facts.val_images else lambda _: "-"),
         ("images/s per device", lambda row: f"{row.images_per_s:,.0f}"),
@@ -67,6 +70,10 @@ def title(facts: Facts) -> str:
         f"batch {facts.batch_size}, "
         f"{facts.device} in {facts.precision}"
     )
+
+
+def _operations(row: Row) -> str:
+    return number(None if row.operations is None else row.operations / 1e12, ",.2f")
 
 
 def _time_to_target(row: Row) -> str:

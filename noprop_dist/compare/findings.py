@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import combinations
 from statistics import fmean
+from typing import TypeVar
 
 from noprop_dist.compare.compare_options import METHODS, NOPROP, TWIN
 from noprop_dist.compare.confidence import doubt
@@ -11,19 +12,26 @@ from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.text import how_many
 
 NAMES = {method: told.name for method, told in METHODS.items()}
+T = TypeVar("T")
+FEW = 3  # methods of which all pairs are told
 CLOSE = 1.05  # ratios below this are "as much": such measurements differ more between two runs
 _ALONE = "; what another seed would give, one seed does not tell"
 
 
 def sentences(rows: Sequence[Row], facts: Facts) -> list[str]:
     """One sentence for each thing that can be said of these rows."""
-    said = [_accuracy(a, b, facts) for a, b in combinations(rows, 2)]
-    said += [_speed(a, b) for a, b in combinations(rows, 2)]
+    said = [_accuracy(a, b, facts) for a, b in _pairs(rows)]
+    said += [_speed(a, b) for a, b in _pairs(rows)]
     said += _target(rows, facts)
     said += _traffic(rows, facts)
     said += _efficiency(rows)
     said += _memory(rows)
     return said
+
+
+def _pairs(rows: Sequence[T]) -> list[tuple[T, T]]:
+    """Every two of few; of many the first with each other."""
+    return list(combinations(rows, 2)) if len(rows) <= FEW else [(rows[0], b) for b in rows[1:]]
 
 
 def _accuracy(a: Row, b: Row, facts: Facts) -> str:
@@ -81,7 +89,7 @@ def _target(rows: Sequence[Row], facts: Facts) -> list[str]:
         for row in rows
         if row.seconds_to_target is not None and row.epochs_to_target is not None
     ]
-    for (a, a_s, a_epochs), (b, b_s, b_epochs) in combinations(reached, 2):
+    for (a, a_s, a_epochs), (b, b_s, b_epochs) in _pairs(reached):
         ratio = (a_s * a.devices) / (b_s * b.devices)
         if max(ratio, 1 / ratio) < CLOSE:
             verdict = "as much device time"
@@ -141,7 +149,7 @@ def _memory(rows: Sequence[Row]) -> list[str]:
     """What a worker needs beside what it maps of the object store, which a node has once."""
     said = []
     known = [(row, row.own_bytes) for row in rows if row.own_bytes is not None]
-    for pair in combinations(known, 2):
+    for pair in _pairs(known):
         (less, less_bytes), (more, more_bytes) = sorted(pair, key=lambda known: known[1])
         said.append(
             f"A worker of {NAMES[more.method]} needs {more_bytes / max(less_bytes, 1):.2f} times "

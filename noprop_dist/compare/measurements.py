@@ -32,6 +32,8 @@ class Measured:
         reduced_bytes: gradients given to the all-reduce in an epoch, by each worker; None: none.
         peak_bytes: the most memory of each worker; see ``Memory``.
         own_bytes: the most memory of each worker without the object store's.
+        mean_accuracy: test accuracy of the mean of the blocks' softmaxes, by noise draw.
+        operations: floating-point operations of training, all of it; see ``Flops``.
     """
 
     method: str
@@ -45,6 +47,8 @@ class Measured:
     reduced_bytes: float | None
     peak_bytes: list[int]
     own_bytes: list[int]
+    mean_accuracy: list[float] | None = None
+    operations: int | None = None
 
     @property
     def mean_test_accuracy(self) -> float:

@@ -21,6 +21,10 @@ class Row:
         test_accuracy: fraction, mean over seeds of the mean over noise draws.
         stderr: standard error of that mean over seeds, None with one seed.
         by_seed: the mean over noise draws by seed.
+        mean_accuracy: as ``test_accuracy``, of the mean of the blocks' softmaxes; None in results
+            of older versions.
+        operations: floating-point operations of training, None in results of older versions.
+        seconds: of training, validation included.
         seconds_per_epoch: validation included.
         seconds_to_target: until the validation accuracy first reached the target, None where it did
             not with every seed.
@@ -40,6 +44,9 @@ class Row:
     test_accuracy: float
     stderr: float | None
     by_seed: dict[int, float]
+    mean_accuracy: float | None
+    operations: int | None
+    seconds: float
     seconds_per_epoch: float
     seconds_to_target: float | None
     epochs_to_target: float | None
@@ -100,6 +107,7 @@ def make_row(runs: Sequence[Measured], alone: Measured | None, target: float) ->
     """
     accuracies = [run.mean_test_accuracy for run in runs]
     epochs = [epoch for run in runs if (epoch := run.epoch_of(target)) is not None]
+    means = [fmean(run.mean_accuracy) for run in runs if run.mean_accuracy is not None]
     reached = len(epochs) == len(runs)
     rate = fmean([run.images_per_s for run in runs]) / runs[0].devices
     sent = [run.sent_bytes for run in runs if run.sent_bytes is not None]
@@ -111,6 +119,9 @@ def make_row(runs: Sequence[Measured], alone: Measured | None, target: float) ->
         test_accuracy=fmean(accuracies),
         stderr=stderr(accuracies),
         by_seed={run.seed: run.mean_test_accuracy for run in runs},
+        mean_accuracy=fmean(means) if len(means) == len(runs) else None,
+        operations=runs[0].operations,
+        seconds=fmean([run.seconds[-1] for run in runs]),
         seconds_per_epoch=fmean([run.seconds_per_epoch for run in runs]),
         seconds_to_target=fmean(
             [run.seconds[epoch - 1] for run, epoch in zip(runs, epochs, strict=True)]

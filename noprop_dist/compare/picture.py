@@ -2,17 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from noprop_dist.compare.compare_options import NOPROP, SEQUENTIAL, TWIN, heading
+from noprop_dist.compare.compare_options import METHODS, heading
 from noprop_dist.compare.comparison import Comparison
 from noprop_dist.compare.comparison_table import title
 from noprop_dist.compare.method_rows import MIB, Row
 from noprop_dist.draw.compared import Bar, Method, plot_compared
-from noprop_dist.draw.style import BLUE, GREEN, VERMILION
+from noprop_dist.draw.style import BLUE, GREEN, INK, OF_CLASSES, VERMILION
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = {NOPROP: BLUE, TWIN: VERMILION, SEQUENTIAL: GREEN}
+_FIRST = (BLUE, VERMILION, GREEN)
+_NEXT = [colour for colour in OF_CLASSES if colour not in (*_FIRST, INK)]
+COLOURS = dict(zip(METHODS, [*_FIRST, *_NEXT], strict=False))
 
 
 def plot_comparison(comparison: Comparison) -> "Figure":

@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 
 from noprop_dist.compare.compare_options import (
+    NOPROP,
     SEQUENTIAL,
-    TWIN,
     CompareOptions,
     check_comparable,
     heading,
@@ -119,7 +119,7 @@ def _measure(
     with ray_backend(config, splits.nbytes) as backend:
         backend.memory(config, check_fit(config, splits), splits.nbytes)
         workers = count_workers(config, backend)
-        if TWIN in options.names:
+        if not {NOPROP, SEQUENTIAL}.issuperset(options.names):
             check_share(config.batch_size, workers)
         where = {"workers": workers, "device": backend.device.type, "precision": backend.precision}
         results.claim(config, {**asked, **where}, _data_of(splits))
@@ -191,7 +191,8 @@ def show(comparison: Comparison) -> None:
     """The table and the sentences on standard output."""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:  # in a file it may be wider than the 80 columns assumed there
-        console = Console(highlight=False, markup=False, width=max(console.width, WIDE))
+        width = max(console.width, WIDE, 36 + 18 * len(comparison.rows))
+        console = Console(highlight=False, markup=False, width=width)
     folder = printable(comparison.folder.rstrip("/"))
     console.print(title(comparison.facts), soft_wrap=True)
     console.print(terminal_table(comparison))

@@ -12,6 +12,7 @@ BLOCK_CHOICES = {
     "mlp": "Fig. 6 for vectors",
     "resnet18": "torchvision's",
     "resnet9": "of the fast CIFAR nets",
+    "resnet": "4 residual layers of width 64",
     "vit-tiny": "3 layers of width 96",
     "vit-small": "6 layers of width 192",
 }
@@ -42,6 +43,13 @@ class ModelOptions(Checked):
     )
     block_options: str | None = option(
         None, "model", "name=value,... for the block's constructor, such as width=32"
+    )
+    split_depth: int | None = option(
+        None,
+        "model",
+        "layers of one deep network that is cut into T blocks of as many each; default: every "
+        "block is a whole network",
+        at_least(1),
     )
     dropout: float = option(
         0.2,

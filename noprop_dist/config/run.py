@@ -60,7 +60,7 @@ class TrainConfig(
             )
         parse_resources(self.resources)
         self._check_chosen()
-        parse_block_options(self.block_options)
+        self._check_split(parse_block_options(self.block_options))
         self._check_objective()
         self._check_together()
 
@@ -128,6 +128,24 @@ class TrainConfig(
                     f"{self.blocks} trains some: leave out one of them"
                     + (", or give --freeze-after 0." if name == "embedding_type" else ".")
                 )
+
+    def _check_split(self, block_options: Mapping[str, Any]) -> None:
+        depth, num_blocks = self.split_depth, self.num_blocks
+        if depth is None:
+            return
+        if depth % num_blocks:
+            counts = [str(n) for n in range(1, depth + 1) if depth % n == 0]
+            raise UserError(
+                f"--split-depth {depth} cannot be cut into {num_blocks} blocks of as many layers "
+                f"each: give --num-blocks {', '.join(counts[:-1]) + ' or ' * (len(counts) > 1)}"
+                f"{counts[-1]}, or a multiple of {num_blocks} such as "
+                f"--split-depth {-(-depth // num_blocks) * num_blocks}."
+            )
+        if "depth" in block_options:
+            raise UserError(
+                f"--split-depth {depth} says how many layers a block has, and so does "
+                f"--block-options depth={block_options['depth']}: leave one of them out."
+            )
 
     @property
     def chosen(self) -> list[int]:

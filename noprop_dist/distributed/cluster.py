@@ -56,7 +56,7 @@ def count_slots(needs: WorkerNeeds) -> int:
 
 
 def live_nodes() -> list[dict[str, Any]]:
-    """What Ray says of every node that is alive."""
+    """What Ray says of every node that is alive and stays so."""
     try:
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     except RayError as error:
@@ -64,7 +64,16 @@ def live_nodes() -> list[dict[str, Any]]:
             f"the head of the Ray cluster does not answer any more ({error}): once it does, the "
             "same command goes on from the last checkpoint."
         ) from error
-    return [node for node in nodes if node["Alive"]]
+    draining = draining_nodes()
+    return [node for node in nodes if node["Alive"] and node["NodeID"] not in draining]
+
+
+def draining_nodes() -> frozenset[str]:
+    """Ids of nodes that are told to end soon: Ray starts nothing more there."""
+    # Nothing public tells it without a dashboard.
+    from ray._private.state import state
+
+    return frozenset(state.get_draining_nodes())
 
 
 def slots_of(resources: dict[str, float], needs: WorkerNeeds) -> int:

@@ -7,11 +7,17 @@ from typing import Any, Self
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from noprop_dist.distributed.cluster import WorkerNeeds
+from noprop_dist.distributed.cluster import WorkerNeeds, draining_nodes
 from noprop_dist.distributed.worker_client import FETCH_S, LOST, WorkerClient
 from noprop_dist.distributed.worker_listener import WorkerListener
 from noprop_dist.distributed.worker_pool import PoolWorker, Task, WorkerPool
-from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
+from noprop_dist.distributed.worker_status import (
+    BlockMissingError,
+    Place,
+    WorkerLeavingError,
+    WorkerStatus,
+    hold,
+)
 from noprop_dist.engine.executor import Done
 from noprop_dist.engine.runner import Work, WorkFailedError
 from noprop_dist.engine.unit import Unit, UnitResult
@@ -92,6 +98,7 @@ class RayExecutor:
         deadline = time.monotonic() + timeout_s
         while True:
             self._tend()
+            self._let_go()
             self._dispatch()
             calls = {call: worker for worker in self._pool.workers for call in worker.calls}
             left = max(0.0, deadline - time.monotonic())
@@ -190,7 +197,8 @@ class RayExecutor:
             worker.held.pop(task.work.snapshot.t, None)
         if isinstance(cause, WorkFailedError):
             return Done(task.work, None, cause, worker.name)
-        if isinstance(cause, BlockMissingError):
+        if isinstance(cause, BlockMissingError | WorkerLeavingError):
+            worker.leaving |= isinstance(cause, WorkerLeavingError)
             self._queue.appendleft(task)
             return None
         task.errors += 1
@@ -234,6 +242,11 @@ class RayExecutor:
             self._again(task, f"{task.deaths} workers died while they trained it")
         self._tended_at = min(self._tended_at, now - TEND_S)  # at once: starting takes seconds
 
+    def _let_go(self) -> None:
+        """End workers that were told to leave and have handed their work back."""
+        for worker in [m for m in self._pool.workers if m.leaving and not m.tasks]:
+            self._lose(worker, "it or its node was told to end")
+
     def _dispatch(self) -> None:
         free = self._pool.capacity - sum(len(m.tasks) for m in self._pool.workers)
         for task in list(self._queue):
@@ -266,6 +279,8 @@ class RayExecutor:
         elif now - self._warned_at > NO_WORKER_S:
             self._warned_at = now
             self._listener.no_worker(now - self._had_worker_at)
+        for worker in self._pool.told_to_leave(draining_nodes()):
+            worker.actor.stop.remote()
         for worker in self._pool.stuck(now, self._step_s):
             self._lose(worker, "it has shown no progress for too long")
         # Idle ones too: their death shows in no other call.

@@ -13,7 +13,13 @@ import torch
 
 from noprop_dist import faults
 from noprop_dist.distributed.process_usage import memory_of
-from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus, hold
+from noprop_dist.distributed.worker_status import (
+    BlockMissingError,
+    Place,
+    WorkerLeavingError,
+    WorkerStatus,
+    hold,
+)
 from noprop_dist.engine.evaluate import EvalUnit, Weights
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.runner import Result, UnitRunner, Work
@@ -23,6 +29,7 @@ from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device
 from noprop_dist.record.progress import UnitProgress
+from noprop_dist.signals import when_terminated
 
 
 class BlockWorker:
@@ -37,8 +44,10 @@ class BlockWorker:
     """
 
     def __init__(self, job: Job, splits: Splits, device: str) -> None:
+        self._stop, self._leaving = threading.Event(), threading.Event()
         if ray.is_initialized():
             send_tensors_as_arrays()
+            when_terminated(self.leave)
         faults.arm(job.faults)
         self._job, self._splits = job, splits
         try:
@@ -57,7 +66,6 @@ class BlockWorker:
             note=self._notes.append,
         )
         self._held: dict[int, Snapshot] = {}
-        self._stop = threading.Event()
         self._lock = threading.Lock()
         self._steps = 0
         self._progress: dict[int, UnitProgress] = {}
@@ -81,6 +89,11 @@ class BlockWorker:
         """End training units at their next step, from now on."""
         self._stop.set()
 
+    def leave(self) -> None:
+        """Hand units back at their next step and take no more: this process will be gone soon."""
+        self._leaving.set()
+        self._stop.set()
+
     @ray.method
     def run(self, work: Work, network: tuple[Weights, Shared] | None = None) -> Result:
         """Train, evaluate, or time a block.
@@ -91,8 +104,11 @@ class BlockWorker:
 
         Raises:
             BlockMissingError: the worker does not have the tensors.
+            WorkerLeavingError: it takes no more work.
             WorkFailedError: the loss is not finite, or memory is not enough.
         """
+        if self._leaving.is_set():
+            raise WorkerLeavingError("it was told to end")
         torch.set_num_threads(self._job.config.cpus_per_worker)  # kept per calling thread
         if isinstance(work, Unit):
             return self._train(work)

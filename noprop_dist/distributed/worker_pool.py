@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,7 @@ class PoolWorker:
         asked_at: when its status was asked for last.
         changed_at: when it was asked to start, ``steps`` changed, or a task began.
         held: by t, the step of each snapshot that it has.
+        leaving: it or its node was told to end: it gets no more work.
     """
 
     actor: Any
@@ -64,6 +66,7 @@ class PoolWorker:
     asked_at: float = 0.0
     changed_at: float = field(default_factory=time.monotonic)
     held: dict[int, int] = field(default_factory=dict)
+    leaving: bool = False
 
     @property
     def calls(self) -> list[Any]:
@@ -126,7 +129,8 @@ class WorkerPool:
     @property
     def capacity(self) -> int:
         """Units that can run at once now."""
-        here = Counter(m.place.node_id for m in self.workers if m.place is not None)
+        staying = [m.place for m in self.workers if m.place is not None and not m.leaving]
+        here = Counter(place.node_id for place in staying)
         return self._units_at_once * sum(
             min(n, self._most_at_work[node]) for node, n in here.items()
         )
@@ -172,7 +176,8 @@ class WorkerPool:
         waiting = {m.place.node_id for m in self.ready(spare=False) if m.place and not m.tasks}
 
         def is_free(worker: PoolWorker) -> bool:
-            if worker.place is None or len(worker.tasks) >= self._units_at_once:
+            full = len(worker.tasks) >= self._units_at_once
+            if worker.place is None or worker.leaving or full:
                 return False
             node = worker.place.node_id
             if at_work[node] < self._most_at_work[node]:
@@ -204,7 +209,7 @@ class WorkerPool:
         have fewer: it took over some when there were fewer workers.
         """
         last = self._last_worker.get(t)
-        if last not in self.workers or last.is_spare:
+        if last not in self.workers or last.is_spare or last.leaving:
             return self.workers
         kept = Counter(self._last_worker.values())
         if kept[last] <= self._units_at_once:
@@ -215,6 +220,13 @@ class WorkerPool:
         """A worker died before it was ready: the next one waits a little, and longer each time."""
         self.failed_starts += 1
         self._not_before = time.monotonic() + min(2.0**self.failed_starts, MOST_WAIT_S) - 2
+
+    def told_to_leave(self, nodes: Container[str]) -> list[PoolWorker]:
+        """Workers of nodes that will be gone soon, each once: from now on they get no work."""
+        told = [m for m in self.workers if m.place and m.place.node_id in nodes and not m.leaving]
+        for worker in told:
+            worker.leaving = True
+        return told
 
     def stuck(self, now: float, step_s: float | None) -> list[PoolWorker]:
         """Workers that start, or have a task, and have shown no progress for too long."""

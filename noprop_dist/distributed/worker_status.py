@@ -66,5 +66,9 @@ class Place:
     pid: int
 
 
+class WorkerLeavingError(Exception):
+    """The worker was told to end, and takes no more work."""
+
+
 class BlockMissingError(Exception):
     """The worker does not have the snapshot that it was told to go on from."""

@@ -8,13 +8,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from torch import nn
+
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.feed import RESIDENT_SHARE
 from noprop_dist.engine.job import make_spec
 from noprop_dist.errors import UserError
 from noprop_dist.maths.optimizer import OPTIMIZERS
 from noprop_dist.model.registry import default_block, make_block
-from noprop_dist.model.rehearsal import rehearse
+from noprop_dist.model.rehearsal import count_flops, rehearse
 from noprop_dist.model.spec import ModelSpec
 
 SIZES = (512, 384, 256, 224, 192, 160, 128, 96, 64, 48, 32, 28, 16, 8)
@@ -56,7 +58,12 @@ class Cost:
         """P, of the block and of its own copy of what is shared."""
         spec = self.spec
         shared = 2 * spec.num_classes * spec.embed_dim + spec.num_classes
-        return shared + sum(p.numel() for p in make_block(spec, 1).parameters())
+        return shared + sum(p.numel() for p in self._own)
+
+    @cached_property
+    def _own(self) -> list[nn.Parameter]:
+        """A block's own parameters, on the meta device."""
+        return list(make_block(self.spec, 1).parameters())
 
     @property
     def weights(self) -> int:
@@ -71,10 +78,29 @@ class Cost:
     @cached_property
     def _kept_by_optimizer(self) -> int:
         """Numbers that the optimiser keeps of a block's parameters and of what is shared."""
-        rule, own = OPTIMIZERS[self.optimizer], list(make_block(self.spec, 1).parameters())
-        shared = self.parameters - sum(p.numel() for p in own)
-        kept = sum(len(rule(p.dim(), True).state) * p.numel() for p in own)
+        rule = OPTIMIZERS[self.optimizer]
+        shared = self.parameters - sum(p.numel() for p in self._own)
+        kept = sum(len(rule(p.dim(), True).state) * p.numel() for p in self._own)
         return kept + len(rule(2, False).state) * shared
+
+    def told(self) -> dict[str, int]:
+        """Parameters, floating-point operations and memory, of a block and of all T.
+
+        Operations are for one image; memory in bytes, all of it as computed here before the run.
+        """
+        spec, flops = self.spec, count_flops(self.spec)
+        shared = self.parameters - sum(p.numel() for p in self._own)
+        blocks = spec.num_blocks
+        return {
+            "block_parameters": self.parameters,
+            "network_parameters": blocks * (self.parameters - shared) + shared,
+            "block_forward_flops": flops.forward,
+            "network_forward_flops": blocks * flops.forward,
+            "block_training_flops": flops.training,
+            "network_training_flops": blocks * flops.training,
+            "block_training_bytes": self.unit,
+            "network_training_bytes": blocks * self.unit,
+        }
 
     @property
     def activations(self) -> int:
@@ -172,7 +198,11 @@ def _smaller(
         return Cost.of(other, make_spec(other, shape, spec.num_classes))
 
     images, side = len(spec.sample_shape) == 3, max(spec.sample_shape[1:], default=0)
-    if (block := default_block(spec.sample_shape, spec.objective)) not in (None, spec.block):
+    split = config.split_depth is not None  # layers in fewer blocks are as large
+    if not split and (block := default_block(spec.sample_shape, spec.objective)) not in (
+        None,
+        spec.block,
+    ):
         yield "--block", block, changed(block=block), slots
     for fewer in range(slots - 1, 0, -1):
         yield "--workers", fewer, Cost.of(config, spec), fewer
@@ -186,5 +216,5 @@ def _smaller(
     batch = config.batch_size
     while (batch := batch // 2) >= 8:
         yield "--batch-size", batch, changed(batch_size=batch), slots
-    for fewer in range(config.num_blocks - 1, 0, -1):
+    for fewer in range(config.num_blocks - 1, 0, -1) if not split else ():
         yield "--num-blocks", fewer, changed(num_blocks=fewer), min(slots, fewer)

@@ -7,6 +7,7 @@ import torch
 
 from noprop_dist.data import Split
 from noprop_dist.engine.coordinator import cannot_evaluate
+from noprop_dist.engine.cost import Cost
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, confusion_matrix, eval_units, merge
 from noprop_dist.engine.executor import Executor, run_all
 from noprop_dist.engine.rounds import Rounds
@@ -116,6 +117,7 @@ def finish(
         num_skipped=splits.num_skipped,
         set_aside={str(t): reason for t, reason in rounds.set_aside.items()},
         metrics=metrics,
+        cost=Cost.of(job.config, job.spec).told(),
     )
     rows = np.arange(len(labels))
     said = Predictions(rows, labels, test.answers, test.confidence)

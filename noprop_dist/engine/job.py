@@ -23,9 +23,17 @@ from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES, LrSchedule, learning_rate
 from noprop_dist.maths.optimizer import OPTIMIZERS
 from noprop_dist.maths.rule import Rule, Settings
+from noprop_dist.model.block import Block
 from noprop_dist.model.device import resolve_precision
 from noprop_dist.model.own_block import BlockCode, is_own
-from noprop_dist.model.registry import block_class, blocks_for, default_block, takes
+from noprop_dist.model.registry import (
+    BLOCKS,
+    block_class,
+    blocks_for,
+    default_block,
+    takes,
+    takes_depth,
+)
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.own_parts import OWN
 
@@ -239,11 +247,27 @@ def make_spec(config: TrainConfig, shape: tuple[int, ...], num_classes: int) -> 
     # An option of the network has the same name in both, but for the noise schedule.
     options: dict[str, Any] = {f.name: getattr(config, f.name, None) for f in fields(ModelSpec)}
     found: dict[str, Any] = {"num_classes": num_classes, "sample_shape": shape, "block": name}
-    found["block_options"] = tuple(sorted(parse_block_options(config.block_options).items()))
+    block_options: dict[str, Any] = parse_block_options(config.block_options)
+    if config.split_depth is not None:
+        _check_has_depth(config, block, known)
+        block_options["depth"] = config.split_depth // config.num_blocks
+    found["block_options"] = tuple(sorted(block_options.items()))
     found["schedule"] = config.noise_schedule
     found |= {"block_code": code, "block_sha256": code.sha256 if code else ""}
     found["embed_dim"] = _embed_dim(config, math.prod(shape), num_classes)
     return ModelSpec(**(options | found))
+
+
+def _check_has_depth(config: TrainConfig, block: type[Block], known: list[str]) -> None:
+    """Refuse to cut a network that is not made of layers."""
+    if takes_depth(block):
+        return
+    deep = [name for name in known if takes_depth(BLOCKS[name])]
+    right = f"give --block {' or '.join(deep)}, or leave it out" if deep else "leave it out"
+    raise UserError(
+        f"--split-depth {config.split_depth} cuts a network of layers, and --block {config.block} "
+        f"takes no depth: {right}."
+    )
 
 
 def _embed_dim(config: TrainConfig, sample_size: int, num_classes: int) -> int:

@@ -13,6 +13,7 @@ from noprop_dist.model.flow_matching import FlowMatching
 from noprop_dist.model.noise_ranges import NoiseRanges
 from noprop_dist.model.objective import Objective
 from noprop_dist.model.own_block import BlockCode
+from noprop_dist.model.resnet import ResNetLayersBlock
 from noprop_dist.model.resnet9 import ResNet9Block
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.model.two_paths import ConvBlock, PooledConvBlock, ResNetBlock, VectorBlock
@@ -33,6 +34,7 @@ BLOCKS: dict[str, type[Block]] = {
     "mlp": VectorBlock,
     "resnet18": ResNetBlock,
     "resnet9": ResNet9Block,
+    "resnet": ResNetLayersBlock,
     "vit-tiny": ViTBlock,
     "vit-small": SmallViTBlock,
 }
@@ -66,6 +68,11 @@ def takes(block: type[Block], sample: tuple[int, ...], objective: str = "dt") ->
     """
     kind = "vectors" if len(sample) == 1 else "images"
     return block.takes.kind == kind and (block.takes.level or not OBJECTIVES[objective].tells_level)
+
+
+def takes_depth(block: type[Block]) -> bool:
+    """Whether a block is made of as many layers as it is told."""
+    return "depth" in inspect.signature(block).parameters
 
 
 def blocks_for(sample: tuple[int, ...], objective: str = "dt") -> list[str]:

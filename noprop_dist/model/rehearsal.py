@@ -5,6 +5,7 @@ B batch, D embedding width.
 
 import math
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -24,16 +25,33 @@ FEW = 2  # samples of a step that is computed: batch norm needs two
 LARGE = 3 * 64 * 64  # numbers of a sample: a step of few smaller ones takes milliseconds
 
 
-class _KeyedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+@dataclass(frozen=True)
+class Flops:
+    """Floating-point operations of a block for one sample; a multiplication and an addition are 2.
+
+    Counted are matrix products and convolutions, as ``torch.utils.flop_counter`` counts them.
+
+    Attributes:
+        forward: of one answer.
+        training: of a step, forward and backward.
+    """
+
+    forward: int
+    training: int
+
+
+class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and to be skipped imports the compiler
+
+
+class _KeyedDraws(_Mode):
     """Refuses operations that draw from PyTorch's global generator."""
 
     def __init__(self, who: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.who = who
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled here, and to be skipped imports the compiler
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -47,6 +65,42 @@ class _KeyedDraws(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 "give every draw the generator that the block is given."
             )
         return func(*args, **kwargs)
+
+
+class _Counted(_Mode):
+    """Adds up the operations of matrix products and convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        from torch.utils.flop_counter import flop_registry  # imports Triton, where that is
+
+        self.formulas, self.flops = flop_registry, 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if (formula := self.formulas.get(func._overloadpacket)) is not None:
+            self.flops += formula(*args, **kwargs, out_val=out)
+        return out
+
+
+@lru_cache(maxsize=64)
+def count_flops(spec: ModelSpec) -> Flops:
+    """What block 1 of a network computes for a sample."""
+    block = make_block(spec, 1).train()
+    if math.prod(spec.sample_shape) <= LARGE:
+        init_block(block, torch.Generator())
+    device = next(block.parameters()).device
+    sample = torch.zeros(FEW, *spec.sample_shape, device=device)
+    z = torch.zeros(FEW, spec.embed_dim, device=device)
+    level = torch.zeros(FEW, device=device) if block.shape.told_level else None
+    with _Counted() as counted:
+        logits = block(z, sample, torch.Generator(), level)
+        forward = counted.flops
+        logits.sum().backward()
+    return Flops(forward // FEW, counted.flops // FEW)
 
 
 @lru_cache(maxsize=64)

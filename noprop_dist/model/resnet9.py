@@ -19,13 +19,13 @@ from noprop_dist.model.level import LevelEmbedding, ZeroLinear
 class ConvNorm(nn.Module):
     """A 3x3 convolution, max-pooling where it is asked for, batch norm and ReLU."""
 
-    def __init__(self, channels: int, width: int, *, pooled: bool = False) -> None:
+    def __init__(self, channels: int, width: int, *, pooled: bool = False, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.conv = nn.Conv2d(channels, width, 3, stride, padding=1, bias=False)
         self.norm, self.pooled = nn.BatchNorm2d(width), pooled
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, H, W) -> (B, width, H, W), or half of H and W."""
+        """(B, channels, H, W) -> (B, width, H, W), or H and W by the stride, or halved."""
         h = self.conv(x)
         if self.pooled:
             h = F.max_pool2d(h, 2)

@@ -126,7 +126,7 @@ class Layer(nn.Module):
 
 
 class ViTBlock(Block):
-    """ViT tiny: a block of T; for a whole network's depth, T blocks have it together.
+    """ViT tiny: a block of T, whole or cut from a deeper one (``--split-depth``).
 
     Args:
         shape: what it is built for.

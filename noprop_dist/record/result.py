@@ -64,6 +64,9 @@ class TrainResult:
         fingerprint: hashes of the data and what else fixes the numbers.
         answering: what the network answers by where nothing is asked for; see ``Answering``.
         metrics: by name, a user's own metrics on the test split, first draw.
+        cost: of a block and of all T, before the run: "block_parameters", "block_forward_flops" and
+            "block_training_flops" for an image, "block_training_bytes" of memory; the same of
+            "network_"; empty in runs of older versions.
     """
 
     folder: str
@@ -83,6 +86,7 @@ class TrainResult:
     test_measures: dict[str, dict[str, float]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     answering: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, int] = field(default_factory=dict)
 
     @property
     def history(self) -> History:

@@ -36,7 +36,7 @@ def test_a_comparison_has_a_folder_of_its_own() -> None:
     ("flags", "said"),
     [
         ("--methods noprop,twins", "'twins' is unknown; did you mean twin?"),
-        ("--methods bp", "'bp' is unknown; known are noprop, twin, noprop-sequential."),
+        ("--methods bp", "'bp' is unknown; known are noprop, twin, noprop-sequential, single, "),
         ("--methods twin,twin", "names a method twice"),
         ("--methods ,", "--methods needs at least one of noprop"),
         ("--seeds 0", "--seeds must be at least 1, got 0."),

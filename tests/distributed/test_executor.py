@@ -14,7 +14,12 @@ from noprop_dist.distributed import worker_pool as pool_module
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.distributed.worker_listener import WorkerListener
-from noprop_dist.distributed.worker_status import BlockMissingError, Place, WorkerStatus
+from noprop_dist.distributed.worker_status import (
+    BlockMissingError,
+    Place,
+    WorkerLeavingError,
+    WorkerStatus,
+)
 from noprop_dist.engine.executor import Done
 from noprop_dist.engine.snapshot import Snapshot
 from noprop_dist.engine.unit import Unit, UnitProgress, UnitResult
@@ -118,6 +123,8 @@ class Rig:
         self.slots, self.ray, self.client = slots, FakeRay(), FakeClient()
         monkeypatch.setattr(executor_module, "ray", self.ray)
         monkeypatch.setattr(pool_module, "count_slots", lambda _: self.slots)
+        self.draining: set[str] = set()
+        monkeypatch.setattr(executor_module, "draining_nodes", lambda: self.draining)
         monkeypatch.setattr(executor_module, "TEND_S", 0.0)
         self.lost: list[tuple[str, list[int]]] = []
         listener = WorkerListener()
@@ -372,3 +379,32 @@ def test_stop_gives_back_what_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> 
     rig.running()[0].actor.fail(DIED)
     (lost,) = rig.wait(1)
     assert (lost.work.snapshot.t, lost.result, lost.error) == (1, None, None)  # type: ignore[union-attr]
+
+
+def test_what_a_worker_that_leaves_hands_back_goes_on_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One says so when it gets work; of another the node is to end, while it has a unit."""
+    rig = Rig(monkeypatch, 2)
+    rig.start_all()
+    rig.executor.submit(unit(1))
+    (refused,) = rig.running()
+    refused.answer = failure(WorkerLeavingError("it was told to end"))
+    rig.wait()
+    (call,) = rig.running()
+    assert call.actor is not refused.actor
+    assert rig.ray.killed == [refused.actor.number]
+    rig.draining = {"node"}
+    rig.wait()
+    assert "stop" in [c.kind for c in call.actor.calls]
+    assert call.actor.number not in rig.ray.killed
+    trained(call)
+    (done,) = rig.wait(1)
+    rig.draining = set()
+    rig.start_all()
+    rig.executor.submit(unit(1, 10))
+    (on,) = rig.running()
+    assert done.result is not None
+    assert on.actor.number not in rig.ray.killed
+    assert call.actor.number in rig.ray.killed
+    assert not any(blocks for _, blocks in rig.lost)

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 import ray
 import torch
+from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
+from ray.core.generated.autoscaler_pb2 import DRAIN_NODE_REASON_PREEMPTION
 
 from noprop_dist import TrainConfig, UserError, load_network, train
 from noprop_dist.data import load_dataset
@@ -88,6 +90,46 @@ def test_spare_stands_in_for_a_worker_that_died(
     late = {u["worker"] for u in units if u["started"] > replacement["time"] + 1}
     assert replacement["worker"] in late
     assert spare not in late
+
+
+def test_worker_that_is_told_to_end_hands_its_unit_back(cluster: object, tmp_path: Path) -> None:
+    """SIGTERM to its process: nothing of what it has trained is lost or trained again."""
+    local = local_model(40)
+    folder = tmp_path / "ray"
+
+    def tell() -> None:
+        os.kill(events(folder, "worker_started")[-1]["pid"], signal.SIGTERM)
+
+    with Meanwhile(folder, 6, [tell]):
+        run = train(on_ray(folder, epochs=40, save_every=20, spares=0))
+    assert same(local, run)
+    (lost,) = events(folder, "worker_lost")
+    assert (lost["blocks"], lost["reason"]) == ([], "it or its node was told to end")
+    assert steps_trained(folder) == 3 * 40 * 11
+
+
+def test_blocks_leave_a_node_that_is_drained(cluster: Cluster, tmp_path: Path) -> None:
+    local = local_model(40)
+    folder, node = tmp_path / "ray", cluster.add_node(num_cpus=2)
+
+    def drain() -> None:
+        """What ``ray drain-node`` does, and ``ray start --block`` when it gets SIGTERM."""
+        deadline_ms = int(1000 * (time.time() + 60))
+        asked = node.node_id, DRAIN_NODE_REASON_PREEMPTION, "a test", deadline_ms
+        GcsClient(address=cluster.address).drain_node(*asked)
+
+    try:
+        with Meanwhile(folder, 3, [drain], "worker_started"):
+            run = train(on_ray(folder, epochs=40, save_every=20, workers=3, spares=0))
+    finally:
+        cluster.remove_node(node)
+    assert same(local, run)
+    gone = {e["worker"] for e in events(folder, "worker_started") if e["node_id"] == node.node_id}
+    lost = events(folder, "worker_lost")
+    assert gone
+    assert gone == {e["worker"] for e in lost}
+    assert all(e["blocks"] == [] for e in lost)
+    assert steps_trained(folder) == 3 * 40 * 11
 
 
 def test_block_that_always_fails_is_set_aside_and_the_rest_finishes(

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import ray
 import ray.exceptions
@@ -12,6 +13,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from noprop_dist import UserError
+from noprop_dist.compare.compare_options import CHECKPOINTED
 from noprop_dist.compare.on_ray.method_run import (
     MethodEnd,
     MethodEpoch,
@@ -139,10 +141,10 @@ def test_workers_agree_and_the_driver_hears_of_every_epoch(trained: Run) -> None
 def test_shared_test_split_is_evaluated_as_one_process_does(trained: Run, task: MethodTask) -> None:
     net = shared_by_hand(task)
     alone = TwinWorker(task, net, CPU, rank=0, world=1)
-    assert alone.accuracy(task.splits.test, DRAWS) == trained[1][0].test_accuracy
+    assert alone.accuracies(task.splits.test, DRAWS)[0] == trained[1][0].test_accuracy
     labels = task.splits.test.ys[0]
     shuffled = replace(task.splits.test, ys=(labels[::-1].copy(),))
-    assert alone.accuracy(shuffled, 1)[0] < 0.5  # labels are compared with, never looked at
+    assert alone.accuracies(shuffled, 1)[0][0] < 0.5  # labels are compared with, never looked at
 
 
 def test_one_worker_alone_learns() -> None:
@@ -151,6 +153,52 @@ def test_one_worker_alone_learns() -> None:
     worker = TwinWorker(task, net, CPU, rank=0, world=1)
     losses = [worker.train_epoch(epoch) for epoch in range(EPOCHS)]
     assert losses[1] < losses[0]
+
+
+@pytest.mark.ray
+def test_workers_that_accumulate_average_each_gradient_once_a_step(cluster: object) -> None:
+    task = replace(task_of(), method=CHECKPOINTED)
+    net = TwinNetwork(task.job.spec, 0, torch.tensor(task.class_embed))
+    gradients = sum(4 * p.numel() for p in net.parameters() if p.requires_grad)
+    with ray_backend(task.job.config, task.splits.nbytes) as site:
+        epochs, ends = train_twin(task, site.needs, WORKERS)
+    assert ends[0].sha256 == ends[1].sha256
+    for epoch in epochs:
+        assert {w.reduced_bytes for w in epoch} == {gradients * task.job.steps_per_epoch}
+
+
+def worker_of(task: MethodTask, **kind: bool) -> TwinWorker:
+    spec, class_embed = task.job.spec, torch.tensor(task.class_embed)
+    net = TwinNetwork(spec, 0, class_embed, task.job.precision, **kind)
+    return TwinWorker(task, net, CPU, rank=0, world=1)
+
+
+def batch(task: MethodTask) -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = task.splits.train.take(np.arange(task.job.config.batch_size))
+    return torch.from_numpy(x), torch.from_numpy(y)
+
+
+def test_checkpointing_alone_changes_no_bit() -> None:
+    """Masks are drawn again, and batch norm's averages count a batch once."""
+    task = task_of()
+    twin, other = worker_of(task), worker_of(task, checkpointed=True)
+    for step in range(3):
+        assert twin.train_step(*batch(task), step) == other.train_step(*batch(task), step)
+    for name, value in twin.network.state_dict().items():
+        if "num_batches_tracked" not in name:
+            assert torch.equal(value, other.network.state_dict()[name]), name
+
+
+def test_a_layer_wise_block_learns_from_its_own_loss_alone() -> None:
+    """It becomes what it would with no block after it."""
+    task = task_of()
+    worker = worker_of(task, local=True)
+    fewer = replace(task.job, spec=replace(task.job.spec, num_blocks=2))
+    first = worker_of(replace(task, job=fewer), local=True)
+    losses = [worker.train_step(*batch(task), 0) for worker in (worker, first) for _ in range(3)]
+    assert losses[2] < losses[0]
+    for name, value in first.network.blocks.state_dict().items():
+        assert torch.equal(value, worker.network.blocks.state_dict()[name]), name
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_the_same_code_from_a_file_and_from_a_module_makes_the_same_model(
         ("broken.py:Own", None, "cannot be imported .ZeroDivisionError"),
         ("mypkg.blocks:Own", "depth=2", "takes the options width, deep"),
         ("mypkg.blocks:Own", "width", "must be name=value"),
-        ("resnet", None, "--block must be one of auto, conv, .* or a class of your own"),
+        ("resnet50", None, "--block must be one of auto, conv, .* or a class of your own"),
     ],
 )
 def test_a_block_that_cannot_be_is_refused_in_a_sentence(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ray.exceptions import RayError
 
+from noprop_dist.compare.compare_options import METHODS, TWIN
 from noprop_dist.distributed.worker_status import Memory
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.runner import explain
@@ -26,12 +27,14 @@ class MethodTask:
         splits: its data; arrays of the object store, only read.
         class_embed: W to start from, float32 (K, D).
         num_draws: S, noise draws of the test.
+        method: of ``METHODS``.
     """
 
     job: Job
     splits: Splits
     class_embed: Any
     num_draws: int
+    method: str = TWIN
 
 
 @dataclass(frozen=True)
@@ -64,13 +67,15 @@ class MethodEnd:
 
     Attributes:
         rank: the worker, from 0.
-        test_accuracy: (S,) by noise draw.
+        test_accuracy: (S,) by noise draw, of z_T's readout.
+        mean_accuracy: (S,) of the mean of the blocks' softmaxes.
         memory: of the worker.
         sha256: of the twin's weights, which all workers have alike.
     """
 
     rank: int
     test_accuracy: list[float]
+    mean_accuracy: list[float]
     memory: Memory
     sha256: str = ""
 
@@ -79,8 +84,8 @@ Said = MethodEpoch | MethodEnd
 Trained = tuple[list[list[MethodEpoch]], list[MethodEnd]]  # by epoch and rank; by rank
 
 
-def in_order(said: Sequence[Said], epochs: int, workers: int) -> Trained:
-    """What workers said, by epoch and rank.
+def in_order(said: Sequence[Said], epochs: int, workers: int, method: str = TWIN) -> Trained:
+    """What workers of a method said, by epoch and rank.
 
     Raises:
         UserError: the loss is not finite.
@@ -88,7 +93,7 @@ def in_order(said: Sequence[Said], epochs: int, workers: int) -> Trained:
     found = sorted((s for s in said if isinstance(s, MethodEpoch)), key=lambda e: (e.epoch, e.rank))
     if found and found[-1].loss is not None and not np.isfinite(found[-1].loss):
         raise UserError(
-            f"the twin cannot be trained: its loss became NaN or infinite in epoch "
+            f"{METHODS[method].name} cannot be trained: its loss became NaN or infinite in epoch "
             f"{found[-1].epoch}, most likely because the learning rate is too high: lower --lr."
         )
     ends = sorted((s for s in said if isinstance(s, MethodEnd)), key=lambda e: e.rank)

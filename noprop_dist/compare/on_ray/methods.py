@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from noprop_dist.compare.compare_options import NOPROP, TWIN
+from noprop_dist.compare.compare_options import CHECKPOINTED, NOPROP, SEQUENTIAL, SINGLE
 from noprop_dist.compare.measurements import Measured
 from noprop_dist.compare.on_ray.method_run import MethodEpoch, MethodTask
 from noprop_dist.compare.on_ray.sequential_training import train_sequential
@@ -19,6 +19,7 @@ from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
+from noprop_dist.model.rehearsal import count_flops
 from noprop_dist.record.events import read_events
 from noprop_dist.record.store import Store, inside
 from noprop_dist.text import percent
@@ -55,16 +56,21 @@ def measure(
     assert workers is not None
     if method == NOPROP:
         return _measure_noprop(backend, job, store, folder, workers)
-    task = MethodTask(job, for_nodes(splits), first_class_embed(job, splits).numpy(), TEST_DRAWS)
-    on_epoch = partial(_tell_epoch, tell, job)
-    if method == TWIN:
-        epochs, ends = train_twin(task, backend.needs, workers, on_epoch)
-    else:
+    class_embed = first_class_embed(job, splits).numpy()
+    # An epoch of the single block is T passes, as many operations as one of T blocks.
+    passes = job.config.num_blocks if method == SINGLE else 1
+    trained = _single(job) if method == SINGLE else job
+    task = MethodTask(trained, for_nodes(splits), class_embed, TEST_DRAWS, method)
+    on_epoch = partial(_tell_epoch, tell, trained)
+    if method == SEQUENTIAL:
         epochs, ends = train_sequential(task, backend.needs, on_epoch)
+    else:
+        epochs, ends = train_twin(task, backend.needs, workers, on_epoch)
     # NCCL keeps to the machine's own ways between GPUs, which TCP's counters do not see.
-    seen = method != TWIN or backend.needs.gpus < 1
+    seen = method == SEQUENTIAL or backend.needs.gpus < 1
     sent = sum(worker.sent_bytes for epoch in epochs for worker in epoch)
     reduced = sum(epoch[0].reduced_bytes for epoch in epochs)
+    epochs = epochs[passes - 1 :: passes]
     return Measured(
         method,
         job.config.seed,
@@ -77,7 +83,29 @@ def measure(
         reduced_bytes=reduced / len(epochs) if reduced else None,
         peak_bytes=[end.memory.peak_bytes for end in ends],
         own_bytes=[end.memory.own_bytes for end in ends],
+        mean_accuracy=ends[0].mean_accuracy,
+        operations=_operations(trained, again=method == CHECKPOINTED),
     )
+
+
+def _single(job: Job) -> Job:
+    """One block, for as many passes over the data as T blocks have together."""
+    config, spec = job.config, replace(job.spec, num_blocks=1)
+    times = config.num_blocks
+    longer = replace(
+        config,
+        num_blocks=1,
+        epochs=times * config.epochs,
+        warmup_epochs=times * config.warmup_epochs,
+    )
+    return replace(job, config=longer, spec=spec)
+
+
+def _operations(job: Job, *, again: bool = False) -> int:
+    """Of all training; ``again``: the forward pass is computed twice."""
+    flops = count_flops(job.spec)
+    images = job.total_steps * job.step_size
+    return images * job.spec.num_blocks * (flops.training + again * flops.forward)
 
 
 def count_workers(config: TrainConfig, backend: RayBackend) -> int:
@@ -120,6 +148,8 @@ def _measure_noprop(
         reduced_bytes=None,
         peak_bytes=[memory.peak_bytes for memory in traffic.memory.values()],
         own_bytes=[memory.own_bytes for memory in traffic.memory.values()],
+        mean_accuracy=result.test_accuracy["mean_softmax"].draws,
+        operations=_operations(job),
     )
 
 

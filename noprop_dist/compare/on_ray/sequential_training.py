@@ -21,10 +21,11 @@ from noprop_dist.compare.on_ray.method_run import (
 from noprop_dist.data import Split
 from noprop_dist.distributed.cluster import WorkerNeeds
 from noprop_dist.distributed.process_usage import memory_of
-from noprop_dist.engine.evaluate import eval_units, merge, run_eval
+from noprop_dist.engine.evaluate import EvalResult, eval_units, merge, run_eval
 from noprop_dist.engine.job import Job
 from noprop_dist.errors import UserError
 from noprop_dist.maths.algorithm1 import Algorithm1
+from noprop_dist.model.answering import MEAN
 from noprop_dist.model.device import resolve_device
 
 
@@ -77,15 +78,15 @@ def _run(task: MethodTask, device_name: str) -> Iterator[Said]:
         )
         val = None
         if len(splits.val):
-            (val,) = _accuracy(algorithm, job, "val", splits.val, 1, device)
+            (val,) = _evaluate(algorithm, job, "val", splits.val, 1, device).accuracy()
         yield MethodEpoch(0, epoch + 1, time.perf_counter() - start, val)
-    test = _accuracy(algorithm, job, "test", splits.test, task.num_draws, device)
-    yield MethodEnd(0, test, memory_of(device))
+    test = _evaluate(algorithm, job, "test", splits.test, task.num_draws, device)
+    means = test.accuracy(MEAN)
+    yield MethodEnd(0, test.accuracy(), means, memory_of(device))
 
 
-def _accuracy(
+def _evaluate(
     algorithm: Algorithm1, job: Job, name: str, split: Split, draws: int, device: torch.device
-) -> list[float]:
-    """Of z_T on a split, by noise draw."""
+) -> EvalResult:
     units = eval_units(0, name, len(split), *parts_of(algorithm), draws)
-    return merge([run_eval(unit, job, split, device) for unit in units]).accuracy()
+    return merge([run_eval(unit, job, split, device) for unit in units])

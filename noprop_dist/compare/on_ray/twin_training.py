@@ -1,4 +1,4 @@
-"""The back-propagated twin on Ray Train: data parallel, all gradients all-reduced at every step."""
+"""The twin and its kin on Ray Train: data parallel, all gradients all-reduced at every step."""
 
 import tempfile
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import ray.train.torch
 from ray import cloudpickle
 from ray.util.queue import Empty, Queue
 
+from noprop_dist.compare.compare_options import METHODS
 from noprop_dist.compare.on_ray.method_run import (
     MethodEpoch,
     MethodTask,
@@ -53,7 +54,7 @@ def train_twin(
     workers: int,
     on_epoch: Callable[[MethodEpoch], None] = lambda _: None,
 ) -> Trained:
-    """Train the twin with Ray Train's TorchTrainer on a cluster that is connected.
+    """Train the task's method with Ray Train's TorchTrainer on a cluster that is connected.
 
     Args:
         task: what to train; put into the object store once, for all workers.
@@ -65,7 +66,7 @@ def train_twin(
         By epoch and rank, the epochs; by rank, the ends.
 
     Raises:
-        UserError: the twin cannot be trained.
+        UserError: it cannot be trained.
     """
     check_share(task.job.config.batch_size, workers)
     queue = Queue(actor_options={"num_cpus": 0})
@@ -88,8 +89,9 @@ def train_twin(
             thread.join(LEAVE_S)
             raise
     if failed:
-        raise UserError(f"the twin cannot be trained: {reason_of(failed[0])}.") from failed[0]
-    return in_order(said, task.job.config.epochs, workers)
+        name = METHODS[task.method].name
+        raise UserError(f"{name} cannot be trained: {reason_of(failed[0])}.") from failed[0]
+    return in_order(said, task.job.config.epochs, workers, task.method)
 
 
 def _trainer(
