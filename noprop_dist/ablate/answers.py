@@ -48,7 +48,7 @@ def answers_of(run: OpenRun, split: Split, draws: int) -> Answers:
         split: labelled rows, at least one.
         draws: S.
     """
-    trained = run.trained
+    trained, split = run.trained, run.trained.seen(split)
     normalise, parts = trained.normalisation.on(trained.device), []
     for start in range(0, len(split), INFERENCE_BATCH):
         x, y = split.take(np.arange(start, min(start + INFERENCE_BATCH, len(split))))

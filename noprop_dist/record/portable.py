@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from noprop_dist.data.normalise import Normalisation, normalise
 from noprop_dist.data.shards import Array
 from noprop_dist.maths.counter import seeded_normals
+from noprop_dist.model.backbone import Backbone
 from noprop_dist.model.network import NoPropNetwork
 
 OUTPUTS = ("z_T", "mean_softmax")
@@ -27,11 +28,19 @@ class PortableNetwork(nn.Module):
         network: the assembled blocks, in evaluation mode.
         normalisation: of the training split.
         draws: noise draws, over which probabilities are averaged; at least 1.
+        backbone: makes what the network takes of pictures.
     """
 
-    def __init__(self, network: NoPropNetwork, normalisation: Normalisation, draws: int) -> None:
+    def __init__(
+        self,
+        network: NoPropNetwork,
+        normalisation: Normalisation,
+        draws: int,
+        backbone: Backbone | None = None,
+    ) -> None:
         super().__init__()
         self.network, self.normalisation, self.draws = network, normalisation, draws
+        self.backbone = backbone
 
     def forward(self, samples: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Class probabilities of every sample, a function of it and its seed alone.
@@ -49,7 +58,8 @@ class PortableNetwork(nn.Module):
 
     def answer(self, samples: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """``forward`` with the noise of each draw, z_0's first: float32 (N, noises, D)."""
-        x = normalise(samples, self.normalisation)
+        x = samples if self.backbone is None else self.backbone(samples)
+        x = normalise(x, self.normalisation)
         traces = self.network.follow(x, [iter(normals.unbind(dim=1)) for normals in noise])
         z_T = torch.stack([t.z_T_logits.softmax(1) for t in traces]).mean(dim=0)  # noqa: N806
         return z_T, torch.stack([t.mean_softmax for t in traces]).mean(dim=0)

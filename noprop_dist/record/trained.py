@@ -16,17 +16,22 @@ import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import nn
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.data.features import features_of
 from noprop_dist.data.normalise import Normalisation
-from noprop_dist.data.shards import Array
+from noprop_dist.data.shards import Array, Split
 from noprop_dist.errors import UserError
+from noprop_dist.model.backbone import Backbone
 from noprop_dist.model.device import resolve_device, resolve_precision, use_number_format
 from noprop_dist.model.network import NoPropNetwork, samples_at_once
 from noprop_dist.model.own_block import BlockCode
 from noprop_dist.model.spec import ModelSpec
+from noprop_dist.record.backbones import PREFIX, named, rebuild_backbone, tensors_beside, unnamed
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.portable import OUTPUTS, PortableNetwork
+from noprop_dist.record.progress import shown_work
 from noprop_dist.record.run_config import read_config
 from noprop_dist.record.store import Store, above
 from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL
@@ -64,6 +69,7 @@ class TrainedNetwork:
         class_names: K names.
         device: where it computes.
         data_sha256: of the rows that it was trained and validated on; empty where none is known.
+        backbone: makes the vectors of pictures, where something does.
     """
 
     network: NoPropNetwork
@@ -71,6 +77,23 @@ class TrainedNetwork:
     class_names: tuple[str, ...]
     device: torch.device
     data_sha256: str = ""
+    backbone: Backbone | None = None
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of an image or (F,) of a vector, as it is given."""
+        spec = self.network.spec
+        return spec.sample_shape if spec.backbone is None else spec.backbone.sample_shape
+
+    def portable(self, draws: int) -> PortableNetwork:
+        """The network as one module, as it computes; see there."""
+        return PortableNetwork(self.computing, self.normalisation, draws, self.backbone)
+
+    def seen(self, split: Split) -> Split:
+        """Rows as the blocks see them: of pictures their features, where there is a backbone."""
+        if self.backbone is None or split.is_vector:
+            return split
+        return features_of({"": split}, self.backbone, shown_work)[""]
 
     @cached_property
     def computing(self) -> NoPropNetwork:
@@ -111,7 +134,7 @@ class TrainedNetwork:
         if draws < 1:
             raise ValueError(f"draws must be at least 1, got {draws}")
         x = self._checked(images)
-        network = PortableNetwork(self.computing, self.normalisation, draws)
+        network = self.portable(draws)
         batch = batch or samples_at_once(self.device)
         said = [
             network.classify(x[start : start + batch], seed)[OUTPUTS.index(readout)]
@@ -123,7 +146,7 @@ class TrainedNetwork:
 
     def _checked(self, images: npt.ArrayLike | torch.Tensor) -> Array:
         x = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.array(images)
-        shape = self.network.spec.sample_shape
+        shape = self.sample_shape
         vector = len(shape) == 1
         if not vector and x.ndim == 3 and shape[0] == 1:
             x = x[:, None]
@@ -152,7 +175,7 @@ def save_network(
     store.write(f"{MODEL}/network.json", json.dumps(described, indent=1).encode())
 
 
-def _file_tensors(network: NoPropNetwork) -> dict[str, torch.Tensor]:
+def _file_tensors(network: nn.Module) -> dict[str, torch.Tensor]:
     return {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
 
 
@@ -198,7 +221,11 @@ def rebuild(
     use_number_format(asked, place)
     try:
         spec = ModelSpec.from_dict(described["spec"]).with_code(code, where)
-        network = NoPropNetwork.from_tensors(spec, tensors, place, asked)
+        own = {k: v for k, v in tensors.items() if not k.startswith(PREFIX)}
+        network = NoPropNetwork.from_tensors(spec, own, place, asked)
+        backbone = None
+        if spec.backbone is not None:
+            backbone = rebuild_backbone(spec.backbone, unnamed(tensors), where).to(place)
         norm = {k: tuple(v) for k, v in described["normalisation"].items()}
         normalisation = Normalisation(**norm)
         names = tuple(described["class_names"])
@@ -210,7 +237,8 @@ def rebuild(
             f"{where}: the network is not one that this version knows ({reason}): use the version "
             "that wrote it, or train again."
         ) from error
-    return TrainedNetwork(network, normalisation, names, place, described.get("data_sha256", ""))
+    data_sha256 = described.get("data_sha256", "")
+    return TrainedNetwork(network, normalisation, names, place, data_sha256, backbone)
 
 
 def _sha256_of(described: dict[str, Any]) -> str:
@@ -267,7 +295,8 @@ def load_network(
         raise UserError(f"{folder}: network.json was altered or is of another version.")
     if hashlib.sha256(data).hexdigest() != described["network_sha256"]:
         raise UserError(f"{folder}: network.safetensors was altered or is truncated.")
-    return rebuild(described, load(data), device, precision, folder, code)
+    tensors = load(data) | tensors_beside(described, home_of(str(folder)))
+    return rebuild(described, tensors, device, precision, folder, code)
 
 
 def is_network_file(path: str | Path) -> bool:
@@ -298,7 +327,10 @@ def asked_precision(
 
 def to_bytes(trained: TrainedNetwork) -> bytes:
     """The state dict as float32, with the description in the header under FILE_FORMAT."""
-    return save(_file_tensors(trained.network), metadata={FILE_FORMAT: header(trained)})
+    tensors = _file_tensors(trained.network)
+    if trained.backbone is not None:
+        tensors |= named(_file_tensors(trained.backbone.net))
+    return save(tensors, metadata={FILE_FORMAT: header(trained)})
 
 
 def header(trained: TrainedNetwork) -> str:

@@ -17,6 +17,7 @@ from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.record.own_parts import write_own_parts
 from noprop_dist.record.result import Accuracy, accuracy_over
 from noprop_dist.record.store import Store, inside
 from noprop_dist.record.trained import save_network
@@ -82,6 +83,7 @@ def assemble(search: Search, rows: list[Row]) -> PerBlock:
     chosen = {t: _state(store, row["trial"]).best for t, row in best.items()}
     evaluator = _Evaluator(config, search.splits)
     job, network = evaluator.job, evaluator.network(chosen)
+    write_own_parts(store, search.splits.own)
     save_network(store, network, job.normalisation, job.class_names, job.fingerprint["data"])
     blocks = {
         t: {

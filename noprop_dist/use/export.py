@@ -103,7 +103,7 @@ def export_network(
         None if to == "safetensors" else draws,
         len(samples),
         difference,
-        spec.sample_shape,
+        run.shape,
         spec.num_classes,
     )
 
@@ -117,7 +117,7 @@ def largest_difference(run: OpenRun, answer: Answer, samples: Array, draws: int)
         samples: (N, ...) raw, N at least 1; given in batches of several sizes.
         draws: noise draws.
     """
-    original = PortableNetwork(run.trained.network, run.trained.normalisation, draws)
+    original = run.trained.portable(draws)
     largest = 0.0
     batch = samples_at_once(run.trained.device)
     starts = [0, 1, *range(batch, len(samples), batch)]
@@ -136,8 +136,7 @@ def _safetensors(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
     data = to_bytes(run.trained)
     code = run.trained.network.spec.block_code
     again = from_bytes(data, str(run.trained.device), "fp32", code=code)
-    network = PortableNetwork(again.network, again.normalisation, draws)
-    return data, _of_module(network, run.trained.device)
+    return data, _of_module(again.portable(draws), run.trained.device)
 
 
 def _torch_export(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
@@ -201,8 +200,8 @@ def _graph(run: OpenRun, draws: int) -> torch.export.ExportedProgram:
     code = run.trained.network.spec.block_code
     again = from_bytes(to_bytes(run.trained), "cpu", "fp32", code=code)
     network = again.network.to(memory_format=torch.contiguous_format)
-    module = PortableNetwork(network, again.normalisation, draws).eval()
-    shape = network.spec.sample_shape
+    module = PortableNetwork(network, again.normalisation, draws, again.backbone).eval()
+    shape = again.sample_shape
     dtype = torch.float32 if len(shape) == 1 else torch.uint8
     inputs = torch.zeros(2, *shape, dtype=dtype), torch.zeros(2, dtype=torch.int64)
     rows = torch.export.Dim("N", min=1)
