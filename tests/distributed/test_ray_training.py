@@ -159,7 +159,8 @@ def test_run_goes_on_when_nodes_join_and_leave(
     assert result_of(folder)["block_sha256"] == local.block_sha256
 
 
-def test_more_workers_than_the_cluster_holds_are_refused(cluster: object, tmp_path: Path) -> None:
+def test_more_workers_than_the_cluster_holds_are_refused(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.wait_for_nodes(60)  # one that a test before has killed may not be missed yet
     with pytest.raises(
         UserError, match=r"5 workers of 1 CPU each do not fit .* has 2 CPU and holds 2"
     ):

@@ -63,7 +63,7 @@ def test_a_run_s_own_block_is_found_again_or_missed_in_a_sentence(
     assert load_network("network.safetensors", block=own).network.spec == trained.network.spec
     source = tmp_path / "mypkg/blocks.py"
     source.write_text(SOURCE + "# changed")
-    with pytest.raises(UserError, match="holds a run of other code than mypkg"):
+    with pytest.raises(UserError, match="began with other code of its block"):
         train(config, block=own)
     with pytest.raises(UserError, match=r"is not the code that run was trained with .* block\.py"):
         load_network("run", block=own)
