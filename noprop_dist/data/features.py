@@ -46,6 +46,13 @@ def features_of(
     return dict(zip(splits, Split.all_stored(stored), strict=True))
 
 
+def seen(backbone: Backbone | None, split: Split, shown: Shown = not_shown) -> Split:
+    """Rows as blocks see them: of pictures their features, where there is a backbone."""
+    if backbone is None or split.is_vector:
+        return split
+    return features_of({"": split}, backbone, shown)[""]
+
+
 def _compute(key: str, splits: Mapping[str, Split], backbone: Backbone, shown: Shown) -> StoredRows:
     waiting = "waiting for another process that computes these features"
     with made_in_cache(key, lambda: shown(waiting, 0)) as begin:

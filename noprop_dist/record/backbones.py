@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -41,25 +42,32 @@ def find_backbone(name: str, sample_shape: tuple[int, ...], weights: str | None)
     return Backbone(spec, net)
 
 
-def rebuild_backbone(spec: BackboneSpec, tensors: Mapping[str, Tensor], where: object) -> Backbone:
-    """The backbone of a network that was read.
+def parted(
+    tensors: Mapping[str, Tensor], spec: BackboneSpec | None, device: torch.device, where: object
+) -> tuple[dict[str, Tensor], Backbone | None]:
+    """The tensors of a network that was read without those ``named``, and its backbone.
 
     Args:
-        spec: what it is.
-        tensors: its weights.
+        tensors: of both.
+        spec: of the backbone; None where there is none.
+        device: where to put it.
         where: what to call them.
 
     Raises:
-        UserError: they are missing or others.
+        UserError: the backbone's are missing or others.
     """
+    own = {k: v for k, v in tensors.items() if not k.startswith(PREFIX)}
+    if spec is None:
+        return own, None
+    theirs = {k.removeprefix(PREFIX): v for k, v in tensors.items() if k.startswith(PREFIX)}
     net = make_net(spec.name)
-    load_weights(net, tensors, where)
+    load_weights(net, theirs, where)
     if _sha256_of(net) != spec.sha256:
         raise UserError(
             f"{where} holds other weights of {spec.name} than the network was trained with: "
             f"restore {BACKBONE}, or train again."
         )
-    return Backbone(spec, net)
+    return own, Backbone(spec, net).to(device)
 
 
 def write_backbone(store: Store, backbone: Backbone) -> None:
@@ -94,11 +102,6 @@ def tensors_beside(described: Mapping[str, Any], folder: str) -> dict[str, Tenso
 def named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A backbone's tensors under names that no block's has."""
     return {PREFIX + name: tensor for name, tensor in tensors.items()}
-
-
-def unnamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of ``named``, of what is there."""
-    return {k.removeprefix(PREFIX): v for k, v in tensors.items() if k.startswith(PREFIX)}
 
 
 def _sha256_of(net: nn.Module) -> str:

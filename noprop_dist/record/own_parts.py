@@ -22,9 +22,9 @@ from noprop_dist.model.backbone import Backbone
 from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.backbones import write_backbone
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from noprop_dist.record.folder import Reader
+from noprop_dist.record.folder import Reader, home_of
 from noprop_dist.record.store import Store
-from noprop_dist.record.trained import TrainedNetwork, home_of, load_network
+from noprop_dist.record.trained import TrainedNetwork, load_network
 from noprop_dist.run_files import OWN_PARTS
 
 OWN: Literal["own"] = "own"  # what the options say of such a part

@@ -19,25 +19,22 @@ from safetensors.torch import load, save
 from torch import nn
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.data.features import features_of
 from noprop_dist.data.normalise import Normalisation
-from noprop_dist.data.shards import Array, Split
+from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
 from noprop_dist.model.backbone import Backbone
 from noprop_dist.model.device import resolve_device, resolve_precision, use_number_format
 from noprop_dist.model.network import NoPropNetwork, samples_at_once
 from noprop_dist.model.own_block import BlockCode
 from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.backbones import PREFIX, named, rebuild_backbone, tensors_beside, unnamed
-from noprop_dist.record.folder import Reader
+from noprop_dist.record.backbones import named, parted, tensors_beside
+from noprop_dist.record.folder import Reader, home_of, is_network_file
 from noprop_dist.record.portable import OUTPUTS, PortableNetwork
-from noprop_dist.record.progress import shown_work
 from noprop_dist.record.run_config import read_config
-from noprop_dist.record.store import Store, above
-from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL
+from noprop_dist.record.store import Store
+from noprop_dist.run_files import MODEL
 
 FORMAT = 1  # of network.json
-SUFFIX = ".safetensors"
 FILE_FORMAT = "noprop-network-1"
 
 
@@ -88,12 +85,6 @@ class TrainedNetwork:
     def portable(self, draws: int) -> PortableNetwork:
         """The network as one module, as it computes; see there."""
         return PortableNetwork(self.computing, self.normalisation, draws, self.backbone)
-
-    def seen(self, split: Split) -> Split:
-        """Rows as the blocks see them: of pictures their features, where there is a backbone."""
-        if self.backbone is None or split.is_vector:
-            return split
-        return features_of({"": split}, self.backbone, shown_work)[""]
 
     @cached_property
     def computing(self) -> NoPropNetwork:
@@ -221,11 +212,8 @@ def rebuild(
     use_number_format(asked, place)
     try:
         spec = ModelSpec.from_dict(described["spec"]).with_code(code, where)
-        own = {k: v for k, v in tensors.items() if not k.startswith(PREFIX)}
+        own, backbone = parted(tensors, spec.backbone, place, where)
         network = NoPropNetwork.from_tensors(spec, own, place, asked)
-        backbone = None
-        if spec.backbone is not None:
-            backbone = rebuild_backbone(spec.backbone, unnamed(tensors), where).to(place)
         norm = {k: tuple(v) for k, v in described["normalisation"].items()}
         normalisation = Normalisation(**norm)
         names = tuple(described["class_names"])
@@ -297,22 +285,6 @@ def load_network(
         raise UserError(f"{folder}: network.safetensors was altered or is truncated.")
     tensors = load(data) | tensors_beside(described, home_of(str(folder)))
     return rebuild(described, tensors, device, precision, folder, code)
-
-
-def is_network_file(path: str | Path) -> bool:
-    """Whether ``path`` names an exported file, not a folder."""
-    return str(path).endswith(SUFFIX) and Path(path).expanduser().is_file()
-
-
-def home_of(path: str) -> str:
-    """The run folder that ``path`` lies in, or the folder of an exported file."""
-    if is_network_file(path):
-        return str(Path(path).parent)
-    parent, name = above(path)
-    if name == MODEL and not Store(path).exists(CONFIG):
-        return parent or "."
-    run, folder = above(parent)
-    return (run or ".") if folder == CHECKPOINTS else path
 
 
 def asked_precision(

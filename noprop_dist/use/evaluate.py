@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from noprop_dist.data.features import seen
 from noprop_dist.data.shards import Split
 from noprop_dist.draw.evaluation import plot_evaluation
 from noprop_dist.draw.style import save_figure
@@ -16,6 +17,7 @@ from noprop_dist.engine.likelihood import Counts
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.record.portable import OUTPUTS
+from noprop_dist.record.progress import shown_work
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import EVALUATION
@@ -96,7 +98,7 @@ def _accuracy(right: Counts, total: int) -> dict[str, Any]:
 def count(run: OpenRun, rows: LabelledRows, draws: int, batch: int) -> Tally:
     """Count all rows, in as many threads as there are cores for."""
     step = -(-batch // INFERENCE_BATCH) * INFERENCE_BATCH
-    split, total = run.trained.seen(rows.split), len(rows.split)
+    split, total = seen(run.trained.backbone, rows.split, shown_work), len(rows.split)
     network = run.trained.computing  # made once, before threads share it
     parts = [(i, min(i + step, total)) for i in range(0, total, step)]
     threads = cpu_threads(run)

@@ -15,15 +15,13 @@ from noprop_dist.model.network import named_tensors
 from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.backbones import tensors_beside
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint
+from noprop_dist.record.folder import SUFFIX, home_of, is_network_file
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store, inside
 from noprop_dist.record.trained import (
-    SUFFIX,
     Precision,
     TrainedNetwork,
     asked_precision,
-    home_of,
-    is_network_file,
     load_network,
     rebuild,
 )
