@@ -65,7 +65,7 @@ class DataOptions(Checked):
         None,
         "data",
         "train on the features of a frozen network, torchvision:NAME or timm:NAME, computed once",
-        traits=OF_ALL_TRIALS | ONE_SIDED,
+        traits=OF_ALL_TRIALS,
     )
     features_weights: str | None = option(
         None,

@@ -16,7 +16,7 @@ from noprop_dist.data.given import GIVEN, Given, load_given
 from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.data.sources import find_rows, limit
 from noprop_dist.errors import UserError
-from noprop_dist.model.device import resolve_device
+from noprop_dist.model.device import resolve_device, use_number_format
 from noprop_dist.record.backbones import find_backbone
 from noprop_dist.record.own_parts import OwnParts
 from noprop_dist.record.progress import shown_work
@@ -88,7 +88,9 @@ def _featured(config: TrainConfig, found: Found, pictures: Splits, shown: Shown)
     """The same rows as features of their pictures; a run is still known by the pictures."""
     assert config.features is not None
     backbone = find_backbone(config.features, found.sample_shape, config.features_weights)
-    backbone = backbone.to(resolve_device(config.device))
+    device = resolve_device(config.device)
+    use_number_format("fp32", device)
+    backbone = backbone.to(device)
     rows = features_of(found.splits, backbone, shown)
     splits = splits_of(config, replace(found, splits=rows, photographs=False))
     spec = backbone.spec

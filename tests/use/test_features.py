@@ -16,6 +16,7 @@ from noprop_dist.cli import main
 from noprop_dist.data import load_dataset
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.model.backbone import Backbone
+from noprop_dist.tune.space import read_space
 from runs import events, small
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of PyTorch's exporter
@@ -152,6 +153,11 @@ def test_what_cannot_be_is_refused_in_a_sentence(
         train(small(tmp_path / "run", **(OF | changed)))
     assert "\n" not in str(told.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_sweep_s_own_space_varies_nothing_that_changes_pictures() -> None:
+    assert "augmentation" in read_space("default", TrainConfig())
+    assert "augmentation" not in read_space("default", TrainConfig(**OF))
 
 
 def test_vectors_have_no_features() -> None:
