@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from noprop_dist.errors import UserError
     from noprop_dist.merging import merge
     from noprop_dist.record.history import History
+    from noprop_dist.record.network_files import load_network
     from noprop_dist.record.result import TrainResult
-    from noprop_dist.record.trained import Prediction, TrainedNetwork, load_network
+    from noprop_dist.record.trained import Prediction, TrainedNetwork
     from noprop_dist.training import StoppedError, TrainedBlocks, train, train_blocks
     from noprop_dist.tune.run_sweep import SweepStoppedError, sweep
     from noprop_dist.tune.space import choice, loguniform, randint, uniform
@@ -49,7 +50,7 @@ _HOMES = {
     "UserError": "errors",
     "Prediction": "record.trained",
     "TrainedNetwork": "record.trained",
-    "load_network": "record.trained",
+    "load_network": "record.network_files",
     "StoppedError": "training",
     "SweepResult": "tune.sweep_results",
     "SweepStoppedError": "tune.run_sweep",

@@ -9,7 +9,7 @@ CONFIG, RESULT, HISTORY, EVENTS = (
     "events.jsonl",
 )
 CHECKPOINTS, MODEL = "checkpoints", "model"
-OWN_PARTS = "own_parts.safetensors"
+OWN_PARTS, BACKBONE = "own_parts.safetensors", "backbone.safetensors"
 FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.parquet"
 EVALUATION, ABLATION = "evaluation.json", "ablation.json"
 REPORT, PLOTS, CARD = "report.html", "plots", "README.md"
@@ -27,6 +27,7 @@ CONTENTS = {  # of a run folder, in the order in which it is told
     PREDICTIONS: "its answer to every test image",
     FIRST_EMBEDDING: "prototypes before training",
     OWN_PARTS: "noise schedule and class embeddings that were given in Python",
+    BACKBONE: "the network that makes features of pictures",
     PLOTS: "pictures",
     EVALUATION: "of the last evaluation",
     ABLATION: "what z is good for",

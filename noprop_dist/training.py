@@ -203,8 +203,9 @@ def _train(
     events = EventLog(store)
     trackers = open_trackers(config, store, rounds.round, progress.warn)
     record = Record(store, events, progress, config.history, trackers)
-    watching.begin(rounds, store.root, splits.val.labels)
-    sent = replace(splits, own=OwnParts())  # what the run began with is no worker's business
+    watching.begin(rounds, store.root, splits.val.labels, splits.own.backbone)
+    # What the run began with is no worker's business, nor are pictures where there are features.
+    sent = replace(splits, own=OwnParts(), row_hashes=splits.hashes, pictures=None)
     with trackers:
         with backend.executor(job, sent, progress, events.write) as executor, progress:
             if splits.num_skipped:
@@ -239,7 +240,8 @@ def _draw(config: TrainConfig, result: TrainResult, splits: Splits) -> None:
 
     try:
         own = config.block if is_own(config.block) else None
-        for sentence in draw_run(result.folder, test=splits.test, block=own).missing:
+        test = splits.test if splits.pictures is None else splits.pictures
+        for sentence in draw_run(result.folder, test=test, block=own).missing:
             say(sentence)
     except (Exception, KeyboardInterrupt) as error:
         why = " ".join(str(error).split()) or type(error).__name__
@@ -298,8 +300,9 @@ def prepare(
         config = of_given_data(config)
     if own is None:
         config, own = given_parts(config)
-    splits = replace(load_splits(config, data), own=own)
-    code = check_fit(config, splits).block_code
+    splits = load_splits(config, data)
+    own = replace(own, backbone=splits.own.backbone)
+    code = check_fit(config, replace(splits, own=own)).block_code
     splits = replace(splits, own=replace(own, code=code))
     return in_a_lasting_place(config.placed(splits.hashes)), splits
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from noprop_dist.data import Split
+from noprop_dist.data.features import seen
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.model.objective import Ask
@@ -48,7 +49,7 @@ def answers_of(run: OpenRun, split: Split, draws: int) -> Answers:
         split: labelled rows, at least one.
         draws: S.
     """
-    trained = run.trained
+    trained, split = run.trained, seen(run.trained.backbone, split)
     normalise, parts = trained.normalisation.on(trained.device), []
     for start in range(0, len(split), INFERENCE_BATCH):
         x, y = split.take(np.arange(start, min(start + INFERENCE_BATCH, len(split))))

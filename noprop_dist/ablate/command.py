@@ -23,8 +23,8 @@ def run_ablate(argv: Sequence[str], prog: str, text: str) -> int:
     from noprop_dist.ablate.others import trained_others
     from noprop_dist.ablate.words import render
     from noprop_dist.draw.style import save_figure
+    from noprop_dist.record.folder import home_of
     from noprop_dist.record.store import Store, inside
-    from noprop_dist.record.trained import home_of
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.rows import rows_for
 

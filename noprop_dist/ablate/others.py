@@ -6,9 +6,9 @@ from typing import Any
 from noprop_dist.ablate.options import AblateOptions
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import home_of
 from noprop_dist.record.progress import say
 from noprop_dist.record.store import inside
-from noprop_dist.record.trained import home_of
 from noprop_dist.training import train
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.rows import config_here

@@ -61,6 +61,18 @@ class DataOptions(Checked):
     skip_bad_images: bool = option(
         False, "data", "go on past images that do not decode, and count them", traits=OF_ALL_TRIALS
     )
+    features: str | None = option(
+        None,
+        "data",
+        "train on the features of a frozen network, torchvision:NAME or timm:NAME, computed once",
+        traits=OF_ALL_TRIALS,
+    )
+    features_weights: str | None = option(
+        None,
+        "data",
+        "of --features, the state dict as a safetensors file; default: timm's own, else random",
+        traits=FREE | Trait.LOCAL,
+    )
     max_train_images: int | None = option(
         None,
         "data",

@@ -27,6 +27,7 @@ from noprop_dist.errors import UserError
 
 HOME = "checkpoints_run"  # where runs are that name no other place
 MAX_NAME = 200
+PIXEL_OPTIONS = ("augmentation", "randaugment", "random_erasing", "cutmix")  # change pictures
 
 
 @takes_former_names
@@ -92,6 +93,14 @@ class TrainConfig(
                 f"--freeze-after has no meaning with {self.embedding_type} embeddings, which are "
                 "always fixed: leave it out or choose --embedding-type learned or prototype."
             )
+        if self.features is None and self.features_weights is not None:
+            raise UserError("--features-weights are of --features: give both, or neither.")
+        for name in PIXEL_OPTIONS if self.features is not None else ():
+            if getattr(self, name) not in ("none", None, 0):
+                raise UserError(
+                    f"{flag(name)} {getattr(self, name)} has no meaning with --features, which are "
+                    "computed once from every picture as it is: leave one of them out."
+                )
         if self.momentum is not None and self.optimizer == "adamw":
             raise UserError(
                 "--momentum is of --optimizer sgd and muon: leave it out, or give one of them."
@@ -167,8 +176,8 @@ class TrainConfig(
         """These options with a name, where they say nothing of where the run lives.
 
         Args:
-            hashes: "data" and "test" of the data, "own", "init" and "block" of what else the run
-                begins with, which decide together with the options.
+            hashes: "data" and "test" of the data, "own", "init", "block" and "features" of what
+                else the run begins with, which decide together with the options.
             form: of the name.
         """
         if self.is_placed:
@@ -177,7 +186,8 @@ class TrainConfig(
 
     def name_for(self, hashes: Mapping[str, str], **changes: Any) -> str:
         """The name of a run that is given none, of these options with some changes."""
-        data = "".join(hashes.get(part, "") for part in ("data", "test", "block", "own", "init"))
+        parts = ("data", "test", "block", "own", "init", "features")
+        data = "".join(hashes.get(part, "") for part in parts)
         return f"{self.dataset_name}-{self.embedding_type}-{self.hash(data, **changes)}"
 
     def hash(self, data: str = "", **changes: Any) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import accumulate, islice, pairwise
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Protocol
@@ -329,11 +329,7 @@ class _OnDisk:
 
 def _from_disk(stored: StoredRows, again: str = "") -> _Decoded:
     """The splits of an entry; ``again`` is why it was made once more, for people."""
-    told, labels = stored.manifest, stored.labels
-    bounds = [0, *accumulate(told.splits)]
-    splits = [
-        Split.from_stored(stored, np.arange(start, end), labels[start:end])
-        for start, end in pairwise(bounds)
-    ]
+    told = stored.manifest
     kept = f"{shown(stored.folder)} ({size(told.num_bytes)}{again})"
+    splits = Split.all_stored(stored)
     return _Decoded(splits, told.num_skipped, told.passed_over, told.remarks, kept)

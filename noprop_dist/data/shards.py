@@ -6,6 +6,7 @@ N rows, B rows of a batch, C H W image axes, F features of a vector.
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ class Split:
     """The rows of one split. Its arrays may be read-only and are never written to.
 
     Attributes:
-        xs: shards of uint8 (n, C, H, W) images, in memory or all in one file, or of float32 (n, F)
-            vectors; every shard but the last holds SHARD_ROWS rows.
+        xs: shards of uint8 (n, C, H, W) images or of float32 (n, F) vectors, in memory or all in
+            one file; every shard but the last holds SHARD_ROWS rows.
         ys: int64 (n,) labels of each shard.
         shape: (C, H, W) or (F,).
     """
@@ -53,6 +54,15 @@ class Split:
             tuple(y[i : i + SHARD_ROWS] for i in starts),
             stored.manifest.shape,
         )
+
+    @classmethod
+    def all_stored(cls, stored: StoredRows) -> "list[Split]":
+        """The splits of an entry on disk."""
+        bounds, labels = [0, *accumulate(stored.manifest.splits)], stored.labels
+        return [
+            cls.from_stored(stored, np.arange(start, end), labels[start:end])
+            for start, end in pairwise(bounds)
+        ]
 
     @classmethod
     def join(cls, splits: "Sequence[Split]") -> "Split":

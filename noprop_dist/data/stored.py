@@ -1,7 +1,8 @@
-"""Decoded images in a file that every process of a machine reads in place.
+"""Decoded images, or features of them, in a file that every process of a machine reads in place.
 
-N rows, C H W image axes. An entry is a folder with two files: ROWS holds N uint8 images (C, H, W)
-and after them N int64 labels; MANIFEST is written last and tells what must be there.
+N rows, C H W image axes, F features. An entry is a folder with two files: ROWS holds N uint8 images
+(C, H, W) or N float32 vectors (F,) and after them N int64 labels; MANIFEST is written last and
+tells what must be there.
 """
 
 import fcntl
@@ -34,13 +35,14 @@ class Manifest:
     """What an entry holds.
 
     Attributes:
-        shape: (C, H, W).
+        shape: (C, H, W) or (F,).
         splits: how many rows of each split, one after the other.
         chunks: check sum of every CHUNK bytes of ROWS.
         num_skipped: bad images that were left out.
         passed_over: see ``Account``.
         remarks: see ``Account``.
         format: of the entry.
+        dtype: "uint8" or "float32".
     """
 
     shape: tuple[int, ...]
@@ -50,6 +52,7 @@ class Manifest:
     passed_over: dict[str, int] = field(default_factory=dict)
     remarks: dict[str, int] = field(default_factory=dict)
     format: int = FORMAT
+    dtype: str = "uint8"
 
     @property
     def num_rows(self) -> int:
@@ -59,7 +62,7 @@ class Manifest:
     @property
     def pixel_bytes(self) -> int:
         """Of all images."""
-        return self.num_rows * math.prod(self.shape)
+        return self.num_rows * math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def num_bytes(self) -> int:
@@ -82,13 +85,16 @@ class StoredRows:
     fetch: Fetch | None = None
 
     @cached_property
-    def pixels(self) -> npt.NDArray[np.uint8]:
-        """Uint8 (N, C, H, W), read-only; in the cache it is in use for as long as this lives."""
+    def pixels(self) -> npt.NDArray[Any]:
+        """Uint8 (N, C, H, W) or float32 (N, F), read-only.
+
+        In the cache it is in use for as long as this lives.
+        """
         shape = (self.manifest.num_rows, *self.manifest.shape)
         with self._here().open("rb") as file:
             # Whoever makes room in the cache sees the lock, which the mapping's own copy keeps.
             fcntl.flock(file, fcntl.LOCK_SH)
-            return np.asarray(np.memmap(file, np.uint8, "r", shape=shape))
+            return np.asarray(np.memmap(file, self.manifest.dtype, "r", shape=shape))
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
@@ -134,26 +140,29 @@ class StoredImages:
     stored: StoredRows
     rows: npt.NDArray[np.int64]
 
-    dtype = np.dtype(np.uint8)
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Uint8, or float32 of vectors."""
+        return np.dtype(self.stored.manifest.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(n, C, H, W)."""
+        """(n, C, H, W) or (n, F)."""
         return (len(self.rows), *self.stored.manifest.shape)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the images, all of them on disk."""
-        return math.prod(self.shape)
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Uint8 (B, C, H, W), a fresh array."""
+    def __getitem__(self, places: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """(B, C, H, W) or (B, F), a fresh array."""
         return self.stored.pixels[self.rows[places]]
 
-    def pieces(self) -> Iterator[npt.NDArray[np.uint8]]:
+    def pieces(self) -> Iterator[npt.NDArray[Any]]:
         """All images in order, a few at a time."""
         for start in range(0, len(self), PIECE):
             yield self.stored.pixels[self.rows[start : start + PIECE]]
@@ -210,8 +219,8 @@ class RowsWriter:
         self._file = self._path.open("wb")
         self.shape: tuple[int, ...] | None = None
 
-    def add(self, image: npt.NDArray[np.uint8]) -> None:
-        """Uint8 (C, H, W) with C 1 or 3, of one height and width."""
+    def add(self, image: npt.NDArray[Any]) -> None:
+        """Uint8 (C, H, W) with C 1 or 3, of one height and width; or a vector (F,)."""
         if self.shape is None:
             self.shape = image.shape
         if len(image) > self.shape[0]:

@@ -43,6 +43,6 @@ def for_nodes(splits: Splits) -> Splits:
         return splits
     stored = replace(stored, fetch=FromNode(ray.get_runtime_context().get_node_id()))
     train, val, test = (s.stored_as(stored) for s in (splits.train, splits.val, splits.test))
-    sent = replace(splits, train=train, val=val, test=test)
+    sent = replace(splits, train=train, val=val, test=test, pictures=None)
     vars(sent)["hashes"] = splits.hashes  # no worker reads all images for them again
     return sent

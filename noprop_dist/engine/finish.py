@@ -17,10 +17,10 @@ from noprop_dist.model.answering import UNFITTED, Answering
 from noprop_dist.model.fit_answering import fit_answering
 from noprop_dist.model.network import NoPropNetwork, Trace
 from noprop_dist.record.checkpoint import sha256_of_tensors
+from noprop_dist.record.network_files import save_network
 from noprop_dist.record.predictions import Predictions, write_predictions
 from noprop_dist.record.result import TrainResult, accuracy_over, versions
 from noprop_dist.record.store import Store
-from noprop_dist.record.trained import save_network
 from noprop_dist.run_files import RESULT
 
 TEST_DRAWS = 5

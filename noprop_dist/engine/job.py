@@ -8,7 +8,7 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.config.run import parse_block_options
+from noprop_dist.config.run import PIXEL_OPTIONS, parse_block_options
 from noprop_dist.data import (
     Augmentation,
     Mixing,
@@ -53,7 +53,8 @@ class Job:
         class_names: K names.
         fingerprint: what else fixes the bits and the numbers: "data" (hash of training and
             validation rows), "test" (of test rows), "precision", "device", "torch" (its
-            version), and "block" (of the source of a block of the user's own).
+            version), "block" (of the source of a block of the user's own), and "features" (of the
+            weights of a backbone).
         faults: on purpose, for tests.
     """
 
@@ -165,7 +166,7 @@ def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
             f"--batch-size {config.batch_size}{times} is larger than the training set of "
             f"{len(train)} images: give at most {len(train) // config.accumulate}."
         )
-    for name in ("augmentation", "randaugment", "random_erasing", "cutmix"):
+    for name in PIXEL_OPTIONS:
         value = getattr(config, name)
         if train.is_vector and value not in ("none", None, 0):
             raise UserError(f"{flag(name)} {value} needs images; this data set holds vectors.")
@@ -207,7 +208,8 @@ def _with_own_parts(spec: ModelSpec, splits: Splits) -> ModelSpec:
             )
         spec = replace(spec, embed_dim=dim)
     alpha_bar = None if own.alpha_bar is None else tuple(own.alpha_bar.tolist())
-    return replace(spec, alpha_bar=alpha_bar)
+    backbone = None if own.backbone is None else own.backbone.spec
+    return replace(spec, alpha_bar=alpha_bar, backbone=backbone)
 
 
 def _mixing(config: TrainConfig, splits: Splits) -> Mixing:

@@ -24,12 +24,13 @@ from noprop_dist.record.checkpoint import Loaded, find_checkpoint, load_newest
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.store import Store
-from noprop_dist.run_files import HISTORY, OWN_BLOCK, RESULT
+from noprop_dist.run_files import BACKBONE, HISTORY, OWN_BLOCK, RESULT
 
 # What a run begins with beside its options and its rows, by its name in a fingerprint.
 BEGUN_WITH = {
     "own": "noise schedule or class embeddings given in Python",
     "init": "weights given by --init-from",
+    "features": f"weights of its --features, which {BACKBONE} keeps for --features-weights",
     "block": f"code of its block, of which {OWN_BLOCK} is a copy",
 }
 ANOTHER_RUN = "give the same options, or another --name or --run-dir."

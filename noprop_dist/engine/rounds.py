@@ -25,7 +25,7 @@ from noprop_dist.engine.snapshot import (
 from noprop_dist.engine.unit import Unit
 from noprop_dist.model.answering import MEAN
 from noprop_dist.record.history import BlockEpoch, History
-from noprop_dist.record.trained import describe
+from noprop_dist.record.network_files import describe
 
 AHEAD_BYTES = 2**30  # what the ends of epochs that are not yet closed may take
 

@@ -1,5 +1,6 @@
 """The data of a run: what units train on, choose by, and report on once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -8,12 +9,15 @@ import numpy as np
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import Augmentation, Split, split_validation
-from noprop_dist.data.account import Reading, not_shown
+from noprop_dist.data.account import Reading, Shown, not_shown
 from noprop_dist.data.dataset import Dataset, Found, for_training
+from noprop_dist.data.features import features_of
 from noprop_dist.data.given import GIVEN, Given, load_given
 from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.data.sources import find_rows, limit
 from noprop_dist.errors import UserError
+from noprop_dist.model.device import resolve_device, use_number_format
+from noprop_dist.record.backbones import find_backbone
 from noprop_dist.record.own_parts import OwnParts
 from noprop_dist.record.progress import shown_work
 
@@ -35,6 +39,8 @@ class Splits:
         told: what they are and where they came from, as one line.
         num_skipped: bad images that were left out.
         own: what else the run begins with.
+        row_hashes: of the pictures, where rows are features of them.
+        pictures: of ``test``, where its rows are features.
     """
 
     train: Split
@@ -45,12 +51,17 @@ class Splits:
     told: str = ""
     num_skipped: int = 0
     own: OwnParts = field(default_factory=OwnParts)
+    row_hashes: dict[str, str] | None = None
+    pictures: Split | None = None
 
     @cached_property
     def hashes(self) -> dict[str, str]:
         """Of training and validation rows, "data", of test rows, "test", and of own parts."""
-        data = sha256_of_rows(self.train, self.val)
-        return {"data": data, "test": sha256_of_rows(self.test)} | self.own.hashes
+        rows = self.row_hashes
+        if rows is None:
+            data = sha256_of_rows(self.train, self.val)
+            rows = {"data": data, "test": sha256_of_rows(self.test)}
+        return rows | self.own.hashes
 
     @property
     def nbytes(self) -> int:
@@ -66,8 +77,31 @@ def load_splits(config: TrainConfig, data: Given | None = None) -> Splits:
     """
     reading = reading_of(config)
     if data is not None:
-        return splits_of(config, load_given(data, reading))
-    return splits_of(config, find_rows(config.dataset, reading, config.data_dir))
+        found = load_given(data, reading)
+    else:
+        found = find_rows(config.dataset, reading, config.data_dir)
+    splits = splits_of(config, found)
+    return splits if config.features is None else _featured(config, found, splits, reading.shown)
+
+
+def _featured(config: TrainConfig, found: Found, pictures: Splits, shown: Shown) -> Splits:
+    """The same rows as features of their pictures; a run is still known by the pictures."""
+    assert config.features is not None
+    backbone = find_backbone(config.features, found.sample_shape, config.features_weights)
+    device = resolve_device(config.device)
+    use_number_format("fp32", device)
+    backbone = backbone.to(device)
+    rows = features_of(found.splits, backbone, shown)
+    splits = splits_of(config, replace(found, splits=rows, photographs=False))
+    spec = backbone.spec
+    features = f"{math.prod(splits.train.sample_shape)} features of each by {spec.name}"
+    return replace(
+        splits,
+        told=f"{pictures.told}; {features}, {spec.weights}",
+        own=OwnParts(backbone=backbone),
+        row_hashes=pictures.hashes,
+        pictures=pictures.test,
+    )
 
 
 def of_given_data(config: TrainConfig) -> TrainConfig:

@@ -5,6 +5,7 @@ N rows, K classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from noprop_dist.engine.evaluate import EvalResult
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.errors import UserError
+from noprop_dist.model.backbone import Backbone
 from noprop_dist.model.network import NoPropNetwork
 from noprop_dist.record.history import History
 from noprop_dist.record.result import TrainResult
@@ -35,8 +37,9 @@ class Run:
         config: its options.
     """
 
-    def __init__(self, rounds: Rounds, folder: str) -> None:
+    def __init__(self, rounds: Rounds, folder: str, backbone: Backbone | None = None) -> None:
         self._rounds, self.folder, self.config = rounds, folder, rounds.job.config
+        self._backbone = backbone
         self.is_asked_to_stop = False
 
     @property
@@ -57,7 +60,9 @@ class Run:
         network = NoPropNetwork.assemble(job.spec, weights, shared, precision=job.precision)
         device = network.class_embed.device
         data = job.fingerprint["data"]
-        return TrainedNetwork(network, job.normalisation, job.class_names, device, data)
+        backbone = None if self._backbone is None else deepcopy(self._backbone).to(device)
+        norm, names = job.normalisation, job.class_names
+        return TrainedNetwork(network, norm, names, device, data, backbone=backbone)
 
     def stop(self) -> None:
         """End the run with the epoch that has ended, or else the next one to end.
@@ -108,15 +113,23 @@ class Watching:
                     f"{callback!r}."
                 )
 
-    def begin(self, rounds: Rounds, folder: str, labels: npt.NDArray[np.int64]) -> None:
+    def begin(
+        self,
+        rounds: Rounds,
+        folder: str,
+        labels: npt.NDArray[np.int64],
+        backbone: Backbone | None = None,
+    ) -> None:
         """Watch a run from now on.
 
         Args:
             rounds: its state.
             folder: where it lives.
             labels: of the validation split, int64 (N,).
+            backbone: that makes the rows of pictures.
         """
-        self.run, self._rounds, self._val_labels = Run(rounds, folder), rounds, labels
+        self.run = Run(rounds, folder, backbone)
+        self._rounds, self._val_labels = rounds, labels
 
     def validated(self, result: EvalResult | None) -> dict[str, float]:
         """The metrics of an epoch's validation, none without one.

@@ -7,6 +7,7 @@ import torch
 
 from noprop_dist.errors import UserError
 from noprop_dist.maths.schedule import Schedule, make_schedule, schedule_from_alpha_bar
+from noprop_dist.model.backbone import BackboneSpec
 from noprop_dist.model.own_block import BlockCode, is_own
 from noprop_dist.run_files import OWN_BLOCK
 
@@ -36,6 +37,7 @@ class ModelSpec:
         steps_per_block: of inference, where a block has an interval of noise levels.
         solver: "euler" or "heun".
         alpha_bar: (T + 1) numbers of an own noise schedule.
+        backbone: what makes the vectors of pictures, where something does.
     """
 
     block: str
@@ -58,6 +60,7 @@ class ModelSpec:
     steps_per_block: int = 1
     solver: str = "euler"
     alpha_bar: tuple[float, ...] | None = None
+    backbone: BackboneSpec | None = None
 
     def make_schedule(self) -> Schedule:
         """The noise schedule of this network."""
@@ -87,6 +90,8 @@ class ModelSpec:
         plain = {k: v for k, v in fields.items() if k != "block_code"}
         plain["block_options"] = tuple(fields.get("block_options", {}).items())
         plain |= {k: tuple(fields[k]) for k in ("sample_shape", "alpha_bar") if k in fields}
+        if "backbone" in fields:
+            plain["backbone"] = BackboneSpec.from_dict(fields["backbone"])
         return cls(**plain)
 
     def with_code(self, code: BlockCode | None, where: object) -> "ModelSpec":

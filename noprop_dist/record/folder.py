@@ -3,13 +3,15 @@
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.store import Store
-from noprop_dist.run_files import CHECKPOINTS, SWEEP, holds_run
+from noprop_dist.record.store import Store, above
+from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL, SWEEP, holds_run
 
+SUFFIX = ".safetensors"
 T = TypeVar("T")
 
 
@@ -152,3 +154,19 @@ def checkpoint_names(store: Store) -> list[str]:
 def is_complete(store: Store, checkpoint: str) -> bool:
     """Whether a checkpoint has its manifest; whether its files are good is not looked at."""
     return store.exists(f"{CHECKPOINTS}/{checkpoint}/manifest.json")
+
+
+def is_network_file(path: str | Path) -> bool:
+    """Whether ``path`` names an exported file, not a folder."""
+    return str(path).endswith(SUFFIX) and Path(path).expanduser().is_file()
+
+
+def home_of(path: str) -> str:
+    """The run folder that ``path`` lies in, or the folder of an exported file."""
+    if is_network_file(path):
+        return str(Path(path).parent)
+    parent, name = above(path)
+    if name == MODEL and not Store(path).exists(CONFIG):
+        return parent or "."
+    run, folder = above(parent)
+    return (run or ".") if folder == CHECKPOINTS else path

@@ -18,11 +18,14 @@ from torch import Tensor
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
 from noprop_dist.maths.schedule import schedule_from_alpha_bar
+from noprop_dist.model.backbone import Backbone
 from noprop_dist.model.own_block import BlockCode
+from noprop_dist.record.backbones import write_backbone
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from noprop_dist.record.folder import Reader
+from noprop_dist.record.folder import Reader, home_of
+from noprop_dist.record.network_files import load_network
 from noprop_dist.record.store import Store
-from noprop_dist.record.trained import TrainedNetwork, home_of, load_network
+from noprop_dist.record.trained import TrainedNetwork
 from noprop_dist.run_files import OWN_PARTS
 
 OWN: Literal["own"] = "own"  # what the options say of such a part
@@ -39,21 +42,28 @@ class OwnParts:
         class_embed: float32 (K, D), own class embeddings, which stay fixed.
         network: whose weights it begins with.
         code: of a block of the user's own.
+        backbone: that makes the rows of pictures.
     """
 
     alpha_bar: Tensor | None = None
     class_embed: Tensor | None = None
     network: TrainedNetwork | None = None
     code: BlockCode | None = None
+    backbone: Backbone | None = None
 
     @cached_property
     def hashes(self) -> dict[str, str]:
-        """Of tensors, "own"; of weights to begin with, "init"; of code, "block"; what there is."""
+        """Of each part that there is.
+
+        Tensors, "own"; weights to begin with, "init"; code, "block"; a backbone, "features".
+        """
         found = {"own": sha256_of_tensors(self.tensors)} if self.tensors else {}
         if self.network is not None:
             found["init"] = sha256_of_tensors(self.network.network.state_dict())
         if self.code is not None:
             found["block"] = self.code.sha256
+        if self.backbone is not None:
+            found["features"] = self.backbone.spec.sha256
         return found
 
     @property
@@ -130,13 +140,15 @@ def _class_embed(given: npt.ArrayLike | Tensor) -> Tensor:
 
 
 def write_own_parts(store: Store, own: OwnParts) -> None:
-    """Write ``own_parts.safetensors``, where there are any.
+    """Write ``own_parts.safetensors`` and ``backbone.safetensors``, where there are any.
 
     Raises:
         UserError: the run folder cannot be written to.
     """
     if own.tensors:
         store.write(OWN_PARTS, save(own.tensors))
+    if own.backbone is not None:
+        write_backbone(store, own.backbone)
 
 
 def read_own_parts(store: Store) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from noprop_dist.data.normalise import Normalisation, normalise
 from noprop_dist.data.shards import Array
 from noprop_dist.maths.counter import seeded_normals
 from noprop_dist.model.answering import MEAN, UNFITTED, Z_T, Answering
+from noprop_dist.model.backbone import Backbone
 from noprop_dist.model.network import NoPropNetwork
 
 OUTPUTS = ("z_T", "mean_softmax", "answer")  # of ``forward``
@@ -29,6 +30,7 @@ class PortableNetwork(nn.Module):
         normalisation: of the training split.
         draws: noise draws, over which probabilities are averaged; at least 1.
         answering: what the network answers by.
+        backbone: makes what the network takes of pictures.
     """
 
     def __init__(
@@ -37,10 +39,11 @@ class PortableNetwork(nn.Module):
         normalisation: Normalisation,
         draws: int,
         answering: Answering = UNFITTED,
+        backbone: Backbone | None = None,
     ) -> None:
         super().__init__()
         self.network, self.normalisation, self.draws = network, normalisation, draws
-        self.answering = answering
+        self.answering, self.backbone = answering, backbone
 
     def forward(self, samples: Tensor, seed: Tensor) -> tuple[Tensor, ...]:
         """Class probabilities of every sample, a function of it and its seed alone.
@@ -64,7 +67,8 @@ class PortableNetwork(nn.Module):
         self, samples: Tensor, noise: Sequence[Tensor], readouts: Sequence[str]
     ) -> tuple[Tensor, ...]:
         """Some readouts, with the noise of each draw, z_0's first: float32 (N, noises, D)."""
-        x = normalise(samples, self.normalisation)
+        x = samples if self.backbone is None else self.backbone(samples)
+        x = normalise(x, self.normalisation)
         traces = self.network.follow(x, [iter(normals.unbind(dim=1)) for normals in noise])
         by_draw = ([self.answering.probabilities(t, name) for t in traces] for name in readouts)
         return tuple(torch.stack(draws).mean(dim=0) for draws in by_draw)

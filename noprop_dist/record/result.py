@@ -104,7 +104,7 @@ class TrainResult:
         Raises:
             UserError: it is gone, or was altered.
         """
-        from noprop_dist.record.trained import load_network
+        from noprop_dist.record.network_files import load_network
 
         return load_network(self.folder)
 

@@ -1,43 +1,23 @@
-"""The trained network as files, and its way back: safetensors and JSON, no pickle.
+"""A trained network with what it needs to answer.
 
 N samples, K classes.
 """
 
-import hashlib
-import json
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 
-from noprop_dist.config import TrainConfig
 from noprop_dist.data.normalise import Normalisation
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
 from noprop_dist.model.answering import UNFITTED, Answering
-from noprop_dist.model.device import resolve_device, resolve_precision, use_number_format
+from noprop_dist.model.backbone import Backbone
 from noprop_dist.model.network import NoPropNetwork, samples_at_once
-from noprop_dist.model.own_block import BlockCode
-from noprop_dist.model.spec import ModelSpec
-from noprop_dist.record.folder import Reader
 from noprop_dist.record.portable import PortableNetwork
-from noprop_dist.record.run_config import read_config
-from noprop_dist.record.store import Store, above
-from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL
-
-FORMAT = 1  # of network.json
-SUFFIX = ".safetensors"
-FILE_FORMAT = "noprop-network-1"
-
-
-Precision = Literal["run", "auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +46,7 @@ class TrainedNetwork:
         device: where it computes.
         data_sha256: of the rows that it was trained and validated on; empty where none is known.
         answering: what it answers by.
+        backbone: makes the vectors of pictures, where something does.
     """
 
     network: NoPropNetwork
@@ -74,6 +55,19 @@ class TrainedNetwork:
     device: torch.device
     data_sha256: str = ""
     answering: Answering = UNFITTED
+    backbone: Backbone | None = None
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of an image or (F,) of a vector, as it is given."""
+        spec = self.network.spec
+        return spec.sample_shape if spec.backbone is None else spec.backbone.sample_shape
+
+    def portable(self, draws: int) -> PortableNetwork:
+        """The network as one module, as it computes; see there."""
+        return PortableNetwork(
+            self.computing, self.normalisation, draws, self.answering, self.backbone
+        )
 
     @cached_property
     def computing(self) -> NoPropNetwork:
@@ -117,7 +111,7 @@ class TrainedNetwork:
         if draws < 1:
             raise ValueError(f"draws must be at least 1, got {draws}")
         x = self._checked(images)
-        network = PortableNetwork(self.computing, self.normalisation, draws, self.answering)
+        network = self.portable(draws)
         batch = batch or samples_at_once(self.device)
         said = [
             network.classify(x[start : start + batch], seed, readout)[0]
@@ -129,7 +123,7 @@ class TrainedNetwork:
 
     def _checked(self, images: npt.ArrayLike | torch.Tensor) -> Array:
         x = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.array(images)
-        shape = self.network.spec.sample_shape
+        shape = self.sample_shape
         vector = len(shape) == 1
         if not vector and x.ndim == 3 and shape[0] == 1:
             x = x[:, None]
@@ -140,209 +134,3 @@ class TrainedNetwork:
                 f"got {x.dtype} of shape {x.shape}"
             )
         return x
-
-
-def save_network(
-    store: Store,
-    network: NoPropNetwork,
-    normalisation: Normalisation,
-    class_names: tuple[str, ...],
-    data_sha256: str,
-    answering: Answering = UNFITTED,
-) -> None:
-    """Write ``model/network.safetensors`` and then ``model/network.json``, which vouches for it."""
-    data = save(_file_tensors(network))
-    store.write(f"{MODEL}/network.safetensors", data)
-    described = describe(network.spec, normalisation, class_names, data_sha256, answering)
-    described |= {"format": FORMAT, "network_sha256": hashlib.sha256(data).hexdigest()}
-    described["sha256"] = _sha256_of(described)
-    store.write(f"{MODEL}/network.json", json.dumps(described, indent=1).encode())
-
-
-def _file_tensors(network: NoPropNetwork) -> dict[str, torch.Tensor]:
-    return {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-
-
-def describe(
-    spec: ModelSpec,
-    normalisation: Normalisation,
-    class_names: tuple[str, ...],
-    data_sha256: str,
-    answering: Answering = UNFITTED,
-) -> dict[str, Any]:
-    """What a network needs beside its tensors, as JSON holds it; see ``rebuild``."""
-    fitted = {"answering": answering.to_dict()} if answering.rows else {}
-    return fitted | {
-        "spec": spec.to_dict(),
-        "normalisation": asdict(normalisation),
-        "class_names": list(class_names),
-        "data_sha256": data_sha256,
-    }
-
-
-def rebuild(
-    described: dict[str, Any],
-    tensors: dict[str, torch.Tensor],
-    device: str,
-    precision: str,
-    where: object,
-    code: BlockCode | None = None,
-) -> TrainedNetwork:
-    """The network of a description and its state dict.
-
-    Args:
-        described: see ``describe``.
-        tensors: by name.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto", "fp32" or "bf16".
-        where: what to call the two.
-        code: of the network's block, where that is the user's own.
-
-    Raises:
-        UserError: no such device, the two do not go together or are of another version, or
-            ``code`` is missing or another.
-    """
-    place = resolve_device(device)
-    asked = resolve_precision(precision, place)
-    use_number_format(asked, place)
-    try:
-        spec = ModelSpec.from_dict(described["spec"]).with_code(code, where)
-        network = NoPropNetwork.from_tensors(spec, tensors, place, asked)
-        norm = {k: tuple(v) for k, v in described["normalisation"].items()}
-        normalisation = Normalisation(**norm)
-        names = tuple(described["class_names"])
-        told = described.get("answering")
-        answering = UNFITTED if told is None else Answering.from_dict(told)
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(
-            f"{where}: the network is not one that this version knows ({reason}): use the version "
-            "that wrote it, or train again."
-        ) from error
-    data = described.get("data_sha256", "")
-    return TrainedNetwork(network, normalisation, names, place, data, answering)
-
-
-def _sha256_of(described: dict[str, Any]) -> str:
-    """Of a description without its own hash."""
-    kept = {k: v for k, v in described.items() if k != "sha256"}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-
-def load_network(
-    folder: str | Path,
-    device: str = "cpu",
-    precision: Precision = "run",
-    *,
-    block: str | None = None,
-) -> TrainedNetwork:
-    """Load the network of a run folder, or of a safetensors file that was exported.
-
-    Args:
-        folder: the run folder (or its ``model`` folder), or a URI; or the file.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "run" computes as the run was asked to; "auto", and "run" where there is a file
-            alone, in bf16 where the device gains from it.
-        block: of a network whose block is the user's own, its class, as it was named for the
-            training or in the copy that the run folder keeps; only then is its code run.
-
-    Raises:
-        UserError: there is no trained network, its files were altered, ``block`` is missing or not
-            what it was, or no such device.
-    """
-    code = BlockCode.read(block) if block is not None else None
-    if is_network_file(folder):
-        try:
-            file = Path(folder).expanduser().read_bytes()
-        except OSError as error:
-            raise UserError(f"{folder} cannot be read ({error.strerror}).") from error
-        return from_bytes(file, device, asked_precision(precision, None), folder, code)
-    if precision == "run":
-        precision = asked_precision(precision, read_config(Store(home_of(str(folder)))))
-    store = Store(folder)
-    stem = MODEL + "/" if store.exists(f"{MODEL}/network.json") else ""
-    reader = Reader(store, remedy="use the version that wrote it, or train again")
-    described = reader.json(f"{stem}network.json")
-    data = reader.read(f"{stem}network.safetensors")
-    if described is None or data is None:
-        raise UserError(
-            f"{folder} holds no trained network: give a run folder whose training has finished."
-        )
-    if described.get("format") != FORMAT:
-        raise UserError(
-            f"{folder}: network.json is not of format {FORMAT}, which this version reads: use the "
-            "version that wrote it, or train again."
-        )
-    if described.get("sha256") != _sha256_of(described):
-        raise UserError(f"{folder}: network.json was altered or is of another version.")
-    if hashlib.sha256(data).hexdigest() != described["network_sha256"]:
-        raise UserError(f"{folder}: network.safetensors was altered or is truncated.")
-    return rebuild(described, load(data), device, precision, folder, code)
-
-
-def is_network_file(path: str | Path) -> bool:
-    """Whether ``path`` names an exported file, not a folder."""
-    return str(path).endswith(SUFFIX) and Path(path).expanduser().is_file()
-
-
-def home_of(path: str) -> str:
-    """The run folder that ``path`` lies in, or the folder of an exported file."""
-    if is_network_file(path):
-        return str(Path(path).parent)
-    parent, name = above(path)
-    if name == MODEL and not Store(path).exists(CONFIG):
-        return parent or "."
-    run, folder = above(parent)
-    return (run or ".") if folder == CHECKPOINTS else path
-
-
-def asked_precision(
-    precision: Precision, config: TrainConfig | None
-) -> Literal["auto", "fp32", "bf16"]:
-    """What "run" means for a run of these options, where they are known."""
-    if precision == "run":
-        asked = config.precision if config else "auto"
-        return "fp32" if asked == "tf32" else asked
-    return precision
-
-
-def to_bytes(trained: TrainedNetwork) -> bytes:
-    """The state dict as float32, with the description in the header under FILE_FORMAT."""
-    return save(_file_tensors(trained.network), metadata={FILE_FORMAT: header(trained)})
-
-
-def header(trained: TrainedNetwork) -> str:
-    """What every exported file says of its network, as JSON."""
-    t = trained
-    return json.dumps(
-        describe(t.network.spec, t.normalisation, t.class_names, t.data_sha256, t.answering)
-    )
-
-
-def from_bytes(
-    data: bytes,
-    device: str,
-    precision: str,
-    where: object = "the file",
-    code: BlockCode | None = None,
-) -> TrainedNetwork:
-    """The inverse of ``to_bytes``; ``code`` as of ``rebuild``.
-
-    Raises:
-        UserError: a damaged file, not a network that this version reads, or no such device.
-    """
-    try:
-        tensors = load(data)
-        # The reader gives tensors alone; the format puts the header first, after its length.
-        length = int.from_bytes(data[:8], "little")
-        metadata: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-        if FILE_FORMAT not in metadata:
-            raise UserError(
-                f"{where} is not a network that this version reads (it has no {FILE_FORMAT})."
-            )
-        described = json.loads(metadata[FILE_FORMAT])
-    except SafetensorError as error:
-        raise UserError(f"{where} is damaged or no safetensors file ({error}).") from error
-    return rebuild(described, tensors, device, precision, where, code)

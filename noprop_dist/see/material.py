@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from noprop_dist.data import Split, normalise
+from noprop_dist.data.features import seen
 from noprop_dist.draw.trajectories import PER_CLASS, Walks, shown_classes
 from noprop_dist.engine.evaluate import count_right, traces_of
 from noprop_dist.errors import UserError
@@ -195,7 +196,7 @@ def predict_some(run: OpenRun, test: Split) -> Answers:
     """What a network says of at most MOST_PREDICTED test rows, spread over all of them."""
     count = min(MOST_PREDICTED, len(test))
     rows = np.linspace(0, len(test) - 1, count).round().astype(np.int64)
-    trained, some = run.trained, test.select(rows)
+    trained, some = run.trained, seen(run.trained.backbone, test.select(rows))
     parts = []
     after, block = np.zeros((2, trained.network.spec.num_blocks))
     for y, traces in traces_of(
@@ -224,7 +225,7 @@ def walk(trained: TrainedNetwork, test: Split, seed: int) -> Walks:
     if not len(classes):
         raise LeftOutError("the test split has no image of the classes that it shows")
     rows = np.concatenate([np.flatnonzero(labels == k)[:PER_CLASS] for k in classes])
-    x, y = test.take(rows)
+    x, y = seen(trained.backbone, test.select(rows)).take(np.arange(len(rows)))
     draw = torch_generator(seed, "trajectories", device=trained.device)
     batch = normalise(torch.from_numpy(x).to(trained.device), trained.normalisation)
     (trace,) = trained.network.trace(batch, [draw], keep_z=True)

@@ -17,9 +17,10 @@ from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.record.network_files import save_network
+from noprop_dist.record.own_parts import write_own_parts
 from noprop_dist.record.result import Accuracy, accuracy_over
 from noprop_dist.record.store import Store, inside
-from noprop_dist.record.trained import save_network
 from noprop_dist.tune.block_trial import BLOCK_METRIC, BlockState
 from noprop_dist.tune.search import Search
 from noprop_dist.tune.space import BLOCK, Settings, Space, settle
@@ -82,6 +83,7 @@ def assemble(search: Search, rows: list[Row]) -> PerBlock:
     chosen = {t: _state(store, row["trial"]).best for t, row in best.items()}
     evaluator = _Evaluator(config, search.splits)
     job, network = evaluator.job, evaluator.network(chosen)
+    write_own_parts(store, search.splits.own)
     save_network(store, network, job.normalisation, job.class_names, job.fingerprint["data"])
     blocks = {
         t: {

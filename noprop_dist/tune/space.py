@@ -11,6 +11,7 @@ import numpy as np
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import Trait, flag, with_trait
 from noprop_dist.config.former_names import by_new_names
+from noprop_dist.config.run import PIXEL_OPTIONS
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
@@ -115,8 +116,11 @@ def read_space(
         UserError: the file cannot be read, or a line of it is no dimension of an option.
     """
     if source == "default":
-        names = OF_A_BLOCK_DEFAULT if per_block else DEFAULT
-        return parse_space({name: DEFAULT[name] for name in names}, "--space default", base)
+        names = set(OF_A_BLOCK_DEFAULT if per_block else DEFAULT)
+        if base.features is not None:
+            names -= set(PIXEL_OPTIONS)
+        default = {name: line for name, line in DEFAULT.items() if name in names}
+        return parse_space(default, "--space default", base)
     if isinstance(source, str):
         where, lines = f"--space {source}", read_yaml(source, "--space")
     else:

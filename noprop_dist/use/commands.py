@@ -24,8 +24,8 @@ BAD_PICTURES = 1
 def run_evaluate(argv: Sequence[str], prog: str, text: str) -> int:
     """Evaluate, write and print. Returns the exit code."""
     options = parse_own(argv, prog, text, EvaluateOptions)
+    from noprop_dist.record.folder import home_of
     from noprop_dist.record.store import Store, inside
-    from noprop_dist.record.trained import home_of
     from noprop_dist.use.evaluate import PICTURE, draw_evaluation, evaluate, write_evaluation
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.rendering import render_evaluation

@@ -9,12 +9,15 @@ from typing import Any
 
 import torch
 
+from noprop_dist.data.features import seen
+from noprop_dist.data.shards import Split
 from noprop_dist.draw.evaluation import plot_evaluation
 from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.evaluate import traces_of
 from noprop_dist.engine.likelihood import Counts
 from noprop_dist.host import count_cores
 from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
+from noprop_dist.record.progress import shown_work
 from noprop_dist.record.result import accuracy_over
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import EVALUATION
@@ -91,7 +94,7 @@ def _accuracy(right: Counts, total: int) -> dict[str, Any]:
 def count(run: OpenRun, rows: LabelledRows, draws: int, batch: int) -> Tally:
     """Count all rows, in as many threads as there are cores for."""
     step = -(-batch // INFERENCE_BATCH) * INFERENCE_BATCH
-    total = len(rows.split)
+    split, total = seen(run.trained.backbone, rows.split, shown_work), len(rows.split)
     network = run.trained.computing  # made once, before threads share it
     parts = [(i, min(i + step, total)) for i in range(0, total, step)]
     threads = cpu_threads(run)
@@ -101,17 +104,17 @@ def count(run: OpenRun, rows: LabelledRows, draws: int, batch: int) -> Tally:
     ) as pool:
         # In the order of the rows: sums of floats do not depend on who was first.
         return reduce(
-            add, pool.map(lambda part: _count_part(run, network, rows, draws, part), parts)
+            add, pool.map(lambda part: _count_part(run, network, split, draws, part), parts)
         )
 
 
 def _count_part(
-    run: OpenRun, network: NoPropNetwork, rows: LabelledRows, draws: int, part: tuple[int, int]
+    run: OpenRun, network: NoPropNetwork, split: Split, draws: int, part: tuple[int, int]
 ) -> Tally:
     trained, classes = run.trained, network.spec.num_classes
     batches = traces_of(
         network,
-        rows.split,
+        split,
         trained.normalisation,
         part,
         run.seed,

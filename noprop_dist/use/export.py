@@ -18,9 +18,9 @@ from torch.export.passes import move_to_device_pass
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
 from noprop_dist.model.network import samples_at_once
-from noprop_dist.record.portable import OUTPUTS, PortableNetwork, seeds_of
+from noprop_dist.record.network_files import from_bytes, header, to_bytes
+from noprop_dist.record.portable import OUTPUTS, seeds_of
 from noprop_dist.record.store import Store
-from noprop_dist.record.trained import TrainedNetwork, from_bytes, header, to_bytes
 from noprop_dist.use.flags import SUFFIXES
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.rows import LabelledRows
@@ -105,7 +105,7 @@ def export_network(
         None if to == "safetensors" else draws,
         len(samples),
         difference,
-        spec.sample_shape,
+        run.shape,
         spec.num_classes,
         run.trained.answering.words(),
     )
@@ -120,7 +120,7 @@ def largest_difference(run: OpenRun, answer: Answer, samples: Array, draws: int)
         samples: (N, ...) raw, N at least 1; given in batches of several sizes.
         draws: noise draws.
     """
-    original = _portable(run.trained, draws)
+    original = run.trained.portable(draws)
     largest = 0.0
     batch = samples_at_once(run.trained.device)
     starts = [0, 1, *range(batch, len(samples), batch)]
@@ -139,11 +139,7 @@ def _safetensors(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
     data = to_bytes(run.trained)
     code = run.trained.network.spec.block_code
     again = from_bytes(data, str(run.trained.device), "fp32", code=code)
-    return data, _of_module(_portable(again, draws), run.trained.device)
-
-
-def _portable(trained: TrainedNetwork, draws: int) -> PortableNetwork:
-    return PortableNetwork(trained.network, trained.normalisation, draws, trained.answering)
+    return data, _of_module(again.portable(draws), run.trained.device)
 
 
 def _torch_export(run: OpenRun, draws: int) -> tuple[bytes, Answer]:
@@ -217,8 +213,8 @@ def _graph(run: OpenRun, draws: int) -> torch.export.ExportedProgram:
     code = run.trained.network.spec.block_code
     again = from_bytes(to_bytes(run.trained), "cpu", "fp32", code=code)
     again.network.to(memory_format=torch.contiguous_format)
-    module = _portable(again, draws).eval()
-    shape = again.network.spec.sample_shape
+    module = again.portable(draws).eval()
+    shape = again.sample_shape
     dtype = torch.float32 if len(shape) == 1 else torch.uint8
     inputs = torch.zeros(2, *shape, dtype=dtype), torch.zeros(2, dtype=torch.int64)
     rows = torch.export.Dim("N", min=1)

@@ -13,19 +13,13 @@ from noprop_dist.engine.snapshot import Shared, Snapshot, average_shared
 from noprop_dist.errors import UserError
 from noprop_dist.model.network import named_tensors
 from noprop_dist.model.own_block import BlockCode
+from noprop_dist.record.backbones import tensors_beside
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint
+from noprop_dist.record.folder import SUFFIX, home_of, is_network_file
+from noprop_dist.record.network_files import Precision, asked_precision, load_network, rebuild
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store, inside
-from noprop_dist.record.trained import (
-    SUFFIX,
-    Precision,
-    TrainedNetwork,
-    asked_precision,
-    home_of,
-    is_network_file,
-    load_network,
-    rebuild,
-)
+from noprop_dist.record.trained import TrainedNetwork
 from noprop_dist.run_files import CHECKPOINTS, MODEL
 
 
@@ -53,7 +47,7 @@ class OpenRun:
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, H, W) of an image or (F,) of a vector."""
-        return self.trained.network.spec.sample_shape
+        return self.trained.sample_shape
 
 
 def open_run(
@@ -97,6 +91,7 @@ def open_run(
     config = config_of(state["config"], where)
     asked = asked_precision(precision, config)
     code = BlockCode.read(block) if block is not None else None
+    tensors |= tensors_beside(state["network"], home_of(path))
     trained = rebuild(state["network"], tensors, device, asked, where, code)
     fewest, most = min(state["steps"].values()), max(state["steps"].values())
     steps = f"{most}" if fewest == most else f"{fewest} to {most}"

@@ -17,7 +17,6 @@ from noprop_dist.data.pictures import BadPicture, Limits, read_picture
 from noprop_dist.data.shards import Array
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores
-from noprop_dist.record.portable import PortableNetwork
 from noprop_dist.record.trained import TrainedNetwork
 
 PIECE = 16  # files that a thread decodes before it looks for others
@@ -71,7 +70,7 @@ class Predictor:
     """
 
     def __init__(self, trained: TrainedNetwork, question: Question) -> None:
-        self.shape = trained.network.spec.sample_shape
+        self.shape = trained.sample_shape
         if len(self.shape) != 3:
             raise UserError(
                 f"this network takes vectors of {self.shape[0]} numbers, not pictures: use "
@@ -81,9 +80,7 @@ class Predictor:
         # Made once, before threads share it.
         self.readout = trained.answering.named(question.readout)
         self.answers_by = trained.answering.words(self.readout)
-        self._network = PortableNetwork(
-            trained.computing, trained.normalisation, question.draws, trained.answering
-        )
+        self._network = trained.portable(question.draws)
 
     def read(self, found: Sequence[Found]) -> list[Array | BadPicture]:
         """The pixels of some files, uint8 (C, H, W) each."""

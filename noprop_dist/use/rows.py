@@ -13,9 +13,9 @@ from noprop_dist.data.sources import find_rows, is_known
 from noprop_dist.data.split_names import ALL
 from noprop_dist.engine.splits import Splits, reading_of, splits_of
 from noprop_dist.errors import UserError
+from noprop_dist.record.folder import home_of
 from noprop_dist.record.progress import shown_work
 from noprop_dist.record.store import Store
-from noprop_dist.record.trained import home_of
 from noprop_dist.use.opening import OpenRun
 
 

@@ -167,7 +167,7 @@ def test_svgs_can_stand_on_one_page(pictures: "dict[str, Picture]") -> None:
 
 
 def test_z_goes_from_noise_to_the_embedding_of_the_answer(pictured_run: Path) -> None:
-    from noprop_dist.record.trained import load_network
+    from noprop_dist.record.network_files import load_network
     from noprop_dist.see.material import walk
 
     trained = load_network(pictured_run)

@@ -18,7 +18,7 @@ from noprop_dist.data.pictures import BadPicture
 from noprop_dist.distributed.cluster import WorkerNeeds, connected, count_slots
 from noprop_dist.errors import UserError
 from noprop_dist.model.own_block import BlockCode
-from noprop_dist.record.trained import from_bytes, to_bytes
+from noprop_dist.record.network_files import from_bytes, to_bytes
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.predict import Answer, Found, Predictor, Question
 
