@@ -8,6 +8,8 @@ from noprop_dist.compare.findings import sentences
 from noprop_dist.compare.measurements import Measured
 from noprop_dist.compare.method_rows import Facts, Row, make_row
 
+NEARLY = 0.99  # of the least accurate run's best validation accuracy
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -32,6 +34,13 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""
         return asdict(self)
+
+
+def common_target(measured: Mapping[str, list[Measured]]) -> float:
+    """What every run reached on validation, nearly; 1 where there is no validation."""
+    runs = [run for of_method in measured.values() for run in of_method]
+    best = min(max((a or 0.0 for a in run.val_accuracy), default=0.0) for run in runs)
+    return round(NEARLY * best, 3) or 1.0
 
 
 def summarise(

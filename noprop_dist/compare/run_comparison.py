@@ -13,7 +13,7 @@ from noprop_dist.compare.compare_options import (
     check_comparable,
     heading,
 )
-from noprop_dist.compare.comparison import Comparison, summarise
+from noprop_dist.compare.comparison import Comparison, common_target, summarise
 from noprop_dist.compare.comparison_table import markdown, terminal_table, title
 from noprop_dist.compare.measurements import Measured, Results
 from noprop_dist.compare.method_rows import Facts
@@ -174,7 +174,7 @@ def _write(
         workers=settings["workers"],
         device=settings["device"],
         precision=settings["precision"],
-        target_accuracy=options.target_accuracy,
+        target_accuracy=options.target_accuracy or common_target(measured),
         efficiency_epochs=options.efficiency_epochs,
     )
     comparison = summarise(store.root, facts, measured, alone, versions())

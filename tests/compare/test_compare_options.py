@@ -14,7 +14,7 @@ def test_options_of_the_run_and_of_the_comparison_come_from_one_line() -> None:
         ["--methods", "twin, noprop-sequential", "--seeds", "3", "--lr", "0.01", "--json"]
     )
     assert options.names == ["twin", "noprop-sequential"]
-    assert (options.seeds, options.target_accuracy) == (3, 0.98)
+    assert (options.seeds, options.target_accuracy) == (3, None)
     assert config.lr == 0.01
     assert as_json
 

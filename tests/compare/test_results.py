@@ -14,7 +14,7 @@ from rich.console import Console
 
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.compare.compare_options import CompareOptions
-from noprop_dist.compare.comparison import Comparison, summarise
+from noprop_dist.compare.comparison import Comparison, common_target, summarise
 from noprop_dist.compare.comparison_table import markdown, terminal_table
 from noprop_dist.compare.measurements import Measured, Results
 from noprop_dist.compare.method_rows import MIB, Facts, make_row
@@ -71,6 +71,12 @@ def test_a_row_holds_means_over_seeds_and_their_standard_error() -> None:
     assert row.images_per_s == pytest.approx((1280 / 2 + 1280 / 4) / 2 / 2)
     assert row.efficiency == pytest.approx(240 / 320)
     assert row.peak_bytes == 1100 * MIB
+
+
+def test_without_a_target_it_is_what_every_run_reaches_nearly() -> None:
+    runs = {"a": [run(val_accuracy=[0.5, 0.9, 0.8])], "b": [run(val_accuracy=[0.2, 0.7, None])]}
+    assert common_target(runs) == pytest.approx(0.693)
+    assert common_target({"a": [run(val_accuracy=[None] * 3)]}) == 1.0
 
 
 def test_a_target_that_one_seed_misses_is_not_reached() -> None:
