@@ -25,7 +25,7 @@ from noprop_dist.see.commands import (
     run_visualize,
 )
 from noprop_dist.signals import StopSignals
-from noprop_dist.text import duration, how_many, json_line, printable
+from noprop_dist.text import json_line, printable
 from noprop_dist.use.commands import run_evaluate, run_export, run_predict
 
 if TYPE_CHECKING:
@@ -140,15 +140,25 @@ def _run_train(argv: Sequence[str], prog: str, text: str) -> int:
         return 0
     from noprop_dist.training import StoppedError, train, train_blocks
 
-    began = time.monotonic()
+    began, results = time.monotonic(), []
     try:
         if command.config.blocks is not None:
             return _say_blocks(train_blocks(command.config), command.as_json)
-        result = train(command.config)
+        for config in command.repeats:
+            results.append(train(config))
     except StoppedError as stopped:
         print(f"stopped; the same command goes on from {stopped.folder}", file=sys.stderr)
         return INTERRUPTED
-    return _say_result(result, command.as_json, time.monotonic() - began)
+    if len(results) > 1:
+        return _say_results(results, command.as_json)
+    return _say_result(results[0], command.as_json, time.monotonic() - began)
+
+
+def _say_results(results: "Sequence[TrainResult]", as_json: bool) -> int:
+    from noprop_dist.see.summary import of_seeds, summary_of_seeds
+
+    print(json_line(of_seeds(results)) if as_json else summary_of_seeds(results))
+    return 0
 
 
 def _say_blocks(trained: "TrainedBlocks", as_json: bool) -> int:
@@ -169,6 +179,8 @@ def _run_merge(argv: Sequence[str], prog: str, text: str) -> int:
 
 
 def _say_result(result: "TrainResult", as_json: bool, seconds: float | None = None) -> int:
+    from noprop_dist.see.summary import summary
+
     print(json_line(result.to_dict()) if as_json else summary(result, seconds))
     if result.set_aside:
         reasons = "; ".join(f"block {t}: {why}" for t, why in result.set_aside.items())
@@ -221,38 +233,6 @@ def _run_tune(argv: Sequence[str], prog: str, text: str) -> int:
         return INTERRUPTED
     print(json_line(asdict(result)) if as_json else render(result))
     return 0
-
-
-def summary(result: "TrainResult", seconds: float | None = None) -> str:
-    """What a person wants to know at the end; ``seconds``: that the command took in all."""
-    from noprop_dist.model.answering import READOUTS, Answering
-    from noprop_dist.record.result import measured
-
-    answers_by = []
-    if result.answering:
-        answering = Answering.from_dict(result.answering)
-        answers_by = [f"predict and export: {answering.words()}"]
-
-    def told(readout: str) -> str:
-        reached = result.test_accuracy[readout]
-        also = measured(result.test_measures.get(readout, {}))
-        words = "".join(f", {name} {value}" for name, value in also.items())
-        return f"{reached}{words}"
-
-    in_all = "" if seconds is None else f"; {duration(seconds)} in all"
-    took = duration(result.train_seconds) + in_all
-    after = "  ".join(f"{100 * a:.1f}" for a in result.accuracy_after_t)
-    return "\n".join(
-        [
-            f"test accuracy, %, {len(result.test_accuracy['z_T'].draws)} noise draws; +-: a 95 % "
-            "interval, of the noise and of the images",
-            *(f"  {READOUTS[name]:15}  {told(name)}" for name in result.test_accuracy),
-            f"  after t = 1..{len(result.accuracy_after_t)}, %: {after}",
-            f"trained {how_many(result.epochs, 'epoch')} in {took}",
-            *answers_by,
-            f"results in {printable(result.folder)}",
-        ]
-    )
 
 
 Run = Callable[[Sequence[str], str, str], int]

@@ -16,7 +16,7 @@ from noprop_dist.compare.compare_options import CompareOptions
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.arguments import make_parser
 from noprop_dist.config.fields import Checked, argument
-from noprop_dist.options import Around, MergeOptions
+from noprop_dist.options import Around, MergeOptions, Repeats
 from noprop_dist.see.commands import (
     CardOptions,
     PushOptions,
@@ -38,7 +38,7 @@ class CompletionOptions(Checked):
 
 # By command: the classes of its options.
 CLASSES: dict[str, tuple[type[Any], ...]] = {
-    "train": (Around, TrainConfig),
+    "train": (Around, Repeats, TrainConfig),
     "merge": (MergeOptions,),
     "evaluate": (EvaluateOptions,),
     "ablate": (AblateOptions,),

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.arguments import OptionParser, make_parser
-from noprop_dist.config.fields import Checked, argument, check_types, flag, option
+from noprop_dist.config.fields import Checked, argument, at_least, check_types, flag, option
 from noprop_dist.config.former_names import by_new_names, told, told_as_flags
 from noprop_dist.config.presets import PRESETS
 from noprop_dist.config.run import MAX_NAME
@@ -34,11 +34,46 @@ class TrainCommand:
 
     config: TrainConfig
     as_json: bool
+    seeds: int = 1
+
+    @property
+    def repeats(self) -> list[TrainConfig]:
+        """The run, or one for every seed, each in a folder of its own."""
+        if self.seeds == 1:
+            return [self.config]
+        config, found = self.config, []
+        for seed in range(config.seed, config.seed + self.seeds):
+            own: dict[str, Any] = {
+                name: f"{value}-seed-{seed}"
+                for name in ("name", "run_dir")
+                if (value := getattr(config, name)) is not None
+            }
+            found.append(replace(config, seed=seed, **own))
+        return found
 
 
-@dataclass(frozen=True)
-class _Nothing:
-    """``noprop train`` has no options but the run's."""
+@dataclass(frozen=True, kw_only=True)
+class Repeats(Checked):
+    """What ``noprop train`` takes beside the options of the run."""
+
+    REHEARSAL: ClassVar[dict[str, int]] = {"seeds": 1}
+
+    seeds: int = option(
+        1,
+        "run",
+        "train with so many seeds, from --seed on, each in a folder of its own",
+        at_least(1),
+    )
+
+    def check_fit(self, config: TrainConfig) -> None:
+        """Refuse what means one run.
+
+        Raises:
+            UserError: such an option.
+        """
+        for name in ("history", "resume_from", "blocks"):
+            if self.seeds > 1 and getattr(config, name) is not None:
+                raise UserError(f"{flag(name)} is of one run: leave it out, or --seeds.")
 
 
 @dataclass(frozen=True)
@@ -85,8 +120,9 @@ def parse_command(
         UserError: flags that do not parse, a value out of range, or a YAML file of no use.
         SystemExit: ``--help`` (code 0).
     """
-    config, _, as_json = parse_with(argv, prog, description, _Nothing)
-    return TrainCommand(config, as_json)
+    config, repeats, as_json = parse_with(argv, prog, description, Repeats)
+    repeats.check_fit(config)
+    return TrainCommand(config, as_json, repeats.seeds)
 
 
 def parse_with(

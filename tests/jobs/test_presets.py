@@ -1,5 +1,6 @@
 """Options to begin with, by name."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 
 from noprop_dist import TrainConfig, UserError
+from noprop_dist.cli import main
 from noprop_dist.config.presets import PRESETS
 from noprop_dist.options import Around, parse_command
+from runs import result_of
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -31,3 +34,25 @@ def test_an_array_is_refused_without_being_printed_whole() -> None:
     with pytest.raises(UserError, match="--dataset must be str, got array") as refused:
         TrainConfig(dataset=np.zeros((1000, 8, 8)))  # type: ignore[arg-type]
     assert len(str(refused.value)) < 200
+
+
+def test_seeds_train_runs_of_their_own_and_tell_their_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = (
+        f"train --max-train-images 100 --num-blocks 2 --epochs 1 --batch-size 16 --executor local "
+        f"--device cpu --no-plots --quiet --run-dir {tmp_path}/run --seed 3 --seeds 2"
+    ).split()
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    means = [
+        result_of(tmp_path / f"run-seed-{seed}")["test_accuracy"]["z_T"]["mean"] for seed in (3, 4)
+    ]
+    assert told["test_accuracy"]["z_T"]["mean"] == pytest.approx(sum(means) / 2)
+    assert [run["config"]["seed"] for run in told["seeds"]] == [3, 4]
+    assert main(command) == 0  # they are finished
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("test accuracy, %, of 2 seeds")
+    assert [line.split()[0] for line in said[2:]] == ["3", "4", "mean"]
+    assert main([*command, "--history", "h.json"]) == 2
+    assert "--history is of one run" in capsys.readouterr().err
