@@ -158,19 +158,20 @@ def _trajectories(found: Material) -> Picture:
     return Picture("trajectories", "From noise to label", caption, make)
 
 
-def _embedding_picture(found: Material) -> Picture:
+def _embedding_picture(found: Material) -> Picture | None:
     trained = found.network
     u = _embedding(trained.network.class_embed)
     kind = trained.network.spec.embedding_type
+    if kind == "one-hot":
+        return None  # all are equally far apart
     plain = "" if len(u) >= LEAST_FOR_TSNE else " So few classes have no t-SNE."
     names = " Names stand where there is room for them." if len(u) > MAX_NAMES else ""
     plane = widest_plane(u)
     flat = " Of such embeddings t-SNE says little too." if plane.alike > 2 else ""
-    alike = " One-hot embeddings are all equally far apart." if kind == "one-hot" else ""
     caption = (
         f"The {len(u)} class embeddings ({kind}, D = {u.shape[1]}): their distances; a plane of "
         f"them, {plane.about}; and t-SNE, where only what is near counts."
-        f"{flat}{alike}{names}{plain}"
+        f"{flat}{names}{plain}"
     )
     make = partial(plot_embedding, u, tsne(u), trained.class_names)
     return Picture("embedding", "Class embeddings", caption, make)

@@ -100,7 +100,7 @@ def test_training_learns_and_says_so_in_the_run_folder(tmp_path: Path) -> None:
     assert len(history["train_loss_history"]) == 12
     assert history["train_loss_history"][-1] < history["train_loss_history"][0]
     assert {p.name for p in tmp_path.iterdir()} >= {"config.yaml", "events.jsonl", "model"}
-    names = {"history", "blocks", "denoising", "trajectories", "embedding", "confusion"}
+    names = {"history", "blocks", "denoising", "trajectories", "confusion"}
     names |= {"predictions", "confidence", "timeline"}
     assert {p.stem for p in (tmp_path / "plots").glob("*.png")} == names
     said = read_predictions(Store(tmp_path))

@@ -77,8 +77,8 @@ def strings(value: Any) -> list[str]:
 def test_run_has_all_its_pictures_and_a_page_that_is_unicode(run: str, place: Path) -> None:
     drawn = {path.stem for path in Path(run, "plots").iterdir()}
     assert drawn == {
-        "history", "blocks", "denoising", "trajectories", "embedding", "confusion", "predictions",
-        "confidence", "timeline",
+        "history", "blocks", "denoising", "trajectories", "confusion", "predictions", "confidence",
+        "timeline",
     }  # fmt: skip
     page = Path(run, "report.html").read_bytes().decode()
     assert "not drawn" not in page
@@ -90,7 +90,7 @@ def test_its_pictures_tell_its_classes(
     run: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told(capsys, "visualize", run, "--format", "svg", "--output", str(tmp_path))
-    for name in ("confusion", "embedding", "predictions"):
+    for name in ("confusion", "trajectories", "predictions"):
         text = (tmp_path / f"{name}.svg").read_text()
         assert r"caf\xe9" in text
         assert r"esc\x1b[31m" in text
