@@ -200,7 +200,9 @@ def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
     images = min(int(asked), config.max_train_images or int(asked))
     most: dict[str, int] = getattr(own, "REHEARSAL", {})
     less = {name: min(limit, getattr(own, name)) for name, limit in most.items()}
-    told = "".join(f", {flag(name)} {value}" for name, value in less.items())
+    told = "".join(
+        f", {flag(name)} {value}" for name, value in less.items() if value != getattr(own, name)
+    )
     config = replace(
         config,
         max_train_images=images,

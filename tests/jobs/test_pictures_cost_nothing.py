@@ -91,7 +91,7 @@ def test_a_run_ends_with_all_pictures_but_the_one_that_fails(
     assert result.epochs == 1
     assert capsys.readouterr().err == "not drawn: confusion (no ink, no paper)\n"
     files = {path.stem for path in (folder / "plots").iterdir()}
-    assert files == run_pictures.MAKERS.keys() - {"confusion", "prototypes"}
+    assert files == run_pictures.MAKERS.keys() - {"confusion", "embedding", "prototypes"}
     page = (folder / "report.html").read_text()
     assert "not drawn: confusion (no ink, no paper)" in page
     assert page.count("<figure") == len(files)
