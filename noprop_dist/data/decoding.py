@@ -40,7 +40,7 @@ MEMORY_SHARE = 1 / 8
 COPIES = 2  # of all images while they are split
 LOOKED_AT = 400  # images whose headers tell the sizes that there are
 SIDE = 224  # of images of several sizes, at most
-CHUNK_BYTES = 2**24  # of decoded images that a thread hands over at once
+CHUNK_BYTES = 2**22  # of decoded images that a thread hands over at once
 
 Source = Callable[[], Iterable[Encoded]]  # the encoded images of a split in row order, each time
 

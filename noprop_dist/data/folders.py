@@ -159,7 +159,7 @@ def _encoded(classes: Classes) -> Iterator[Encoded]:
 
 def _reader(picture: str | BadPicture) -> Callable[[], bytes]:
     if isinstance(picture, str):
-        return partial(read_file, Path(picture))
+        return partial(read_file, picture)
 
     def refuse() -> bytes:
         raise BadImageError(picture.reason)

@@ -4,6 +4,7 @@ Training and ``noprop predict`` walk folders and read files by the same rules.
 """
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ def read_picture(path: str, shape: tuple[int, ...], limits: Limits) -> Array | B
     """
     channels, height, width = shape
     try:
-        data = read_file(Path(path), limits.max_bytes)
+        data = read_file(path, limits.max_bytes)
         size = (height, width)
         return decode(data, size, channels=channels, max_pixels=limits.max_pixels).pixels
     except BadImageError as error:
@@ -150,20 +151,17 @@ def read_picture(path: str, shape: tuple[int, ...], limits: Limits) -> Array | B
         return BadPicture(path, f"cannot be read ({reason})")
 
 
-def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+def read_file(path: str, max_bytes: int = MAX_BYTES) -> bytes:
     """A file's bytes.
 
     Raises:
         BadImageError: it is no regular file, or larger than that.
         OSError: it cannot be read.
     """
-    if path.exists() and not path.is_file():  # a pipe or a device might never end
+    told = Path(path).stat()
+    if not stat.S_ISREG(told.st_mode):  # to open a pipe or a device might never end
         raise BadImageError("is no regular file")
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > max_bytes:
-            raise BadImageError(f"is too large, {size:,} bytes")
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:  # it has grown meanwhile
-        raise BadImageError(f"is too large, more than {max_bytes:,} bytes")
-    return data
+    if told.st_size > max_bytes:
+        raise BadImageError(f"is too large, {told.st_size:,} bytes")
+    with Path(path).open("rb", buffering=0) as file:
+        return file.read(told.st_size)
