@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from repo.pages import ELSEWHERE, Visit, files, lines, runs_here, visiting
+from repo.pages import ELSEWHERE, Visit, blocks, files, lines, runs_here, visiting
 
 pytestmark = pytest.mark.ray
 
@@ -33,6 +33,9 @@ def test_commands_of_a_page_run(repo: Path, visit: Visit, page: str) -> None:
         (visit.folder / name).write_text(block)
     for line in filter(runs_here, lines(text)):
         visit.run(line)
+    if page == "README.md":
+        for block in blocks(text, {"python"}):
+            visit.run(f"python - <<'END'\n{block}END")
     if page == "docs/cluster.md":  # every start of a private Ray takes seconds
         visit.environment["RAY_ADDRESS"] = "127.0.0.1:6379"
 
