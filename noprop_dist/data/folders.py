@@ -135,7 +135,10 @@ def _classes(folder: Path, passed_over: PassedOver) -> Classes:
                 "add some or remove it."
             )
     if not found:
-        raise UserError(f"{folder} holds no class folders: put the images of each class into one.")
+        raise UserError(
+            f"{folder} holds no class folders: put the images of each class into one; see "
+            "docs/data.md."
+        )
     return found
 
 

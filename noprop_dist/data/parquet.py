@@ -145,7 +145,7 @@ def _columns_of(path: Path, file: "pq.ParquetFile", reading: Reading) -> _Column
             names = ", ".join(map(shown, [*encoded, *lists]))
             raise UserError(
                 f"{path} has several columns that may be samples ({names}): name one with "
-                f"{SAMPLES.flag}."
+                f"{SAMPLES.flag}; see docs/data.md."
             )
         samples = next(iter([*encoded, *lists]), None)  # whatever it is called
     if samples is None:

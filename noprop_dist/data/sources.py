@@ -96,7 +96,7 @@ def _found(name_or_path: str, reading: Reading, data_dir: str | None) -> Found:
         known = ", ".join(SOURCES)
         raise UserError(
             f"--dataset {name_or_path} is unknown: give one of {known}, the path of a folder of "
-            f"class folders or of Parquet files, or {HUB}OWNER/NAME."
+            f"class folders or of Parquet files, or {HUB}OWNER/NAME; see docs/data.md."
         )
     if is_run_folder(path):
         raise UserError(f"--dataset {name_or_path} is a run's folder: give one that holds data.")

@@ -178,3 +178,10 @@ def test_commands_are_found_in_a_page() -> None:
 def test_a_command_that_the_project_refuses_is_noticed(repo: Path, command: str) -> None:
     with pytest.raises((AssertionError, FileNotFoundError)):
         check_command(shlex.split(command), repo)
+
+
+def test_pages_that_messages_name_are_there(repo: Path) -> None:
+    code = "".join(path.read_text() for path in (repo / "noprop_dist").rglob("*.py"))
+    named = set(re.findall(r"docs/\w+\.md", code))
+    assert {"docs/data.md", "docs/extending.md"} <= named
+    assert not [page for page in named if not (repo / page).is_file()]
