@@ -22,7 +22,6 @@ from noprop_dist.model.backbone import Backbone
 
 BATCH = 64  # pictures that are computed as one; the same everywhere, as it may change the last bits
 
-
 # Splits of pictures, a backbone -> while that lasts, the kind of device that computes, and its
 # features of all rows in order, float32 (B, F) at a time, which are computed as they are taken.
 Computing = Callable[
@@ -86,13 +85,13 @@ def _compute(
         shape, counts = (backbone.count_features(),), tuple(map(len, splits.values()))
         manifest = Manifest(shape, counts, (), dtype="float32")
         folder = begin(manifest.num_bytes)
-        rows = RowsWriter(folder)
-        with shown("computing features", manifest.num_rows) as done:
+        told = shown("computing features", manifest.num_rows)
+        with RowsWriter(folder) as rows, told as done:
             for batch in batches:
                 for vector in batch:
                     rows.add(vector)
                 done(len(batch))
-        chunks = rows.close(np.concatenate([split.labels for split in splits.values()]))
+            chunks = rows.close(np.concatenate([split.labels for split in splits.values()]))
         manifest = replace(manifest, chunks=chunks)
         write_manifest(folder, manifest)
     return StoredRows(str(cache_folder() / key), manifest)

@@ -5,6 +5,7 @@ B rows of a batch, F features.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.data.features import BATCH, make_features
 from noprop_dist.data.shards import Array, Split
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
-from noprop_dist.distributed.in_order import Row, made_in_order, there
+from noprop_dist.distributed.in_order import Row, fetched, made_in_order
 from noprop_dist.model.backbone import Backbone
 from noprop_dist.model.device import use_number_format
 
@@ -36,17 +37,11 @@ class FeaturesActor:
     def __init__(self, backbone: Any, device: str) -> None:
         torch.set_num_threads(1)  # as without Ray: their number changes the last bits
         use_number_format("fp32", torch.device(device))
-        self._backbone: Backbone = there(backbone).to(device)
+        self._backbone: Backbone = fetched(backbone).to(device)
 
     def __call__(self, row: Row) -> Row:
         """Uint8 "pictures" (B, C, H, W) -> float32 "features" (B, F)."""
         return {"features": make_features(self._backbone, np.array(row["pictures"]))}
-
-
-def _pictures(row: Row, splits: Any) -> Row:
-    split: Split = there(splits)[row["split"]]
-    stop = min(row["start"] + BATCH, len(split))
-    return {"pictures": split.take(np.arange(row["start"], stop))[0]}
 
 
 @contextmanager
@@ -55,7 +50,7 @@ def on_cluster(
 ) -> Iterator[tuple[str, Iterator[Array]]]:
     """The cluster as what makes features; see ``Computing``.
 
-    Pictures on disk are read as actors need them, on this process's node; those in memory are put
+    Pictures on disk are read on this process's node as actors need them; those in memory are put
     into its object store.
 
     Raises:
@@ -63,23 +58,20 @@ def on_cluster(
     """
     with connected(config, sum(split.memory_bytes for split in splits)) as needs:
         device = "cuda" if needs.gpus else "cpu"
-        yield device, _features(config, splits, backbone, device, needs)
+        yield device, _features(config, list(splits), backbone, device, needs)
 
 
 def _features(
-    config: TrainConfig,
-    splits: Sequence[Split],
-    backbone: Backbone,
-    device: str,
-    needs: WorkerNeeds,
+    config: TrainConfig, splits: list[Split], backbone: Backbone, device: str, needs: WorkerNeeds
 ) -> Iterator[Array]:
-    rows = [
-        {"split": i, "start": start}
-        for i, split in enumerate(splits)
-        for start in range(0, len(split), BATCH)
-    ]
-    given, pictures = (ray.put(backbone), device), ray.put(list(splits))
-    for row in made_in_order(
-        rows, FeaturesActor, given, needs, CANNOT, config.workers, _pictures, pictures
-    ):
+    starts = ((i, start) for i, s in enumerate(splits) for start in range(0, len(s), BATCH))
+    rows = [{"split": i, "start": start} for i, start in starts]
+    given, read = (ray.put(backbone), device), partial(_pictures, ray.put(splits))
+    for row in made_in_order(rows, FeaturesActor, given, needs, CANNOT, config.workers, read):
         yield row["features"]
+
+
+def _pictures(splits: Any, row: Row) -> Row:
+    split: Split = fetched(splits)[row["split"]]
+    stop = min(row["start"] + BATCH, len(split))
+    return {"pictures": split.take(np.arange(row["start"], stop))[0]}

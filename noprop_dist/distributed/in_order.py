@@ -15,13 +15,13 @@ from noprop_dist.distributed.cluster import WorkerNeeds, count_slots
 from noprop_dist.errors import UserError
 
 TRIES = 3  # of a row at which an actor dies
-READERS = 2  # processes that read ahead for the actors
+READERS = 2  # processes that read ahead of the actors
 
 Row = dict[str, Any]
 
 
-def there(value: Any) -> Any:
-    """A value that was put into the object store, or the value itself."""
+def fetched(value: Any) -> Any:
+    """What was put into the object store; anything else as it is."""
     return ray.get(value) if isinstance(value, ray.ObjectRef) else value
 
 
@@ -32,23 +32,21 @@ def made_in_order(
     needs: WorkerNeeds,
     cannot: str,
     most: int | None = None,
-    read: Callable[..., Row] | None = None,
-    of: Any = None,
+    read: Callable[[Row], Row] | None = None,
 ) -> Iterator[Row]:
-    """What actors make of rows; a few rows are under way at a time, and Ray must be connected.
+    """What actors make of rows, of which a few are under way at once; Ray must be connected.
 
     Args:
-        rows: small ones, all of them in memory.
-        actor: a class that is called with a row.
-        given: what an actor is made of.
-        needs: what an actor asks of the cluster.
+        rows: what actors are called with, or what ``read`` is; small, as all are in memory.
+        actor: its class.
+        given: what it is constructed with.
+        needs: what it asks of the cluster.
         cannot: the sentence where the cluster fails, with {} for the reason.
-        most: actors at once; None takes the whole cluster.
-        read: called with a row and ``of`` on this node, makes what an actor is called with.
-        of: what is read.
+        most: actors; None, as many as the cluster holds.
+        read: called on this node, with what is on its disk.
 
     Raises:
-        UserError: ``cannot``: an actor fails, or dies again and again at a row.
+        UserError: ``cannot``.
     """
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     context = ray.data.DataContext.get_current()
@@ -56,19 +54,8 @@ def made_in_order(
     context.enable_progress_bars = False
     done = tries = 0
     while done < len(rows):
-        left = rows[done:]
-        data: ray.data.Dataset = ray.data.from_items(left, override_num_blocks=len(left))
-        if read is not None:
-            here = NodeAffinitySchedulingStrategy(
-                ray.get_runtime_context().get_node_id(), soft=False
-            )
-            # Ray Data holds them back while actors are behind. They take no core from actors.
-            data = data.map(
-                read, fn_args=(of,), num_cpus=0, concurrency=READERS, scheduling_strategy=here
-            )
-        actors = max(1, min(count_slots(needs), len(left), most or len(left)))
         try:
-            for row in _mapped(data, actor, given, needs, actors).iter_rows():
+            for row in _mapped(rows[done:], actor, given, needs, most, read).iter_rows():
                 yield row
                 done += 1
                 tries = 0
@@ -83,14 +70,26 @@ def made_in_order(
 
 
 def _mapped(
-    data: ray.data.Dataset, actor: Any, given: tuple[Any, ...], needs: WorkerNeeds, actors: int
+    rows: list[Row],
+    actor: Any,
+    given: tuple[Any, ...],
+    needs: WorkerNeeds,
+    most: int | None,
+    read: Callable[[Row], Row] | None,
 ) -> ray.data.Dataset:
+    data: ray.data.Dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    if read is not None:
+        # It takes no core from the actors, and Ray Data lets it wait while they are behind.
+        node = ray.get_runtime_context().get_node_id()
+        here = NodeAffinitySchedulingStrategy(node, soft=False)
+        data = data.map(read, num_cpus=0, concurrency=READERS, scheduling_strategy=here)
+    size = max(1, min(count_slots(needs), most or len(rows), len(rows)))
     with catch_warnings():
         simplefilter("ignore", RayDeprecationWarning)  # there is no other way to give max_restarts
         return data.map(
             actor,
             fn_constructor_args=given,
-            compute=ray.data.ActorPoolStrategy(size=actors),
+            compute=ray.data.ActorPoolStrategy(size=size),
             num_cpus=needs.cpus,
             num_gpus=needs.gpus,
             resources=needs.resources,

@@ -11,7 +11,7 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.data.images import pillow_silenced
 from noprop_dist.data.pictures import BadPicture
 from noprop_dist.distributed.cluster import connected
-from noprop_dist.distributed.in_order import made_in_order, there
+from noprop_dist.distributed.in_order import fetched, made_in_order
 from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.network_files import from_bytes, to_bytes
 from noprop_dist.use.opening import OpenRun
@@ -40,7 +40,7 @@ class PredictorActor:
         code: BlockCode | None = None,
     ) -> None:
         torch.set_num_threads(1)  # as one batch has without Ray: the threads change the bits
-        trained = from_bytes(bytes(there(network)), device, precision, code=code)
+        trained = from_bytes(bytes(fetched(network)), device, precision, code=code)
         self._predictor = Predictor(trained, question)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
