@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from noprop_dist.backends import open_backend
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.cost import Cost
 from noprop_dist.engine.evaluate import EVAL_ROWS
@@ -19,7 +20,7 @@ from noprop_dist.record.places import check_places
 from noprop_dist.record.progress import Progress
 from noprop_dist.record.store import Store
 from noprop_dist.text import printable, size
-from noprop_dist.training import job_on, open_backend, prepare
+from noprop_dist.training import job_on, prepare
 
 TRY_S = 5.0  # of timing a block; starting Ray takes some ten more
 

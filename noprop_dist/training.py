@@ -1,7 +1,7 @@
 """From options to a trained network and its numbers: what the job and the Python door both call."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from noprop_dist import faults
+from noprop_dist.backends import computing_of, open_backend
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.given import Given
 from noprop_dist.engine.coordinator import Coordinator
@@ -22,7 +23,7 @@ from noprop_dist.engine.resume import Start, finished_result, named_checkpoint, 
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.splits import Splits, load_splits, of_given_data
 from noprop_dist.engine.watching import Callback, Metric, Watching
-from noprop_dist.errors import UserError, needing_ray
+from noprop_dist.errors import UserError
 from noprop_dist.model.own_block import is_own
 from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.checkpoint import keep_newest, sha256_of_tensors
@@ -300,7 +301,7 @@ def prepare(
         config = of_given_data(config)
     if own is None:
         config, own = given_parts(config)
-    splits = load_splits(config, data)
+    splits = load_splits(config, data, computing_of(config))
     own = replace(own, backbone=splits.own.backbone)
     code = check_fit(config, replace(splits, own=own)).block_code
     splits = replace(splits, own=replace(own, code=code))
@@ -311,32 +312,3 @@ def job_on(backend: Backend, config: TrainConfig, splits: Splits) -> Job:
     """The run, as units compute it there."""
     armed = faults.from_environment()
     return make_job(config, splits, backend.device, backend.precision, armed)
-
-
-def _here(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Backend]:
-    return nullcontext(local_backend(config))
-
-
-def _on_ray(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Backend]:
-    with needing_ray(
-        "Ray is not installed: install ray[default], or give --executor local to train in this "
-        "process."
-    ):
-        from noprop_dist.distributed.ray_backend import ray_backend
-    return ray_backend(config, data_bytes)
-
-
-# By the value of --executor: the options and the bytes of the data -> where units run.
-BACKENDS: dict[str, Callable[[TrainConfig, int], AbstractContextManager[Backend]]] = {
-    "ray": _on_ray,
-    "local": _here,
-}
-
-
-def open_backend(config: TrainConfig, data_bytes: int) -> AbstractContextManager[Backend]:
-    """Where the units of a run compute.
-
-    Raises:
-        UserError: there are no such devices, or Ray is not installed.
-    """
-    return BACKENDS[config.executor](config, data_bytes)

@@ -5,8 +5,9 @@ B rows of a batch, F features.
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -21,9 +22,25 @@ from noprop_dist.model.backbone import Backbone
 
 BATCH = 64  # pictures that are computed as one; the same everywhere, as it may change the last bits
 
+# Splits of pictures, a backbone -> while that lasts, the kind of device that computes, and its
+# features of all rows in order, float32 (B, F) at a time, which are computed as they are taken.
+Computing = Callable[
+    [Sequence[Split], Backbone], AbstractContextManager[tuple[str, Iterator[Array]]]
+]
+
+
+def in_threads(
+    splits: Sequence[Split], backbone: Backbone
+) -> AbstractContextManager[tuple[str, Iterator[Array]]]:
+    """This process, on the backbone's device; see ``Computing``."""
+    return nullcontext((backbone.mean.device.type, _batches(splits, backbone)))
+
 
 def features_of(
-    splits: Mapping[str, Split], backbone: Backbone, shown: Shown = not_shown
+    splits: Mapping[str, Split],
+    backbone: Backbone,
+    shown: Shown = not_shown,
+    computing: Computing = in_threads,
 ) -> dict[str, Split]:
     """The features of some splits by name, float32 vectors with the pictures' labels.
 
@@ -32,17 +49,18 @@ def features_of(
 
     Args:
         splits: of pictures.
-        backbone: on the device that computes.
+        backbone: on the device that computes, where that is this process's.
         shown: shows how far it has come.
+        computing: what computes them, where they are not in the cache.
 
     Raises:
         UserError: the cache cannot be written to, or holds no more.
     """
-    place, version = backbone.mean.device.type, torch.__version__
-    told = f"{sha256_of_rows(*splits.values())} {backbone.spec.sha256} {place} {version}"
-    counts = tuple(map(len, splits.values()))
-    key = hashlib.sha256(f"features {told} {counts}".encode()).hexdigest()[:32]
-    stored = find_stored(key) or _compute(key, splits, backbone, shown)
+    with computing(list(splits.values()), backbone) as (place, batches):
+        told = f"{sha256_of_rows(*splits.values())} {backbone.spec.sha256} {place}"
+        told = f"{told} {torch.__version__} {tuple(map(len, splits.values()))}"
+        key = hashlib.sha256(f"features {told}".encode()).hexdigest()[:32]
+        stored = find_stored(key) or _compute(key, splits, backbone, batches, shown)
     return dict(zip(splits, Split.all_stored(stored), strict=True))
 
 
@@ -53,7 +71,13 @@ def seen(backbone: Backbone | None, split: Split, shown: Shown = not_shown) -> S
     return features_of({"": split}, backbone, shown)[""]
 
 
-def _compute(key: str, splits: Mapping[str, Split], backbone: Backbone, shown: Shown) -> StoredRows:
+def _compute(
+    key: str,
+    splits: Mapping[str, Split],
+    backbone: Backbone,
+    batches: Iterator[Array],
+    shown: Shown,
+) -> StoredRows:
     waiting = "waiting for another process that computes these features"
     with made_in_cache(key, lambda: shown(waiting, 0)) as begin:
         if found := find_stored(key):  # made meanwhile
@@ -61,34 +85,35 @@ def _compute(key: str, splits: Mapping[str, Split], backbone: Backbone, shown: S
         shape, counts = (backbone.count_features(),), tuple(map(len, splits.values()))
         manifest = Manifest(shape, counts, (), dtype="float32")
         folder = begin(manifest.num_bytes)
-        rows = RowsWriter(folder)
-        with shown("computing features", manifest.num_rows) as done:
-            for batch in _batches(list(splits.values()), backbone):
+        told = shown("computing features", manifest.num_rows)
+        with RowsWriter(folder) as rows, told as done:
+            for batch in batches:
                 for vector in batch:
                     rows.add(vector)
                 done(len(batch))
-        chunks = rows.close(np.concatenate([split.labels for split in splits.values()]))
+            chunks = rows.close(np.concatenate([split.labels for split in splits.values()]))
         manifest = replace(manifest, chunks=chunks)
         write_manifest(folder, manifest)
     return StoredRows(str(cache_folder() / key), manifest)
 
 
-def _batches(splits: list[Split], backbone: Backbone) -> Iterator[Array]:
-    """Features of all rows in order, float32 (B, F) at a time, a few batches ahead."""
-    device = backbone.mean.device
-    threads = count_cores() if device.type == "cpu" else 1
+def make_features(backbone: Backbone, pictures: Array) -> Array:
+    """Uint8 (B, C, H, W) -> float32 (B, F), on the backbone's device."""
+    with torch.inference_mode():
+        x = torch.from_numpy(pictures).to(backbone.mean.device)
+        found: Array = backbone(x).cpu().numpy()
+    return found
+
+
+def _batches(splits: Sequence[Split], backbone: Backbone) -> Iterator[Array]:
+    """See ``Computing``; a few batches ahead."""
+    threads = count_cores() if backbone.mean.device.type == "cpu" else 1
     waiting: deque[Future[Array]] = deque()
-
-    def compute(pictures: Array) -> Array:
-        with torch.inference_mode():
-            found: Array = backbone(torch.from_numpy(pictures).to(device)).cpu().numpy()
-            return found
-
     # One thread a batch: their number changes the last bits.
     with ThreadPoolExecutor(threads, "features", torch.set_num_threads, (1,)) as pool:
         for split in splits:
             for pictures, _ in split.batches(BATCH):
-                waiting.append(pool.submit(compute, pictures))
+                waiting.append(pool.submit(make_features, backbone, pictures))
                 if len(waiting) > threads + 1:
                     yield waiting.popleft().result()
         while waiting:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -210,6 +210,8 @@ def _has_size(path: Path, manifest: Manifest) -> bool:
 class RowsWriter:
     """Writes the images of an entry one after the other; grey becomes colour once one is colour.
 
+    In a ``with`` its file is closed whatever happens.
+
     Args:
         folder: of the entry.
     """
@@ -248,3 +250,9 @@ class RowsWriter:
         self._file.write(np.ascontiguousarray(labels).data)
         self._file.close()
         return check_sums(self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()

@@ -11,7 +11,7 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.data import Augmentation, Split, split_validation
 from noprop_dist.data.account import Reading, Shown, not_shown
 from noprop_dist.data.dataset import Dataset, Found, for_training
-from noprop_dist.data.features import features_of
+from noprop_dist.data.features import Computing, features_of, in_threads
 from noprop_dist.data.given import GIVEN, Given, load_given
 from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.data.sources import find_rows, limit
@@ -69,8 +69,15 @@ class Splits:
         return sum(split.memory_bytes for split in (self.train, self.val, self.test))
 
 
-def load_splits(config: TrainConfig, data: Given | None = None) -> Splits:
+def load_splits(
+    config: TrainConfig, data: Given | None = None, computing: Computing | None = None
+) -> Splits:
     """The data that the options name, or that is given, with its validation rows.
+
+    Args:
+        config: the options.
+        data: instead of the data set that they name.
+        computing: what makes features of pictures; None, this process.
 
     Raises:
         UserError: it is not there, or not readable.
@@ -81,17 +88,22 @@ def load_splits(config: TrainConfig, data: Given | None = None) -> Splits:
     else:
         found = find_rows(config.dataset, reading, config.data_dir)
     splits = splits_of(config, found)
-    return splits if config.features is None else _featured(config, found, splits, reading.shown)
+    if config.features is None:
+        return splits
+    return _featured(config, found, splits, reading.shown, computing)
 
 
-def _featured(config: TrainConfig, found: Found, pictures: Splits, shown: Shown) -> Splits:
+def _featured(
+    config: TrainConfig, found: Found, pictures: Splits, shown: Shown, computing: Computing | None
+) -> Splits:
     """The same rows as features of their pictures; a run is still known by the pictures."""
     assert config.features is not None
     backbone = find_backbone(config.features, found.sample_shape, config.features_weights)
-    device = resolve_device(config.device)
-    use_number_format("fp32", device)
-    backbone = backbone.to(device)
-    rows = features_of(found.splits, backbone, shown)
+    if computing is None:
+        device = resolve_device(config.device)
+        use_number_format("fp32", device)
+        backbone = backbone.to(device)
+    rows = features_of(found.splits, backbone, shown, computing or in_threads)
     splits = splits_of(config, replace(found, splits=rows, photographs=False))
     spec = backbone.spec
     features = f"{math.prod(splits.train.sample_shape)} features of each by {spec.name}"

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from noprop_dist import TrainConfig
+from noprop_dist.backends import BACKENDS
 from noprop_dist.config.model_options import BLOCK_CHOICES
 from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
@@ -20,7 +21,6 @@ from noprop_dist.maths.optimizer import OPTIMIZERS
 from noprop_dist.maths.schedule import ALPHA_BARS
 from noprop_dist.model.readout import READOUTS
 from noprop_dist.model.registry import BLOCKS, OBJECTIVES
-from noprop_dist.training import BACKENDS
 
 PAGE = "docs/extending.md"
 EXAMPLE = re.compile(

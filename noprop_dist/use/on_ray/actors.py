@@ -1,28 +1,23 @@
 """Classifying pictures on every core of a cluster: actors that hold the network, on Ray Data."""
 
 import json
-import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
-from warnings import catch_warnings, simplefilter
 
 import ray
-import ray.data
 import torch
-from ray.exceptions import RayActorError, RayError
-from ray.util.annotations import RayDeprecationWarning
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.images import pillow_silenced
 from noprop_dist.data.pictures import BadPicture
-from noprop_dist.distributed.cluster import WorkerNeeds, connected, count_slots
-from noprop_dist.errors import UserError
+from noprop_dist.distributed.cluster import connected
+from noprop_dist.distributed.in_order import fetched, made_in_order
 from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.network_files import from_bytes, to_bytes
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.predict import Answer, Found, Predictor, Question
 
-TRIES = 3  # of a batch at which an actor dies
+CANNOT = "the cluster could not classify the pictures ({}): see Ray's logs, or leave --ray out."
 
 
 class PredictorActor:
@@ -45,8 +40,8 @@ class PredictorActor:
         code: BlockCode | None = None,
     ) -> None:
         torch.set_num_threads(1)  # as one batch has without Ray: the threads change the bits
-        data = ray.get(network) if isinstance(network, ray.ObjectRef) else network
-        self._predictor = Predictor(from_bytes(bytes(data), device, precision, code=code), question)
+        trained = from_bytes(bytes(fetched(network)), device, precision, code=code)
+        self._predictor = Predictor(trained, question)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, str]:
         """A batch of files as JSON under "found", and what is said of each under "said"."""
@@ -98,50 +93,10 @@ def predict_on_ray(
         return
     data = to_bytes(run.trained)
     config = TrainConfig(device=run.trained.device.type)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # its errors are raised, too
     with connected(config, len(data)) as needs:
-        context = ray.data.DataContext.get_current()
-        context.execution_options.preserve_order = True
-        context.enable_progress_bars = False
         device, precision = "cuda" if needs.gpus else "cpu", run.trained.network.precision
         code = run.trained.network.spec.block_code
-        made = (ray.put(data), question, device, precision, code)
-        done = tries = 0
-        while done < len(rows):
-            left = rows[done:]
-            try:
-                for row in _asked(left, made, needs):
-                    yield _answers(_read(rows[done]["found"]), row["said"])
-                    done += 1
-                    tries = 0
-            except RayError as error:
-                tries += 1
-                if isinstance(error, RayActorError) and tries < TRIES:
-                    continue
-                reason = str(error).strip().rpartition("\n")[2]
-                raise UserError(
-                    f"the cluster could not classify the pictures ({reason}): see Ray's logs, or "
-                    "leave --ray out."
-                ) from error
-
-
-def _asked(rows: list[dict[str, str]], made: tuple[Any, ...], needs: WorkerNeeds) -> Iterator[Any]:
-    """What actors say of the rows, in order.
-
-    Raises:
-        RayActorError: an actor has died; Ray Data would start it again, but not without saying
-            each time, on standard error, that this may fail.
-    """
-    actor: Any = PredictorActor  # Ray's types know functions alone
-    actors = max(1, min(count_slots(needs), len(rows)))
-    with catch_warnings():
-        simplefilter("ignore", RayDeprecationWarning)  # there is no other way to give max_restarts
-        answered = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            actor,
-            fn_constructor_args=made,
-            compute=ray.data.ActorPoolStrategy(size=actors),
-            num_cpus=needs.cpus,
-            num_gpus=needs.gpus,
-            max_restarts=0,
-        )
-    yield from answered.iter_rows()
+        given = (ray.put(data), question, device, precision, code)
+        said = made_in_order(rows, PredictorActor, given, needs, CANNOT)
+        for asked, row in zip(rows, said, strict=True):
+            yield _answers(_read(asked["found"]), row["said"])
