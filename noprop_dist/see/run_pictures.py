@@ -150,10 +150,10 @@ def _trajectories(found: Material) -> Picture:
     total, shown = len(trained.class_names), len(shown_classes(len(trained.class_names)))
     some = f" {shown} of the {total} classes are drawn." if shown < total else ""
     caption = (
-        f"z_t of test images in a plane of the class embeddings, {widest_plane(u).about}. Left: a "
-        "few images on their way from z_0 (open circle) to z_T (filled), coloured by true class; "
-        "large marks are the class embeddings, a ring marks a wrong answer. Right: more images, by "
-        f"step.{some}"
+        "z_t of test images on its way from noise to a label. Left: how far it has come along the "
+        "straight line from the middle of all class embeddings, 0, to that of the true class, 1, "
+        "and to that of the other class it is nearest to: median, half and 90 % of the images. "
+        f"Right: z_t in a plane of the class embeddings, {widest_plane(u).about}.{some}"
     )
     return Picture("trajectories", "From noise to label", caption, make)
 
