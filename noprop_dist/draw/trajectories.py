@@ -45,7 +45,7 @@ def shown_classes(num_classes: int) -> Rows:
 
 
 def plot_trajectories(walks: Walks, u: Floats, class_names: Sequence[str]) -> "Figure":
-    """How near z_t comes to the class embeddings, and where it lies in a plane of them, by step.
+    """How far z_t comes towards the class embeddings, and where it lies in a plane of them.
 
     Args:
         walks: what to draw.
@@ -59,7 +59,7 @@ def plot_trajectories(walks: Walks, u: Floats, class_names: Sequence[str]) -> "F
     figure = new_figure(14, 6.3)
     columns = -(-len(shown) // 2)
     halves: Any = figure.subfigures(1, 2, width_ratios=(2, columns))
-    _draw_nearness(halves[0].subplots(), walks, nearness(walks.z, u))
+    _draw_towards(halves[0].subplots(), walks, towards(walks, u))
     for place, (t, axes) in enumerate(zip_longest(shown, halves[1].subplots(2, columns).ravel())):
         if t is None:
             axes.axis("off")
@@ -82,23 +82,27 @@ def plot_trajectories(walks: Walks, u: Floats, class_names: Sequence[str]) -> "F
     return figure
 
 
-def nearness(z: Floats, u: Floats) -> Floats:
-    """(..., K) of z (..., D): how far from the mean of the embeddings u (K, D), 0, to each, 1."""
+def towards(walks: Walks, u: Floats) -> Floats:
+    """(T + 1, N, K): how far z lies from the middle of the embeddings u (K, D) towards each class.
+
+    The unit is how far the true class's own embedding lies, which is so at 1.
+    """
     ways = u - u.mean(axis=0)
-    near: Floats = (z - u.mean(axis=0)) @ ways.T / np.maximum((ways**2).sum(axis=1), 1e-12)
-    return near
+    far = np.maximum(np.linalg.norm(ways, axis=1), 1e-12)
+    found: Floats = (walks.z - u.mean(axis=0)) @ (ways.T / far) / far[walks.label][:, None]
+    return found
 
 
-def _draw_nearness(axes: "Axes", walks: Walks, near: Floats) -> None:
-    """Of the true class and of the nearest other one, for most images, and for wrong answers."""
+def _draw_towards(axes: "Axes", walks: Walks, near: Floats) -> None:
+    """Of the true class and of the other one most pointed to, of images, and of wrong answers."""
     rows = np.arange(len(walks.label))
     true = near[:, rows, walks.label]
     others = near.copy()
     others[:, rows, walks.label] = -np.inf
     t = np.arange(len(near))
     for values, colour, told in (
-        (others.max(axis=2), GREY, "nearest other class"),
-        (true, COLOUR_OF["z_T"], "true class: median, half and 90 % of images"),
+        (others.max(axis=2), GREY, "the other class that it lies most towards"),
+        (true, COLOUR_OF["z_T"], "the true class: median, half and 90 % of images"),
     ):
         for low, high in ((5, 95), (25, 75)):
             ends = np.percentile(values, (low, high), axis=1)
@@ -107,9 +111,9 @@ def _draw_nearness(axes: "Axes", walks: Walks, near: Floats) -> None:
     wrong = np.flatnonzero(walks.answer != walks.label)
     wrong = wrong[:: max(1, len(wrong) // FOLLOWED)][:FOLLOWED]  # spread over the classes
     for place, i in enumerate(wrong):
-        told = "_" if place else f"true class, where answered wrongly ({len(wrong)} images)"
+        told = "_" if place else f"the true class, {len(wrong)} wrong answers"
         axes.plot(t, true[:, i], color=COLOUR_OF["mistake"], linewidth=1, label=told)
-    counted(axes, "how near z_t is: 0 the middle, 1 the class embedding", "step t", first=0)
+    counted(axes, "how far z_t lies towards a class: 1 is the true embedding", "step t", first=0)
 
 
 def _look(k: int, num_classes: int) -> dict[str, Any]:

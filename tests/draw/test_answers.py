@@ -111,7 +111,7 @@ def test_confidence_counts_hits_and_mistakes() -> None:
     ("low", "high"), [(0.01, 0.03), (0.2, 1), (0.6, 0.65), (0.992, 0.997), (0.999, 1), (1, 1)]
 )
 def test_confidence_has_an_axis_that_its_answers_fill(low: float, high: float) -> None:
-    made = said(200, 50)
+    made = said(200, 0)
     sure = np.linspace(low, high, 200).astype(np.float32)
     axes = plot_confidence(Predictions(made.row, made.label, made.answer, sure)).axes[0]
     axes.figure.draw_without_rendering()

@@ -19,7 +19,7 @@ from noprop_dist.draw.curves import (
 from noprop_dist.draw.evaluation import plot_evaluation
 from noprop_dist.draw.plane import widest_plane
 from noprop_dist.draw.style import COLOUR_OF
-from noprop_dist.draw.trajectories import Walks, nearness, plot_trajectories, shown_classes
+from noprop_dist.draw.trajectories import Walks, plot_trajectories, shown_classes, towards
 from noprop_dist.model.answering import BEST, LAST, MEAN, READOUTS, WEIGHTED, Z_T
 from noprop_dist.record.history import BlockEpoch, History
 
@@ -50,7 +50,9 @@ def overlapping(figure: Figure) -> list[str]:
 
 def ticks(axes: Axes, along: str = "x") -> list[str]:
     """What is written beside the ticks that are seen."""
-    axes.figure.draw_without_rendering()  # type: ignore[union-attr]
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
     axis = axes.xaxis if along == "x" else axes.yaxis
     low, high = sorted(axis.get_view_interval())
     return [
@@ -352,7 +354,7 @@ def test_trajectories_end_at_the_class_embeddings(num_classes: int, last: int) -
     assert list(true.get_xdata()) == list(range(last + 1))
     assert true.get_ydata()[-1] == pytest.approx(1)
     assert others.get_ydata()[-1] < 1
-    assert wrong.get_label() == "true class, where answered wrongly (1 images)"
+    assert wrong.get_label() == "the true class, 1 wrong answers"
     assert all(tick.isdigit() for tick in ticks(near))
     (legend,) = figure.subfigs[1].legends
     told = [text.get_text() for text in legend.get_texts()]
@@ -366,10 +368,13 @@ def test_trajectories_end_at_the_class_embeddings(num_classes: int, last: int) -
     assert legend.get_window_extent().y1 < lowest
 
 
-def test_nearness_is_none_in_the_middle_and_one_at_the_class() -> None:
-    u = embeddings(10, 20)
-    np.testing.assert_allclose(nearness(u.mean(axis=0), u), np.zeros(10), atol=1e-12)
-    np.testing.assert_allclose(np.diagonal(nearness(u, u)), np.ones(10))
+def test_middle_is_towards_no_class_and_an_embedding_most_towards_its_own() -> None:
+    u, label = embeddings(10, 4), np.arange(10)
+    z = np.stack([np.broadcast_to(u.mean(axis=0), u.shape), u])
+    middle, there = towards(Walks(z, label, label), u)
+    np.testing.assert_allclose(middle, np.zeros((10, 10)), atol=1e-12)
+    np.testing.assert_allclose(there.diagonal(), np.ones(10))
+    assert there.max() <= 1 + 1e-12
 
 
 def test_shown_classes_are_spread_over_all() -> None:
