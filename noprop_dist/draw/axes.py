@@ -20,7 +20,7 @@ MAX_NAMES = 20  # more class names than this would lie over one another
 NAME_CHARS = 14
 ROW_CHARS = 36  # of names beside rows, which have the room
 INCHES_PER_CHAR = 0.075  # of small letters
-SEEN = 3.0  # the least contrast of a mark with its paper, as WCAG 2.2 asks of graphics
+SEEN, SEEN_ON_DARK = 2.2, 3.0  # the least contrast of marks; at 3 on light, scales lack hues
 LEAST_LOG = 5  # times the smallest value: of less, an axis has too few of the ticks 1, 2, 5, 10
 
 RADIUS = 4.5  # of a point with what stays free around it, in points of 1/72 inch
@@ -197,18 +197,19 @@ def label_points(
             text.remove()
 
 
-def shades(name: str = "plasma", least: float = SEEN) -> "Colormap":
+def shades(name: str = "viridis", least: float | None = None) -> "Colormap":
     """As much of a colour map as has at least such a contrast with the paper.
 
     Args:
-        name: plasma, or "Blues" or "Greys", which begin near the paper's colour.
-        least: contrast, by which the weakest is told from the paper.
+        name: viridis, or "Blues" or "Greys", which begin near the paper's colour.
+        least: contrast, by which the weakest is told from the paper; None: as marks need it.
     """
     from matplotlib import colormaps, rcParams
     from matplotlib.colors import LinearSegmentedColormap
 
     paper = rcParams["figure.facecolor"]
-    turned = name != "plasma" and luminance(paper) < 0.5
+    dark = luminance(paper) < 0.5
+    turned, least = dark and name != "viridis", least or (SEEN_ON_DARK if dark else SEEN)
     all_shades = colormaps[f"{name}_r" if turned else name](np.linspace(0, 1, 256))
     seen = [shade for shade in all_shades if contrast(shade[:3], paper) >= least]
     return LinearSegmentedColormap.from_list("", seen)

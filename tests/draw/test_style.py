@@ -12,7 +12,7 @@ from PIL import Image, ImageColor
 
 from noprop_dist.ablate.answers import GIVEN
 from noprop_dist.compare.compare_options import METHODS
-from noprop_dist.draw.axes import SEEN, block_colours, contrast, counted, line, shades
+from noprop_dist.draw.axes import block_colours, contrast, counted, line, shades
 from noprop_dist.draw.style import (
     BLUE,
     COLOUR_OF,
@@ -151,15 +151,16 @@ def test_text_is_read_on_its_paper(dark: bool) -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_colour_is_seen_on_its_paper(dark: bool) -> None:
+    least = 3 if dark else 2.2
     with own_style(dark=dark):
         assert to_hex(PAPER) == (DARK_PAPER.lower() if dark else "#ffffff")
         for colour in {f"C{i}" for i in range(len(DARK))} - {PAPER, GRID, GROUND}:
-            assert contrast(colour, PAPER) >= (3 if dark else 2.2)
+            assert contrast(colour, PAPER) >= least
         blocks = block_colours(12)
         marks = [blocks.to_rgba(t) for t in range(1, 13)]
         marks += [shades(name)(x) for name in ("Blues", "Greys") for x in (0.0, 0.5, 1.0)]
         for mark in marks:
-            assert contrast(mark, PAPER) >= SEEN - 0.1
+            assert contrast(mark, PAPER) >= least - 0.1
         weak, strong = (contrast(shades("Blues", 1.25)(x), PAPER) for x in (0.0, 1.0))
         assert 1.2 < weak < strong
     assert len(LIGHT) == len(DARK)
