@@ -53,11 +53,10 @@ def _picture(ablation: dict[str, Any]) -> "Make":
         ablation["differences"][name] for name in ("given", "readouts_against_mean_softmax")
     )
     found = {TOLD[name]: of["mean_softmax"] for name, of in given.items()}
-    found |= {
-        "z_T": readouts["z_T"],
-        f"block {readouts['best_block']['t']} alone": readouts["best_block"],
-    }
+    alone = f"block {readouts['best_block']['t']} alone"
+    found |= {"z_T": readouts["z_T"], alone: readouts["best_block"]}
     found |= {called(other): other["difference"] for other in ablation["others"]}
     by_given = {TOLD[name]: of for name, of in ablation["accuracy"]["block"].items()}
     differences = {name: (100 * of["mean"], 100 * of["half_width"]) for name, of in found.items()}
-    return lambda: plot_ablation(by_given, differences)
+    kinds = {told: given for given, told in TOLD.items()} | {"z_T": "z_T", alone: "best_block"}
+    return lambda: plot_ablation(by_given, differences, kinds)

@@ -2,19 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from noprop_dist.compare.compare_options import METHODS, heading
+from noprop_dist.compare.compare_options import heading
 from noprop_dist.compare.comparison import Comparison
 from noprop_dist.compare.comparison_table import title
 from noprop_dist.compare.method_rows import MIB, Row
 from noprop_dist.draw.compared import Bar, Method, plot_compared
-from noprop_dist.draw.style import BLUE, GREEN, INK, OF_CLASSES, VERMILION
+from noprop_dist.draw.style import COLOUR_OF
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_FIRST = (BLUE, VERMILION, GREEN)
-_NEXT = [colour for colour in OF_CLASSES if colour not in (*_FIRST, INK)]
-COLOURS = dict(zip(METHODS, [*_FIRST, *_NEXT], strict=False))
 
 
 def plot_comparison(comparison: Comparison) -> "Figure":
@@ -46,7 +42,7 @@ def _method(comparison: Comparison, row: Row) -> Method:
         "efficiency against one device (%)": _bar(_scaled(row.efficiency, 100), ".0f"),
     }
     name = heading(row.method, facts.objective)
-    return Method(name, COLOURS[row.method], runs, bars)
+    return Method(name, COLOUR_OF[row.method], runs, bars)
 
 
 def _bar(value: float | None, form: str, missing: str = "-") -> Bar:

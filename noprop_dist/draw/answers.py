@@ -11,13 +11,14 @@ from noprop_dist.draw.axes import (
     colour_bar,
     draw_tiles,
     frame,
+    legend,
     name_ticks,
     row_room,
-    shades_of_blue,
+    shades,
     short,
     write_cells,
 )
-from noprop_dist.draw.style import BLUE, GREY, MISTAKE, VERMILION, new_figure
+from noprop_dist.draw.style import BLUE, COLOUR_OF, GREY, GROUND, MISTAKE, new_figure
 from noprop_dist.record.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 COLUMNS, SECTION_ROWS = 8, 2  # images on the picture of answers, of each of its two kinds
 PAIRS = 20  # of classes taken for each other, told where a matrix has no names
 BINS = 25  # of confidence
+LEAST_CELL = 1.25  # contrast with the paper of a cell that is not empty
+NEAREST = 1e-6  # to 0 or 1 that a probability is drawn
+# What is written below an axis of probabilities in per cent, the first ones sooner
+TICKS = (50, 90, 99, 99.9, 99.99, 99.999, 99.9999, 10, 1, 20, 80, 95, 5, 70, 30, 98, 99.5, 99.8)
 
 
 def plot_confusion(
@@ -52,8 +57,9 @@ def plot_confusion(
     else:
         axes = figure.subplots()
     # A power below one shows rare mistakes beside a full diagonal.
-    norm = PowerNorm(0.4, vmin=0, vmax=100)
-    image = axes.imshow(share, shades_of_blue(), norm)
+    norm = PowerNorm(0.4, vmin=1e-9, vmax=100)
+    colours = shades("Blues", LEAST_CELL).with_extremes(under=GROUND)
+    image = axes.imshow(share, colours, norm)
     if not many:
         cells = zip(*np.nonzero(counts), strict=True)
         write_cells(image, {(i, j): f"{counts[i, j]:,}" for i, j in cells})
@@ -163,7 +169,12 @@ def plot_predictions(
             2,
             MISTAKE,
         ),
-        ("least sure hits: answer and its probability", slice(num_mistakes, None), 1, BLUE),
+        (
+            "least sure hits: answer and its probability",
+            slice(num_mistakes, None),
+            1,
+            COLOUR_OF["hit"],
+        ),
     )
     sections = [kind for kind in kinds if len(images[kind[1]])]
     heights = [
@@ -183,7 +194,7 @@ def plot_predictions(
 def _words(said: Predictions, place: int, class_names: Sequence[str]) -> str:
     answer, label = (class_names[k[place]] for k in (said.answer, said.label))
     truth = "" if said.right[place] else f"\nis {short(label)}"
-    return f"{short(answer, 12)}  {_probability(float(said.confidence[place]))}{truth}"
+    return f"{short(answer, 9)}  {_probability(float(said.confidence[place]))}{truth}"
 
 
 def _probability(share: float) -> str:
@@ -200,36 +211,59 @@ def plot_confidence(predictions: Predictions) -> "Figure":
     Args:
         predictions: of at least one row.
     """
-    figure = new_figure(12.5, 4.4)
+    figure = new_figure(12.5, 4.8)
     shares, kept = figure.subplots(1, 2)
-    sure, right = 100 * predictions.confidence, predictions.right
-    # Whole percents, so that the last bin ends at 100 and every bar is as wide.
-    edges = np.linspace(0, 100, BINS + 1)
+    sure, right = log_odds(predictions.confidence), predictions.right
+    beside = 0.1 if sure.min() == sure.max() else 0.0
+    edges = np.linspace(sure.min() - beside, sure.max() + beside, BINS + 1)
     hits, wrong = int(right.sum()), int((~right).sum())
-    shares.hist(sure[right], edges, color=BLUE, alpha=0.85, label=f"{hits:,} hits")
+    colour = COLOUR_OF["hit"]
+    shares.hist(sure[right], edges, color=colour, alpha=0.85, label=f"{hits:,} hits")
     shares.hist(
-        sure[~right], edges, histtype="step", color=VERMILION, linewidth=2.2, hatch="///",
-        label=f"{wrong:,} mistakes",
+        sure[~right], edges, histtype="step", color=COLOUR_OF["mistake"], linewidth=2.2,
+        hatch="///", label=f"{wrong:,} mistakes",
     )  # fmt: skip
     shares.set_yscale("symlog", linthresh=1)
     shares.yaxis.set_major_formatter("{x:,.0f}")
-    frame(shares, "images by confidence, on a logarithmic scale", "probability of the answer (%)")
-    shares.set_xlim(0, 100)
+    _probability_ticks(shares, edges[0], edges[-1])
+    about = "probability of the answer (%), as logarithm of its odds"
+    frame(shares, "images by confidence, on a logarithmic scale", about)
     shares.set_ylim(bottom=0)
-    shares.legend()
+    legend(shares)
     answered, accuracy = surest_first(predictions)
-    kept.plot(answered, accuracy, color=BLUE, linewidth=2)
-    kept.plot(answered[:1], accuracy[:1], "o", color=BLUE, clip_on=False)
-    kept.axhline(accuracy[-1], color=GREY, linewidth=1.2, linestyle=(0, (4, 3)))
+    kept.plot(answered, accuracy, color=colour, linewidth=2)
+    kept.plot(answered[:1], accuracy[:1], "o", color=colour, clip_on=False)
+    kept.axhline(accuracy[-1], color=GREY, linewidth=1.2, ls="--")
     kept.annotate(  # beside the axes, where no curve is
         f"all:\n{accuracy[-1]:.2f} %", (1, accuracy[-1]), xytext=(5, 0), va="center",
         xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=9, color=GREY,
     )  # fmt: skip
     frame(kept, "accuracy (%) if only the surest are answered", "images answered, surest first (%)")
     kept.set_xlim(0, 100)
-    low = accuracy.min()
-    kept.set_ylim(low - 0.12 * (100.5 - low), 100 + 0.04 * (100.5 - low))
+    reach = max(float(np.ptp(accuracy)), 2.0)
+    kept.set_ylim(accuracy.min() - 0.12 * reach, min(accuracy.max() + 0.1 * reach, 100.2))
     return figure
+
+
+def log_odds(probability: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The decimal logarithm of p / (1 - p), which tells 99 % from 99.9 %; bounded."""
+    p = np.clip(np.asarray(probability, np.float64), NEAREST, 1 - NEAREST)
+    odds: npt.NDArray[np.float64] = np.log10(p / (1 - p))
+    return odds
+
+
+def _probability_ticks(axes: "Axes", low: float, high: float) -> None:
+    """Limits and ticks of an axis of log-odds, as many as have room, else its two ends."""
+    found: dict[float, str] = {}
+    for told in (*TICKS, *(100 / (1 + 10**-end) for end in (low, high))):
+        at, name = float(log_odds(told / 100)), f"{told:.4g}" if told < 99.9 else f"{told:.6g}"
+        room = all(abs(at - other) > (high - low) / 10 for other in found)
+        if low <= at + 1e-9 and at - 1e-9 <= high and room and name not in found.values():
+            found[at] = name
+        if len(found) > 1 and told == TICKS[-1]:
+            break
+    axes.set_xticks(list(found), list(found.values()))
+    axes.set_xlim(low, high)
 
 
 def surest_first(

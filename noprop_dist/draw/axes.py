@@ -1,4 +1,4 @@
-"""What axes of several pictures share: curves, frames, matrices, colour bars, names of points."""
+"""What axes of several pictures share: curves, frames, legends, matrices, colours, names."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.draw.style import BLUE, GROUND, INK, PAPER
+from noprop_dist.draw.style import INK
 from noprop_dist.text import shortened
 
 if TYPE_CHECKING:
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 MAX_NAMES = 20  # more class names than this would lie over one another
 NAME_CHARS = 14
 ROW_CHARS = 36  # of names beside rows, which have the room
-INCHES_PER_CHAR = 0.075  # of names beside rows
+INCHES_PER_CHAR = 0.075  # of small letters
+SEEN, SEEN_ON_DARK = 2.2, 3.0  # the least contrast of marks; at 3 on light, scales lack hues
+LEAST_LOG = 5  # times the smallest value: of less, an axis has too few of the ticks 1, 2, 5, 10
 
+RADIUS = 4.5  # of a point with what stays free around it, in points of 1/72 inch
 # Where a name may stand: in radii of its point from there, and how it is aligned
 PLACES = (
     (1, 0.6, "left", "bottom"),
@@ -44,25 +47,46 @@ def line(
     axes.plot(x, y, color=colour, label=label, linewidth=width, marker=mark, markersize=3 + width)
 
 
-def log_scale(axes: "Axes", values: Sequence[float]) -> None:
-    """A logarithmic scale with plain numbers on the y axis, where the values allow one."""
+def log_scale(axes: "Axes", values: Sequence[float], along: str = "y") -> None:
+    """A logarithmic scale with plain numbers on an axis, where the values allow and need one."""
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-    if values and min(values) > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    if not values or min(values) <= 0 or max(values) < LEAST_LOG * min(values):
+        return
+    axes.set(**{f"{along}scale": "log"})
+    axis = axes.xaxis if along == "x" else axes.yaxis
+    wide = max(values) > (50 if along == "x" else 1000) * min(values)
+    axis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
 
 
-def counted(axes: "Axes", title: str, x: str) -> None:
-    """A frame for curves by epoch, block or step: whole numbers on the x axis, and a legend."""
+def counted(axes: "Axes", title: str, x: str, first: int = 1) -> None:
+    """A frame for curves by epoch, block or step from ``first`` on: whole numbers, and a legend."""
     from matplotlib.ticker import MaxNLocator
 
     frame(axes, title, x)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    if np.isfinite(last := axes.dataLim.x1):
+        axes.set_xlim(first - 0.5, last + max(0.5, 0.02 * last))
+    legend(axes)
+
+
+def legend(axes: "Axes") -> None:
+    """What curves and marks mean, below the x axis, where nothing is that it could hide."""
+    from matplotlib.transforms import ScaledTranslation
+
+    labels = axes.get_legend_handles_labels()[1]
+    if not labels:
+        return
+    figure: Any = axes.figure
+    chars = axes.get_window_extent().width / figure.dpi / INCHES_PER_CHAR
+    below = axes.transAxes + ScaledTranslation(0, -0.48, figure.dpi_scale_trans)
+    columns = max(1, int(chars / (max(map(len, labels)) + 8)))
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, borderaxespad=0,
+        borderpad=0, ncols=columns,
+    )  # fmt: skip
 
 
 def frame(axes: "Axes", title: str, x: str) -> None:
@@ -129,14 +153,14 @@ def luminance(colour: Any) -> float:
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
+def contrast(a: Any, b: Any) -> float:
+    """The contrast ratio of WCAG 2.2, 1..21."""
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
 def label_points(
-    axes: "Axes",
-    points: npt.NDArray[np.float64],
-    names: Sequence[str],
-    size: float,
-    *,
-    radius: float = 4.5,
-    bold: bool = False,
+    axes: "Axes", points: npt.NDArray[np.float64], names: Sequence[str], size: float
 ) -> None:
     """Write names beside their points, each where there is room, and none where there is not.
 
@@ -147,8 +171,6 @@ def label_points(
         points: (K, 2).
         names: K of them.
         size: of the letters.
-        radius: of the points with what is to stay free around them, in points of 1/72 inch.
-        bold: heavy letters, on a ground of their own.
     """
     from matplotlib.transforms import Bbox
 
@@ -156,17 +178,15 @@ def label_points(
     assert figure is not None
     figure.draw_without_rendering()
     inner = axes.get_window_extent()
-    reach = 0.6 * radius * figure.dpi / 72
+    reach = 0.6 * RADIUS * figure.dpi / 72
     at = axes.transData.transform(points)
     taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in at]
-    ground = {"facecolor": PAPER, "alpha": 0.75, "pad": 1.0, "linewidth": 0} if bold else None
     for k, (point, name) in enumerate(zip(points, names, strict=True)):
         others = taken[:k] + taken[k + 1 :]
         for right, up, horizontal, vertical in PLACES:
             text = axes.annotate(
-                name, (float(point[0]), float(point[1])), xytext=(radius * right, radius * up),
-                textcoords="offset points", ha=horizontal, va=vertical, fontsize=size,
-                weight="bold" if bold else "normal", bbox=ground, color=INK, zorder=5,
+                name, (float(point[0]), float(point[1])), xytext=(RADIUS * right, RADIUS * up),
+                textcoords="offset points", ha=horizontal, va=vertical, fontsize=size, zorder=5,
             )  # fmt: skip
             text.set_in_layout(False)
             box = text.get_window_extent()
@@ -177,33 +197,31 @@ def label_points(
             text.remove()
 
 
-def on_dark_paper() -> bool:
-    """Whether the style is that of dark paper."""
-    from matplotlib import rcParams
+def shades(name: str = "viridis", least: float | None = None) -> "Colormap":
+    """As much of a colour map as has at least such a contrast with the paper.
 
-    return luminance(rcParams["figure.facecolor"]) < 0.5
-
-
-def shades_of_blue() -> "Colormap":
-    """From hardly another colour than the paper's to a strong one."""
-    from matplotlib import colormaps
+    Args:
+        name: viridis, or "Blues" or "Greys", which begin near the paper's colour.
+        least: contrast, by which the weakest is told from the paper; None: as marks need it.
+    """
+    from matplotlib import colormaps, rcParams
     from matplotlib.colors import LinearSegmentedColormap
 
-    if on_dark_paper():
-        return LinearSegmentedColormap.from_list("", (GROUND, BLUE, "#EAF4FD"))
-    return colormaps["Blues"]
+    paper = rcParams["figure.facecolor"]
+    dark = luminance(paper) < 0.5
+    turned, least = dark and name != "viridis", least or (SEEN_ON_DARK if dark else SEEN)
+    all_shades = colormaps[f"{name}_r" if turned else name](np.linspace(0, 1, 256))
+    seen = [shade for shade in all_shades if contrast(shade[:3], paper) >= least]
+    return LinearSegmentedColormap.from_list("", seen)
 
 
 def block_colours(num_blocks: int) -> "ScalarMappable":
     """A colour for each of the blocks 1..T, from dark to light, which keeps their order visible."""
-    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
-    ends = (0.37, 1.0) if on_dark_paper() else (0.0, 0.9)  # neither as light or dark as the paper
-    shades = colormaps["viridis"](np.linspace(*ends, num_blocks))
     norm = BoundaryNorm(np.arange(num_blocks + 1) + 0.5, num_blocks)
-    return ScalarMappable(norm, ListedColormap(shades))
+    return ScalarMappable(norm, ListedColormap(shades()(np.linspace(0, 1, num_blocks))))
 
 
 def block_bar(

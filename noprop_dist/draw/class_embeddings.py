@@ -109,6 +109,8 @@ def plot_prototypes(
         shape: (C, H, W) with C * H * W = D.
         class_names: K names.
     """
+    from matplotlib.ticker import PercentFormatter
+
     states = {"now": now} if first is None else {"before training": first, "now": now}
     # What training pushed out of the range of pixels is still told apart, the odd pixel apart.
     low, high = np.percentile(np.concatenate(list(states.values())), [0.2, 99.8])
@@ -138,7 +140,10 @@ def plot_prototypes(
             scale = {"cmap": "PuOr", "vmin": -most, "vmax": most}
         tile = draw_tiles(axes, images, columns, names, scale)
     if first is not None:
-        colour_bar(tile, panels[-1], "", shrink=0.8).ax.tick_params(labelsize=7)
+        bar = colour_bar(tile, panels[-1], "of the range of pixels", shrink=0.9).ax
+        bar.yaxis.set_major_formatter(PercentFormatter(1))
+        bar.tick_params(labelsize=7)
+        bar.yaxis.label.set_fontsize(7)
     return figure
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from noprop_dist.draw.axes import frame
+from noprop_dist.draw.axes import MAX_NAMES, frame, legend
 from noprop_dist.draw.style import GREY, INK, PAPER, new_figure
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Method:
         colour: of all that is the method's.
         runs: of each seed (seconds, accuracy, reached): E times at which an epoch had ended, E
             validation accuracies in %, and which epoch, from 1, first reached the target, if any.
-        bars: by measure, the same six for all methods.
+        bars: by measure, the same six for all methods; one that is nowhere known is not drawn.
     """
 
     name: str
@@ -57,13 +58,14 @@ def plot_compared(title: str, target: float, methods: Sequence[Method]) -> "Figu
         target: validation accuracy in %.
         methods: at least one.
     """
-    figure = new_figure(13, 5.6)
+    figure = new_figure(13, 6)
     halves: Any = figure.subfigures(1, 2, width_ratios=(6, 7))
     left, right = halves
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, weight="bold", parse_math=False)
     _draw_runs(left.subplots(), target, methods)
-    for axes, measure in zip(right.subplots(3, 2).ravel(), methods[0].bars, strict=True):
-        _draw_bars(axes, measure, methods)
+    known = [m for m in methods[0].bars if any(method.bars[m].text != "-" for method in methods)]
+    for axes, measure in zip_longest(right.subplots(3, 2).ravel(), known):
+        _draw_bars(axes, measure, methods) if measure else axes.axis("off")
     return figure
 
 
@@ -71,25 +73,29 @@ def _draw_runs(axes: "Axes", target: float, methods: Sequence[Method]) -> None:
     for method in methods:
         label, colour = method.name, method.colour
         for seconds, accuracy, reached in method.runs:
-            axes.plot(seconds, accuracy, color=colour, label=label, linewidth=1.6, alpha=0.85)
+            mark = "o" if len(seconds) <= MAX_NAMES else ""
+            axes.plot(
+                seconds, accuracy, color=colour, label=label, linewidth=1.6, marker=mark, ms=4
+            )
             label = "_"  # of which a legend takes no notice
             if reached is not None:
                 axes.plot(
                     seconds[reached - 1], accuracy[reached - 1], "o", color=colour, markersize=8,
-                    markeredgecolor=PAPER, markeredgewidth=1.4, zorder=5,
+                    markeredgecolor=PAPER, markeredgewidth=1.4, zorder=5, clip_on=False,
                 )  # fmt: skip
     axes.axhline(target, color=GREY, linewidth=1, linestyle=(0, (5, 3)))
     axes.text(
         0.01, target, f"target {target:g} %", transform=axes.get_yaxis_transform(), ha="left",
         va="bottom", fontsize=9, color=GREY,
     )  # fmt: skip
-    axes.set_ylim(max(0.0, 100 - ROOM * max(100 - target, 1.0)), 100.3)
+    best = [max(accuracy) for method in methods for _, accuracy, _ in method.runs]
+    low = min([100 - ROOM * max(100 - target, 1.0), *(0.8 * value for value in best)])
+    axes.set_ylim(max(0.0, low), 100.3)
     axes.set_xlim(left=0)
     frame(
         axes, "validation accuracy of z_T (%)", "seconds from the first step, validation included"
     )
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=10, loc="lower right")
+    legend(axes)
 
 
 def _draw_bars(axes: "Axes", measure: str, methods: Sequence[Method]) -> None:

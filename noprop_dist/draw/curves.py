@@ -14,7 +14,7 @@ from noprop_dist.draw.axes import (
     log_scale,
     percent,
 )
-from noprop_dist.draw.style import BLUE, GREEN, GREY, ORANGE, PAPER, new_figure
+from noprop_dist.draw.style import COLOUR_OF, INK, PAPER, new_figure
 from noprop_dist.record.history import History
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 5000  # of vector graphics; more become an image in it
 ACCURACIES = (
-    ("train_accuracy_history", GREY, "blocks, training (with dropout)"),
-    ("val_accuracy_history", BLUE, "z_T, validation"),
-    ("val_accuracy_mean_softmax_history", ORANGE, "mean softmax, validation"),
+    ("train_accuracy_history", "block", "blocks, training (with dropout)"),
+    ("val_accuracy_history", "z_T", "z_T, validation"),
+    ("val_accuracy_mean_softmax_history", "mean_softmax", "mean softmax, validation"),
 )
 
 
@@ -53,18 +53,18 @@ def plot_history(history: History) -> "Figure":
     """
     names = history_panels(history)
     wide = [4 if name == "rate" else 5 for name in names]
-    figure = new_figure(max(6.0, 0.93 * sum(wide)), 4.2)
+    figure = new_figure(max(6.0, 0.93 * sum(wide)), 4.6)
     all_axes = figure.subplots(1, len(wide), width_ratios=wide, squeeze=False)[0]
     for axes, name in zip(all_axes, names, strict=True):
         if name == "loss":
             _draw_loss(axes, history)
         elif name == "accuracy":
-            for series, colour, label in ACCURACIES:
+            for series, what, label in ACCURACIES:
                 if has_numbers(values := getattr(history, series)):
-                    line(axes, percent(values), colour, label, 2.0)
+                    line(axes, percent(values), COLOUR_OF[what], label, 2.0)
             counted(axes, "accuracy (%)", "epoch")
         else:
-            line(axes, history.lr_history, GREEN, None, 2.0)
+            line(axes, history.lr_history, INK, None, 2.0)
             counted(axes, "learning rate", "epoch")
             axes.set_ylim(bottom=0)
     return figure
@@ -78,16 +78,17 @@ def _draw_loss(axes: "Axes", history: History) -> None:
         losses = [b["loss"][epoch] for b in history.blocks.values() if epoch < len(b["loss"])]
         if has_numbers(losses):
             low[epoch], high[epoch] = np.nanmin(losses), np.nanmax(losses)
-    if np.isfinite(low).any():
+    colour, several = COLOUR_OF["block"], bool((high > low).any())
+    if several:
         x = range(1, len(mean) + 1)
         axes.fill_between(
-            x, low, high, color=BLUE, alpha=0.18, linewidth=0, label="lowest to highest block"
+            x, low, high, color=colour, alpha=0.18, linewidth=0, label="lowest to highest block"
         )
         if len(mean) == 1:  # an area of no width
-            axes.vlines(x, low, high, color=BLUE, alpha=0.3, linewidth=8)
-    line(axes, mean, BLUE, "mean over blocks", 2.0)
+            axes.vlines(x, low, high, color=colour, alpha=0.3, linewidth=8)
+    line(axes, mean, colour, "mean over blocks" if several else None, 2.0)
     counted(axes, "training loss (nats)", "epoch")
-    log_scale(axes, [v for v in (*mean, *low) if np.isfinite(v)])
+    log_scale(axes, [v for v in (*mean, *low, *high) if np.isfinite(v)])
 
 
 def block_panels(history: History) -> list[str]:
@@ -127,6 +128,12 @@ def plot_blocks(history: History) -> "Figure":
     return figure
 
 
+def draw_chain(axes: "Axes", after_t: Sequence[float], block: Sequence[float]) -> None:
+    """Accuracies of T blocks, as fractions: of the readout of z_t, and of each block's softmax."""
+    line(axes, percent(block), COLOUR_OF["block"], "the block's own softmax", 2.0)
+    line(axes, percent(after_t), COLOUR_OF["z_T"], "readout of z_t", 2.0)
+
+
 def plot_denoising(
     accuracy_after_t: Sequence[float], block_accuracy: Sequence[float], num_classes: int
 ) -> "Figure":
@@ -140,19 +147,19 @@ def plot_denoising(
     figure = new_figure(8, 4.6)
     axes = figure.subplots()
     chance = 100 / num_classes
-    axes.axhline(chance, color=GREY, linewidth=1.2, linestyle=(0, (4, 3)), label="guessing")
-    line(axes, percent(block_accuracy), ORANGE, "the block's own softmax", 2.0)
-    line(axes, percent(accuracy_after_t), BLUE, "readout of z_t", 2.0)
+    axes.axhline(chance, color=COLOUR_OF["guessing"], linewidth=1.2, ls="--", label="guessing")
+    draw_chain(axes, accuracy_after_t, block_accuracy)
     last = len(accuracy_after_t)
     for t in range(1 if last <= MAX_NAMES else last, last + 1):
         y = 100 * accuracy_after_t[t - 1]
         below = accuracy_after_t[t - 1] <= block_accuracy[t - 1]
         axes.annotate(
-            f"{y:.1f}", (t, y), xytext=(0, -9 if below else 9), textcoords="offset points",
-            ha="center", va="top" if below else "bottom", fontsize=8, color=BLUE,
+            f"{y:.1f}", (t, y), xytext=(5, -5) if below else (-5, 5), fontsize=8,
+            textcoords="offset points", ha="left" if below else "right",
+            va="top" if below else "bottom", color=COLOUR_OF["z_T"],
             bbox={"facecolor": PAPER, "pad": 0.6, "linewidth": 0},
         )  # fmt: skip
     counted(axes, "test accuracy (%)", "after denoising step t")
     best = 100 * max(*accuracy_after_t, *block_accuracy)
-    axes.set(xlim=(0.6, last + 0.4), ylim=(-3, min(104, best + 12)))
+    axes.set(ylim=(-3, min(104, best + 12)))
     return figure

@@ -28,10 +28,10 @@ Make = Callable[[], "Figure"]
 
 # Colours by their place in the cycle of a style, so that each kind of paper has its own.
 OF_CLASSES = tuple(f"C{i}" for i in range(10))
-BLUE, ORANGE, GREEN, VERMILION, INK = OF_CLASSES[:5]
+BLUE, ORANGE, GREEN, VERMILION, INK, PINK, SKY, _, WINE, _ = OF_CLASSES
 GREY, GRID, GROUND, PAPER, MISTAKE = (f"C{i}" for i in range(10, 15))
-LIGHT = (  # of classes Okabe and Ito's eight, which colour-blind readers tell apart, and two more
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222", "#CC79A7", "#56B4E9", "#F0E442",
+LIGHT = (  # of classes Okabe and Ito's eight, for colour-blind readers, yellow darker, and two more
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#222222", "#CC79A7", "#56B4E9", "#A5A000",
     "#882255", "#999999", "#6A6A6A", "#E3E3E3", "#F7F7F7", "#FFFFFF", "#B34700",
 )  # fmt: skip
 DARK = (  # the same hues, as light as it takes to be seen
@@ -40,6 +40,17 @@ DARK = (  # the same hues, as light as it takes to be seen
 )  # fmt: skip
 DARK_PAPER = DARK[int(PAPER[1:])]
 DOTS_PER_INCH = 150
+# What has one colour in every picture: what answers, what is given as z, methods of a comparison,
+# trials of a sweep, answers.
+COLOUR_OF = {
+    "z_T": BLUE, "mean_softmax": ORANGE, "last_block": PINK, "weighted": GREEN,
+    "best_block": VERMILION, "block": WINE, "guessing": GREY,
+    "chain": WINE, "noise": GREY, "other": SKY, "label": GREEN,
+    "noprop": BLUE, "twin": VERMILION, "noprop-sequential": GREEN, "single": WINE,
+    "twin-checkpointed": PINK, "layerwise": SKY,
+    "best": BLUE, "finished": SKY, "stopped": GREY, "failed": VERMILION, "unfinished": GREY,
+    "hit": BLUE, "mistake": VERMILION,
+}  # fmt: skip
 
 METADATA: dict[str, dict[str, str | None]] = {
     "png": {"Software": "noprop-dist"},  # by which a picture of ours is told from data

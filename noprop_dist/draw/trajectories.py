@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.draw.axes import bare, label_points, short
+from noprop_dist.draw.axes import bare, counted, short
 from noprop_dist.draw.plane import Floats, widest_plane
-from noprop_dist.draw.style import GREY, GROUND, INK, OF_CLASSES, PAPER, new_figure
+from noprop_dist.draw.style import COLOUR_OF, GREY, GROUND, INK, OF_CLASSES, PAPER, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKS = "os^Dv<*>ph"  # of a class, besides its colour; none is like the cross of a class embedding
+MARKS = "os^Dv<X>ph"  # of a class, besides its colour; none is a class embedding's thin cross
 PER_CLASS = 15  # samples whose z_t are shown as points
-FOLLOWED = 10  # of them, at least one of a class, whose path is drawn
+FOLLOWED = 5  # of those that are answered wrongly, whose way is drawn
 
 Rows = npt.NDArray[np.int64]
 
@@ -44,7 +45,7 @@ def shown_classes(num_classes: int) -> Rows:
 
 
 def plot_trajectories(walks: Walks, u: Floats, class_names: Sequence[str]) -> "Figure":
-    """The paths of some samples in the plane of the class embeddings, and all of them by step.
+    """How far z_t comes towards the class embeddings, and where it lies in a plane of them.
 
     Args:
         walks: what to draw.
@@ -53,91 +54,68 @@ def plot_trajectories(walks: Walks, u: Floats, class_names: Sequence[str]) -> "F
     """
     plane = widest_plane(u)
     centres, steps = plane.project(u), plane.project(walks.z)
-    last, classes = len(steps) - 1, np.unique(walks.label)
-    shown = np.unique(np.linspace(0, last, 6).round().astype(int))
+    classes = np.unique(walks.label)
+    shown = np.unique(np.linspace(0, len(steps) - 1, 6).round().astype(int))
     figure = new_figure(14, 6.3)
-    left, *small = _panels(figure, len(shown))
-    _draw_paths(left, walks, nearer(steps), nearer(centres))
-    left.set_anchor("N")
-    left.set(
-        title=f"z_0 to z_{last} of single images (distances as square roots)",
-        xlabel="open circle: z_0     large mark: class embedding     ringed: wrong answer",
-    )
-    small[-1].set_xlabel("+  class embedding")
-    for axes, t in zip(small, shown, strict=True):
+    columns = -(-len(shown) // 2)
+    halves: Any = figure.subfigures(1, 2, width_ratios=(2, columns))
+    _draw_towards(halves[0].subplots(), walks, towards(walks, u))
+    for place, (t, axes) in enumerate(zip_longest(shown, halves[1].subplots(2, columns).ravel())):
+        if t is None:
+            axes.axis("off")
+            continue
         x, y = centres[classes].T
-        axes.scatter(x, y, s=50, marker="+", color=INK, linewidth=1, zorder=1)
+        axes.scatter(x, y, s=70, marker="+", color=INK, linewidth=1.2, zorder=1)
         for k in classes:
             x, y = steps[t, walks.label == k].T
-            axes.scatter(x, y, s=16, edgecolor=PAPER, linewidth=0.3, **_look(int(k), len(u)))
+            label = short(class_names[k]) if not place else None
+            look = _look(int(k), len(u))
+            axes.scatter(x, y, s=22, edgecolor=PAPER, linewidth=0.3, label=label, **look)
         axes.set_title(f"z_{t}" + (": noise" if t == 0 else ""))
-        _square(axes, np.concatenate([steps[t], centres]))
-    _square(left, nearer(np.concatenate([steps[:, _followed(walks)].reshape(-1, 2), centres])))
-    names = [short(class_names[k]) for k in classes]
-    label_points(left, nearer(centres[classes]), names, 10, radius=8, bold=True)
+        reach = 1.08 * float(np.abs(np.concatenate([steps[t], centres])).max())
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", facecolor=GROUND)
+        bare(axes)
+    halves[1].legend(
+        loc="outside lower left", ncols=min(5, 2 * columns), title="true class;  + its embedding",
+        alignment="left", title_fontsize=9,
+    )  # fmt: skip
     return figure
 
 
-def nearer(points: Floats) -> Floats:
-    """Points (..., 2) at the square root of their distance from the middle, which makes room there.
+def towards(walks: Walks, u: Floats) -> Floats:
+    """(T + 1, N, K): how far z lies from the middle of the embeddings u (K, D) towards each class.
 
-    The noise that a path begins in is much wider than the class embeddings lie apart.
+    The unit is how far the true class's own embedding lies, which is so at 1.
     """
-    distance = np.linalg.norm(points, axis=-1, keepdims=True)
-    near: Floats = points / np.sqrt(np.maximum(distance, 1e-12))
-    return near
+    ways = u - u.mean(axis=0)
+    far = np.maximum(np.linalg.norm(ways, axis=1), 1e-12)
+    found: Floats = (walks.z - u.mean(axis=0)) @ (ways.T / far) / far[walks.label][:, None]
+    return found
 
 
-def _panels(figure: "Figure", count: int) -> "list[Axes]":
-    """A large square on the left, and small ones in two rows beside it."""
-    columns = -(-count // 2)
-    grid = figure.add_gridspec(2, 2 + columns)
-    large = figure.add_subplot(grid[:, :2])
-    return [large] + [figure.add_subplot(grid[i // columns, 2 + i % columns]) for i in range(count)]
-
-
-def _draw_paths(axes: "Axes", walks: Walks, steps: Floats, centres: Floats) -> None:
-    """Paths that grow from faint to strong, so that where they lead stands out."""
-    from matplotlib.collections import LineCollection
-    from matplotlib.colors import to_rgb
-
-    classes = np.unique(walks.label)
-    followed = _followed(walks)
-    for i in followed:
-        look = _look(int(walks.label[i]), len(centres))
-        path, rgb = steps[:, i], to_rgb(look["color"])
-        shades = [(*rgb, alpha) for alpha in np.linspace(0.25, 1, len(path))]
-        lines = np.stack([path[:-1], path[1:]], axis=1)
-        axes.add_collection(LineCollection(list(lines), colors=shades[1:], linewidths=1.5))
-        x, y = path.T
-        axes.scatter(x[1:-1], y[1:-1], s=14, c=shades[1:-1], linewidth=0)
-        axes.scatter(x[:1], y[:1], s=34, facecolor=PAPER, edgecolor=shades[1], linewidth=1.3)
-        axes.scatter(x[-1:], y[-1:], s=46, zorder=4, edgecolor=PAPER, linewidth=0.8, **look)
-    wrong = followed[walks.answer[followed] != walks.label[followed]]
-    x, y = steps[-1, wrong].T
-    axes.scatter(x, y, s=190, facecolor="none", edgecolor=INK, linewidth=1.4, zorder=4)
-    x, y = centres[np.setdiff1d(np.arange(len(centres)), classes)].T
-    axes.scatter(x, y, s=12, color=GREY, zorder=3)
-    for k in classes:
-        x, y = centres[[k]].T
-        look = _look(int(k), len(centres))
-        axes.scatter(x, y, s=150, edgecolor=INK, linewidth=1.4, zorder=3, **look)
-
-
-def _followed(walks: Walks) -> Rows:
-    """As many samples of every class, in order."""
-    classes = np.unique(walks.label)
-    each = max(1, FOLLOWED // len(classes))
-    return np.concatenate([np.flatnonzero(walks.label == k)[:each] for k in classes])
+def _draw_towards(axes: "Axes", walks: Walks, near: Floats) -> None:
+    """Of the true class and of the other one most pointed to, of images, and of wrong answers."""
+    rows = np.arange(len(walks.label))
+    true = near[:, rows, walks.label]
+    others = near.copy()
+    others[:, rows, walks.label] = -np.inf
+    t = np.arange(len(near))
+    for values, colour, told in (
+        (others.max(axis=2), GREY, "the other class that it lies most towards"),
+        (true, COLOUR_OF["z_T"], "the true class: median, half and 90 % of images"),
+    ):
+        for low, high in ((5, 95), (25, 75)):
+            ends = np.percentile(values, (low, high), axis=1)
+            axes.fill_between(t, *ends, color=colour, alpha=0.22, linewidth=0)
+        axes.plot(t, np.median(values, axis=1), color=colour, linewidth=2.4, label=told)
+    wrong = np.flatnonzero(walks.answer != walks.label)
+    wrong = wrong[:: max(1, len(wrong) // FOLLOWED)][:FOLLOWED]  # spread over the classes
+    for place, i in enumerate(wrong):
+        told = "_" if place else f"the true class, {len(wrong)} wrong answers"
+        axes.plot(t, true[:, i], color=COLOUR_OF["mistake"], linewidth=1, label=told)
+    counted(axes, "how far z_t lies towards a class: 1 is the true embedding", "step t", first=0)
 
 
 def _look(k: int, num_classes: int) -> dict[str, Any]:
     place = int(np.searchsorted(shown_classes(num_classes), k))
     return {"color": OF_CLASSES[place], "marker": MARKS[place]}
-
-
-def _square(axes: "Axes", points: Floats) -> None:
-    """A square around the middle that holds the points; what counts is how they lie."""
-    reach = 1.08 * float(np.abs(points).max())
-    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", facecolor=GROUND)
-    bare(axes)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.draw.axes import bare, colour_bar, frame, shades_of_blue
-from noprop_dist.draw.style import BLUE, GREY, GRID, INK, ORANGE, PAPER, VERMILION, new_figure
+from noprop_dist.draw.axes import bare, colour_bar, counted, frame, log_scale, shades
+from noprop_dist.draw.style import COLOUR_OF, GREY, GRID, INK, PAPER, new_figure
 from noprop_dist.text import shortened
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 COLUMNS = 4
 FLOOR = 0.25  # share of the trials that may lie below what a picture shows; they are drawn at it
-COLOURS = {"finished": ORANGE, "stopped": GREY, "failed": VERMILION, "unfinished": GREY}
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,9 +51,19 @@ class Setting:
     def at(self) -> Floats:
         """(N,) the numbers, or the places of the choices."""
         values = self.tried
-        if self.kind == "choice":
+        if self.is_choice:
             values = [self.choices.index(str(value)) for value in values]
         return np.array(values, dtype=float)
+
+    @property
+    def varied(self) -> bool:
+        """Whether more than one value was tried."""
+        return len({str(value) for value in self.tried if value is not None or self.is_choice}) > 1
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether it is one of some values, of which None has a place too."""
+        return self.kind == "choice"
 
 
 def plot_curves(
@@ -64,7 +73,7 @@ def plot_curves(
 
     Args:
         curves: by trial, a fraction per epoch.
-        status: by trial, one of ``COLOURS``.
+        status: by trial, "finished", "stopped", "failed" or "unfinished".
         best: the trial that reached most.
     """
     figure = new_figure(9, 5)
@@ -75,21 +84,19 @@ def plot_curves(
         if not y:
             continue
         label = f"best: trial {number}" if number == best else status[number]
-        colour, width = (BLUE, 2.6) if number == best else (COLOURS[status[number]], 1.2)
+        what, width = ("best", 2.6) if number == best else (status[number], 1.4)
+        colour = COLOUR_OF[what]
         named = None if label in told else label
         told.add(label)
         axes.plot(
             range(1, len(y) + 1), y, color=colour, linewidth=width, label=named, alpha=0.9,
-            marker="o", markersize=3,
+            marker="o", markersize=4,
         )  # fmt: skip
         if status[number] == "stopped":
             axes.plot(len(y), y[-1], marker="x", color=colour, markersize=7, markeredgewidth=1.6)
     ends = [100 * curve[-1] for curve in curves.values() if curve and curve[-1] is not None]
-    low = _floor(np.array(ends))
-    axes.set_ylim(low, 100 + 0.03 * (100 - low))
-    frame(axes, "validation accuracy of z_T (%)", "epoch")
-    if told:
-        figure.legend(loc="outside lower center", ncols=5)
+    axes.set_ylim(*_limits(np.array(ends)))
+    counted(axes, "validation accuracy of z_T (%)", "epoch")
     return figure
 
 
@@ -105,7 +112,7 @@ def plot_settings(
     """
     figure, panels = _panels(len(settings), COLUMNS, 3.1, 2.9, sharey=True)
     y = 100 * np.array(accuracy)
-    low = _floor(y)
+    low, high = _limits(y)
     below, shown = y < low, np.maximum(y, low)
     for place, (name, setting) in enumerate(settings.items()):
         panel, x = panels[place], setting.at
@@ -113,10 +120,10 @@ def plot_settings(
         for kind in ("stopped", "finished"):
             here = np.array(status) == kind
             for some, size, mark in ((here & ~below, 26, "o"), (here & below, 30, "v")):
-                panel.scatter(x[some], shown[some], s=size, color=COLOURS[kind], marker=mark)
-        panel.scatter(x[:1], shown[:1], s=110, color=BLUE, marker="*", zorder=3)
+                panel.scatter(x[some], shown[some], s=size, color=COLOUR_OF[kind], marker=mark)
+        panel.scatter(x[:1], shown[:1], s=110, color=COLOUR_OF["best"], marker="*", zorder=3)
         frame(panel, name, "")
-        panel.set_ylim(low - 0.04 * (100 - low), 100 + 0.06 * (100 - low))
+        panel.set_ylim(low - 0.04 * (high - low), high)
         if place % COLUMNS == 0:
             panel.set_ylabel("validation accuracy (%)")
     _key(figure, has_below=bool(below.any()))
@@ -134,13 +141,13 @@ def plot_parallel(accuracy: Sequence[float], settings: Mapping[str, Setting]) ->
     from matplotlib.colors import Normalize
 
     reached = 100 * np.array(accuracy)
-    norm = Normalize(_floor(reached), max(reached.max(), _floor(reached) + 1e-6))
-    colours = ScalarMappable(norm, "viridis")
+    low = _limits(reached)[0]
+    colours = ScalarMappable(Normalize(low, max(reached.max(), low + 1e-6)), shades())
     figure = new_figure(max(8.0, 1.6 * len(settings) + 2.5), 4.6)
     axes = figure.subplots()
     for place, setting in enumerate(settings.values()):
         axes.axvline(place, color=GRID, linewidth=1.4, zorder=0)
-        ends = [f"{end:g}" for end in setting.limits] if setting.kind != "choice" else setting.ticks
+        ends = [f"{end:g}" for end in setting.limits] if not setting.is_choice else setting.ticks
         for y, label in zip(np.linspace(0, 1, max(2, len(ends))), ends, strict=False):
             axes.annotate(
                 label, (place, y), xytext=(4, 0), textcoords="offset points", fontsize=8,
@@ -152,10 +159,12 @@ def plot_parallel(accuracy: Sequence[float], settings: Mapping[str, Setting]) ->
         width, colour = 3.2 if i == 0 else 1.2, colours.to_rgba(reached[i])
         axes.plot(paths[i], color=colour, linewidth=width, alpha=0.9)
     bare(axes)
+    axes.set_title("a line for each trial, a wide one for the best")
     axes.set(xlim=(-0.2, len(settings) - 0.35), ylim=(-0.08, 1.08))
     axes.set_xticks(range(len(settings)), list(settings), fontsize=9)
     axes.tick_params(length=0)
-    colour_bar(colours, axes, "validation accuracy (%)", shrink=0.85, pad=0.02, extend="min")
+    extend = "min" if (reached < low).any() else "neither"
+    colour_bar(colours, axes, "validation accuracy (%)", shrink=0.85, pad=0.02, extend=extend)
     return figure
 
 
@@ -179,17 +188,21 @@ def plot_block_trials(
         excess[here] = loss[here] / max(loss[here].min(), 1e-12)
         best |= here & (loss == loss[here].min())
     norm = LogNorm(1, max(1.05, min(float(excess.max()), 2.0)))
-    colours = ScalarMappable(norm, shades_of_blue().reversed())
+    colours = ScalarMappable(norm, shades("Greys").reversed())
     figure, panels = _panels(len(settings), 2, 5.2, 3.2)
     for panel, (name, setting) in zip(panels, settings.items(), strict=True):
         y = setting.at
         _scale(panel, panel.yaxis, setting)
         panel.scatter(t, y, c=colours.to_rgba(excess), s=34, edgecolors=GREY, linewidths=0.5)
-        panel.scatter(t[best], y[best], s=120, color=ORANGE, marker="*", edgecolors=INK, zorder=3)
-        frame(panel, name, "block t")
-        panel.set_xticks(np.unique(t))
+        panel.scatter(
+            t[best], y[best], s=200, color=COLOUR_OF["best"], marker="*", edgecolors=PAPER,
+            linewidths=1.2, zorder=3, label="the block's best",
+        )  # fmt: skip
+        counted(panel, name, "block t")
     label = "validation loss over the block's smallest"
-    bar = colour_bar(colours, panels, label, shrink=0.7, extend="max")
+    bar = colour_bar(
+        colours, panels, label, shrink=0.7, extend="max" if excess.max() > norm.vmax else "neither"
+    )
     bar.ax.yaxis.set_major_formatter("{x:g}")
     bar.ax.yaxis.set_minor_formatter("{x:g}")
     return figure
@@ -208,33 +221,35 @@ def _panels(
     return figure, list(panels[:count])
 
 
-def _floor(percent: Floats) -> float:
-    """Where the axis begins: bad trials must not press the good ones together."""
+def _limits(percent: Floats) -> tuple[float, float]:
+    """The ends of the axis: bad trials must not press the good ones together."""
     if not len(percent):
-        return 0.0
-    low = float(np.quantile(percent, FLOOR))
-    return max(0.0, float(np.floor(low - 0.15 * (100 - low))))
+        return 0.0, 100.0
+    low, high = float(np.quantile(percent, FLOOR)), float(percent.max())
+    reach = max(high - low, 1.0)
+    return max(0.0, float(np.floor(low - 0.3 * reach))), min(101.0, high + 0.15 * reach)
 
 
 def _scale(axes: "Axes", axis: "Axis", setting: Setting) -> None:
     """The scale and ticks of the axis along which a setting is drawn."""
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import MaxNLocator
 
     along = axis.axis_name  # type: ignore[attr-defined]
-    if setting.kind == "choice":
+    if setting.is_choice:
         axis.set_ticks(range(len(setting.choices)), setting.ticks)
         axes.set(**{f"{along}lim": (-0.6, len(setting.choices) - 0.4)})
+    elif setting.kind == "randint":
+        axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     elif setting.kind == "loguniform":
         low, high = setting.limits
-        axes.set(**{f"{along}scale": "log"})
+        log_scale(axes, setting.limits, along)
         axes.set(**{f"{along}lim": (low / 1.15, high * 1.15)})
-        axis.set_minor_formatter(NullFormatter())
 
 
 def _heights(setting: Setting) -> Floats:
     """(N,) where the values lie between 0 and 1."""
     at = setting.at
-    low, high = (0, len(setting.choices) - 1) if setting.kind == "choice" else setting.limits
+    low, high = (0, len(setting.choices) - 1) if setting.is_choice else setting.limits
     if setting.kind == "loguniform":
         at, low, high = np.log(at), np.log(low), np.log(high)
     heights: Floats = (at - low) / max(high - low, 1e-12)
@@ -244,11 +259,10 @@ def _heights(setting: Setting) -> Floats:
 def _key(figure: "Figure", *, has_below: bool) -> None:
     from matplotlib.lines import Line2D
 
-    kinds = [("best", BLUE, "*", 11), ("finished", ORANGE, "o", 6), ("stopped", GREY, "o", 6)]
-    if has_below:
-        kinds.append(("below the axis", INK, "v", 6))
+    kinds = [("best", "*", 11), ("finished", "o", 6), ("stopped", "o", 6)]
+    kinds += [("below the axis", "v", 6)] if has_below else []
     handles = [
-        Line2D([], [], color=colour, marker=mark, markersize=size, linestyle="", label=name)
-        for name, colour, mark, size in kinds
+        Line2D([], [], color=COLOUR_OF.get(name, INK), marker=mark, ms=size, ls="", label=name)
+        for name, mark, size in kinds
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)

@@ -157,7 +157,7 @@ def _describe(axes: "Axes", timeline: Timeline) -> None:
         title=f"{workers}{where}{lost}, {100 * timeline.busy:.0f} % busy",
         xlabel=f"seconds since the start{pauses}",
     )
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.grid(axis="x", linewidth=0.8)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -150,10 +150,10 @@ def _trajectories(found: Material) -> Picture:
     total, shown = len(trained.class_names), len(shown_classes(len(trained.class_names)))
     some = f" {shown} of the {total} classes are drawn." if shown < total else ""
     caption = (
-        f"z_t of test images in a plane of the class embeddings, {widest_plane(u).about}. Left: a "
-        "few images on their way from z_0 (open circle) to z_T (filled), coloured by true class; "
-        "large marks are the class embeddings, a ring marks a wrong answer. Right: more images, by "
-        f"step.{some}"
+        "z_t of test images on its way from noise to a label. Left: how far it lies from the "
+        "middle of all class embeddings, 0, towards that of the true class, which is at 1, and "
+        "towards the other class that it points to most: median, half and 90 % of the images. "
+        f"Right: z_t in a plane of the class embeddings, {widest_plane(u).about}.{some}"
     )
     return Picture("trajectories", "From noise to label", caption, make)
 
@@ -262,7 +262,8 @@ def _confidence(found: Material) -> Picture:
     if surest > len(said) // 100:
         tied = f": {surest:,} of {len(said):,} are surest, and the curve begins with all of them"
     caption = (
-        "Left: how sure the network is of its hits and of its mistakes. Right: the accuracy that "
+        "Left: how sure the network is of its hits and of its mistakes, on an axis that tells 99 % "
+        "from 99.9 %. Right: the accuracy that "
         f"is left if only the surest answers are taken; {found.said.about}. Answers of one "
         f"confidence are one point{tied}."
     )

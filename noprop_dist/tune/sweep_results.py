@@ -185,6 +185,7 @@ def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row]) -> None:
         name: trials.Setting(varied.kind, varied.values, [row.get(name) for row in trained])
         for name, varied in search.space.items()
     }
+    settings = {name: setting for name, setting in settings.items() if setting.varied}
     reached = [row[search.metric] for row in trained]
     status = {row["trial"]: row["status"] for row in rows}
 
@@ -203,7 +204,9 @@ def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row]) -> None:
         return trials.plot_parallel(reached, settings)
 
     if search.options.per_block:
-        save_figure(folder.store, "plots/blocks.png", blocks)
+        if settings:
+            save_figure(folder.store, "plots/blocks.png", blocks)
         return
-    for name, make in (("trials", curves), ("settings", against), ("parallel", parallel)):
+    of_settings = (("settings", against), ("parallel", parallel)) if settings else ()
+    for name, make in (("trials", curves), *of_settings):
         save_figure(folder.store, f"plots/{name}.png", make)

@@ -107,6 +107,25 @@ def test_confidence_counts_hits_and_mistakes() -> None:
     assert accuracy[-1] == 75
 
 
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.01, 0.03), (0.2, 1), (0.6, 0.65), (0.992, 0.997), (0.999, 1), (1, 1)]
+)
+def test_confidence_has_an_axis_that_its_answers_fill(low: float, high: float) -> None:
+    made = said(200, 0)
+    sure = np.linspace(low, high, 200).astype(np.float32)
+    axes = plot_confidence(Predictions(made.row, made.label, made.answer, sure)).axes[0]
+    axes.figure.draw_without_rendering()
+    bars = [bar for bar in axes.patches[:25] if bar.get_height()]
+    left, right = axes.get_xlim()
+    used = bars[-1].get_x() + bars[-1].get_width() - bars[0].get_x()
+    assert used / (right - left) > (0.7 if high > low else 0)
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert boxes
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert len(set(names)) == len(names)
+
+
 def test_dollars_in_a_class_name_are_not_mathematics() -> None:
     figure = plot_confusion([[3, 1], [0, 2]], ["$x_1$ to $", "b$c$"])
     figure.canvas.draw()

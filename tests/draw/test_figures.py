@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from noprop_dist.draw.answers import plot_confusion
-from noprop_dist.draw.axes import luminance
+from noprop_dist.draw.axes import contrast
 from noprop_dist.draw.class_embeddings import plot_embedding, plot_prototypes, tsne
 from noprop_dist.draw.curves import (
     block_panels,
@@ -15,17 +16,22 @@ from noprop_dist.draw.curves import (
     plot_denoising,
     plot_history,
 )
+from noprop_dist.draw.evaluation import plot_evaluation
 from noprop_dist.draw.plane import widest_plane
-from noprop_dist.draw.trajectories import Walks, plot_trajectories, shown_classes
+from noprop_dist.draw.style import COLOUR_OF
+from noprop_dist.draw.trajectories import Walks, plot_trajectories, shown_classes, towards
+from noprop_dist.model.answering import BEST, LAST, MEAN, READOUTS, WEIGHTED, Z_T
 from noprop_dist.record.history import BlockEpoch, History
 
 pytestmark = pytest.mark.usefixtures("styled")
 
 
-def history(epochs: int, *, validation: bool = True) -> History:
+def history(
+    epochs: int, *, validation: bool = True, blocks_at: tuple[int, ...] = (1, 2, 10)
+) -> History:
     made = History()
     for epoch in range(1, epochs + 1):
-        blocks = {t: BlockEpoch(t / epoch, 1 - 1 / (epoch + t), 100.0) for t in (1, 2, 10)}
+        blocks = {t: BlockEpoch(t / epoch, 1 - 1 / (epoch + t), 100.0) for t in blocks_at}
         val = 1 - 1 / (epoch + 1) if validation else float("nan")
         made.record(blocks, val, val, 1e-3)
     return made
@@ -40,6 +46,71 @@ def overlapping(figure: Figure) -> list[str]:
     figure.draw_without_rendering()
     boxes = [(t.get_text(), t.get_window_extent()) for axes in figure.axes for t in axes.texts]
     return [f"{a[0]} {b[0]}" for i, a in enumerate(boxes) for b in boxes[:i] if a[1].overlaps(b[1])]
+
+
+def ticks(axes: Axes, along: str = "x") -> list[str]:
+    """What is written beside the ticks that are seen."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    axis = axes.xaxis if along == "x" else axes.yaxis
+    low, high = sorted(axis.get_view_interval())
+    return [
+        tick.label1.get_text() for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high
+    ]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7, 30, 300])
+@pytest.mark.parametrize("blocks_at", [(1,), (1, 2, 10)])
+def test_curves_by_epoch_have_whole_epochs_and_legends_where_nothing_lies(
+    epochs: int, blocks_at: tuple[int, ...]
+) -> None:
+    made = history(epochs, blocks_at=blocks_at)
+    for figure in (plot_history(made), plot_blocks(made)):
+        panels = [axes for axes in figure.axes if axes.get_xlabel() == "epoch"]
+        for axes in panels:
+            told = list(map(int, ticks(axes)))
+            assert told[0] >= 1
+            assert told[-1] <= epochs
+            assert len(told) >= min(epochs, 2)
+            assert len(ticks(axes, "y")) >= 2
+            if legend := axes.get_legend():
+                free = legend.get_window_extent()
+                assert free.y1 < axes.xaxis.label.get_window_extent().y0
+                assert not any(free.overlaps(other.get_window_extent()) for other in panels)
+
+
+def test_what_is_the_same_has_the_same_colour_in_every_picture() -> None:
+    def colours(axes: Axes) -> dict[str, object]:
+        return {str(line.get_label()).split(",")[0]: line.get_color() for line in axes.get_lines()}
+
+    bins = [{"low": 0.9, "high": 1.0, "count": 9, "confidence": 0.95, "accuracy": 0.9}]
+    found = {
+        "calibration": {"bins": bins, "expected_calibration_error": 0.05},
+        "accuracy_of_averaged_draws": [0.9],
+    }
+    readouts = dict.fromkeys(READOUTS, found)
+    of_run = {"block_accuracy": [0.5, 0.9], "accuracy_after_t": [0.1, 0.9]}
+    for answers in (WEIGHTED, BEST, LAST):
+        evaluation = {"readouts": readouts, "answering": {"readout": answers}, **of_run}
+        reliability, draws, shares, blocks = plot_evaluation(evaluation).axes
+        for axes in (reliability, draws):
+            for name in (Z_T, MEAN, answers):
+                assert colours(axes)[READOUTS[name]] == COLOUR_OF[name]
+        legend = shares.get_legend()
+        assert legend is not None
+        assert [patch.get_facecolor() for patch in legend.get_patches()] == [
+            to_rgba(COLOUR_OF[name]) for name in (Z_T, MEAN, answers)
+        ]
+        low, high = reliability.get_xlim()
+        assert 89 < low < 90 < high < 101  # no more than where there are answers
+    denoising = colours(plot_denoising([0.1, 0.9], [0.5, 0.9], 10).axes[0])
+    assert denoising["readout of z_t"] == colours(blocks)["readout of z_t"] == COLOUR_OF[Z_T]
+    own = "the block's own softmax"
+    assert denoising[own] == colours(blocks)[own] == COLOUR_OF["block"]
+    accuracies = colours(plot_history(history(3)).axes[1])
+    assert accuracies["z_T"] == COLOUR_OF[Z_T]
+    assert accuracies["mean softmax"] == COLOUR_OF[MEAN]
 
 
 @pytest.mark.parametrize(("epochs", "validation"), [(1, True), (30, False)])
@@ -100,6 +171,16 @@ def test_confusion_is_readable_for_any_number_of_classes(num_classes: int) -> No
     assert axes.get_title(loc="left").startswith(f"{right} of {right + 1} right")
 
 
+def test_a_single_mistake_among_many_classes_is_seen() -> None:
+    counts = 1000 * np.eye(100, dtype=int)
+    counts[3, 5] = 1
+    (image,) = plot_confusion(counts, [str(k) for k in range(100)]).axes[0].get_images()
+    shares = np.ma.asarray(image.get_array())
+    none, one, all_of_them = (image.to_rgba(shares[at]) for at in ((3, 6), (3, 5), (4, 4)))
+    assert contrast(one, none) > 1.15
+    assert contrast(all_of_them, one) > 5
+
+
 def test_pairs_of_many_classes_are_told_most_confused_first() -> None:
     counts = 9 * np.eye(100, dtype=int)
     counts[3, 5], counts[5, 3], counts[7, 1] = 2, 2, 3
@@ -140,8 +221,7 @@ def readable(figure: Figure) -> list[float]:
     found = []
     for text in axes.texts:
         column, row = map(int, text.get_position())
-        low, high = sorted(map(luminance, (image.to_rgba(values[row, column]), text.get_color())))
-        found.append((high + 0.05) / (low + 0.05))
+        found.append(contrast(image.to_rgba(values[row, column]), text.get_color()))
     return found
 
 
@@ -259,32 +339,42 @@ def test_prototypes_are_drawn_before_and_now(
 
 
 @pytest.mark.parametrize("num_classes", [2, 10, 100])
-def test_trajectories_end_at_the_class_embeddings(num_classes: int) -> None:
-    last = 7
+@pytest.mark.parametrize("last", [1, 4, 10])
+def test_trajectories_end_at_the_class_embeddings(num_classes: int, last: int) -> None:
     u = embeddings(num_classes, 5)
     label = np.repeat(shown_classes(num_classes), 3)
     share = np.linspace(0, 1, last + 1)[:, None, None]
     z = share * u[label] + (1 - share) * embeddings(len(label), 5)
     answer = label.copy()
-    answer[0] = label[-1]  # of the first class's first sample, which is followed
+    answer[0] = label[-1]
     names = [f"class {k}" for k in range(num_classes)]
     figure = plot_trajectories(Walks(z, label, answer), u, names)
-    paths, *steps = figure.axes
-    walked = [c for c in paths.collections if isinstance(c, LineCollection)]
-    assert len(walked) == len(shown_classes(num_classes)) * (3 if num_classes == 2 else 1)
-    assert {len(path.get_segments()) for path in walked} == {last}
-    assert [text.get_text() for text in paths.texts] == [
-        names[k] for k in shown_classes(num_classes)
-    ]
-    marks = [c for c in paths.collections if isinstance(c, PathCollection)]
-    (ring,) = [c for c in marks if c.get_sizes() == 190]
-    assert np.asarray(ring.get_offsets()).shape == (1, 2)
+    near, *steps = [axes for axes in figure.axes if axes.axison]
+    others, true, wrong = near.get_lines()
+    assert list(true.get_xdata()) == list(range(last + 1))
+    assert true.get_ydata()[-1] == pytest.approx(1)
+    assert others.get_ydata()[-1] < 1
+    assert wrong.get_label() == "the true class, 1 wrong answers"
+    assert all(tick.isdigit() for tick in ticks(near))
+    (legend,) = figure.subfigs[1].legends
+    told = [text.get_text() for text in legend.get_texts()]
+    assert told == [names[k] for k in shown_classes(num_classes)]
     titles = [axes.get_title(loc="left") for axes in steps]
     assert (titles[0], titles[-1]) == ("z_0: noise", f"z_{last}")
     expected = widest_plane(u).project(u)
     drawn = np.concatenate([np.asarray(c.get_offsets()) for c in steps[-1].collections[1:]])
     np.testing.assert_allclose(drawn, expected[label], atol=1e-9)
-    assert overlapping(figure) == []
+    lowest = min(axes.get_window_extent().y0 for axes in steps)
+    assert legend.get_window_extent().y1 < lowest
+
+
+def test_middle_is_towards_no_class_and_an_embedding_most_towards_its_own() -> None:
+    u, label = embeddings(10, 4), np.arange(10)
+    z = np.stack([np.broadcast_to(u.mean(axis=0), u.shape), u])
+    middle, there = towards(Walks(z, label, label), u)
+    np.testing.assert_allclose(middle, np.zeros((10, 10)), atol=1e-12)
+    np.testing.assert_allclose(there.diagonal(), np.ones(10))
+    assert there.max() <= 1 + 1e-12
 
 
 def test_shown_classes_are_spread_over_all() -> None:

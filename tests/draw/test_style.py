@@ -10,9 +10,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
-from noprop_dist.draw.axes import block_colours, counted, line, luminance
+from noprop_dist.ablate.answers import GIVEN
+from noprop_dist.compare.compare_options import METHODS
+from noprop_dist.draw.axes import block_colours, contrast, counted, line, shades
 from noprop_dist.draw.style import (
     BLUE,
+    COLOUR_OF,
     DARK,
     DARK_PAPER,
     GREY,
@@ -29,7 +32,9 @@ from noprop_dist.draw.style import (
     own_style,
     save_figure,
 )
+from noprop_dist.model.answering import READOUTS
 from noprop_dist.record.store import Store
+from noprop_dist.tune.sweep_folder import FAILED, FINISHED, STOPPED
 
 
 def curve() -> Figure:
@@ -132,12 +137,6 @@ def test_image_of_a_figure_is_more_than_paper() -> None:
     assert len(colours) > 20
 
 
-def contrast(a: object, b: object) -> float:
-    """The contrast ratio of WCAG 2.2, 1..21."""
-    low, high = sorted((luminance(a), luminance(b)))
-    return (high + 0.05) / (low + 0.05)
-
-
 def test_contrast_is_that_of_wcag() -> None:
     assert contrast("black", "white") == pytest.approx(21)
     assert contrast("#767676", "white") == pytest.approx(4.54, abs=0.01)
@@ -150,15 +149,28 @@ def test_text_is_read_on_its_paper(dark: bool) -> None:
             assert contrast(ink, PAPER) >= 4.5
 
 
-def test_every_colour_is_seen_on_dark_paper() -> None:
-    with own_style(dark=True):
-        assert to_hex(PAPER) == DARK_PAPER.lower()
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_colour_is_seen_on_its_paper(dark: bool) -> None:
+    least = 3 if dark else 2.2
+    with own_style(dark=dark):
+        assert to_hex(PAPER) == (DARK_PAPER.lower() if dark else "#ffffff")
         for colour in {f"C{i}" for i in range(len(DARK))} - {PAPER, GRID, GROUND}:
-            assert contrast(colour, PAPER) >= 3
+            assert contrast(colour, PAPER) >= least
         blocks = block_colours(12)
-        for t in range(1, 13):
-            assert contrast(blocks.to_rgba(t), PAPER) >= 3
+        marks = [blocks.to_rgba(t) for t in range(1, 13)]
+        marks += [shades(name)(x) for name in ("Blues", "Greys") for x in (0.0, 0.5, 1.0)]
+        for mark in marks:
+            assert contrast(mark, PAPER) >= least - 0.1
+        weak, strong = (contrast(shades("Blues", 1.25)(x), PAPER) for x in (0.0, 1.0))
+        assert 1.2 < weak < strong
     assert len(LIGHT) == len(DARK)
+
+
+@pytest.mark.parametrize(
+    "names", [list(READOUTS), list(METHODS), list(GIVEN), ["best", FINISHED, STOPPED, FAILED]]
+)
+def test_everything_that_is_told_apart_has_a_colour_of_its_own(names: list[str]) -> None:
+    assert len({COLOUR_OF[name] for name in names}) == len(names)
 
 
 def test_dark_picture_is_the_light_one_in_other_colours() -> None:

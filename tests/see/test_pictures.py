@@ -104,8 +104,10 @@ def test_denoising_and_confusion_show_the_numbers_of_the_result(
 def test_trajectories_are_of_ten_test_images_in_three_steps(
     pictures: "dict[str, Picture]",
 ) -> None:
-    paths, *steps = pictures["trajectories"].make().axes
-    assert [text.get_text() for text in paths.texts] == list("0123456789")
+    figure = pictures["trajectories"].make()
+    _, *steps = figure.axes
+    (legend,) = figure.subfigs[1].legends
+    assert [text.get_text() for text in legend.get_texts()] == list("0123456789")
     assert [axes.get_title(loc="left") for axes in steps] == ["z_0: noise", "z_1", "z_2", "z_3"]
     for axes in steps:  # the class embeddings, and 15 images of each class
         assert [len(np.asarray(c.get_offsets())) for c in axes.collections] == [10] + [15] * 10

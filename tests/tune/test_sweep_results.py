@@ -12,6 +12,7 @@ import torch
 
 from noprop_dist import TrainConfig, load_network, train
 from noprop_dist.draw import trials
+from noprop_dist.draw.style import COLOUR_OF, own_style
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
@@ -124,6 +125,34 @@ def test_pictures_are_drawn(found: SweepResult) -> None:
         assert Path(found.folder, f"plots/{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_settings_with_one_value_in_all_trials_are_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    plot = trials.plot_parallel
+
+    def noting(reached: Any, settings: Any) -> Any:
+        told.extend(settings)
+        return plot(reached, settings)
+
+    monkeypatch.setattr(trials, "plot_parallel", noting)
+    write_report(searched(tmp_path / "several", OUTCOMES))
+    assert told == ["lr", "embedding_type", "embedding_dim"]  # which is none or 16
+    write_report(searched(tmp_path / "one", {0: reached(FINISHED, 0.9)}))
+    assert [path.name for path in (tmp_path / "one/plots").iterdir()] == ["trials.png"]
+
+
+def test_curves_of_trials_fill_an_axis_of_whole_epochs() -> None:
+    with own_style():
+        (axes,) = trials.plot_curves({1: [0.1, 0.3], 2: [0.2]}, {1: FINISHED, 2: STOPPED}, 1).axes
+        axes.figure.draw_without_rendering()
+        low, high = axes.get_ylim()
+        assert low < 30 < high < 40
+        left, right = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if left < tick < right] == [1, 2]
+        assert axes.get_lines()[-1].get_color() == COLOUR_OF["best"]
+
+
 def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_other_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,7 +163,8 @@ def test_a_picture_that_cannot_be_drawn_costs_no_table_and_no_other_picture(
 
     monkeypatch.setattr(trials, "plot_settings", broken)
     with users_style():
-        result = write_report(searched(tmp_path, {0: reached(FINISHED, 0.9)}))
+        two = {0: reached(FINISHED, 0.9), 1: reached(FINISHED, 0.8)}
+        result = write_report(searched(tmp_path, two))
     assert result.best == 0
     assert capsys.readouterr().err == f"not drawn: {tmp_path}/plots/settings.png (no ink)\n"
     drawn = sorted(path.name for path in (tmp_path / "plots").iterdir())
