@@ -142,6 +142,9 @@ def run_show(argv: Sequence[str], prog: str, text: str) -> int:
     facts = read_run(options.run)
     if options.json:
         more = {
+            "samples": vars(facts.samples) if facts.samples else None,
+            "cost": facts.cost,
+            "disk_bytes": facts.disk_bytes,
             "blocks": {str(t): known for t, known in block_rows(facts)},
             "changed_options": changed_options(facts.config),
             "files": list(facts.files),

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from noprop_dist.config.fields import flag
 from noprop_dist.run_files import CONTENTS
-from noprop_dist.see import run_text
+from noprop_dist.see import run_tables, run_text
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.see.listing import Entry
-from noprop_dist.see.run_tables import blocks_of
+from noprop_dist.see.run_tables import blocks_of, classes_of
 from noprop_dist.text import duration, last_part, percent, printable
 
 WIDE = 160  # columns written where no terminal says how many there are
@@ -104,11 +104,13 @@ def render_run(facts: RunFacts) -> str:
     """All about one run."""
     console = _console()
     parts: list[Table | Text] = [Text(printable(facts.folder), style="bold"), Text()]
-    parts.append(_pairs(run_text.told(facts)))
+    parts.append(_pairs([*run_text.told(facts), run_text.disk(facts)]))
     if said := run_text.happened(facts):
         parts += [Text(), Text("what happened", style="bold")]
         parts += [Text(f"- {printable(sentence)}") for sentence in said]
-    parts += [Text(), _blocks(facts)]
+    for table in (classes_of(facts), blocks_of(facts)):
+        if table.rows:
+            parts += [Text(), _grid(table)]
     if changed := run_text.changed_options(facts.config):
         parts += [Text(), Text("options that differ from their defaults", style="bold")]
         parts.append(_pairs([(flag(name), str(value)) for name, value in changed.items()]))
@@ -121,13 +123,13 @@ def render_run(facts: RunFacts) -> str:
     return _text(console, parts)
 
 
-def _blocks(facts: RunFacts) -> Table:
-    blocks, table = blocks_of(facts), _table()
-    for head in blocks.heads:
-        justify: Literal["left", "right"] = "left" if head == "sha256" else "right"
+def _grid(rows: run_tables.Table) -> Table:
+    table = _table()
+    for head in rows.heads:
+        justify: Literal["left", "right"] = "left" if head in ("class", "sha256") else "right"
         table.add_column(head, justify=justify, no_wrap=True)
-    for row in blocks.rows:
-        table.add_row(*(cell.text for cell in row))
+    for row in rows.rows:
+        table.add_row(*(Text(cell.text) for cell in row))
     return table
 
 

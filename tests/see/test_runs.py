@@ -173,6 +173,50 @@ def test_show_gives_programs_the_same(tmp_path: Path, capsys: Capture) -> None:
     assert "seed" not in shown["changed_options"]
 
 
+def test_show_and_page_tell_of_samples_sizes_and_disk(tmp_path: Path, capsys: Capture) -> None:
+    run = tmp_path / "run"
+    train(small(run, max_train_images=100, num_blocks=2, epochs=1, plots=True))
+    assert main(["show", str(run), "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    counts = known["samples"]["counts"]
+    assert {split: (len(of), sum(of)) for split, of in counts.items()} == {
+        "train": (10, 90), "val": (10, 10), "test": (10, 359),
+    }  # fmt: skip
+    cost = json.loads((run / "result.json").read_text())["cost"]
+    assert known["cost"] == cost
+    assert known["disk_bytes"]["all"] == sum(
+        f.stat().st_size for f in run.rglob("*.*") if f.is_file()
+    )
+    assert 0 < known["disk_bytes"]["checkpoints"] < known["disk_bytes"]["all"]
+    assert main(["show", str(run)]) == 0
+    text = capsys.readouterr().out
+    for told in (
+        "90 training, 10 validation, 359 test; 10 classes; 8x8 grey",
+        f"{cost['network_parameters']:,}, of a block {cost['block_parameters']:,}",
+    ):
+        assert told in text
+        assert told in (run / "report.html").read_text()
+    assert ["7", *(str(counts[split][7]) for split in counts)] in [
+        line.split() for line in text.splitlines()
+    ]
+    assert 'id="class-table"' in (run / "report.html").read_text()
+
+
+def test_of_many_classes_the_smallest_and_the_largest_are_shown(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    make_run(tmp_path, finished=False)
+    counts = [5] * 40 + [2, 900]
+    names = [f"class{k}" for k in range(42)]
+    samples = {"shape": [64], "class_names": names, "counts": {"train": counts, "test": counts}}
+    EventLog(Store(tmp_path)).write("run_started", samples=samples, steps={})
+    assert main(["show", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = [line.split() for line in lines if line.startswith("class")]
+    assert told == [["class", "training", "test"], ["class40", "2", "2"], ["class41", "900", "900"]]
+    assert "1,102 training, 1,102 test; 42 classes; vectors of 64" in "\n".join(lines)
+
+
 def test_what_happened_is_told(tmp_path: Path, capsys: Capture) -> None:
     make_run(tmp_path / "run", set_aside={"2": "its loss is not finite"})
     with (tmp_path / "run/events.jsonl").open("a") as log:
