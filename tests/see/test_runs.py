@@ -184,9 +184,8 @@ def test_show_and_page_tell_of_samples_sizes_and_disk(tmp_path: Path, capsys: Ca
     }  # fmt: skip
     cost = json.loads((run / "result.json").read_text())["cost"]
     assert known["cost"] == cost
-    assert known["disk_bytes"]["all"] == sum(
-        f.stat().st_size for f in run.rglob("*.*") if f.is_file()
-    )
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert known["disk_bytes"]["all"] == sum(path.stat().st_size for path in files)
     assert 0 < known["disk_bytes"]["checkpoints"] < known["disk_bytes"]["all"]
     assert main(["show", str(run)]) == 0
     text = capsys.readouterr().out
