@@ -191,10 +191,10 @@ def resume_command(facts: RunFacts) -> str:
             words.append(flag(name if value else f"no_{name}"))
         else:
             words += [flag(name), str(value)]
-    return " ".join(map(_shell_word, words))
+    return " ".join(map(shell_word, words))
 
 
-def _shell_word(text: str) -> str:
+def shell_word(text: str) -> str:
     """A word of a command line, to be copied as it is."""
     told = printable(text)
     if told == text:
@@ -205,10 +205,10 @@ def _shell_word(text: str) -> str:
 
 def next_commands(facts: RunFacts) -> list[tuple[str, str]]:
     """Commands that make sense now, each with what it does."""
-    run = _shell_word(facts.folder)
+    run = shell_word(facts.folder)
     usable = facts.result is not None or facts.checkpoint is not None
     block = facts.config.block
-    code = "" if block in BLOCK_CHOICES else f" --block {_shell_word(block)}"
+    code = "" if block in BLOCK_CHOICES else f" --block {shell_word(block)}"
     found = []
     if facts.state == "stopped" and TRIAL not in facts.files:  # a sweep goes on with its trials
         found.append((resume_command(facts), "go on where it stopped"))
