@@ -203,6 +203,11 @@ def shell_word(text: str) -> str:
     return f"$'{printable(plain)}'"  # whose escapes bash and zsh know
 
 
+def _asked_of(facts: RunFacts) -> str:
+    vectors = facts.samples is not None and len(facts.samples.shape) == 1
+    return "VECTORS.parquet" if vectors else "IMAGE"
+
+
 def next_commands(facts: RunFacts) -> list[tuple[str, str]]:
     """Commands that make sense now, each with what it does."""
     run = shell_word(facts.folder)
@@ -215,7 +220,7 @@ def next_commands(facts: RunFacts) -> list[tuple[str, str]]:
     if usable:
         found += [
             (f"noprop evaluate {run}{code}", "accuracy by class, calibration"),
-            (f"noprop predict {run} IMAGE{code}", "the likeliest classes of a picture"),
+            (f"noprop predict {run} {_asked_of(facts)}{code}", "the likeliest classes"),
         ]
     if facts.result is not None:
         found.append((f"noprop export {run} --format onnx{code}", "the network as one file"))

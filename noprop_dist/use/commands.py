@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from noprop_dist.errors import needing_ray
+from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.options import parse_own
 from noprop_dist.text import json_line, printable
 from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
@@ -60,12 +60,17 @@ def run_predict(argv: Sequence[str], prog: str, text: str) -> int:
     """Classify picture by picture. Returns the exit code."""
     options = parse_own(argv, prog, text, PredictOptions)
     from noprop_dist.data.account import PassedOver, in_words
+    from noprop_dist.data.parquet_files import is_parquet
     from noprop_dist.data.pictures import BadPicture, Limits, find_pictures
+    from noprop_dist.data.vectors import vector_rows
     from noprop_dist.model.network import samples_at_once
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.predict import Answer, Predictor, Question, predict
     from noprop_dist.use.writers import open_writer
 
+    vectors = all(map(is_parquet, options.images))
+    if options.image_column is not None and not vectors:
+        raise UserError("--image-column is for Parquet files, not for pictures: leave it out.")
     run = open_run(options.run, options.device, options.precision, options.block)
     _say(run.notes)
     question = Question(
@@ -74,17 +79,26 @@ def run_predict(argv: Sequence[str], prog: str, text: str) -> int:
         options.draws,
         options.seed,
         Limits(options.max_bytes, options.max_pixels),
+        vectors,
     )
     predictor = Predictor(run.trained, question)
     batch_size = options.batch_size or samples_at_once(run.trained.device)
     passed_over = PassedOver()
-    found = find_pictures(options.images, passed_over)
+    found: Iterable[Found]
+    if question.vectors:
+        trained_on = run.config.image_column if run.config and not run.trained.backbone else None
+        (width,) = predictor.shape
+        _, found = vector_rows(options.images, width, options.image_column or trained_on)
+    else:
+        found = find_pictures(options.images, passed_over)
     if options.ray:
         batches = _on_ray(run, question, found, batch_size)
     else:
         batches = predict(predictor, found, batch_size, device=run.trained.device.type)
     good = bad = 0
-    with open_writer(options.format, options.output, run.trained.class_names) as write:
+    with open_writer(
+        options.format, options.output, run.trained.class_names, rows=question.vectors
+    ) as write:
         _say([predictor.answers_by])
         for batch in batches:
             answers = [answer for answer in batch if isinstance(answer, Answer)]
