@@ -277,7 +277,7 @@ COMMANDS: dict[str, tuple[Run, str, str]] = {
     ),
     "show": (
         run_show,
-        "Tell all about one run: numbers, blocks, options, what happened, what next.",
+        "Tell all about one run, sweep or comparison: numbers, options, what happened, what next.",
         "stopped",
     ),
     "visualize": (

@@ -77,6 +77,13 @@ def size(num_bytes: float) -> str:
     return f"{num_bytes / 2**20:,.1f} MiB"
 
 
+def describe_samples(shape: Sequence[int]) -> str:
+    """What samples of shape (C, H, W) or (F,) are: "8x8 grey" or "vectors of 64"."""
+    if len(shape) == 1:
+        return f"vectors of {shape[0]}"
+    return f"{shape[1]}x{shape[2]} {'grey' if shape[0] == 1 else 'colour'}"
+
+
 def duration(seconds: float) -> str:
     """A time in the two units that matter."""
     if seconds < 60:

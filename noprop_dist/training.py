@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from noprop_dist.backends import computing_of, open_backend
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.given import Given
 from noprop_dist.engine.coordinator import Coordinator
+from noprop_dist.engine.cost import Cost
 from noprop_dist.engine.executor import Backend
 from noprop_dist.engine.finish import choose_answering, evaluate_test, finish
 from noprop_dist.engine.job import Job, check_fit, make_job
@@ -274,6 +275,8 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     record.events.write(
         "run_started",
         data=splits.told,
+        samples=asdict(splits.samples),
+        cost=Cost.of(config, spec).sizes(),
         checkpoint=start.checkpoint,
         warnings=list(start.warnings),
         steps=steps,

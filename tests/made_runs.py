@@ -57,3 +57,26 @@ def make_run(
         values = {k: v for k, v in result.to_dict().items() if k != "folder"}
         store.write("result.json", json.dumps(values).encode())
     return config
+
+
+def make_sweep(folder: Path, reached: list[float | None], *, per_block: int = 0) -> None:
+    """A sweep of trials that reached so much, None: did not end; else of as many blocks alone."""
+    store = Store(folder)
+    space = {
+        "lr": {"loguniform": [0.001, 0.1]},
+        "embedding_type": {"choice": ["one-hot", "learned"]},
+    }
+    how = {"search": "random", "scheduler": "asha", "per_block": bool(per_block)}
+    store.write("sweep.json", json.dumps({"config": {}, "sweep": how, "space": space}).encode())
+    for number, value in enumerate(reached):
+        settings = {"lr": (1 + number) / 100, "embedding_type": "one-hot"}
+        if per_block:
+            settings |= {"t": 1 + number % per_block}
+        trial = f"trials/{number:04d}"
+        store.write(f"{trial}/config.yaml", b"dataset: some/where/shapes")
+        store.write(f"{trial}/trial.json", json.dumps(settings).encode())
+        if value is not None:
+            metric = "val_loss" if per_block else "val_accuracy"
+            best = {"epoch": 2, metric: value, "val_mean_softmax": 0.5}
+            outcome = {"status": "finished", "epochs": 3, "seconds": 1.5, "best": best}
+            store.write(f"{trial}/outcome.json", json.dumps(outcome).encode())

@@ -15,14 +15,15 @@ from noprop_dist.compare.compare_options import (
 )
 from noprop_dist.compare.comparison import Comparison, common_target, summarise
 from noprop_dist.compare.comparison_table import markdown, terminal_table, title
-from noprop_dist.compare.measurements import Measured, Results
+from noprop_dist.compare.measurements import REMEDY, Measured, Results
 from noprop_dist.compare.method_rows import Facts
 from noprop_dist.compare.picture import plot_comparison
 from noprop_dist.config import TrainConfig
 from noprop_dist.draw.style import save_figure
 from noprop_dist.engine.job import Job, check_fit, make_job
 from noprop_dist.engine.splits import Splits, load_splits
-from noprop_dist.errors import needing_ray
+from noprop_dist.errors import UserError, needing_ray
+from noprop_dist.record.folder import Reader
 from noprop_dist.record.places import check_places, in_a_lasting_place
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import versions
@@ -185,6 +186,19 @@ def _write(
     if config.plots and save_figure(store, PICTURE, lambda: plot_comparison(comparison)):
         store.write("comparison.md", markdown(comparison, PICTURE).encode())
     return comparison
+
+
+def read_comparison(folder: str) -> Comparison:
+    """A finished comparison, from its folder.
+
+    Raises:
+        UserError: ``comparison.json`` is gone, damaged or of another version.
+    """
+    reader = Reader(Store(folder), "a comparison", REMEDY)
+    found = reader.typed("comparison.json", Comparison, {"folder": folder})
+    if found is None:
+        raise UserError(f"{folder} has no comparison.json: {REMEDY}.")
+    return found
 
 
 def show(comparison: Comparison) -> None:

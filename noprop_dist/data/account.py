@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 PassedOver = Counter[str]  # by reason, how many files or folders
 # What takes its time and of how many -> while that lasts, told how many more are done.
-Shown = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
+Shown = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
 MOST_NAMES = 10
 
 
-def not_shown(what: str, count: int) -> AbstractContextManager[Callable[[int], object]]:
+def not_shown(what: str, count: int | None) -> AbstractContextManager[Callable[[int], object]]:
     """See ``Shown``."""
     return nullcontext(lambda done: None)
 

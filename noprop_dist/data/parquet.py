@@ -11,21 +11,28 @@ import numpy as np
 
 from noprop_dist.data.account import Account, Reading
 from noprop_dist.data.cache import files_key
-from noprop_dist.data.columns import LABELS, SAMPLES, no_column, usual_column
+from noprop_dist.data.columns import (
+    LABELS,
+    holds_labels,
+    is_text,
+    no_column,
+    plain_type,
+    samples_of,
+    types_of,
+    usual_column,
+)
 from noprop_dist.data.dataset import Found
 from noprop_dist.data.decoding import decode_splits
 from noprop_dist.data.images import BadImageError, Encoded
 from noprop_dist.data.labels import Labels, match_classes
-from noprop_dist.data.parquet_files import Files, count_others, open_parquet
-from noprop_dist.data.shards import Array, Rows, Split
+from noprop_dist.data.parquet_files import Files, count_others, damaged, open_parquet
+from noprop_dist.data.shards import Rows, Split
+from noprop_dist.data.vectors import ROWS, vectors_of
 from noprop_dist.errors import UserError
 from noprop_dist.text import shown
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import pyarrow.parquet as pq
-
-ROWS = 2048  # rows read at a time
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ def load_parquet(path: Path, files: Files, reading: Reading, name: str | None = 
     try:
         return _load(path, files, reading, name or path.name)
     except (pa.ArrowException, OSError) as error:  # damage that shows only when pages are read
-        raise UserError(f"{path} cannot be read to its end ({error}): copy it again.") from error
+        raise damaged(path, error) from error
 
 
 def _load(path: Path, files: Files, reading: Reading, name: str) -> Found:
@@ -87,7 +94,7 @@ def _load(path: Path, files: Files, reading: Reading, name: str) -> Found:
         key = files_key(map(str, opened), *read_as)
         splits = dict(zip(files, decode_splits(sources, reading, account, count, key), strict=True))
     else:
-        vectors = _vectors(opened, columns.samples)
+        vectors = vectors_of(opened, columns.samples)
         splits = {
             s: Split.from_arrays(np.concatenate([vectors[p] for p in paths]), labels[s])
             for s, paths in files.items()
@@ -123,62 +130,11 @@ def _columns(opened: "dict[Path, pq.ParquetFile]", reading: Reading) -> _Columns
 
 
 def _columns_of(path: Path, file: "pq.ParquetFile", reading: Reading) -> _Columns:
-    import pyarrow as pa
-
-    kinds = {field.name: _plain_type(field.type) for field in file.schema_arrow}
-    told = ", ".join(f"{shown(field.name)} ({field.type})" for field in file.schema_arrow)
-    encoded = [name for name, kind in kinds.items() if _holds_images(kind)]
-    lists = [
-        name
-        for name, kind in kinds.items()
-        if (pa.types.is_list(kind) or pa.types.is_large_list(kind))
-        or pa.types.is_fixed_size_list(kind)
-        if pa.types.is_floating(kind.value_type)
-    ]
-    fit = [name for name, kind in kinds.items() if _holds_labels(kind)]
+    fit = [field.name for field in file.schema_arrow if holds_labels(plain_type(field.type))]
     labels = usual_column(LABELS, reading.label_column, fit)
     if labels is None:
-        raise no_column(LABELS, reading.label_column, str(path), told)
-    samples = usual_column(SAMPLES, reading.image_column, [*encoded, *lists])
-    if samples is None and reading.image_column is None:
-        if len(encoded) + len(lists) > 1:
-            names = ", ".join(map(shown, [*encoded, *lists]))
-            raise UserError(
-                f"{path} has several columns that may be samples ({names}): name one with "
-                f"{SAMPLES.flag}; see docs/data.md."
-            )
-        samples = next(iter([*encoded, *lists]), None)  # whatever it is called
-    if samples is None:
-        raise no_column(SAMPLES, reading.image_column, str(path), told)
-    return _Columns(samples, samples in encoded, labels)
-
-
-def _plain_type(kind: "pa.DataType") -> "pa.DataType":
-    """Of a dictionary-encoded column, what it holds."""
-    import pyarrow as pa
-
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _holds_images(kind: "pa.DataType") -> bool:
-    """Whether it is the hub's struct with the images' ``bytes``, or bytes alone."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _holds_labels(kind: "pa.DataType") -> bool:
-    import pyarrow as pa
-
-    return _is_text(kind) or bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind))
-
-
-def _is_text(kind: "pa.DataType") -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+        raise no_column(LABELS, reading.label_column, str(path), types_of(file))
+    return _Columns(*samples_of(path, file, reading.image_column), labels)
 
 
 def _class_names_of(file: "pq.ParquetFile", column: str) -> tuple[str, ...] | None:
@@ -199,7 +155,7 @@ def _labels_of(path: Path, file: "pq.ParquetFile", name: str) -> Labels:
     column = file.read(columns=[name]).column(name)
     if column.null_count:
         raise UserError(f"{path} has {column.null_count} rows without a label: fill or drop them.")
-    if not _is_text(kind := _plain_type(column.type)):
+    if not is_text(kind := plain_type(column.type)):
         y = column.cast(pa.int64() if pa.types.is_boolean(kind) else kind).to_numpy()
         return Labels(y.astype(np.int64), _class_names_of(file, name))
     text = column.cast(kind).dictionary_encode().combine_chunks()
@@ -243,42 +199,3 @@ def _reader(data: bytes | None, elsewhere: bool) -> Callable[[], bytes]:
         return data or b""  # nothing at all does not decode, and is named as such
 
     return read
-
-
-def _vectors(opened: "dict[Path, pq.ParquetFile]", column: str) -> dict[Path, Array]:
-    """By file its vectors, float32 (n, F) with one F for all."""
-    found = {path: _vectors_of(path, file, column) for path, file in opened.items()}
-    first, vectors = next(iter(found.items()))
-    for other, there in found.items():
-        if there.shape[1] != vectors.shape[1]:
-            raise UserError(
-                f"{first} has samples in {shown(column)} of width {vectors.shape[1]}, {other} in "
-                f"{shown(column)} of width {there.shape[1]}: all files need the same width."
-            )
-    return found
-
-
-def _vectors_of(path: Path, file: "pq.ParquetFile", column: str) -> Array:
-    import pyarrow.compute as pc
-
-    parts: list[Array] = []
-    for batch in file.iter_batches(ROWS, columns=[column]):
-        chunk = batch.column(0)
-        values = chunk.flatten().to_numpy(zero_copy_only=False)
-        with np.errstate(over="ignore"):  # becomes infinite, which is refused
-            values = values.astype(np.float32)
-        if chunk.null_count or not np.isfinite(values).all():
-            raise UserError(
-                f"{path}: column {shown(column)} has missing or non-finite values: fill them, or "
-                "drop these rows."
-            )
-        widths = set(pc.list_value_length(chunk).to_pylist())
-        widths |= {part.shape[1] for part in parts[:1]}
-        if len(widths) > 1:
-            raise UserError(
-                f"{path}: column {shown(column)} has lists of {min(widths)} to {max(widths)} "
-                "numbers: make all alike."
-            )
-        if len(chunk):
-            parts.append(values.reshape(len(chunk), -1))
-    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)

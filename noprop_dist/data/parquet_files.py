@@ -29,7 +29,7 @@ def find_parquet(path: Path) -> Files | None:
         UserError: names that contradict each other; see ``by_split``.
     """
     if path.is_file():
-        return {split_of(path.stem) or ALL: [path]} if _is_parquet(path.name) else None
+        return {split_of(path.stem) or ALL: [path]} if is_parquet(path.name) else None
     if not path.is_dir():
         return None
     here, data = _parquet_in(path), _parquet_in(path / "data")
@@ -73,7 +73,8 @@ def _refuse_pictures(path: Path, folders: Sequence[Path]) -> None:
             )
 
 
-def _is_parquet(name: str) -> bool:
+def is_parquet(name: str) -> bool:
+    """Whether a file is called as Parquet files are."""
     return Path(name).suffix.lower() in SUFFIXES
 
 
@@ -82,7 +83,7 @@ def _parquet_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     files = (Path(e.path) for e in visible(folder, PassedOver()) if e.is_file())
-    return [file for file in files if _is_parquet(file.name) and not _is_own(file)]
+    return [file for file in files if is_parquet(file.name) and not _is_own(file)]
 
 
 def count_others(folder: Path, read: Collection[Path], passed_over: PassedOver) -> None:
@@ -90,7 +91,7 @@ def count_others(folder: Path, read: Collection[Path], passed_over: PassedOver) 
     for entry in visible(folder, passed_over):
         if entry.is_file() and Path(entry.path) not in read:
             ending = Path(entry.name).suffix or "without an ending"
-            passed_over["predictions" if _is_parquet(entry.name) else ending] += 1
+            passed_over["predictions" if is_parquet(entry.name) else ending] += 1
 
 
 def _is_own(path: Path) -> bool:
@@ -118,3 +119,8 @@ def open_parquet(path: Path) -> "pq.ParquetFile":
         return pq.ParquetFile(path if named else pa.BufferReader(path.read_bytes()))
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path} is not a readable Parquet file ({error}).") from error
+
+
+def damaged(path: Path | str, error: Exception) -> UserError:
+    """What is said of a Parquet file whose pages cannot be read."""
+    return UserError(f"{path} cannot be read to its end ({error}): copy it again.")

@@ -83,23 +83,25 @@ class Cost:
         kept = sum(len(rule(p.dim(), True).state) * p.numel() for p in self._own)
         return kept + len(rule(2, False).state) * shared
 
-    def told(self) -> dict[str, int]:
-        """Parameters, floating-point operations and memory, of a block and of all T.
-
-        Operations are for one image; memory in bytes, all of it as computed here before the run.
-        """
-        spec, flops = self.spec, count_flops(self.spec)
+    def sizes(self) -> dict[str, int]:
+        """Parameters and bytes of memory, of a block and of all T, as computed before the run."""
         shared = self.parameters - sum(p.numel() for p in self._own)
-        blocks = spec.num_blocks
+        blocks = self.spec.num_blocks
         return {
             "block_parameters": self.parameters,
             "network_parameters": blocks * (self.parameters - shared) + shared,
+            "block_training_bytes": self.unit,
+            "network_training_bytes": blocks * self.unit,
+        }
+
+    def told(self) -> dict[str, int]:
+        """``sizes``, and floating-point operations of a block and of all T for one image."""
+        flops, blocks = count_flops(self.spec), self.spec.num_blocks
+        return self.sizes() | {
             "block_forward_flops": flops.forward,
             "network_forward_flops": blocks * flops.forward,
             "block_training_flops": flops.training,
             "network_training_flops": blocks * flops.training,
-            "block_training_bytes": self.unit,
-            "network_training_bytes": blocks * self.unit,
         }
 
     @property

@@ -18,8 +18,10 @@ from noprop_dist.data.sources import find_rows, limit
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device, use_number_format
 from noprop_dist.record.backbones import find_backbone
+from noprop_dist.record.events import Samples
 from noprop_dist.record.own_parts import OwnParts
 from noprop_dist.record.progress import shown_work
+from noprop_dist.text import describe_samples
 
 UNBALANCED = 10  # times the rows of the smallest class, from which on it is said
 
@@ -62,6 +64,16 @@ class Splits:
             data = sha256_of_rows(self.train, self.val)
             rows = {"data": data, "test": sha256_of_rows(self.test)}
         return rows | self.own.hashes
+
+    @property
+    def samples(self) -> Samples:
+        """How many there are of which class, and of what shape."""
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        classes = len(self.class_names)
+        counts = {s: np.bincount(rows.labels, minlength=classes) for s, rows in splits.items()}
+        shape = (self.pictures or self.test).sample_shape
+        told = {s: found.tolist() for s, found in counts.items()}
+        return Samples(list(shape), list(self.class_names), told)
 
     @property
     def nbytes(self) -> int:
@@ -208,10 +220,3 @@ def augmentation_of(config: TrainConfig, photographs: bool) -> Augmentation:
         magnitude=MAGNITUDE if magnitude is None else magnitude,
         erasing=STRONG_ERASING * strong if erasing is None else erasing,
     )
-
-
-def describe_samples(shape: tuple[int, ...]) -> str:
-    """What samples are: "8x8 grey" or "vectors of 64"."""
-    if len(shape) == 1:
-        return f"vectors of {shape[0]}"
-    return f"{shape[1]}x{shape[2]} {'grey' if shape[0] == 1 else 'colour'}"

@@ -43,8 +43,8 @@ def threefry(key: tuple[Tensor, Tensor], counter: tuple[Tensor, Tensor]) -> tupl
     return x, y
 
 
-def seeded_normals(seed: Int[Tensor, " B"], draw: int, count: int) -> Float[Tensor, "B n"]:
-    """Standard normals, row by row: a row depends on its seed and the draw alone.
+def seeded_normals(seed: Int[Tensor, " B"], draws: int, count: int) -> Float[Tensor, "B draws n"]:
+    """Standard normals, row by row: those of a row depend on its seed and the draw alone.
 
     The key is the seed's two halves, the counter is (pair of numbers, draw), and two words become
     two normals by Box and Muller: ``sqrt(-2 ln u) (cos v, sin v)``, with u = (word + 1/2) / 2^32
@@ -52,16 +52,17 @@ def seeded_normals(seed: Int[Tensor, " B"], draw: int, count: int) -> Float[Tens
 
     Args:
         seed: int64 (B,), at least 0.
-        draw: number of the noise draw, from 0.
-        count: n, how many numbers a row needs.
+        draws: how many noise draws, numbered from 0.
+        count: n, how many numbers a row needs in each.
 
     Returns:
-        float32 (B, n) on the seeds' device.
+        float32 (B, draws, n) on the seeds' device.
     """
     pairs = torch.arange((count + 1) // 2, device=seed.device)
-    low, high = (seed & WORD)[:, None], (seed >> 32)[:, None]
-    first, second = threefry((low, high), (pairs, torch.full_like(pairs, draw)))
+    low, high = (seed & WORD)[:, None, None], (seed >> 32)[:, None, None]
+    numbers = torch.arange(draws, device=seed.device)[:, None]
+    first, second = threefry((low, high), (pairs, numbers))
     radius = torch.sqrt(-2 * torch.log((first.to(torch.float32) + 0.5) * 2.0**-32))
     angle = (second >> 8).to(torch.float32) * (2 * math.pi * 2.0**-24)
-    both = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=2)
-    return both.flatten(1)[:, :count]
+    both = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=3)
+    return both.flatten(2)[:, :, :count]

@@ -3,11 +3,27 @@
 import json
 import time
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import EVENTS
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a run has to learn from, to choose by and to be tested on.
+
+    Attributes:
+        shape: (C, H, W) of an image or (F,) of a vector, as the network is given it.
+        class_names: K names, by label.
+        counts: by split, "train", "val" and "test", the samples of every class.
+    """
+
+    shape: list[int]
+    class_names: list[str]
+    counts: dict[str, list[int]]
 
 
 class EventLog:

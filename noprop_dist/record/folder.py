@@ -75,7 +75,7 @@ class Reader:
         if values is None:
             return None
         try:
-            made: T = _build(kind, values | dict(more or {}), "")
+            made: T = built(kind, values | dict(more or {}))
         except (TypeError, ValueError) as error:
             raise self.foreign(path, error) from error
         return made
@@ -88,8 +88,17 @@ class Reader:
         )
 
 
-def _build(hint: Any, value: Any, where: str) -> Any:
-    """``value`` as what ``hint`` says; TypeError names the place of what does not fit."""
+def built(hint: Any, value: Any, where: str = "") -> Any:
+    """``value`` as what ``hint`` says.
+
+    Args:
+        hint: a dataclass, or a type of plain values.
+        value: what its ``asdict`` made, through JSON.
+        where: it stands, for messages.
+
+    Raises:
+        TypeError: names the place of what does not fit; ValueError alike.
+    """
     if hint is Any:
         return value
     if get_origin(hint) in (Union, UnionType):
@@ -103,17 +112,17 @@ def _build(hint: Any, value: Any, where: str) -> Any:
         for f in fields(hint):
             if f.name not in value and f.default is MISSING and f.default_factory is MISSING:
                 raise TypeError(f"it lacks {_under(where, f.name)}")
-        built = {name: _build(hints[name], v, _under(where, name)) for name, v in known.items()}
-        return hint(**built)  # type: ignore[operator]  # a class, as instances are no hints
+        made = {name: built(hints[name], v, _under(where, name)) for name, v in known.items()}
+        return hint(**made)  # type: ignore[operator]  # a class, as instances are no hints
     if get_origin(hint) is dict and isinstance(value, dict):
         of_keys, inner = get_args(hint)
         return {
-            int(name) if of_keys is int else name: _build(inner, v, _under(where, name))
+            int(name) if of_keys is int else name: built(inner, v, _under(where, name))
             for name, v in value.items()
         }
     if get_origin(hint) is list and isinstance(value, list):
         (inner,) = get_args(hint)
-        return [_build(inner, v, where) for v in value]
+        return [built(inner, v, where) for v in value]
     plain = (int, float) if hint is float else hint
     if isinstance(plain, type | tuple) and isinstance(value, plain) and not isinstance(value, bool):
         return value

@@ -56,8 +56,7 @@ class PortableNetwork(nn.Module):
             OUTPUTS, float32 (N, K) each: of the readout of z_T, of the mean of the T blocks'
             softmaxes, and of what the network answers by; averaged over the draws.
         """
-        noise = [self._noise(seed, draw) for draw in range(self.draws)]
-        return self.answer(samples, noise, self._outputs)
+        return self.answer(samples, self._noise(seed).unbind(dim=1), self._outputs)
 
     @property
     def _outputs(self) -> tuple[str, ...]:
@@ -88,17 +87,17 @@ class PortableNetwork(nn.Module):
         device = self.network.class_embed.device
         seeds = torch.from_numpy(seeds_of(samples, seed)).to(device)
         spec = self.network.spec
-        rows = max(1, NOISE_NUMBERS // (self.network.objective.num_draws * spec.embed_dim))
-        noise = [
-            torch.cat([self._noise(part, draw) for part in torch.split(seeds, rows)])
-            for draw in range(self.draws)
-        ]
+        numbers = self.draws * self.network.objective.num_draws * spec.embed_dim
+        parts = torch.split(seeds, max(1, NOISE_NUMBERS // numbers))
+        noise = torch.cat([self._noise(part) for part in parts]).unbind(dim=1)
         said = self.answer(torch.from_numpy(samples).to(device), noise, readouts or self._outputs)
         return tuple(p.cpu().numpy() for p in said)
 
-    def _noise(self, seed: Tensor, draw: int) -> Tensor:
+    def _noise(self, seed: Tensor) -> Tensor:
+        """Of all draws at once, which are few operations in a graph: (N, draws, noises, D)."""
         steps, width = self.network.objective.num_draws, self.network.spec.embed_dim
-        return seeded_normals(seed, draw, steps * width).view(-1, steps, width)
+        made = seeded_normals(seed, self.draws, steps * width)
+        return made.view(-1, self.draws, steps, width)
 
 
 def seeds_of(samples: Array, seed: int) -> npt.NDArray[np.int64]:

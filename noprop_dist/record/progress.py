@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import Self
 
 from rich.console import Console, Group
@@ -21,9 +21,8 @@ from typing_extensions import override
 from noprop_dist.record.history import History
 from noprop_dist.text import duration, percent, printable
 
-LINE_S = 10.0  # between lines that say how far something has come
 WARN_AFTER_S, HOUR_S = 60.0, 3600.0  # once, of a run that takes hours
-HEARTBEAT_S = 30.0  # the longest that a run without a terminal says nothing
+HEARTBEAT_S = 30.0  # between lines where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -278,15 +277,15 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def shown_work(what: str, count: int) -> Iterator[Callable[[int], object]]:
-    """Show on standard error how far something has come: a bar, or a line now and then.
+def shown_work(what: str, count: int | None) -> Iterator[Callable[[int], object]]:
+    """Show on standard error how far something has come: a bar, or a line every HEARTBEAT_S.
 
     Args:
         what: is done, such as "decoding images".
-        count: of how many; 0 where that is not known.
+        count: of how many; None where that is not known, 0 where the line comes at once.
 
     Yields:
-        Told how many more are done.
+        Told how many more are done, by any thread.
     """
     console = Console(stderr=True)
     if console.is_terminal:
@@ -295,18 +294,26 @@ def shown_work(what: str, count: int) -> Iterator[Callable[[int], object]]:
             task = bar.add_task(what, total=count or None)
             yield lambda more: bar.advance(task, more)
         return
-    if not count:
+    if count == 0:
         _print(console, what)
-    done, told_at = 0, time.monotonic()
+    done, lock, over, start = 0, Lock(), Event(), time.monotonic()
 
     def add(more: int) -> None:
-        nonlocal done, told_at
-        done += more
-        if time.monotonic() - told_at > LINE_S:
-            told_at = time.monotonic()
-            _print(console, f"{what}: {done:,} of {count:,}")
+        nonlocal done
+        with lock:
+            done += more
 
-    yield add
+    def tell() -> None:
+        while not over.wait(HEARTBEAT_S):
+            come = [f"{done:,} of {count:,}"] if count else [f"{done:,}"] * bool(done)
+            told = ", ".join([*come, duration(time.monotonic() - start)])
+            _print(console, f"{what}: {told}")
+
+    Thread(target=tell, name="progress", daemon=True).start()
+    try:
+        yield add
+    finally:
+        over.set()
 
 
 def _print(console: Console, text: str) -> None:

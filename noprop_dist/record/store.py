@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from weakref import finalize
 
 from noprop_dist.errors import UserError
+from noprop_dist.record.local_files import make_folder, open_log, size_of, sync_folder
 from noprop_dist.record.lock import (
     DEFAULT_TIMES,
     LockTimes,
@@ -75,7 +76,7 @@ class Store:
             return
         with self._explained():
             target = self._base / path
-            _make_folder(target.parent)
+            make_folder(target.parent)
             temporary = target.with_name(f".{target.name}.{os.getpid()}-{get_ident()}.tmp")
             try:
                 with temporary.open("wb") as out:
@@ -86,7 +87,7 @@ class Store:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
 
     def append_line(self, path: str, line: str) -> None:
         """Add a line to a text file.
@@ -109,7 +110,7 @@ class Store:
             return
         with self._explained(), self._appending:
             if path not in self._logs:
-                descriptor = _open_log(self._base / path)
+                descriptor = open_log(self._base / path)
                 self._logs[path] = descriptor, finalize(self, os.close, descriptor)
             descriptor, close = self._logs[path]
             try:
@@ -187,7 +188,7 @@ class Store:
         """
         if not self._remote:
             with self._explained():
-                _make_folder(self._base)
+                make_folder(self._base)
                 file = lock_folder(self._base, self.root)
             with file:
                 yield
@@ -255,6 +256,17 @@ class Store:
         folder = self._base / path
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
+    def size(self, path: str) -> int:
+        """Bytes of the files in a folder and in those inside it; 0 where there is none."""
+        if self._remote is None:
+            return size_of(self._base / path)
+        from pyarrow import fs
+
+        base = str(self._base / path)
+        selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
+        found = self._ask(lambda remote: remote.get_file_info(selector))
+        return sum(info.size or 0 for info in found)
+
     def delete_tree(self, path: str) -> None:
         """Delete a folder and all in it; nothing happens where there is none.
 
@@ -315,34 +327,3 @@ def _read(remote: "FileSystem", path: str) -> bytes:
     with remote.open_input_stream(path) as source:
         data: bytes = source.read()
         return data
-
-
-def _open_log(target: Path) -> int:
-    """A descriptor to append lines with; a line that a dead process left torn is ended."""
-    _make_folder(target.parent)
-    descriptor = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    size = os.fstat(descriptor).st_size
-    if size and os.pread(descriptor, 1, size - 1) != b"\n":
-        os.write(descriptor, b"\n")
-    return descriptor
-
-
-def _make_folder(folder: Path) -> None:
-    """Create a folder with its parents, so that they survive a power failure."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable; a file system that cannot sync folders has nothing to add."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)

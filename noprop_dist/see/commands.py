@@ -6,7 +6,7 @@ Heavy imports come after parsing, as in ``noprop_dist.cli``.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from noprop_dist.config.fields import Checked, argument, flag, option
 from noprop_dist.config.run import HOME
@@ -14,6 +14,9 @@ from noprop_dist.errors import UserError
 from noprop_dist.options import parse_own
 from noprop_dist.text import json_line, printable
 from noprop_dist.use.flags import BLOCK
+
+if TYPE_CHECKING:
+    from noprop_dist.see.several import Several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +63,9 @@ class RunsOptions(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowOptions(Checked):
-    """Which run to tell about."""
+    """What to tell about."""
 
-    run: str = argument("RUN", "run folder or its URI")
+    run: str = argument("RUN", "folder of a run, a sweep or a comparison, or its URI")
     json: bool = option(False, "output", "print one JSON object")
 
 
@@ -133,15 +136,23 @@ def run_runs(argv: Sequence[str], prog: str, text: str) -> int:
 
 
 def run_show(argv: Sequence[str], prog: str, text: str) -> int:
-    """Tell all about one run. Returns the exit code."""
+    """Tell all about one run, sweep or comparison. Returns the exit code."""
     options = parse_own(argv, prog, text, ShowOptions)
     from noprop_dist.see.facts import read_run
+    from noprop_dist.see.several import read_several
+
+    if several := read_several(options.run):
+        _show_several(several, options.json)
+        return 0
     from noprop_dist.see.run_text import block_rows, changed_options, next_commands
     from noprop_dist.see.terminal import render_run
 
     facts = read_run(options.run)
     if options.json:
         more = {
+            "samples": vars(facts.samples) if facts.samples else None,
+            "cost": facts.cost,
+            "disk_bytes": facts.disk_bytes,
             "blocks": {str(t): known for t, known in block_rows(facts)},
             "changed_options": changed_options(facts.config),
             "files": list(facts.files),
@@ -151,6 +162,34 @@ def run_show(argv: Sequence[str], prog: str, text: str) -> int:
     else:
         print(render_run(facts))
     return 0
+
+
+def _show_several(found: "Several", as_json: bool) -> None:
+    """A sweep or, with its table as it was written at the end, a comparison."""
+    from noprop_dist.see.run_text import changed_options
+    from noprop_dist.see.several_text import commands
+    from noprop_dist.see.terminal import render_several
+
+    comparison = None
+    if found.kind == "comparison" and found.state == "finished":
+        from noprop_dist.compare.run_comparison import read_comparison, show
+
+        comparison = read_comparison(found.folder)
+    if as_json:
+        more = {
+            "search": found.search,
+            "settings": found.space,
+            "trials": found.rows,
+            "changed_options": changed_options(found.config),
+            "comparison": comparison.to_dict() if comparison else None,
+            "next": [command for command, _ in commands(found)],
+        }
+        print(json_line(found.to_dict() | more))
+        return
+    print(render_several(found))
+    if comparison:
+        print()
+        show(comparison)
 
 
 def run_trace(argv: Sequence[str], prog: str, text: str) -> int:

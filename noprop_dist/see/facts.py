@@ -4,18 +4,20 @@ Nothing here imports PyTorch or Ray, so that many runs are listed in little time
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
-from noprop_dist.record.events import read_events
-from noprop_dist.record.folder import checkpoint_names, is_complete, names_in_run
+from noprop_dist.record.events import Samples, read_events
+from noprop_dist.record.folder import built, checkpoint_names, is_complete, names_in_run
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.result import TrainResult, read_result
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store
-from noprop_dist.run_files import RESULT
+from noprop_dist.run_files import CHECKPOINTS, RESULT
 from noprop_dist.text import last_part
 
 State = Literal["finished", "running", "stopped"]
@@ -58,6 +60,8 @@ class RunFacts:
         warnings: what sessions were warned of when they began.
         data: what was read from where, as which split, as the last session says it; "" where no log
             does.
+        samples: how many there are of which class; None where no log says.
+        cost: parameters and memory, of a block and of all; see ``TrainResult``.
         started: when the first session began, in seconds since 1970; None where no log says.
         last: when the run was last heard of.
         logged_seconds: of all sessions, without the time between them.
@@ -77,6 +81,8 @@ class RunFacts:
     num_workers: int | None = None
     warnings: tuple[str, ...] = ()
     data: str = ""
+    samples: Samples | None = None
+    cost: dict[str, int] = field(default_factory=dict)
     started: float | None = None
     last: float | None = None
     logged_seconds: float = 0.0
@@ -102,6 +108,12 @@ class RunFacts:
     def restarts(self) -> int:
         """How often the run was gone on with."""
         return max(self.sessions - 1, 0)
+
+    @cached_property
+    def disk_bytes(self) -> dict[str, int]:
+        """What the folder takes on disk, "all" of it, and the "checkpoints" alone."""
+        store = Store(self.folder, "RUN")
+        return {"all": store.size(""), CHECKPOINTS: store.size(CHECKPOINTS)}
 
     def to_dict(self) -> dict[str, Any]:
         """The facts as plain values, for programs."""
@@ -178,6 +190,7 @@ def _from_log(events: Sequence[dict[str, Any]], result: TrainResult | None) -> d
     """The facts that only the log tells; lines that lack what theirs must have are passed over."""
     set_aside = {int(t): why for t, why in result.set_aside.items()} if result else {}
     found: dict[str, Any] = {"sessions": 0, "logged_seconds": 0.0, "set_aside": set_aside}
+    found["cost"] = result.cost if result else {}
     lost: list[Lost] = []
     warnings: dict[str, None] = {}
     workers: set[str] = set()
@@ -192,6 +205,9 @@ def _from_log(events: Sequence[dict[str, Any]], result: TrainResult | None) -> d
             workers, begun = set(), time
             warnings |= dict.fromkeys(map(str, event.get("warnings") or ()))
             found["data"] = str(event.get("data") or "")
+            with suppress(KeyError, TypeError, ValueError):  # older versions do not say
+                found["samples"] = built(Samples, event["samples"])
+                found["cost"] = built(dict[str, int], event["cost"]) | found["cost"]
         elif event.get("event") == "worker_started" and not event.get("spare"):
             workers.add(str(worker))
             most = max(most, len(workers))

@@ -1,21 +1,19 @@
 """What lies in a folder of runs: runs, sweeps, comparisons, and what of it cannot be read."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.errors import UserError
-from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store, inside
 from noprop_dist.run_files import COMPARISON, SWEEP, holds_run, is_ours
 from noprop_dist.see.facts import RunFacts, read_run
+from noprop_dist.see.several import Several, read_several
 
 # Options that the list has columns for.
 TOLD = {"dataset", "num_blocks", "embedding_type", "epochs", "seed"}
-TRIAL = re.compile(r"\d{4,}")
 
 
 @dataclass(frozen=True)
@@ -23,32 +21,39 @@ class Entry:
     """A folder in the list.
 
     Attributes:
-        kind: what it holds.
         name: of the folder.
         folder: with the folder it lies in.
         facts: of a run that can be read.
-        state: "finished", "running", "stopped" or "damaged".
-        about: of a sweep or a comparison, its size; of a damaged run, what is wrong.
-        dataset: of a sweep or a comparison.
-        started: in seconds since 1970; None where nothing tells.
+        several: of a sweep or a comparison that can be read.
+        about: what is wrong with what cannot.
         differs: options of a run that are not the same in all runs of the list, in words.
     """
 
-    kind: Literal["run", "sweep", "comparison"]
     name: str
     folder: str
     facts: RunFacts | None = None
-    state: str = "damaged"
+    several: Several | None = None
     about: str = ""
-    dataset: str = "-"
-    started: float | None = None
     differs: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """Finished, running, stopped or damaged."""
+        known = self.facts or self.several
+        return known.state if known else "damaged"
+
+    @property
+    def started(self) -> float | None:
+        """In seconds since 1970; None where nothing tells."""
+        known = self.facts or self.several
+        return known.started if known else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for programs."""
-        if self.facts:
-            return self.facts.to_dict()
-        return {k: v for k, v in vars(self).items() if k not in ("facts", "dataset", "differs")}
+        if known := self.facts or self.several:
+            return known.to_dict()
+        told = {"name": self.name, "folder": self.folder, "about": self.about}
+        return {"kind": "run", "state": self.state, "started": None} | told
 
 
 def list_runs(folder: str) -> list[Entry]:
@@ -103,36 +108,11 @@ def _entry(store: Store, name: str) -> Iterator[Entry]:
     folder = inside(store.root, name)
     try:
         names = store.list(name)
-        if SWEEP in names:
-            yield _of_several(Store(folder, "FOLDER"), "sweep", name)
-        elif COMPARISON in names:
-            yield _of_several(Store(folder, "FOLDER"), "comparison", name)
+        if {SWEEP, COMPARISON} & {*names}:
+            yield Entry(name, folder, several=read_several(folder))
         elif holds_run(names):
-            facts = read_run(folder)
-            yield Entry("run", name, folder, facts, facts.state, started=facts.started)
+            yield Entry(name, folder, read_run(folder))
     except UserError as error:
-        yield Entry("run", name, folder, about=str(error))
+        yield Entry(name, folder, about=str(error))
     except OSError as error:
-        yield Entry("run", name, folder, about=f"it cannot be read ({error.strerror or error})")
-
-
-def _of_several(store: Store, kind: Literal["sweep", "comparison"], name: str) -> Entry:
-    """A folder that holds several runs."""
-    if kind == "sweep":
-        file = SWEEP
-        trials = [t for t in store.list("trials") if TRIAL.fullmatch(t)]
-        ended = sum(store.exists(f"trials/{t}/outcome.json") for t in trials)
-        done = ended == len(trials) and store.exists("best_config.yaml")
-        about = f"{ended} of {len(trials)} trials ended"
-    else:
-        file = COMPARISON
-        measured = sum(n.endswith(".json") for n in store.list("measured"))
-        done = store.exists("comparison.json")
-        about = f"{measured} measurement{'s' * (measured != 1)}"
-    state = "running" if store.holder() else "finished" if done else "stopped"
-    config = (Reader(store).json(file) or {}).get("config")
-    dataset = config.get("dataset", "-") if isinstance(config, dict) else "-"
-    started = store.written(file)
-    return Entry(
-        kind, name, store.root, None, state, about=about, dataset=str(dataset), started=started
-    )
+        yield Entry(name, folder, about=f"it cannot be read ({error.strerror or error})")

@@ -14,7 +14,14 @@ from noprop_dist.run_files import REPORT
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts, read_run
 from noprop_dist.see.run_pictures import Picture
-from noprop_dist.see.run_tables import Table, blocks_of, epochs_of, headlines_of, options_of
+from noprop_dist.see.run_tables import (
+    Table,
+    blocks_of,
+    classes_of,
+    epochs_of,
+    headlines_of,
+    options_of,
+)
 from noprop_dist.see.templates import templates
 from noprop_dist.text import printable
 
@@ -121,14 +128,19 @@ def render_report(
     style = pages.get_template("report.css").render(shown=shown, dark_paper=DARK_PAPER)
     script = pages.get_template("report.js").render()
     commands = run_text.next_commands(facts)
-    tables = {"blocks": blocks_of(facts), "epochs": epochs_of(facts), "options": options_of(facts)}
+    tables = {
+        "classes": classes_of(facts),
+        "blocks": blocks_of(facts),
+        "epochs": epochs_of(facts),
+        "options": options_of(facts),
+    }
     page = pages.get_template("report.html").render(
         facts=facts,
         state=run_text.state(facts),
         about=_about(facts),
         headlines=headlines_of(facts),
         said=[*notes, *failed.sentences, *run_text.happened(facts)],
-        told=run_text.told(facts, ages=False),
+        told=[*run_text.told(facts, ages=False), run_text.disk(facts)],
         commands=commands,
         contents=_contents(shown, tables, commands),
         shown=shown,

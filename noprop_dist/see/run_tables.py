@@ -10,8 +10,9 @@ from noprop_dist.config.fields import flag
 from noprop_dist.record.history import NESTED
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
-from noprop_dist.text import duration, how_many, percent
+from noprop_dist.text import duration, how_many, percent, printable
 
+MOST_CLASSES = 20  # of more, two are shown
 MAX_EPOCHS = 1000  # rows of the table; of more, every second, third, ... is shown
 
 
@@ -95,6 +96,25 @@ def blocks_of(facts: RunFacts) -> Table:
         "of z_t and alone the block's own softmax, both on the test images."
     )
     return Table(title, heads, rows)
+
+
+def classes_of(facts: RunFacts) -> Table:
+    """A row per class, its samples by split; of many classes the smallest and the largest."""
+    samples, title = facts.samples, "Samples of every class."
+    if samples is None:
+        return Table(title, (), ())
+    order = list(range(len(samples.class_names)))
+    if len(order) > MOST_CLASSES:
+        by_size = sorted(order, key=lambda k: (samples.counts["train"][k], k))
+        title = f"Samples of the smallest and the largest of {len(order)} classes in training."
+        order = [by_size[0], by_size[-1]]
+    rows = []
+    for k in order:
+        name = printable(samples.class_names[k])
+        numbers = (_number(counts[k], ",d") for counts in samples.counts.values())
+        rows.append([Cell(name, name, "name"), *numbers])
+    heads = ("class", *(run_text.SPLITS[split] for split in samples.counts))
+    return Table(title, heads, rows, in_order=False)
 
 
 def epochs_of(facts: RunFacts) -> Table:

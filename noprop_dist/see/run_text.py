@@ -12,11 +12,12 @@ from noprop_dist.config.fields import flag
 from noprop_dist.config.model_options import BLOCK_CHOICES
 from noprop_dist.model.answering import Answering
 from noprop_dist.record.result import Accuracy, measured
-from noprop_dist.run_files import TRIAL
+from noprop_dist.run_files import CHECKPOINTS, TRIAL
 from noprop_dist.see.facts import RunFacts
-from noprop_dist.text import duration, percent, printable
+from noprop_dist.text import describe_samples, duration, percent, printable, size
 
 SHA_CHARS = 12
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def accuracy(found: Accuracy | None) -> str:
@@ -29,9 +30,9 @@ def age(then: float | None) -> str:
     if then is None:
         return "-"
     seconds = max(time.time() - then, 0)
-    for size, unit in ((86400, "day"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            count = int(seconds // size)
+    for whole, unit in ((86400, "day"), (3600, "h"), (60, "min")):
+        if seconds >= whole:
+            count = int(seconds // whole)
             return f"{count} {unit}{'s' * (unit == 'day' and count > 1)} ago"
     return "now"
 
@@ -83,10 +84,11 @@ def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
         rows.append(("predict", Answering.from_dict(result.answering).words()))
     if best:
         rows.append(("best validation accuracy", f"{percent(best[1])} (epoch {best[0]})"))
-    size = "" if config.embedding_dim is None else f", D = {config.embedding_dim}"
+    width = "" if config.embedding_dim is None else f", D = {config.embedding_dim}"
     rows += [
         ("data set", config.dataset),
-        ("network", f"{config.num_blocks} blocks, {config.embedding_type} embeddings{size}"),
+        ("network", f"{config.num_blocks} blocks, {config.embedding_type} embeddings{width}"),
+        *_sizes(facts),
         ("epochs", epochs(facts)),
         ("trained for", duration(facts.train_seconds)),
         ("started", moment(facts.started) + f" ({age(facts.started)})" * ages),
@@ -103,6 +105,30 @@ def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
     if not result:
         rows.append(("newest checkpoint", facts.checkpoint or "none"))
     return rows
+
+
+def _sizes(facts: RunFacts) -> list[tuple[str, str]]:
+    """How much there is to learn from, and how large the network is, as far as a log says."""
+    rows, samples, cost = [], facts.samples, facts.cost
+    if samples is not None:
+        there = ", ".join(
+            f"{sum(counts):,} {SPLITS[split]}" for split, counts in samples.counts.items()
+        )
+        shape = describe_samples(samples.shape)
+        rows.append(("samples", f"{there}; {len(samples.class_names)} classes; {shape}"))
+    if {"network_parameters", "block_parameters"} <= cost.keys():
+        whole, block = f"{cost['network_parameters']:,}", f"{cost['block_parameters']:,}"
+        rows.append(("parameters", f"{whole}, of a block {block}"))
+    if {"network_training_bytes", "block_training_bytes"} <= cost.keys():
+        whole, block = size(cost["network_training_bytes"]), size(cost["block_training_bytes"])
+        rows.append(("memory, estimated", f"{whole} while all blocks train, of a block {block}"))
+    return rows
+
+
+def disk(facts: RunFacts) -> tuple[str, str]:
+    """What the folder takes on disk, as a name and a value."""
+    used = facts.disk_bytes
+    return "disk space", f"{size(used['all'])}, {size(used[CHECKPOINTS])} of it checkpoints"
 
 
 def happened(facts: RunFacts) -> list[str]:
@@ -165,10 +191,10 @@ def resume_command(facts: RunFacts) -> str:
             words.append(flag(name if value else f"no_{name}"))
         else:
             words += [flag(name), str(value)]
-    return " ".join(map(_shell_word, words))
+    return " ".join(map(shell_word, words))
 
 
-def _shell_word(text: str) -> str:
+def shell_word(text: str) -> str:
     """A word of a command line, to be copied as it is."""
     told = printable(text)
     if told == text:
@@ -177,19 +203,24 @@ def _shell_word(text: str) -> str:
     return f"$'{printable(plain)}'"  # whose escapes bash and zsh know
 
 
+def _asked_of(facts: RunFacts) -> str:
+    vectors = facts.samples is not None and len(facts.samples.shape) == 1
+    return "VECTORS.parquet" if vectors else "IMAGE"
+
+
 def next_commands(facts: RunFacts) -> list[tuple[str, str]]:
     """Commands that make sense now, each with what it does."""
-    run = _shell_word(facts.folder)
+    run = shell_word(facts.folder)
     usable = facts.result is not None or facts.checkpoint is not None
     block = facts.config.block
-    code = "" if block in BLOCK_CHOICES else f" --block {_shell_word(block)}"
+    code = "" if block in BLOCK_CHOICES else f" --block {shell_word(block)}"
     found = []
     if facts.state == "stopped" and TRIAL not in facts.files:  # a sweep goes on with its trials
         found.append((resume_command(facts), "go on where it stopped"))
     if usable:
         found += [
             (f"noprop evaluate {run}{code}", "accuracy by class, calibration"),
-            (f"noprop predict {run} IMAGE{code}", "the likeliest classes of a picture"),
+            (f"noprop predict {run} {_asked_of(facts)}{code}", "the likeliest classes"),
         ]
     if facts.result is not None:
         found.append((f"noprop export {run} --format onnx{code}", "the network as one file"))

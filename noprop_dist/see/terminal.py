@@ -9,13 +9,16 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.run_files import CONTENTS
-from noprop_dist.see import run_text
+from noprop_dist.see import run_tables, run_text, several_text
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.see.listing import Entry
-from noprop_dist.see.run_tables import blocks_of
+from noprop_dist.see.run_tables import blocks_of, classes_of
+from noprop_dist.see.several import Several
 from noprop_dist.text import duration, last_part, percent, printable
+from noprop_dist.tune.trial_table import failures_of, table_of
 
 WIDE = 160  # columns written where no terminal says how many there are
 COLOURS = {"finished": "green", "running": "cyan", "stopped": "yellow", "damaged": "red"}
@@ -28,13 +31,13 @@ def _of_run(cell: Callable[[RunFacts], str]) -> Callable[[Entry], str]:
 
 
 COLUMNS: tuple[Column, ...] = (
-    ("data", lambda e: last_part(e.facts.config.dataset if e.facts else e.dataset)),
+    ("data", lambda e: last_part(known.config.dataset) if (known := e.facts or e.several) else "-"),
     ("network", lambda e: _network(e)),
     ("options", lambda e: ", ".join(e.differs)),
     ("epochs", _of_run(lambda f: f"{f.epochs}/{f.config.epochs}")),
     ("z_T, %", _of_run(lambda f: _accuracy(f, "z_T"))),
     ("softmax, %", _of_run(lambda f: _accuracy(f, "mean_softmax"))),
-    ("best val.", _of_run(lambda f: percent(f.history.best[1] if f.history.best else None))),
+    ("best val.", lambda e: percent(e.to_dict().get("best_val_accuracy"))),
     ("seed", _of_run(lambda f: str(f.config.seed))),
     ("trained", _of_run(lambda f: duration(f.train_seconds))),
     ("started", lambda e: run_text.age(e.started)),
@@ -56,7 +59,7 @@ def _network(entry: Entry) -> str:
     if entry.facts:
         config = entry.facts.config
         return f"T = {config.num_blocks}, {config.embedding_type}"
-    return f"{entry.kind}: {entry.about}" if entry.state != "damaged" else "-"
+    return entry.several.about if entry.several else "-"
 
 
 def render_runs(entries: Sequence[Entry]) -> str:
@@ -89,7 +92,8 @@ def _list(entries: Sequence[Entry], left_out: Sequence[str]) -> Table:
 
 
 def _state(entry: Entry) -> Text:
-    state = Text(entry.state, style=COLOURS[entry.state])
+    kind = f" {entry.several.kind}" if entry.several else ""
+    state = Text(entry.state + kind, style=COLOURS[entry.state])
     if entry.facts and entry.facts.set_aside:
         state.append(f", {len(entry.facts.set_aside)} set aside", style="red")
     return state
@@ -102,32 +106,54 @@ def _width(console: Console, table: Table) -> int:
 
 def render_run(facts: RunFacts) -> str:
     """All about one run."""
-    console = _console()
     parts: list[Table | Text] = [Text(printable(facts.folder), style="bold"), Text()]
-    parts.append(_pairs(run_text.told(facts)))
-    if said := run_text.happened(facts):
-        parts += [Text(), Text("what happened", style="bold")]
-        parts += [Text(f"- {printable(sentence)}") for sentence in said]
-    parts += [Text(), _blocks(facts)]
-    if changed := run_text.changed_options(facts.config):
-        parts += [Text(), Text("options that differ from their defaults", style="bold")]
-        parts.append(_pairs([(flag(name), str(value)) for name, value in changed.items()]))
+    parts.append(_pairs([*run_text.told(facts), run_text.disk(facts)]))
+    said = [Text(f"- {printable(sentence)}") for sentence in run_text.happened(facts)]
+    parts += _section("what happened", said)
+    for table in (classes_of(facts), blocks_of(facts)):
+        if table.rows:
+            parts += [Text(), _grid(table)]
+    parts += _options(facts.config)
     known = [(name, what) for name, what in CONTENTS.items() if name in facts.files]
-    parts += [Text(), Text("files", style="bold"), _pairs(known)]
-    if commands := run_text.next_commands(facts):
-        parts += [Text(), Text("next", style="bold")]
-        for command, what in commands:  # a line each, to be copied as it is
-            parts += [Text(printable(command)), Text(f"    {what}", style="dim")]
-    return _text(console, parts)
+    parts += _section("files", [_pairs(known)])
+    return _text(_console(), parts + _next(run_text.next_commands(facts)))
 
 
-def _blocks(facts: RunFacts) -> Table:
-    blocks, table = blocks_of(facts), _table()
-    for head in blocks.heads:
-        justify: Literal["left", "right"] = "left" if head == "sha256" else "right"
+def render_several(found: Several) -> str:
+    """All about one sweep; of a comparison, what stands above its own table."""
+    parts: list[Table | Text] = [Text(printable(found.folder), style="bold"), Text()]
+    parts.append(_pairs(several_text.told(found)))
+    if found.space:
+        parts += _section("settings searched", [_pairs(several_text.searched(found))])
+    lines = [*table_of(found.shown, list(found.space)), *failures_of(found.rows)]
+    parts += _section("best trials", [Text(line) for line in lines])
+    return _text(_console(), parts + _options(found.config) + _next(several_text.commands(found)))
+
+
+def _section(title: str, body: Sequence[Table | Text]) -> list[Table | Text]:
+    return [Text(), Text(title, style="bold"), *body] if body else []
+
+
+def _options(config: TrainConfig) -> list[Table | Text]:
+    changed = [(flag(k), str(value)) for k, value in run_text.changed_options(config).items()]
+    title = "options that differ from their defaults"
+    return _section(title, [_pairs(changed)]) if changed else []
+
+
+def _next(commands: Sequence[tuple[str, str]]) -> list[Table | Text]:
+    lines = []
+    for command, what in commands:  # a line each, to be copied as it is
+        lines += [Text(printable(command)), Text(f"    {what}", style="dim")]
+    return _section("next", lines)
+
+
+def _grid(rows: run_tables.Table) -> Table:
+    table = _table()
+    for head in rows.heads:
+        justify: Literal["left", "right"] = "left" if head in ("class", "sha256") else "right"
         table.add_column(head, justify=justify, no_wrap=True)
-    for row in blocks.rows:
-        table.add_row(*(cell.text for cell in row))
+    for row in rows.rows:
+        table.add_row(*(Text(cell.text) for cell in row))
     return table
 
 

@@ -20,17 +20,8 @@ from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import CONFIG
 from noprop_dist.tune.denoising_loss import denoising_error
-from noprop_dist.tune.network_trial import (
-    AGAIN,
-    CannotTrainError,
-    Report,
-    Tell,
-    job_of,
-    locked,
-)
-
-REPORTS = "reports.json"  # in the run folder, its epochs
-BLOCK_METRIC = "val_loss"  # by which trials of a block are compared: smaller is better
+from noprop_dist.tune.network_trial import CannotTrainError, Tell, job_of, locked
+from noprop_dist.tune.reports import AGAIN, BLOCK_METRIC, REPORTS, Report
 
 
 @dataclass

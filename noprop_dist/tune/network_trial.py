@@ -26,13 +26,11 @@ from noprop_dist.record.progress import Progress
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store, inside
 from noprop_dist.training import begin
+from noprop_dist.tune.reports import AGAIN, Report, report_of, reports_of
 from noprop_dist.tune.space import BLOCK, Settings
 
-METRIC = "val_accuracy"  # by which trials are compared, of z_T
 GONE_S = 60.0
-AGAIN = "again"  # in a report of an epoch that was told before, of which nothing is to be decided
 
-Report = dict[str, float]
 Tell = Callable[[Report], None]
 
 
@@ -96,7 +94,7 @@ def train_trial(config: TrainConfig, splits: Splits, backend: Backend, tell: Tel
             tell(report | {"seconds": before + time.monotonic()})
 
         events = EventLog(store)
-        listener = _Listener(lambda history: tell_now(_report(history, history.num_epochs)))
+        listener = _Listener(lambda history: tell_now(report_of(history, history.num_epochs)))
         record = Record(store, events, listener)
         begin(start, rounds, record, splits)
         for report in reports_of(rounds.history, rounds.round):
@@ -137,18 +135,3 @@ def locked(store: Store) -> Iterator[None]:
                     raise
                 time.sleep(0.2)
         yield
-
-
-def reports_of(history: History, num_epochs: int) -> list[Report]:
-    """What is told of the first epochs of a history."""
-    return [_report(history, epoch) for epoch in range(1, num_epochs + 1)]
-
-
-def _report(history: History, epoch: int) -> Report:
-    i = epoch - 1
-    return {
-        "epoch": epoch,
-        METRIC: history.val_accuracy_history[i] or 0.0,
-        "val_mean_softmax": history.val_accuracy_mean_softmax_history[i] or 0.0,
-        "train_loss": history.train_loss_history[i],
-    }

@@ -21,7 +21,8 @@ from noprop_dist.record.network_files import save_network
 from noprop_dist.record.own_parts import write_own_parts
 from noprop_dist.record.result import Accuracy, accuracy_over
 from noprop_dist.record.store import Store, inside
-from noprop_dist.tune.block_trial import BLOCK_METRIC, BlockState
+from noprop_dist.tune.block_trial import BlockState
+from noprop_dist.tune.reports import BLOCK_METRIC
 from noprop_dist.tune.search import Search
 from noprop_dist.tune.space import BLOCK, Settings, Space, settle
 from noprop_dist.tune.sweep_folder import FINISHED, SweepFolder, trial_path

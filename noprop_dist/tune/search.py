@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import check_fit
 from noprop_dist.engine.splits import Splits
-from noprop_dist.tune.block_trial import BLOCK_METRIC
-from noprop_dist.tune.network_trial import METRIC, trial_config
+from noprop_dist.tune.network_trial import trial_config
+from noprop_dist.tune.reports import BLOCK_METRIC, METRIC
 from noprop_dist.tune.space import Settings, Space, settle
 from noprop_dist.tune.sweep_folder import SweepFolder
 from noprop_dist.tune.sweep_options import SweepConfig

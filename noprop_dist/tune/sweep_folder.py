@@ -16,8 +16,7 @@ from noprop_dist.record.folder import Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import CONFIG, HISTORY, RESULT, SWEEP, TRIAL
-from noprop_dist.tune.block_trial import REPORTS
-from noprop_dist.tune.network_trial import Report, reports_of
+from noprop_dist.tune.reports import REPORTS, Report, reports_of
 from noprop_dist.tune.space import Settings, Space
 from noprop_dist.tune.sweep_options import SweepConfig
 
@@ -95,7 +94,7 @@ class SweepFolder:
             "space": {name: dimension.to_dict() for name, dimension in space.items()},
             "data": data,
         }
-        there = self._reader.json(SWEEP)
+        there = self.identity()
         if there is not None:
             differs = _difference(there, json.loads(json.dumps(identity)))
             if differs:
@@ -109,6 +108,19 @@ class SweepFolder:
             )
         else:
             self._claim = json.dumps(identity, indent=1).encode()
+        self.read_trials()
+
+    def identity(self) -> dict[str, Any] | None:
+        """What the folder's sweep is: the options that do not vary, how it searches and what."""
+        there: dict[str, Any] | None = self._reader.json(SWEEP)
+        return there
+
+    def read_trials(self) -> None:
+        """Take up the trials that are there.
+
+        Raises:
+            UserError: a file of one is damaged.
+        """
         for name in self.store.list("trials"):
             if NUMBER.fullmatch(name):
                 settings = self._reader.json(f"trials/{name}/{TRIAL}")

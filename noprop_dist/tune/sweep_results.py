@@ -15,8 +15,8 @@ from noprop_dist.errors import UserError, needing
 from noprop_dist.record.history import NO_PANDAS
 from noprop_dist.record.store import Store
 from noprop_dist.text import markdown_table
-from noprop_dist.tune.network_trial import METRIC
 from noprop_dist.tune.per_block import PerBlock, assemble, middle
+from noprop_dist.tune.reports import METRIC
 from noprop_dist.tune.search import Search
 from noprop_dist.tune.space import BLOCK, FIXED, Settings, settle
 from noprop_dist.tune.trial_table import Row, cells_of, ranked, row_of

@@ -1,9 +1,9 @@
 """What a sweep has found, for people: a table of a few letters a cell, and where the rest is."""
 
-from noprop_dist.text import aligned, duration, percent, printable
+from noprop_dist.text import duration, percent, printable
 from noprop_dist.tune.per_block import PerBlock
 from noprop_dist.tune.sweep_results import TEN, SweepResult
-from noprop_dist.tune.trial_table import cells_of, counted, heading
+from noprop_dist.tune.trial_table import counted, failures_of, table_of
 
 
 def render(result: SweepResult) -> str:
@@ -14,15 +14,10 @@ def render(result: SweepResult) -> str:
     if result.per_block is not None:
         numbers = {block["trial"] for block in result.per_block.blocks.values()}
         best = [row for row in result.rows if row["trial"] in numbers]
-    if best:
-        cells = [cells_of(row, result.searched) for row in best]
-        head = zip(*map(heading, cells[0]), strict=True)
-        lines += aligned([*map(list, head), *(list(row.values()) for row in cells)])
+    lines += table_of(best, result.searched)
     if result.per_block is not None:
         lines += render_per_block(result.per_block)
-    for row in result.rows:
-        if row["reason"]:
-            lines.append(f"trial {row['trial']} failed: {printable(row['reason'])}")
+    lines += failures_of(result.rows)
     if result.seconds:
         lines.append(f"searched for {duration(result.seconds)}")
     if not result.complete:

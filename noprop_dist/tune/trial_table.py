@@ -5,9 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.text import number, percent, shown
-from noprop_dist.tune.block_trial import BLOCK_METRIC
-from noprop_dist.tune.network_trial import METRIC
+from noprop_dist.text import aligned, number, percent, printable, shown
+from noprop_dist.tune.reports import BLOCK_METRIC, METRIC
 from noprop_dist.tune.space import BLOCK, settle
 from noprop_dist.tune.sweep_folder import FAILED, Trial
 
@@ -80,6 +79,21 @@ def cells_of(row: Row, searched: Sequence[str]) -> dict[str, str]:
         "status": row["status"],
         **{name: show(row.get(name)) for name in searched},
     }
+
+
+def table_of(rows: Sequence[Row], searched: Sequence[str]) -> list[str]:
+    """Rows for people, as lines under heads of two lines; none where there are none."""
+    cells = [cells_of(row, searched) for row in rows]
+    if not cells:
+        return []
+    head = zip(*map(heading, cells[0]), strict=True)
+    return aligned([*map(list, head), *(list(row.values()) for row in cells)])
+
+
+def failures_of(rows: Iterable[Row]) -> list[str]:
+    """Why trials failed, a line each."""
+    failed = [row for row in rows if row["reason"]]
+    return [f"trial {row['trial']} failed: {printable(row['reason'])}" for row in failed]
 
 
 def reached_by(row: Row) -> str:

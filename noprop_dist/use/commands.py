@@ -8,15 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from noprop_dist.errors import needing_ray
+from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.options import parse_own
 from noprop_dist.text import json_line, printable
 from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
 
 if TYPE_CHECKING:
+    from noprop_dist.data.account import PassedOver
     from noprop_dist.data.pictures import BadPicture
     from noprop_dist.use.opening import OpenRun
-    from noprop_dist.use.predict import Answer, Found, Question
+    from noprop_dist.use.predict import Answer, Found, Predictor, Question
 
 BAD_PICTURES = 1
 
@@ -59,36 +60,45 @@ def run_evaluate(argv: Sequence[str], prog: str, text: str) -> int:
 def run_predict(argv: Sequence[str], prog: str, text: str) -> int:
     """Classify picture by picture. Returns the exit code."""
     options = parse_own(argv, prog, text, PredictOptions)
-    from noprop_dist.data.account import PassedOver, in_words
-    from noprop_dist.data.pictures import BadPicture, Limits, find_pictures
+    from noprop_dist.data.account import PassedOver, in_words, not_shown
+    from noprop_dist.data.parquet_files import is_parquet
+    from noprop_dist.data.pictures import BadPicture, Limits
     from noprop_dist.model.network import samples_at_once
+    from noprop_dist.record.progress import shown_work
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.predict import Answer, Predictor, Question, predict
     from noprop_dist.use.writers import open_writer
 
+    vectors = all(map(is_parquet, options.images))
+    if options.image_column is not None and not vectors:
+        raise UserError("--image-column is for Parquet files, not for pictures: leave it out.")
     run = open_run(options.run, options.device, options.precision, options.block)
     _say(run.notes)
-    question = Question(
-        options.readout,
-        options.top_k,
-        options.draws,
-        options.seed,
-        Limits(options.max_bytes, options.max_pixels),
-    )
+    limits = Limits(options.max_bytes, options.max_pixels)
+    asked = (options.readout, options.top_k, options.draws, options.seed)
+    question = Question(*asked, limits, vectors)
     predictor = Predictor(run.trained, question)
     batch_size = options.batch_size or samples_at_once(run.trained.device)
     passed_over = PassedOver()
-    found = find_pictures(options.images, passed_over)
+    count, found = _asked_about(options, run, predictor, passed_over)
     if options.ray:
         batches = _on_ray(run, question, found, batch_size)
     else:
         batches = predict(predictor, found, batch_size, device=run.trained.device.type)
     good = bad = 0
-    with open_writer(options.format, options.output, run.trained.class_names) as write:
+    # Answers that scroll by on a terminal are their own progress.
+    silent = options.output is None and sys.stdout.isatty()
+    with (
+        open_writer(
+            options.format, options.output, run.trained.class_names, rows=question.vectors
+        ) as write,
+        (not_shown if silent else shown_work)("predicting", count) as done,
+    ):
         _say([predictor.answers_by])
         for batch in batches:
             answers = [answer for answer in batch if isinstance(answer, Answer)]
             write(answers)
+            done(len(batch))
             good += len(answers)
             for item in batch:
                 if isinstance(item, BadPicture):
@@ -99,6 +109,21 @@ def run_predict(argv: Sequence[str], prog: str, text: str) -> int:
     if passed_over:
         _say([f"passed over: {in_words(passed_over)}"])
     return BAD_PICTURES if bad else 0
+
+
+def _asked_about(
+    options: PredictOptions, run: "OpenRun", predictor: "Predictor", passed_over: "PassedOver"
+) -> "tuple[int | None, Iterable[Found]]":
+    """Pictures, or rows of vectors, and how many of them where that is known."""
+    if not predictor.question.vectors:
+        from noprop_dist.data.pictures import find_pictures
+
+        return None, find_pictures(options.images, passed_over)
+    from noprop_dist.data.vectors import vector_rows
+
+    trained_on = run.config.image_column if run.config and not run.trained.backbone else None
+    (width,) = predictor.shape
+    return vector_rows(options.images, width, options.image_column or trained_on)
 
 
 def _on_ray(

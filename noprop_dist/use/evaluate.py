@@ -1,6 +1,7 @@
 """Evaluating a run's network: from labelled rows to every number about them."""
 
 import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import reduce
@@ -99,17 +100,25 @@ def count(run: OpenRun, rows: LabelledRows, draws: int, batch: int) -> Tally:
     parts = [(i, min(i + step, total)) for i in range(0, total, step)]
     threads = cpu_threads(run)
     slots = max(1, count_cores() // threads) if run.trained.device.type == "cpu" else 1
-    with ThreadPoolExecutor(
-        min(slots, len(parts)), "evaluate", torch.set_num_threads, (threads,)
-    ) as pool:
+    with (
+        shown_work("evaluating", total) as done,
+        ThreadPoolExecutor(
+            min(slots, len(parts)), "evaluate", torch.set_num_threads, (threads,)
+        ) as pool,
+    ):
         # In the order of the rows: sums of floats do not depend on who was first.
         return reduce(
-            add, pool.map(lambda part: _count_part(run, network, split, draws, part), parts)
+            add, pool.map(lambda part: _count_part(run, network, split, draws, part, done), parts)
         )
 
 
 def _count_part(
-    run: OpenRun, network: NoPropNetwork, split: Split, draws: int, part: tuple[int, int]
+    run: OpenRun,
+    network: NoPropNetwork,
+    split: Split,
+    draws: int,
+    part: tuple[int, int],
+    done: Callable[[int], object],
 ) -> Tally:
     trained, classes = run.trained, network.spec.num_classes
     batches = traces_of(
@@ -122,11 +131,13 @@ def _count_part(
         trained.device,
         noise_free=network.objective.has_noise_free_steps,
     )
-    counted = (
-        tally(y, traces[:draws], traces[draws:], classes, trained.answering)
-        for y, traces in batches
-    )
-    return reduce(add, counted)
+
+    def counted() -> Iterator[Tally]:
+        for y, traces in batches:
+            yield tally(y, traces[:draws], traces[draws:], classes, trained.answering)
+            done(len(y))
+
+    return reduce(add, counted())
 
 
 def write_evaluation(evaluation: Evaluation, folder: str) -> None:

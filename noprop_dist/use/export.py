@@ -20,13 +20,14 @@ from noprop_dist.errors import UserError
 from noprop_dist.model.network import samples_at_once
 from noprop_dist.record.network_files import from_bytes, header, to_bytes
 from noprop_dist.record.portable import OUTPUTS, seeds_of
+from noprop_dist.record.progress import shown_work
 from noprop_dist.record.store import Store
 from noprop_dist.use.flags import SUFFIXES
 from noprop_dist.use.opening import OpenRun
 from noprop_dist.use.rows import LabelledRows
 
 TOLERANCE = 1e-5  # between probabilities, in float32
-CHECKED = 1000  # images at most
+CHECKED = 1000  # images at most, times draws
 CHECK_SEED = 0
 DESCRIPTION = "noprop.json"  # its name inside the files
 ONNX_BYTES = 2**31  # what one protocol buffer can hold
@@ -74,7 +75,8 @@ def export_network(
     Args:
         run: opened in fp32, on the device that what is written is checked on; ONNX Runtime checks
             its own on the CPU.
-        rows: samples to compare on; at most 1,000 are used, and no label.
+        rows: samples to compare on; at most 1,000 are used, of several draws as many fewer, and no
+            label.
         to: "safetensors", "torch-export" or "onnx".
         output: the file; None: ``network`` and the target's suffix, in the working directory.
         draws: noise draws, fixed in the file.
@@ -88,8 +90,9 @@ def export_network(
     store.check_writable()
     if path.is_dir():
         raise UserError(f"--output {output} is a folder: give the name of a file.")
-    data, answer = _MAKERS[to](run, draws)
-    samples, _ = rows.split.take(np.arange(min(CHECKED, len(rows.split))))
+    with shown_work(f"making the {to} file", None):
+        data, answer = _MAKERS[to](run, draws)
+    samples, _ = rows.split.take(np.arange(min(max(1, CHECKED // draws), len(rows.split))))
     difference = largest_difference(run, answer, samples, draws)
     if not difference <= TOLERANCE:
         raise UserError(
@@ -124,14 +127,17 @@ def largest_difference(run: OpenRun, answer: Answer, samples: Array, draws: int)
     largest = 0.0
     batch = samples_at_once(run.trained.device)
     starts = [0, 1, *range(batch, len(samples), batch)]
-    for start, stop in zip(starts, [*starts[1:], len(samples)], strict=True):
-        part = samples[start:stop]
-        if len(part):
-            wanted = original.classify(part, CHECK_SEED)
-            found = answer(part, seeds_of(part, CHECK_SEED))
-            for one, other in zip(wanted, found, strict=True):
-                # A NaN would pass for the smaller of two numbers: it counts as infinitely far.
-                largest = max(largest, float(np.nan_to_num(np.abs(one - other), nan=np.inf).max()))
+    with shown_work("checking images", len(samples)) as done:
+        for start, stop in zip(starts, [*starts[1:], len(samples)], strict=True):
+            part = samples[start:stop]
+            if len(part):
+                wanted = original.classify(part, CHECK_SEED)
+                found = answer(part, seeds_of(part, CHECK_SEED))
+                for one, other in zip(wanted, found, strict=True):
+                    # A NaN would pass for the smaller of two: it counts as infinitely far.
+                    far = np.nan_to_num(np.abs(one - other), nan=np.inf)
+                    largest = max(largest, float(far.max()))
+                done(len(part))
     return largest
 
 

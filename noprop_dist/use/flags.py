@@ -82,7 +82,9 @@ class PredictOptions(Checked):
     """
 
     run: str = argument("RUN", RUN)
-    images: tuple[str, ...] = argument("IMAGE_OR_FOLDER", "pictures, and folders of pictures")
+    images: tuple[str, ...] = argument(
+        "IMAGE_OR_FOLDER", "pictures, and folders of pictures; or Parquet files of vectors"
+    )
     top_k: int = option(3, "prediction", "the likeliest K classes", at_least(1))
     readout: Literal["auto", "z_T", "mean_softmax", "last_block", "weighted", "best_block"] = (
         option(
@@ -97,6 +99,9 @@ class PredictOptions(Checked):
     )
     seed: int = option(
         0, "prediction", "of the noise; one seed, one answer", Bounds(least=0, below=2**63)
+    )
+    image_column: str | None = option(
+        None, "prediction", "of Parquet files, the column of vectors; default: as in training"
     )
     max_bytes: int = option(64 * MIB, "limits", "leave out larger files, unread", at_least(1))
     max_pixels: int = option(

@@ -6,7 +6,7 @@ K classes, k of them told.
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -15,28 +15,39 @@ import torch
 from noprop_dist.data.images import MAX_THREADS, pillow_silenced
 from noprop_dist.data.pictures import BadPicture, Limits, read_picture
 from noprop_dist.data.shards import Array
+from noprop_dist.data.vectors import VectorRow
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores
 from noprop_dist.record.trained import TrainedNetwork
+from noprop_dist.text import describe_samples
 
 PIECE = 16  # files that a thread decodes before it looks for others
 
-Found = str | BadPicture
+Found = str | BadPicture | VectorRow
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network says of one picture.
+    """What the network says of one picture or vector.
 
     Attributes:
         path: the file.
         labels: the k likeliest classes, likeliest first.
         probabilities: of each.
+        row: of a vector, its row of the file.
     """
 
     path: str
     labels: list[int]
     probabilities: list[float]
+    row: int | None = None
+
+    @classmethod
+    def to(cls, found: Found, labels: list[int], probabilities: list[float]) -> "Answer":
+        """The answer to what was found."""
+        if isinstance(found, VectorRow):
+            return cls(found.path, labels, probabilities, found.row)
+        return cls(str(found), labels, probabilities)
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,7 @@ class Question:
         draws: noise draws to average over.
         seed: of the noise.
         limits: of a file.
+        vectors: whether it is asked of vectors, not pictures.
     """
 
     readout: str
@@ -56,6 +68,7 @@ class Question:
     draws: int
     seed: int
     limits: Limits
+    vectors: bool = False
 
 
 class Predictor:
@@ -66,15 +79,21 @@ class Predictor:
         question: what to say.
 
     Raises:
-        UserError: the network takes vectors, not images, or has no such readout.
+        UserError: the network takes vectors, and pictures are asked about, or the other way round;
+            or it has no such readout.
     """
 
     def __init__(self, trained: TrainedNetwork, question: Question) -> None:
-        self.shape = trained.sample_shape
-        if len(self.shape) != 3:
+        if question.vectors:  # features, where pictures would become some
+            trained = replace(trained, backbone=None)
+        self.shape = trained.network.spec.sample_shape if question.vectors else trained.sample_shape
+        if question.vectors != (len(self.shape) == 1):
             raise UserError(
-                f"this network takes vectors of {self.shape[0]} numbers, not pictures: use "
-                "load_network from Python, or noprop evaluate with a Parquet data set."
+                f"this network takes pictures of {describe_samples(self.shape)}, not vectors: give "
+                "pictures, or folders of them."
+                if question.vectors
+                else f"this network takes vectors of {self.shape[0]} numbers, not pictures: give "
+                "Parquet files of them."
             )
         self.question = question
         # Made once, before threads share it.
@@ -83,13 +102,13 @@ class Predictor:
         self._network = trained.portable(question.draws)
 
     def read(self, found: Sequence[Found]) -> list[Array | BadPicture]:
-        """The pixels of some files, uint8 (C, H, W) each."""
-        return [
-            item
-            if isinstance(item, BadPicture)
-            else read_picture(item, self.shape, self.question.limits)
-            for item in found
-        ]
+        """The pixels of some files, uint8 (C, H, W) each, or vectors, float32 (F,)."""
+        return [self._read(item) for item in found]
+
+    def _read(self, item: Found) -> Array | BadPicture:
+        if isinstance(item, str):
+            return read_picture(item, self.shape, self.question.limits)
+        return item.values if isinstance(item, VectorRow) else item
 
     def answer(
         self, found: Sequence[Found], pictures: Sequence[Array | BadPicture]
@@ -103,7 +122,7 @@ class Predictor:
                 out.append(picture)
             else:
                 labels, probabilities = next(said)
-                out.append(Answer(str(item), labels.tolist(), probabilities.tolist()))
+                out.append(Answer.to(item, labels.tolist(), probabilities.tolist()))
         return out
 
     def _classify(self, images: Array) -> Iterator[tuple[Array, Array]]:

@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,23 +15,30 @@ from noprop_dist.text import json_line, printable, shown
 from noprop_dist.use.predict import Answer
 
 Write = Callable[[Sequence[Answer]], None]
+Make = Callable[[BinaryIO, Sequence[str]], AbstractContextManager[Write]]
 
 DIGITS = 6  # of a probability in JSON: float32 has some seven
 
 
 @contextmanager
-def open_writer(kind: str, output: str | None, class_names: Sequence[str]) -> Iterator[Write]:
+def open_writer(
+    kind: str, output: str | None, class_names: Sequence[str], *, rows: bool = False
+) -> Iterator[Write]:
     """Something to hand answers to. A file appears under its name once all is written.
 
     Args:
         kind: "table", "jsonl" or "parquet".
         output: the file, or None for standard output.
         class_names: K names.
+        rows: whether answers are to rows of files.
 
     Raises:
         UserError: the file cannot be written.
     """
-    make = {"table": _table, "jsonl": _json_lines, "parquet": _parquet}[kind]
+    makers: dict[str, Make] = {
+        "table": _table, "jsonl": _json_lines, "parquet": partial(_parquet, rows=rows),
+    }  # fmt: skip
+    make = makers[kind]
     if output is None:
         with make(sys.stdout.buffer, class_names) as write:
             yield write
@@ -75,7 +83,7 @@ def _table(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
     wide = max(map(len, names))
 
     def write(answers: Sequence[Answer]) -> None:
-        paths = [printable(answer.path) for answer in answers]
+        paths = [printable(answer.path) + _row(answer) for answer in answers]
         width = max(map(len, paths), default=0)
         for path, answer in zip(paths, answers, strict=True):
             top = "   ".join(
@@ -88,6 +96,10 @@ def _table(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
     yield write
 
 
+def _row(answer: Answer) -> str:
+    return "" if answer.row is None else f" row {answer.row}"
+
+
 @contextmanager
 def _json_lines(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
     def write(answers: Sequence[Answer]) -> None:
@@ -96,15 +108,16 @@ def _json_lines(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
                 {"label": label, "class": class_names[label], "probability": round(p, DIGITS)}
                 for label, p in zip(answer.labels, answer.probabilities, strict=True)
             ]
-            out.write(json_line({"file": answer.path, "top": top}).encode() + b"\n")
+            row = {} if answer.row is None else {"row": answer.row}
+            out.write(json_line({"file": answer.path, **row, "top": top}).encode() + b"\n")
         out.flush()
 
     yield write
 
 
 @contextmanager
-def _parquet(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
-    """Columns ``file``, and lists ``labels``, ``classes`` and ``probabilities``."""
+def _parquet(out: BinaryIO, class_names: Sequence[str], rows: bool) -> Iterator[Write]:
+    """Columns ``file`` and maybe ``row``, and lists ``labels``, ``classes``, ``probabilities``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -112,6 +125,7 @@ def _parquet(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
     schema = pa.schema(
         {
             "file": pa.string(),
+            **({"row": pa.int64()} if rows else {}),
             "labels": pa.list_(pa.int64()),
             "classes": pa.list_(pa.string()),
             "probabilities": pa.list_(pa.float32()),
@@ -122,11 +136,12 @@ def _parquet(out: BinaryIO, class_names: Sequence[str]) -> Iterator[Write]:
 
         def write(answers: Sequence[Answer]) -> None:
             columns: dict[str, list[Any]] = {
+                "row": [a.row for a in answers],
                 "file": [shown(a.path) for a in answers],
                 "labels": [a.labels for a in answers],
                 "classes": [[names[label] for label in a.labels] for a in answers],
                 "probabilities": [a.probabilities for a in answers],
             }
-            file.write_table(pa.table(columns, schema=schema))
+            file.write_table(pa.table({k: columns[k] for k in schema.names}, schema=schema))
 
         yield write

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from noprop_dist import TrainConfig, UserError
+from noprop_dist.cli import main
 from noprop_dist.compare.compare_options import CompareOptions
 from noprop_dist.compare.comparison import Comparison, common_target, summarise
 from noprop_dist.compare.comparison_table import markdown, terminal_table
@@ -277,6 +278,24 @@ def test_what_is_finished_is_not_trained_again(
     fewer = compare(unpictured, replace(options, methods="twin", seeds=1))
     assert not (tmp_path / "comparison.png").exists()
     assert [(row.method, row.seeds) for row in fewer.rows] == [("twin", 1)]
+
+
+def test_noprop_show_tells_a_comparison_as_it_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison = compare(*finished(tmp_path))
+    show(comparison)
+    ending = capsys.readouterr().out
+    assert main(["show", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert told.endswith(ending)
+    assert "finished comparison" in told
+    assert main(["show", str(tmp_path), "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert known["comparison"] == json.loads(json.dumps(comparison.to_dict()))
+    (tmp_path / "comparison.json").write_text('{"rows": 3}')
+    assert main(["show", str(tmp_path)]) == 2
+    assert "comparison.json is not what a comparison writes" in capsys.readouterr().err
 
 
 def test_the_table_does_without_a_picture_that_cannot_be_drawn(

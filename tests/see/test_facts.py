@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from made_runs import SHA, make_run
+from made_runs import SHA, make_run, make_sweep
 from noprop_dist import UserError, train
 from noprop_dist.record import lock
 from noprop_dist.record.events import EventLog
@@ -215,9 +215,10 @@ def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
 
 def test_reading_runs_imports_no_pytorch_and_no_ray(tmp_path: Path) -> None:
     make_run(tmp_path / "run")
+    make_sweep(tmp_path / "sweep", [0.5])
     code = (
         "import sys; from noprop_dist.cli import main; main(['runs', sys.argv[1]]); "
-        "main(['show', sys.argv[1] + '/run']); "
+        "main(['show', sys.argv[1] + '/run']); main(['show', sys.argv[1] + '/sweep']); "
         "print({'torch', 'ray', 'matplotlib'} & {*sys.modules})"
     )
     done = subprocess.run(

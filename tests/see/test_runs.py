@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from made_runs import SHA, make_run
+from made_runs import SHA, make_run, make_sweep
 from noprop_dist import train
 from noprop_dist.cli import main
 from noprop_dist.record.events import EventLog
@@ -37,10 +37,7 @@ def several(tmp_path: Path) -> Path:
     begun(home / "new", 2000.0)
     make_run(home / "bad")
     (home / "bad/result.json").write_text("{")
-    (home / "sweep/trials/0000").mkdir(parents=True)
-    (home / "sweep/trials/0001").mkdir()
-    (home / "sweep/sweep.json").write_text('{"config": {"dataset": "digits"}}')
-    (home / "sweep/trials/0000/outcome.json").write_text("{}")
+    make_sweep(home / "sweep", [0.75, None])
     (home / "both/measured").mkdir(parents=True)
     (home / "both/comparison-of.json").write_text('{"config": {"dataset": "digits"}}')
     (home / "both/measured/noprop-0.json").write_text("{}")
@@ -75,6 +72,7 @@ def test_runs_are_listed_newest_first_with_what_they_reached(
         "stopped",
         "1 of 2 trials ended",
     )
+    assert by_name["sweep"]["best_val_accuracy"] == 0.75
     assert (by_name["both"]["kind"], by_name["both"]["state"]) == ("comparison", "finished")
 
 
@@ -98,7 +96,11 @@ def test_table_shows_a_row_per_run_and_says_what_is_damaged(several: Path, capsy
     assert "99.50 +- 1.09" in rows["old"]
     assert "shapes  T = 3, learned" in rows["new"]
     assert "90.00 %" in rows["new"]
-    assert "sweep: 1 of 2 trials ended" in rows["sweep"]
+    assert "stopped sweep " in rows["sweep"]
+    assert "shapes" in rows["sweep"]
+    assert "1 of 2 trials ended" in rows["sweep"]
+    assert "75.00 %" in rows["sweep"]
+    assert "finished comparison" in rows["both"]
     assert "damaged" in rows["bad"]
     assert lines[-1].startswith("bad: ")
     assert "delete it" in lines[-1]
@@ -118,7 +120,7 @@ def test_table_has_the_columns_that_fit_on_the_terminal(
     assert len(rows) == 4  # and none is broken into several lines
     assert max(map(len, [head, *rows])) <= width
     assert "z_T, %" in head
-    assert ("seed" in head) == (width == 160)
+    assert ("seed" in head) == (width >= 140)
     assert ("started" in head) == (width >= 110)
 
 
@@ -171,6 +173,100 @@ def test_show_gives_programs_the_same(tmp_path: Path, capsys: Capture) -> None:
     assert shown["changed_options"]["lr"] == 0.25
     assert "epochs" in shown["changed_options"]
     assert "seed" not in shown["changed_options"]
+
+
+def test_show_and_page_tell_of_samples_sizes_and_disk(tmp_path: Path, capsys: Capture) -> None:
+    run = tmp_path / "run"
+    train(small(run, max_train_images=100, num_blocks=2, epochs=1, plots=True))
+    assert main(["show", str(run), "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    counts = known["samples"]["counts"]
+    assert {split: (len(of), sum(of)) for split, of in counts.items()} == {
+        "train": (10, 90), "val": (10, 10), "test": (10, 359),
+    }  # fmt: skip
+    cost = json.loads((run / "result.json").read_text())["cost"]
+    assert known["cost"] == cost
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert known["disk_bytes"]["all"] == sum(path.stat().st_size for path in files)
+    assert 0 < known["disk_bytes"]["checkpoints"] < known["disk_bytes"]["all"]
+    assert main(["show", str(run)]) == 0
+    text = capsys.readouterr().out
+    for told in (
+        "90 training, 10 validation, 359 test; 10 classes; 8x8 grey",
+        f"{cost['network_parameters']:,}, of a block {cost['block_parameters']:,}",
+    ):
+        assert told in text
+        assert told in (run / "report.html").read_text()
+    assert ["7", *(str(counts[split][7]) for split in counts)] in [
+        line.split() for line in text.splitlines()
+    ]
+    assert 'id="class-table"' in (run / "report.html").read_text()
+
+
+def test_of_many_classes_the_smallest_and_the_largest_are_shown(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    make_run(tmp_path, finished=False)
+    counts = [5] * 40 + [2, 900]
+    names = [f"class{k}" for k in range(42)]
+    samples = {"shape": [64], "class_names": names, "counts": {"train": counts, "test": counts}}
+    EventLog(Store(tmp_path)).write("run_started", samples=samples, steps={})
+    assert main(["show", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = [line.split() for line in lines if line.startswith("class")]
+    assert told == [["class", "training", "test"], ["class40", "2", "2"], ["class41", "900", "900"]]
+    assert "1,102 training, 1,102 test; 42 classes; vectors of 64" in "\n".join(lines)
+
+
+def test_show_tells_what_a_sweep_has_found(tmp_path: Path, capsys: Capture) -> None:
+    make_sweep(tmp_path / "sweep", [0.5, 0.75, None, 0.25])
+    assert main(["show", str(tmp_path / "sweep")]) == 0
+    text = capsys.readouterr().out
+    for told in (
+        "stopped sweep",
+        "3 of 4 trials ended: 3 finished, 1 unfinished",
+        "1: validation accuracy of z_T 75.00 %, epoch 2",
+        "--lr 0.02  --embedding-type one-hot",
+        "1.0e-3 to 0.1, loguniform",
+        "one-hot, learned",
+    ):
+        assert told in text
+    table = text.partition("best trials")[2].splitlines()[3:7]
+    assert [line.split()[0] for line in table] == ["1", "0", "3", "2"]
+    assert f"noprop show {tmp_path}/sweep/trials/0001" in text
+    assert main(["show", str(tmp_path / "sweep"), "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert (known["kind"], known["best_val_accuracy"]) == ("sweep", 0.75)
+    assert [trial["trial"] for trial in known["trials"]] == [1, 0, 3, 2]
+    assert known["settings"]["lr"] == {"loguniform": [0.001, 0.1]}
+
+
+def test_show_tells_the_best_of_every_block(tmp_path: Path, capsys: Capture) -> None:
+    make_sweep(tmp_path, [0.5, 0.75, 0.25, 0.125], per_block=2)
+    assert main(["show", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    table = text.partition("best trials")[2].splitlines()[3:]
+    assert [line.split()[:3] for line in table[:2]] == [["2", "1", "0.25"], ["3", "2", "0.125"]]
+    assert "every block alone" in text
+    assert "best trial " not in text
+
+
+def test_damaged_sweep_gets_one_sentence(tmp_path: Path, capsys: Capture) -> None:
+    make_sweep(tmp_path / "sweep", [0.5])
+    (tmp_path / "sweep/trials/0000/outcome.json").write_text("{")
+    assert main(["show", str(tmp_path / "sweep")]) == 2
+    err = capsys.readouterr().err
+    assert "outcome.json is not what a sweep writes" in err
+    assert err.count("\n") == 1
+    assert listed(capsys, str(tmp_path))[0]["state"] == "damaged"
+
+
+def test_show_tells_of_a_comparison_that_was_stopped(several: Path, capsys: Capture) -> None:
+    (several / "both/comparison.json").unlink()
+    assert main(["show", str(several / "both")]) == 0
+    text = capsys.readouterr().out
+    assert "stopped comparison" in text
+    assert "1 measurement" in text
 
 
 def test_what_happened_is_told(tmp_path: Path, capsys: Capture) -> None:

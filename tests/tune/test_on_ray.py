@@ -10,7 +10,6 @@ from ray.tune.schedulers import TrialScheduler
 from noprop_dist import TrainConfig, UserError
 from noprop_dist.engine.splits import load_splits
 from noprop_dist.record.store import Store
-from noprop_dist.tune.network_trial import AGAIN
 from noprop_dist.tune.on_ray.callbacks import TrialRecorder, TrialSearcher
 from noprop_dist.tune.on_ray.samplers import OptunaSampler, Sampler, by_chance
 from noprop_dist.tune.on_ray.schedulers import (
@@ -19,6 +18,7 @@ from noprop_dist.tune.on_ray.schedulers import (
     SweepEndedError,
     scheduler_of,
 )
+from noprop_dist.tune.reports import AGAIN
 from noprop_dist.tune.search import Search
 from noprop_dist.tune.space import Dimension, Settings
 from noprop_dist.tune.sweep_folder import FAILED, FINISHED, Outcome, SweepFolder, Trial

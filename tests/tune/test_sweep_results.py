@@ -17,8 +17,9 @@ from noprop_dist.engine.splits import load_splits
 from noprop_dist.options import parse_command
 from noprop_dist.record.store import Store
 from noprop_dist.tune.block_trial import train_block
-from noprop_dist.tune.network_trial import Report, trial_config
+from noprop_dist.tune.network_trial import trial_config
 from noprop_dist.tune.per_block import PerBlock, middle
+from noprop_dist.tune.reports import Report
 from noprop_dist.tune.search import Search
 from noprop_dist.tune.space import Dimension, Settings
 from noprop_dist.tune.sweep_folder import (

@@ -15,7 +15,8 @@ from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.record.store import Store
 from noprop_dist.tune.block_trial import BlockState, train_block
 from noprop_dist.tune.denoising_loss import denoising_error
-from noprop_dist.tune.network_trial import AGAIN, Report, train_trial
+from noprop_dist.tune.network_trial import train_trial
+from noprop_dist.tune.reports import AGAIN, Report
 from runs import prepared, small, steps_trained
 
 CPU = torch.device("cpu")

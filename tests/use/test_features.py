@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
 
@@ -81,6 +84,28 @@ def test_a_run_that_was_moved_takes_pictures(
     assert np.array_equal(said.probabilities, again.probabilities)
     graph = str(tmp_path / "network.pt2")
     assert main(["export", run, "--format", "torch-export", "--output", graph]) == 0
+
+
+def test_features_that_are_there_already_are_predicted_from(
+    trained: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = load_dataset("digits", image_size=32).test.take(np.arange(3))[0]
+    network = load_network(trained.folder, precision="fp32")
+    assert network.backbone is not None
+    features = network.backbone(torch.from_numpy(images)).tolist()
+    pq.write_table(pa.table({"image": pa.array(features)}), tmp_path / "features.parquet")
+    args = ["--precision", "fp32", "--readout", "mean_softmax", "--draws", "9", "--format", "jsonl"]
+    told = []
+    Image.fromarray(images[0][0]).save(tmp_path / "0.png")
+    for name in ("features.parquet", "0.png"):
+        assert main(["predict", trained.folder, str(tmp_path / name), *args]) == 0
+        told.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    assert [t["row"] for t in told[0]] == [0, 1, 2]
+    of_features, of_picture = (
+        {top["label"]: top["probability"] for top in t[0]["top"]} for t in told
+    )
+    label = max(of_picture, key=of_picture.__getitem__)  # noise is of what is given, and so differs
+    assert of_features[label] == pytest.approx(of_picture[label], abs=0.2)
 
 
 def test_weights_are_the_run_s_own(trained: TrainResult, tmp_path: Path) -> None:

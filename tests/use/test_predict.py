@@ -260,17 +260,6 @@ def test_bad_options_get_one_sentence(
     assert err.count("\n") == 1
 
 
-def test_network_of_vectors_is_refused(opened: OpenRun) -> None:
-    from dataclasses import replace
-
-    from noprop_dist.model.network import NoPropNetwork
-
-    spec = replace(opened.trained.network.spec, block="mlp", sample_shape=(5,))
-    vectors = replace(opened.trained, network=NoPropNetwork(spec))
-    with pytest.raises(UserError, match="takes vectors of 5 numbers"):
-        Predictor(vectors, Question("z_T", 1, 1, 0, LIMITS))
-
-
 def test_reader_that_has_seen_enough_ends_it_quietly(
     trained_folder: Path, pictures: Path, repo: Path
 ) -> None:

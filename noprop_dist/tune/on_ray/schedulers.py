@@ -12,7 +12,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from typing_extensions import override
 
 from noprop_dist.errors import UserError
-from noprop_dist.tune.network_trial import AGAIN
+from noprop_dist.tune.reports import AGAIN
 from noprop_dist.tune.search import Search
 from noprop_dist.tune.space import BLOCK, most_epochs
 from noprop_dist.tune.sweep_folder import SweepFolder

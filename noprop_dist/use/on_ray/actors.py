@@ -1,15 +1,18 @@
 """Classifying pictures on every core of a cluster: actors that hold the network, on Ray Data."""
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.images import pillow_silenced
 from noprop_dist.data.pictures import BadPicture
+from noprop_dist.data.vectors import VectorRow
 from noprop_dist.distributed.cluster import connected
 from noprop_dist.distributed.in_order import fetched, made_in_order
 from noprop_dist.model.own_block import BlockCode
@@ -57,18 +60,29 @@ class PredictorActor:
 # As JSON, whatever bytes a file's name holds, and with the very same numbers; Ray Data's tables
 # would look for a type that suits every row.
 def _write(found: list[Found]) -> str:
-    return json.dumps([[f.path, f.reason] if isinstance(f, BadPicture) else f for f in found])
+    def plain(item: Found) -> str | list[Any]:
+        if isinstance(item, VectorRow):
+            return [item.path, item.row, b64encode(item.values.tobytes()).decode()]
+        return [item.path, item.reason] if isinstance(item, BadPicture) else item
+
+    return json.dumps([plain(item) for item in found])
 
 
 def _read(text: str) -> list[Found]:
-    return [f if isinstance(f, str) else BadPicture(*f) for f in json.loads(text)]
+    def item(path: str, *more: Any) -> Found:
+        if len(more) == 1:
+            return BadPicture(path, *more)
+        return VectorRow(path, more[0], np.frombuffer(b64decode(more[1]), np.float32))
+
+    return [f if isinstance(f, str) else item(*f) for f in json.loads(text)]
 
 
 def _answers(found: list[Found], text: str) -> list[Answer | BadPicture]:
-    paths = [f.path if isinstance(f, BadPicture) else f for f in found]
     return [
-        BadPicture(path, said) if isinstance(said, str) else Answer(path, *said)
-        for path, said in zip(paths, json.loads(text), strict=True)
+        BadPicture(item if isinstance(item, str) else item.path, said)
+        if isinstance(said, str)
+        else Answer.to(item, *said)
+        for item, said in zip(found, json.loads(text), strict=True)
     ]
 
 
@@ -77,13 +91,13 @@ def predict_on_ray(
 ) -> Iterator[list[Answer | BadPicture]]:
     """Answers in the order of the files, a batch at a time; the same as without Ray.
 
-    The files must be where the actors run. The network is loaded once per actor, from the object
-    store; pictures are read by the actors and never travel.
+    Pictures must be where the actors run, which read them: they never travel. Vectors do. The
+    network is loaded once per actor, from the object store.
 
     Args:
         run: whose network it is.
         question: what to say of every picture.
-        batches: files; their names are read into memory, the files are not.
+        batches: files; their names are read into memory, the files are not, but for vectors.
 
     Raises:
         UserError: the cluster cannot be reached, has no free core, or loses the work.
