@@ -101,7 +101,7 @@ def samples_of(path: Path, file: "pq.ParquetFile", asked: str | None) -> tuple[s
             names = ", ".join(map(shown, [*encoded, *lists]))
             raise UserError(
                 f"{path} has several columns that may be samples ({names}): name one with "
-                f"{SAMPLES.flag}."
+                f"{SAMPLES.flag}; see docs/data.md."
             )
         samples = next(iter([*encoded, *lists]), None)  # whatever it is called
     if samples is None:
