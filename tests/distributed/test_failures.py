@@ -24,12 +24,13 @@ from noprop_dist import TrainConfig, UserError, load_network, train
 from noprop_dist.data import load_dataset
 from noprop_dist.data.pictures import Limits
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
+from noprop_dist.distributed.in_order import TRIES
 from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.distributed.worker_client import BlockClient
 from noprop_dist.engine.executor import Done, run_all
 from noprop_dist.engine.unit import Unit, UnitResult, run_unit
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from noprop_dist.use.on_ray.actors import TRIES, predict_on_ray
+from noprop_dist.use.on_ray.actors import predict_on_ray
 from noprop_dist.use.opening import open_run
 from noprop_dist.use.predict import Question
 from runs import (
