@@ -195,7 +195,7 @@ def test_private_cluster_is_on_loopback_and_gone_in_the_end(
             (place,) = (Path(v[11:]) for v in variables if v.startswith("RAY_TMPDIR="))
             assert stat.S_IMODE(place.stat().st_mode) == 0o700
             os.killpg(run.pid, number)  # as a terminal does: all of the group get it
-            assert run.wait(10) == 130
+            assert run.wait(60) == 130
         finally:
             run.kill()
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 10)

@@ -300,11 +300,12 @@ def test_ray_gives_the_same_answers_and_says_nothing_of_its_own(
                 run.kill()
         assert run.returncode == 1, err
         told.append(out)
-        errors.append(err)
+        # On a slow machine it says every 30 s how far it is.
+        errors.append([line for line in err.splitlines() if not line.startswith("predicting: ")])
     assert told[0] == told[1]
     assert len(told[0].splitlines()) == 12
     assert errors[0] == errors[1]
-    assert errors[0].count("left out") == 3
+    assert sum(line.startswith("left out") for line in errors[0]) == 3
 
 
 def actors_of(session: int) -> list[int]:
