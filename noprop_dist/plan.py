@@ -1,6 +1,7 @@
 """The dry run: what a run would be, need and take, and nothing left behind."""
 
 import math
+import time
 from typing import Any
 
 from noprop_dist.backends import open_backend
@@ -12,9 +13,10 @@ from noprop_dist.engine.finish import TEST_DRAWS
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import find_start, first_class_embed
 from noprop_dist.engine.runner import WorkFailedError
-from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.snapshot import first_shared, first_snapshot
 from noprop_dist.engine.speed import Speed, SpeedUnit
 from noprop_dist.engine.splits import Splits
+from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 from noprop_dist.record.places import check_places
 from noprop_dist.record.progress import Progress
@@ -28,23 +30,27 @@ TRY_S = 5.0  # of timing a block; starting Ray takes some ten more
 def dry_run(config: TrainConfig) -> dict[str, Any]:
     """Check everything, time a block on every worker, and estimate the run; leave nothing behind.
 
-    The estimate holds training, evaluation after each epoch, and that of the test split at the end.
+    The estimate holds the start of the workers, training, evaluation after each epoch, and that of
+    the test split at the end.
 
     Raises:
         UserError: what a real run would refuse.
     """
     check_places(config)
     config, splits = prepare(config)
+    began = time.perf_counter()
     with open_backend(config, splits.nbytes) as backend:
         job = job_on(backend, config, splits)
         needed, free = backend.memory(config, job.spec, splits.nbytes)
         loaded, start = find_start(job, Store(job.config.folder))
         slots = backend.slots(config, job.spec)
-        speed = _try_out(job, splits, backend, slots)
+        speed, unit_s, ready = _try_out(job, splits, backend, slots)
     steps_done = sum(loaded.state["steps"].values()) if loaded else 0
     steps = job.total_steps * len(job.config.chosen) - steps_done
     epochs = job.config.epochs - (loaded.state["round"] if loaded else 0)
     evaluation = _evaluation_seconds(job, splits, speed, slots, epochs)
+    units = epochs * len(job.config.chosen)
+    training = (speed.step_s * steps + unit_s * units) / slots
     cost = Cost.of(job.config, job.spec)
     return {
         "data": splits.told,
@@ -67,25 +73,37 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         "device": str(backend.device),
         "precision": job.precision,
         "units_at_once": slots,
+        "starting_seconds": round(ready - began, 3),
         "evaluation_seconds": round(evaluation, 3),
-        "estimated_seconds": round(speed.step_s * steps / slots + evaluation, 3),
+        "estimated_seconds": round(ready - began + training + evaluation, 3),
     }
 
 
-def _try_out(job: Job, splits: Splits, backend: Backend, slots: int) -> Speed:
-    """How fast blocks are with as many of them at work as in the run."""
+def _try_out(job: Job, splits: Splits, backend: Backend, slots: int) -> tuple[Speed, float, float]:
+    """How fast blocks are with as many at work as in the run, and what a unit takes besides.
+
+    Third, when all workers had started.
+    """
     shared = first_shared(first_class_embed(job, splits))
     units = [SpeedUnit(t, shared, TRY_S) for t in range(1, slots + 1)]
     with backend.executor(job, splits, Progress(), lambda *_, **__: None) as executor:
         _wait_for(executor, slots)
+        ready = time.perf_counter()
         try:
             results = run_all(executor, units)
+            snapshots = [first_snapshot(job, unit.t, shared) for unit in units]
+            for _ in range(2):  # the first time workers make what they keep
+                started = time.perf_counter()
+                done = run_all(executor, [Unit(snapshot, 1) for snapshot in snapshots])
+                unit_s = time.perf_counter() - started
+                snapshots = [result.snapshot for result in done if isinstance(result, UnitResult)]
         except WorkFailedError as error:
             raise UserError(f"a block cannot be trained: {error}.") from error
     speeds = [result for result in results if isinstance(result, Speed)]
     parts = zip(*map(_parts, speeds), strict=True)
     step_s, row_s, draw_s = (sum(part) / len(speeds) for part in parts)
-    return Speed(step_s, row_s, draw_s, max(speed.peak_bytes for speed in speeds))
+    peak_bytes = max(speed.peak_bytes for speed in speeds)
+    return Speed(step_s, row_s, draw_s, peak_bytes), max(0.0, unit_s - step_s), ready
 
 
 def _parts(speed: Speed) -> tuple[float, float, float]:
