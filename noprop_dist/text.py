@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+SPLITS = {"train": "training", "val": "validation", "test": "test", "all": "all"}
 _LONE = re.compile(r"[\ud800-\udfff]")  # what is in a str and in no Unicode text
 
 

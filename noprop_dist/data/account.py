@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from noprop_dist.text import SPLITS
+
 PassedOver = Counter[str]  # by reason, how many files or folders
 # What takes its time and of how many -> while that lasts, told how many more are done.
 Shown = Callable[[str, int | None], AbstractContextManager[Callable[[int], object]]]
@@ -77,12 +79,11 @@ class Account:
             held_out: the splits that were taken from another one's rows.
             class_names: K names.
         """
-        names = {"train": "training", "val": "validation", "test": "test", "all": "all"}
         splits = []
         for split, count in counts.items():
             place = self.places.get(split)
             where = " held out" if split in held_out else f" from {place}" if place else ""
-            splits.append(f"{count:,} {names[split]}{where}")
+            splits.append(f"{count:,} {SPLITS[split]}{where}")
         parts = [f"{self.source}: {', '.join(splits)}", _classes(class_names)]
         if self.remarks:
             parts.append(in_words(self.remarks))

@@ -163,5 +163,8 @@ def read_file(path: str, max_bytes: int = MAX_BYTES) -> bytes:
         raise BadImageError("is no regular file")
     if told.st_size > max_bytes:
         raise BadImageError(f"is too large, {told.st_size:,} bytes")
-    with Path(path).open("rb", buffering=0) as file:
-        return file.read(told.st_size)
+    with Path(path).open("rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:  # it has grown meanwhile
+        raise BadImageError(f"is too large, more than {max_bytes:,} bytes")
+    return data

@@ -92,22 +92,21 @@ def vector_rows(
         UserError: no Parquet or damaged, no such column, values that are missing or not finite, or
             vectors of another width.
     """
-    columns = {path: _column_of(path, width, column) for path in paths}
-    count = sum(open_parquet(Path(path)).metadata.num_rows for path in paths)
+    opened = {path: open_parquet(Path(path)) for path in paths}
+    columns = {path: _column_of(path, file, width, column) for path, file in opened.items()}
 
     def rows() -> Iterator[VectorRow]:
         for path in paths:
-            parts = _parts_of(Path(path), open_parquet(Path(path)), columns[path])
+            parts = _parts_of(Path(path), opened[path], columns[path])
             yield from (VectorRow(path, i, x) for i, x in enumerate(chain.from_iterable(parts)))
 
-    return count, rows()
+    return sum(opened[path].metadata.num_rows for path in paths), rows()
 
 
-def _column_of(path: str, width: int, asked: str | None) -> str:
+def _column_of(path: str, file: "pq.ParquetFile", width: int, asked: str | None) -> str:
     """The column of vectors of a file, which is read to its end."""
     import pyarrow as pa
 
-    file = open_parquet(Path(path))
     column, encoded = samples_of(Path(path), file, asked)
     if encoded:
         raise UserError(

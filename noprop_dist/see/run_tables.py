@@ -10,7 +10,7 @@ from noprop_dist.config.fields import flag
 from noprop_dist.record.history import NESTED
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
-from noprop_dist.text import duration, how_many, percent, printable
+from noprop_dist.text import SPLITS, duration, how_many, percent, printable
 
 MOST_CLASSES = 20  # of more, two are shown
 MAX_EPOCHS = 1000  # rows of the table; of more, every second, third, ... is shown
@@ -113,7 +113,7 @@ def classes_of(facts: RunFacts) -> Table:
         name = printable(samples.class_names[k])
         numbers = (_number(counts[k], ",d") for counts in samples.counts.values())
         rows.append([Cell(name, name, "name"), *numbers])
-    heads = ("class", *(run_text.SPLITS[split] for split in samples.counts))
+    heads = ("class", *(SPLITS[split] for split in samples.counts))
     return Table(title, heads, rows, in_order=False)
 
 

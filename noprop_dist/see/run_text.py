@@ -14,10 +14,9 @@ from noprop_dist.model.answering import Answering
 from noprop_dist.record.result import Accuracy, measured
 from noprop_dist.run_files import CHECKPOINTS, TRIAL
 from noprop_dist.see.facts import RunFacts
-from noprop_dist.text import describe_samples, duration, percent, printable, size
+from noprop_dist.text import SPLITS, describe_samples, duration, percent, printable, size
 
 SHA_CHARS = 12
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 
 def accuracy(found: Accuracy | None) -> str:
