@@ -5,20 +5,19 @@ C H W image axes.
 
 import hashlib
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from statistics import median
-from typing import Protocol
 
-import numpy as np
 import PIL
 
 from noprop_dist.data.account import Account, Reading
 from noprop_dist.data.cache import cache_folder, made_in_cache
+from noprop_dist.data.decoded import DecodedSplits, InMemory, OnDisk, Sink, from_disk
 from noprop_dist.data.images import (
     MAX_THREADS,
     BadImageError,
@@ -29,16 +28,17 @@ from noprop_dist.data.images import (
     peek,
     pillow_silenced,
 )
-from noprop_dist.data.shards import SHARD_ROWS, Array, Split
-from noprop_dist.data.stored import Manifest, RowsWriter, StoredRows, find_stored, write_manifest
+from noprop_dist.data.shards import Array, Split
+from noprop_dist.data.stored import RowsWriter, StoredRows, find_stored, write_manifest
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores, free_bytes
-from noprop_dist.text import shown, size
+from noprop_dist.text import size
 
 # Of free memory, for images that stay there: splitting copies them, and Ray's store once more.
 MEMORY_SHARE = 1 / 8
 COPIES = 2  # of all images while they are split
 LOOKED_AT = 400  # images whose headers tell the sizes that there are
+LOOKED_INTO = 32  # of them are decoded until one has colours
 SIDE = 224  # of images of several sizes, at most
 CHUNK_BYTES = 2**22  # of decoded images that a thread hands over at once
 
@@ -47,6 +47,10 @@ Source = Callable[[], Iterable[Encoded]]  # the encoded images of a split in row
 
 class _SizesDifferError(Exception):
     """Images that were looked at are of one size, and others are not."""
+
+
+class _ColourError(Exception):
+    """Images that were looked at are grey, and others are not."""
 
 
 def decode_splits(
@@ -67,19 +71,24 @@ def decode_splits(
     Raises:
         UserError: a bad image, named; or more than memory, or the disk, holds.
     """
-    seen = _look(sources, count)
+    sides = _look(sources, count)
     side = reading.several
-    if side is None and seen:
-        side = min(SIDE, int(median(min(height, width) for height, width, _ in seen)))
+    if side is None and sides:
+        side = min(SIDE, int(median(map(min, sides))))
     chosen = reading.image_size
     # What stands and what lies may be one size once it is turned as EXIF says: that is tried.
-    if chosen is None and len({frozenset(sides[:2]) for sides in seen}) > 1:
+    if chosen is None and len(set(map(frozenset, sides))) > 1:
         chosen = side
-    try:
-        decoded = _Decoding(sources, replace(reading, image_size=chosen), count, seen).run(key)
-    except _SizesDifferError:
-        chosen = side
-        decoded = _Decoding(sources, replace(reading, image_size=chosen), count, seen).run(key)
+    colours = False
+    while True:
+        read = replace(reading, image_size=chosen)
+        try:
+            decoded = _Decoding(sources, read, count, colours).run(key)
+            break
+        except _SizesDifferError:
+            chosen = side
+        except _ColourError:
+            colours = True
     account.add(decoded.num_skipped, decoded.passed_over, decoded.remarks)
     account.kept = decoded.kept
     if chosen != reading.image_size:
@@ -88,36 +97,35 @@ def decode_splits(
     return decoded.splits
 
 
-def _look(sources: Sequence[Source], count: int) -> list[tuple[int, int, bool]]:
-    """Of some images, as far apart as they come: height, width, and whether it is grey."""
+def _look(sources: Sequence[Source], count: int) -> list[tuple[int, int]]:
+    """Height and width of some images, as far apart as they come; decodes nothing."""
     seen = []
-    step = max(1, count // LOOKED_AT)
-    for source in sources:
-        for _, read, _ in islice(source(), 0, None, step):
-            with suppress(BadImageError, OSError):  # named when it is decoded
-                seen.append(peek(read()))
+    for read in _some(sources, count):
+        with suppress(BadImageError, OSError):  # named when it is decoded
+            seen.append(peek(read()))
     return seen
 
 
+def _some(sources: Sequence[Source], count: int) -> Iterator[Callable[[], bytes]]:
+    step = max(1, count // LOOKED_AT)
+    return (read for source in sources for _, read, _ in islice(source(), 0, None, step))
+
+
 @dataclass
-class _Decoded:
-    """Splits, and what became of the images; see ``Account``."""
+class _Chunk:
+    """What became of some images.
 
-    splits: list[Split]
-    num_skipped: int
-    passed_over: dict[str, int]
-    remarks: dict[str, int]
-    kept: str = ""
+    Attributes:
+        pixels: uint8 (n, C, H, W) of those that are good.
+        labels: theirs.
+        bad: names of the others, and why.
+        remarks: see ``Account``.
+    """
 
-
-class _Sink(Protocol):
-    """Takes decoded images; grey becomes colour where any is colour."""
-
-    def begin_split(self) -> None:
-        """What comes now is of the next split."""
-
-    def add(self, image: Array, label: int) -> None:
-        """Take an image, (C, H, W) with C 1 or 3."""
+    pixels: Array
+    labels: list[int]
+    bad: list[tuple[str, BadImageError]]
+    remarks: list[str]
 
 
 class _Decoding:
@@ -127,40 +135,50 @@ class _Decoding:
         sources: per split.
         reading: how; without a size all must be of one.
         count: of all images.
-        seen: what some of their headers tell.
+        colours: whether some are known to have any.
     """
 
     def __init__(
-        self,
-        sources: Sequence[Source],
-        reading: Reading,
-        count: int,
-        seen: Sequence[tuple[int, int, bool]],
+        self, sources: Sequence[Source], reading: Reading, count: int, colours: bool
     ) -> None:
         self._sources, self._reading, self._count = sources, reading, count
-        height, width = seen[0][:2] if seen else (1, 1)
-        if reading.image_size is not None:
-            height = width = reading.image_size
-        grey = all(grey for _, _, grey in seen)
-        self._shape = (reading.channels or (1 if grey else 3), height, width)
+        self._colours = colours
 
-    def run(self, key: str | None) -> _Decoded:
+    def run(self, key: str | None) -> DecodedSplits:
         """The splits: from the cache, or decoded now.
 
         Raises:
             UserError: see ``decode_splits``.
             _SizesDifferError: no size is given, and the images differ in theirs.
+            _ColourError: none of those that were decoded first has colours, and another has.
         """
         if key is not None and (found := self._find(key)):
-            return _from_disk(found)
+            return from_disk(found)
+        self._shape = self._look_into()
         num_bytes, free = self._count * math.prod(self._shape), free_bytes()
         if key is not None and num_bytes > MEMORY_SHARE * free:
             return self._to_disk(self._key(key, self._reading.channels), num_bytes)
         if COPIES * num_bytes > free:
             self._refuse(free)
-        shards = _InMemory(self._count)
+        shards = InMemory(self._shape, self._count)
         counts = self._decode_into(shards)
-        return _Decoded(shards.splits(), counts.num_skipped, counts.passed_over, counts.remarks)
+        return DecodedSplits(
+            shards.splits(), counts.num_skipped, counts.passed_over, counts.remarks
+        )
+
+    def _look_into(self) -> tuple[int, ...]:
+        """(C, H, W) of images, as some of them tell that are decoded until one has colours."""
+        shapes: list[tuple[int, ...]] = []
+        with pillow_silenced():
+            for read in _some(self._sources, self._count):
+                with suppress(BadImageError):  # named when all are decoded
+                    shapes.append(_decode(read, self._reading)[0].shape)
+                if len(shapes) == LOOKED_INTO or (shapes and shapes[-1][0] == 3):
+                    break
+        side = self._reading.image_size or 1
+        size = shapes[0][1:] if shapes else (side, side)
+        colours = self._colours or any(channels == 3 for channels, _, _ in shapes)
+        return (self._reading.channels or (3 if colours else 1), *size)
 
     def _key(self, key: str, channels: int | None) -> str:
         how = (self._reading.image_size, channels, self._reading.skip_bad, PIL.__version__)
@@ -174,18 +192,18 @@ class _Decoding:
         found = find_stored(self._key(key, None)) if channels else None
         return found if found and found.manifest.shape[0] == channels else None
 
-    def _to_disk(self, key: str, num_bytes: int) -> _Decoded:
+    def _to_disk(self, key: str, num_bytes: int) -> DecodedSplits:
         waiting = "waiting for another process that decodes these images"
         with made_in_cache(key, lambda: self._reading.shown(waiting, 0)) as begin:
             if found := find_stored(key):  # made meanwhile
-                return _from_disk(found)
+                return from_disk(found)
             again = ", again: what was there was damaged" if (cache_folder() / key).exists() else ""
             folder = begin(num_bytes + 8 * self._count)
-            rows = _OnDisk(folder)
-            counts = self._decode_into(rows)
-            manifest = rows.close(counts)
+            with RowsWriter(folder) as writer:
+                rows = OnDisk(writer, self._shape)
+                manifest = rows.close(self._decode_into(rows))
             write_manifest(folder, manifest)
-        return _from_disk(StoredRows(str(cache_folder() / key), manifest), again)
+        return from_disk(StoredRows(str(cache_folder() / key), manifest), again)
 
     def _refuse(self, free: int) -> None:
         """Refuse more images than memory holds, of which splitting needs a copy."""
@@ -198,138 +216,70 @@ class _Decoding:
             f"decode and split, and {size(free)} are free: {advice}."
         )
 
-    def _decode_into(self, sink: _Sink) -> Account:
+    def _decode_into(self, sink: Sink) -> Account:
         """Decode all images; what becomes of those that are left out, and of others."""
         account = Account("images")
-        threads = min(count_cores(), MAX_THREADS)
-        per_chunk = min(256, max(1, CHUNK_BYTES // math.prod(self._shape)))
-        size_of_first = None
         told = self._reading.shown("decoding images", self._count)
+        threads = min(count_cores(), MAX_THREADS)
         with pillow_silenced(), ThreadPoolExecutor(threads) as pool, told as done:
             for source in self._sources:
                 sink.begin_split()
-                for (name, _, label), image in self._decoded(pool, threads, source(), per_chunk):
-                    done(1)
-                    if isinstance(image, OwnPictureError):
-                        account.passed_over["drawn by noprop"] += 1
-                    elif isinstance(image, Decoded):
-                        size_of_first = size_of_first or image.pixels.shape[1:]
-                        if image.pixels.shape[1:] != size_of_first:
-                            raise _SizesDifferError
-                        sink.add(image.pixels, label)
-                        account.remarks.update(image.remarks)
-                    elif self._reading.skip_bad:
-                        account.num_skipped += 1
-                    else:
-                        raise UserError(
-                            f"{name} {image}: mend or remove it, or give --skip-bad-images."
-                        ) from image
+                for chunk in self._decoded(pool, threads, source(), sink):
+                    done(len(chunk.labels) + len(chunk.bad))
+                    for name, error in chunk.bad:
+                        if isinstance(error, OwnPictureError):
+                            account.passed_over["drawn by noprop"] += 1
+                        elif self._reading.skip_bad:
+                            account.num_skipped += 1
+                        else:
+                            raise UserError(
+                                f"{name} {error}: mend or remove it, or give --skip-bad-images."
+                            ) from error
+                    sink.add(chunk.pixels, chunk.labels)
+                    account.remarks.update(chunk.remarks)
         return account
 
     def _decoded(
-        self, pool: ThreadPoolExecutor, threads: int, source: Iterable[Encoded], per_chunk: int
-    ) -> Iterator[tuple[Encoded, Decoded | BadImageError]]:
+        self, pool: ThreadPoolExecutor, threads: int, source: Iterable[Encoded], sink: Sink
+    ) -> Iterator[_Chunk]:
         """Decode in order, a bounded number of images ahead."""
-
-        def work(chunk: list[Encoded]) -> list[tuple[Encoded, Decoded | BadImageError]]:
-            return [(item, _try_decode(item[1], self._reading)) for item in chunk]
-
-        waiting = []
-        for chunk in chunks(source, per_chunk):
-            waiting.append(pool.submit(work, chunk))
+        per_chunk = min(256, max(1, CHUNK_BYTES // math.prod(self._shape)))
+        waiting, items = deque[Future[_Chunk]](), iter(source)
+        while here := list(islice(items, len(into := sink.room(per_chunk)))):
+            waiting.append(pool.submit(_decode_chunk, here, self._reading, into))
             if len(waiting) > 2 * threads:
-                yield from waiting.pop(0).result()
-        for future in waiting:
-            yield from future.result()
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
-def _try_decode(read: Callable[[], bytes], reading: Reading) -> Decoded | BadImageError:
+def _decode_chunk(items: list[Encoded], reading: Reading, into: Array) -> _Chunk:
+    """Decode into (n, C, H, W), where room is taken of the system as it is written.
+
+    Raises:
+        _SizesDifferError: an image is of another size.
+        _ColourError: an image has colours where C is 1.
+    """
+    chunk = _Chunk(into, [], [], [])
+    for name, read, label in items:
+        try:
+            pixels, remarks = _decode(read, reading)
+        except BadImageError as error:
+            chunk.bad.append((name, error))
+            continue
+        if pixels.shape[1:] != into.shape[2:]:
+            raise _SizesDifferError
+        if len(pixels) > into.shape[1]:
+            raise _ColourError
+        into[len(chunk.labels)] = pixels  # of one that is grey among colours, repeated for each
+        chunk.labels.append(label)
+        chunk.remarks += remarks
+    chunk.pixels = into[: len(chunk.labels)]
+    return chunk
+
+
+def _decode(read: Callable[[], bytes], reading: Reading) -> Decoded:
     try:
         return decode(read(), reading.image_size, channels=reading.channels)
-    except BadImageError as error:
-        return error
     except OSError as error:
-        return BadImageError(f"cannot be read ({error.strerror})")
-
-
-def chunks(items: Iterable[Encoded], size: int) -> Iterator[list[Encoded]]:
-    """Lists of at most ``size`` items, in order."""
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk
-
-
-class _InMemory:
-    """See ``_Sink``; told how many images come at most."""
-
-    def __init__(self, count: int) -> None:
-        self._room = min(SHARD_ROWS, count)
-        self._xs: list[list[Array]] = []  # by split, its shards, the last one with room
-        self._labels: list[list[int]] = []
-
-    def begin_split(self) -> None:
-        self._xs.append([])
-        self._labels.append([])
-
-    def add(self, image: Array, label: int) -> None:
-        xs, labels = self._xs[-1], self._labels[-1]
-        place = len(labels) % SHARD_ROWS
-        if place == 0:
-            xs.append(np.empty((self._room, *image.shape), np.uint8))  # taken where it is written
-        if len(image) > xs[-1].shape[1]:
-            grey = xs[-1][:place]
-            xs[-1] = np.empty((self._room, *image.shape), np.uint8)
-            xs[-1][:place] = grey  # repeated for every colour, as in the next line
-        xs[-1][place] = image
-        labels.append(label)
-
-    def splits(self) -> list[Split]:
-        channels = max((x.shape[1] for xs in self._xs for x in xs), default=1)
-        return [self._split(*split, channels) for split in zip(self._xs, self._labels, strict=True)]
-
-    def _split(self, xs: list[Array], labels: list[int], channels: int) -> Split:
-        y = np.array(labels, dtype=np.int64)
-        ys = [y[i : i + SHARD_ROWS] for i in range(0, len(y), SHARD_ROWS)]
-        filled = [x[: len(y)] for x, y in zip(xs, ys, strict=True)]
-        wide = tuple(x if x.shape[1] == channels else x.repeat(channels, axis=1) for x in filled)
-        return Split(wide, tuple(ys), wide[0].shape[1:] if wide else (channels, 1, 1))
-
-
-class _OnDisk:
-    """See ``_Sink``.
-
-    Args:
-        folder: of the entry.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._writer = RowsWriter(folder)
-        self._labels: list[int] = []
-        self._starts: list[int] = []
-
-    def begin_split(self) -> None:
-        self._starts.append(len(self._labels))
-
-    def add(self, image: Array, label: int) -> None:
-        self._writer.add(image)
-        self._labels.append(label)
-
-    def close(self, account: Account) -> Manifest:
-        chunks = self._writer.close(np.array(self._labels, dtype=np.int64))
-        ends = [*self._starts[1:], len(self._labels)]
-        return Manifest(
-            shape=self._writer.shape or (1, 1, 1),
-            splits=tuple(end - start for start, end in zip(self._starts, ends, strict=True)),
-            chunks=chunks,
-            num_skipped=account.num_skipped,
-            passed_over=dict(account.passed_over),
-            remarks=dict(account.remarks),
-        )
-
-
-def _from_disk(stored: StoredRows, again: str = "") -> _Decoded:
-    """The splits of an entry; ``again`` is why it was made once more, for people."""
-    told = stored.manifest
-    kept = f"{shown(stored.folder)} ({size(told.num_bytes)}{again})"
-    splits = Split.all_stored(stored)
-    return _Decoded(splits, told.num_skipped, told.passed_over, told.remarks, kept)
+        raise BadImageError(f"cannot be read ({error.strerror})") from error

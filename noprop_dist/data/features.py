@@ -88,8 +88,7 @@ def _compute(
         told = shown("computing features", manifest.num_rows)
         with RowsWriter(folder) as rows, told as done:
             for batch in batches:
-                for vector in batch:
-                    rows.add(vector)
+                rows.add(batch)
                 done(len(batch))
             chunks = rows.close(np.concatenate([split.labels for split in splits.values()]))
         manifest = replace(manifest, chunks=chunks)

@@ -170,14 +170,14 @@ def pillow_silenced() -> Iterator[None]:
         yield
 
 
-def peek(data: bytes) -> tuple[int, int, bool]:
-    """Height and width that the header of an image tells, and whether it is grey; decodes nothing.
+def peek(data: bytes) -> tuple[int, int]:
+    """Height and width that the header of an image tells; decodes nothing.
 
     Raises:
         BadImageError: it tells none.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return image.height, image.width, image.mode in GREY_MODES
+            return image.height, image.width
     except Exception as error:  # as in ``decode``
         raise BadImageError(f"does not decode ({error or type(error).__name__})") from error

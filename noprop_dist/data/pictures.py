@@ -158,13 +158,16 @@ def read_file(path: str, max_bytes: int = MAX_BYTES) -> bytes:
         BadImageError: it is no regular file, or larger than that.
         OSError: it cannot be read.
     """
-    told = Path(path).stat()
+    place = Path(path)
+    told = place.stat()
     if not stat.S_ISREG(told.st_mode):  # to open a pipe or a device might never end
         raise BadImageError("is no regular file")
     if told.st_size > max_bytes:
         raise BadImageError(f"is too large, {told.st_size:,} bytes")
-    with Path(path).open("rb") as file:
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:  # it has grown meanwhile
+    with place.open("rb") as file:
+        data = file.read(told.st_size + 1)
+        if len(data) > told.st_size:  # it has grown meanwhile
+            data += file.read(max_bytes + 1 - len(data))
+    if len(data) > max_bytes:
         raise BadImageError(f"is too large, more than {max_bytes:,} bytes")
     return data

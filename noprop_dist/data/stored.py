@@ -208,7 +208,7 @@ def _has_size(path: Path, manifest: Manifest) -> bool:
 
 
 class RowsWriter:
-    """Writes the images of an entry one after the other; grey becomes colour once one is colour.
+    """Writes the rows of an entry one after the other.
 
     In a ``with`` its file is closed whatever happens.
 
@@ -219,31 +219,10 @@ class RowsWriter:
     def __init__(self, folder: Path) -> None:
         self._path = folder / ROWS
         self._file = self._path.open("wb")
-        self.shape: tuple[int, ...] | None = None
 
-    def add(self, image: npt.NDArray[Any]) -> None:
-        """Uint8 (C, H, W) with C 1 or 3, of one height and width; or a vector (F,)."""
-        if self.shape is None:
-            self.shape = image.shape
-        if len(image) > self.shape[0]:
-            self._widen(len(image))
-        if len(image) < self.shape[0]:
-            image = image.repeat(self.shape[0], axis=0)
-        self._file.write(image.data)
-
-    def _widen(self, channels: int) -> None:
-        assert self.shape is not None
-        self._file.close()
-        narrow = self._path.with_suffix(".grey")
-        self._path.rename(narrow)
-        self._file = self._path.open("wb")
-        size = math.prod(self.shape)
-        with narrow.open("rb") as file:
-            while data := file.read(size):
-                image = np.frombuffer(data, np.uint8).reshape(self.shape)
-                self._file.write(image.repeat(channels, axis=0).data)
-        narrow.unlink()
-        self.shape = (channels, *self.shape[1:])
+    def add(self, rows: npt.NDArray[Any]) -> None:
+        """Uint8 (n, C, H, W) or float32 (n, F), of one shape for all."""
+        self._file.write(np.ascontiguousarray(rows).data)
 
     def close(self, labels: npt.NDArray[np.int64]) -> tuple[int, ...]:
         """Write the labels of all images too; the check sums of the file."""

@@ -51,6 +51,26 @@ def all_rows(split: Split) -> np.ndarray:
     return split.take(np.arange(len(split)))[0]
 
 
+@pytest.mark.parametrize("share", [0, 1])
+def test_what_is_left_out_and_colour_that_comes_late_move_no_row(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, share: int
+) -> None:
+    for name in ("cat/001", "cat/006", "dog/000"):
+        (photos / f"{name}.png").write_bytes(b"")
+    wanted = load_dataset(str(photos), skip_bad_images=True)
+    monkeypatch.setenv("NOPROP_CACHE", f"{cache}-other")
+    monkeypatch.setattr("noprop_dist.data.decoding.MEMORY_SHARE", share)
+    monkeypatch.setattr("noprop_dist.data.decoding.LOOKED_INTO", 1)  # it is grey
+    monkeypatch.setattr("noprop_dist.data.decoding.CHUNK_BYTES", 2 * 12 * 12 * 3)
+    for module in ("decoded", "shards"):
+        monkeypatch.setattr(f"noprop_dist.data.{module}.SHARD_ROWS", 5)
+    found = load_dataset(str(photos), skip_bad_images=True)
+    assert found.num_skipped == wanted.num_skipped == 4
+    for there, here in ((found.train, wanted.train), (found.test, wanted.test)):
+        assert np.array_equal(all_rows(there), all_rows(here))
+        assert np.array_equal(there.labels, here.labels)
+
+
 def test_rows_on_disk_are_those_in_memory(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
