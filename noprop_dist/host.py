@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,20 @@ def free_bytes() -> int:
             files = int(stat[1]) if stat else 0
             free = min(free, int(limit) - int((group / used).read_text()) + files)
     return free
+
+
+def status_bytes(*names: str) -> int:
+    """Memory of this process, summed over lines of what Linux tells of its status."""
+    status = Path("/proc/self/status").read_text()
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB$", status, re.MULTILINE))
+    return 1024 * sum(int(found[name]) for name in names)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had resident."""
+    if on_linux():  # which counts what a process was started from, in ru_maxrss
+        return status_bytes("VmHWM")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def on_linux() -> bool:

@@ -10,6 +10,7 @@ CONFIG, RESULT, HISTORY, EVENTS = (
 )
 CHECKPOINTS, MODEL = "checkpoints", "model"
 OWN_PARTS, BACKBONE = "own_parts.safetensors", "backbone.safetensors"
+FEATURES = "features"
 FIRST_EMBEDDING, PREDICTIONS = "first_embedding.safetensors", "test_predictions.parquet"
 EVALUATION, ABLATION = "evaluation.json", "ablation.json"
 REPORT, PLOTS, CARD = "report.html", "plots", "README.md"
@@ -28,6 +29,7 @@ CONTENTS = {  # of a run folder, in the order in which it is told
     FIRST_EMBEDDING: "prototypes before training",
     OWN_PARTS: "noise schedule and class embeddings that were given in Python",
     BACKBONE: "the network that makes features of pictures",
+    FEATURES: "what it made of them, a data set",
     PLOTS: "pictures",
     EVALUATION: "of the last evaluation",
     ABLATION: "what z is good for",

@@ -29,6 +29,7 @@ from noprop_dist.model.own_block import is_own
 from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.checkpoint import keep_newest, sha256_of_tensors
 from noprop_dist.record.events import EventLog
+from noprop_dist.record.feature_files import write_features
 from noprop_dist.record.first_embedding import write_first_embedding
 from noprop_dist.record.own_parts import NoiseSchedule, OwnParts, given_parts, write_own_parts
 from noprop_dist.record.places import check_places, in_a_lasting_place, run_store
@@ -258,6 +259,10 @@ def begin(start: Start, rounds: Rounds, record: Record, splits: Splits) -> None:
     if start.checkpoint is None and config.embedding_type == "prototype":
         write_first_embedding(record.store, rounds.shared["class_embed"])
     write_own_parts(record.store, splits.own)
+    if splits.own.backbone is not None:
+        rows = {"train": splits.train, "val": splits.val, "test": splits.test}
+        again = start.checkpoint is None
+        write_features(record.store, rows, splits.class_names, again=again)
     record.progress.message(f"data: {splits.told}")
     spec = rounds.job.spec
     if config.block == "auto" and BLOCKS[spec.block].note:

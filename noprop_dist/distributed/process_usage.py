@@ -1,7 +1,6 @@
 """What a process measures of itself: its memory at most, and the bytes it has sent. Linux."""
 
 import os
-import re
 import socket
 import stat
 import struct
@@ -13,6 +12,7 @@ from threading import Thread
 import torch
 
 from noprop_dist.distributed.worker_status import Memory
+from noprop_dist.host import status_bytes
 
 _BYTES_ACKED = 120  # where tcpi_bytes_acked, 8 bytes, lies in Linux's struct tcp_info
 _TCP_INFO_BYTES = 256
@@ -30,7 +30,7 @@ def memory_of(device: torch.device) -> Memory:
         return Memory(peak, peak)
     watched = watch_memory()
     watched.look()
-    return Memory(_status("VmHWM"), watched.most_bytes)
+    return Memory(status_bytes("VmHWM"), watched.most_bytes)
 
 
 class OwnMemory:
@@ -50,7 +50,7 @@ class OwnMemory:
 
     def look(self) -> None:
         """Look now."""
-        self.most_bytes = max(self.most_bytes, _status("RssAnon", "RssFile"))
+        self.most_bytes = max(self.most_bytes, status_bytes("RssAnon", "RssFile"))
 
     def _watch(self) -> None:
         while True:
@@ -62,13 +62,6 @@ class OwnMemory:
 def watch_memory() -> OwnMemory:
     """This process's, which looks from the first call on."""
     return OwnMemory()
-
-
-def _status(*names: str) -> int:
-    """Bytes, summed over lines of the process's status."""
-    status = Path("/proc/self/status").read_text()
-    found = dict(re.findall(r"^(\w+):\s+(\d+) kB$", status, re.MULTILINE))
-    return 1024 * sum(int(found[name]) for name in names)
 
 
 class SentBytes:

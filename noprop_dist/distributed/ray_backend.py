@@ -161,6 +161,7 @@ class RunListener(WorkerListener):
     ) -> None:
         self._progress, self._on_event, self._on_memory = progress, on_event, on_memory
         self._counts: dict[tuple[str, int], int] = {}
+        self._peak_bytes = 0
         self._gauges = {
             name: Gauge(f"noprop_block_{name}", description=text, tag_keys=("block",))
             for name, text in (
@@ -197,8 +198,14 @@ class RunListener(WorkerListener):
     def status(self, worker: str, status: WorkerStatus) -> None:
         if status.memory is not None:
             self._on_memory(worker, status.memory)
+            self._peak_bytes = max(self._peak_bytes, status.memory.own_bytes)
         for note in status.notes:
             self._progress.message(note)
+
+    @override
+    def ended(self) -> None:
+        if self._peak_bytes:
+            self._on_event("peak_memory", bytes=self._peak_bytes)
 
     @override
     def worker_lost(self, worker: str, blocks: list[int], reason: str, seconds: float) -> None:

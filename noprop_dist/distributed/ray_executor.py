@@ -130,6 +130,7 @@ class RayExecutor:
 
     def __exit__(self, *error: object) -> None:
         """See ``Executor``."""
+        self._listener.ended()
         for worker in self._pool.workers:
             ray.kill(worker.actor)
         self._pool.workers.clear()

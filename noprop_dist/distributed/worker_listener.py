@@ -19,6 +19,9 @@ class WorkerListener:
     def status(self, worker: str, status: WorkerStatus) -> None:
         """A worker has said what it is doing, as it does about once a second."""
 
+    def ended(self) -> None:
+        """The executor ends, and its workers with it."""
+
     def worker_lost(self, worker: str, blocks: list[int], reason: str, seconds: float) -> None:
         """A worker died or got stuck; its blocks go to others.
 

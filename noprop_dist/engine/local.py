@@ -19,7 +19,7 @@ from noprop_dist.engine.runner import UnitRunner, Work, WorkFailedError
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.host import count_cores, free_bytes
-from noprop_dist.model.device import free_on, resolve_device, resolve_precision
+from noprop_dist.model.device import free_on, peak_on, resolve_device, resolve_precision
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.progress import Progress, UnitProgress
 
@@ -37,6 +37,7 @@ class LocalExecutor(Executor):
         runner: runs its units.
         slots: units at once.
         on_progress: called from the slots' threads.
+        at_end: called when the last unit has ended.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class LocalExecutor(Executor):
         *,
         slots: int,
         on_progress: Callable[[UnitProgress], None] = lambda _: None,
+        at_end: Callable[[], object] = lambda: None,
     ) -> None:
         self._slots, self.unit_s = slots, UNIT_S
-        self._runner, self._on_progress = runner, on_progress
+        self._runner, self._on_progress, self._at_end = runner, on_progress, at_end
         self._stop = Event()
         self._threads_before = torch.get_num_threads()
         threads = job.config.cpus_per_worker
@@ -99,6 +101,7 @@ class LocalExecutor(Executor):
         self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
         torch.set_num_threads(self._threads_before)
+        self._at_end()
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,12 @@ class LocalBackend(Backend):
     ) -> LocalExecutor:
         slots = self.slots(job.config, job.spec)
         runner = UnitRunner(job, splits, self.device, at_once=slots, note=progress.message)
-        return LocalExecutor(job, runner, slots=slots, on_progress=progress.unit_progress)
+
+        def at_end() -> None:
+            on_event("peak_memory", bytes=peak_on(self.device))
+
+        told = progress.unit_progress
+        return LocalExecutor(job, runner, slots=slots, on_progress=told, at_end=at_end)
 
     @override
     def slots(self, config: TrainConfig, spec: ModelSpec) -> int:

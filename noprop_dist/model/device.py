@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from noprop_dist.errors import UserError
+from noprop_dist.host import peak_bytes
 
 
 def resolve_device(name: str) -> torch.device:
@@ -68,6 +69,11 @@ def free_on(device: torch.device) -> int:
     """Bytes of a GPU's memory that are free."""
     free, _ = torch.cuda.mem_get_info(device)
     return free
+
+
+def peak_on(device: torch.device) -> int:
+    """The most bytes that PyTorch has had of a GPU; on a CPU, that this process had resident."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes()
 
 
 def new_stream(device: torch.device) -> torch.cuda.Stream:

@@ -62,6 +62,8 @@ class RunFacts:
             does.
         samples: how many there are of which class; None where no log says.
         cost: parameters and memory, of a block and of all; see ``TrainResult``.
+        peak_bytes: the most memory that a process had of its own while it trained, or of a GPU's;
+            None where no log says.
         started: when the first session began, in seconds since 1970; None where no log says.
         last: when the run was last heard of.
         logged_seconds: of all sessions, without the time between them.
@@ -83,6 +85,7 @@ class RunFacts:
     data: str = ""
     samples: Samples | None = None
     cost: dict[str, int] = field(default_factory=dict)
+    peak_bytes: int | None = None
     started: float | None = None
     last: float | None = None
     logged_seconds: float = 0.0
@@ -141,6 +144,7 @@ class RunFacts:
             "workers": self.num_workers,
             "restarts": self.restarts,
             "lost_workers": len(self.lost),
+            "peak_memory_bytes": self.peak_bytes,
             "precision": result.precision if result else None,
             "versions": result.versions if result else None,
             "started": self.started,
@@ -216,6 +220,8 @@ def _from_log(events: Sequence[dict[str, Any]], result: TrainResult | None) -> d
             seconds = event.get("seconds")
             spent = float(seconds) if isinstance(seconds, (int, float)) else 0.0
             lost.append(Lost(str(worker), time, str(event.get("reason", "unknown")), spent))
+        elif event.get("event") == "peak_memory" and isinstance(event.get("bytes"), int):
+            found["peak_bytes"] = max(found.get("peak_bytes", 0), event["bytes"])
         elif (
             event.get("event") == "set_aside"
             and isinstance(event.get("block"), int)

@@ -121,6 +121,8 @@ def _sizes(facts: RunFacts) -> list[tuple[str, str]]:
     if {"network_training_bytes", "block_training_bytes"} <= cost.keys():
         whole, block = size(cost["network_training_bytes"]), size(cost["block_training_bytes"])
         rows.append(("memory, estimated", f"{whole} while all blocks train, of a block {block}"))
+    if facts.peak_bytes is not None:
+        rows.append(("memory, measured", f"{size(facts.peak_bytes)} at most in one process"))
     return rows
 
 

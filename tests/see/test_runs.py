@@ -17,6 +17,7 @@ from noprop_dist import train
 from noprop_dist.cli import main
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.store import Store
+from noprop_dist.text import size
 from runs import small
 
 Capture = pytest.CaptureFixture[str]
@@ -186,6 +187,8 @@ def test_show_and_page_tell_of_samples_sizes_and_disk(tmp_path: Path, capsys: Ca
     }  # fmt: skip
     cost = json.loads((run / "result.json").read_text())["cost"]
     assert known["cost"] == cost
+    # More than a tenth of it, PyTorch's libraries, is always there; and no process has the machine.
+    assert 100 * 2**20 < known["peak_memory_bytes"] < os.sysconf("SC_PHYS_PAGES") * 4096
     files = [path for path in run.rglob("*") if path.is_file()]
     assert known["disk_bytes"]["all"] == sum(path.stat().st_size for path in files)
     assert 0 < known["disk_bytes"]["checkpoints"] < known["disk_bytes"]["all"]
@@ -194,6 +197,7 @@ def test_show_and_page_tell_of_samples_sizes_and_disk(tmp_path: Path, capsys: Ca
     for told in (
         "90 training, 10 validation, 359 test; 10 classes; 8x8 grey",
         f"{cost['network_parameters']:,}, of a block {cost['block_parameters']:,}",
+        f"{size(known['peak_memory_bytes'])} at most in one process",
     ):
         assert told in text
         assert told in (run / "report.html").read_text()

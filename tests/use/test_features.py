@@ -65,6 +65,24 @@ def test_they_are_computed_once_and_weights_that_are_random_are_called_so(
     assert other.block_sha256 != trained.block_sha256
 
 
+def test_the_run_keeps_them_as_a_data_set_that_trains_the_same_blocks(
+    trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("noprop_dist.data.shards.SHARD_ROWS", 150)
+    first = train(small(tmp_path / "first", **OF))
+    assert first.block_sha256 == trained.block_sha256
+    features = tmp_path / "first/features"
+    assert sorted(path.name for path in features.iterdir()) == [
+        "test-00000-of-00003.parquet", "test-00001-of-00003.parquet",
+        "test-00002-of-00003.parquet", "train-00000-of-00002.parquet",
+        "train-00001-of-00002.parquet", "val-00000-of-00001.parquet",
+    ]  # fmt: skip
+    same = {key: OF[key] for key in ("epochs", "num_blocks")}
+    again = train(small(tmp_path / "again", dataset=str(features), **same))
+    assert again.block_sha256 == first.block_sha256
+    assert again.test_accuracy == first.test_accuracy
+
+
 def test_a_run_that_was_moved_takes_pictures(
     trained: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
