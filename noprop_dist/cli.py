@@ -318,6 +318,7 @@ COMMANDS: dict[str, tuple[Run, str, str]] = {
     **{
         name: (partial(run_benchmark, name.split()[-1]), text, "stopped")
         for name, text in {
+            "benchmark decode": "Pictures/s of reading class folders against Pillow alone.",
             "benchmark engine": "Block-images/s of the engine against a plain eager float32 loop.",
             "benchmark gpu": "How full blocks keep a GPU: eager and recorded, alone and together.",
             "benchmark predict": "Pictures/s of noprop predict against the bare forward passes.",

@@ -88,6 +88,15 @@ class PredictBenchmark(Benchmark):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecodeBenchmark(Benchmark):
+    """Pictures/s of reading class folders against Pillow alone, on all cores."""
+
+    images: int = option(2000, "benchmark", "JPEG files in class folders", at_least(100))
+    side: int = option(224, "benchmark", "their height and width", at_least(8))
+    repeats: int = option(5, "benchmark", "measurements of each side, alternating", at_least(1))
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScalingBenchmark(Benchmark):
     """What limits the number of workers, on a private Ray cluster and with simulated ones."""
 

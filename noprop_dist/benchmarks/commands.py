@@ -8,6 +8,7 @@ from typing import Any
 from noprop_dist.benchmarks.benchmark_options import (
     Benchmark,
     ChaosBenchmark,
+    DecodeBenchmark,
     EngineBenchmark,
     GpuBenchmark,
     PredictBenchmark,
@@ -21,6 +22,7 @@ from noprop_dist.text import json_line
 
 # By kind: its options, its module and the function there.
 BENCHMARKS: dict[str, tuple[type[Benchmark], str, str]] = {
+    "decode": (DecodeBenchmark, "decoding", "benchmark_decode"),
     "engine": (EngineBenchmark, "training_speed", "benchmark_engine"),
     "gpu": (GpuBenchmark, "gpu", "measure_gpu"),
     "predict": (PredictBenchmark, "prediction", "benchmark_predict"),
