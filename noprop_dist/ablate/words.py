@@ -16,7 +16,7 @@ MOST_COLUMNS = 12  # of blocks in the table; more are told by some of them
 
 def points(found: dict[str, float]) -> str:
     """A difference of accuracies in points, with its 95 % interval."""
-    return f"{100 * found['mean']:+.2f} +- {100 * found['half_width']:.2f}"
+    return f"{100 * found['mean']:+z.2f} +- {100 * found['half_width']:.2f}"
 
 
 def is_clear(found: dict[str, float]) -> bool:
@@ -70,8 +70,8 @@ def _other(other: dict[str, Any]) -> str:
     found = other["difference"]
     by = f"by {points(found)} points (mean of softmaxes)"
     if not is_clear(found):
-        return f"{called(other)} differs {by}, which these images cannot tell from 0."
-    return f"{called(other)} is {'better' if found['mean'] > 0 else 'worse'} {by}."
+        return f"Beside it {called(other)} differs {by}, which these images cannot tell from 0."
+    return f"Beside it {called(other)} is {'better' if found['mean'] > 0 else 'worse'} {by}."
 
 
 def called(other: dict[str, Any]) -> str:
