@@ -86,7 +86,7 @@ def decode_splits(
             decoded = _Decoding(sources, read, count, colours).run(key)
             break
         except _SizesDifferError:
-            chosen = side
+            chosen = side or SIDE  # not one header that was looked at is good
         except _ColourError:
             colours = True
     account.add(decoded.num_skipped, decoded.passed_over, decoded.remarks)
@@ -161,10 +161,8 @@ class _Decoding:
         if COPIES * num_bytes > free:
             self._refuse(free)
         shards = InMemory(self._shape, self._count)
-        counts = self._decode_into(shards)
-        return DecodedSplits(
-            shards.splits(), counts.num_skipped, counts.passed_over, counts.remarks
-        )
+        told = self._decode_into(shards)
+        return DecodedSplits(shards.splits(), told.num_skipped, told.passed_over, told.remarks)
 
     def _look_into(self) -> tuple[int, ...]:
         """(C, H, W) of images, as some of them tell that are decoded until one has colours."""

@@ -71,6 +71,17 @@ def test_what_is_left_out_and_colour_that_comes_late_move_no_row(
         assert np.array_equal(there.labels, here.labels)
 
 
+def test_where_no_image_that_is_looked_at_is_good_others_still_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = class_folders(tmp_path / "photos")
+    monkeypatch.setattr("noprop_dist.data.decoding.LOOKED_AT", 1)
+    (root / "cat/000.png").write_bytes(b"")
+    found = load_dataset(str(root), skip_bad_images=True)
+    assert found.num_skipped == 1
+    assert found.train.sample_shape == (3, 224, 224)
+
+
 def test_rows_on_disk_are_those_in_memory(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
