@@ -132,7 +132,7 @@ def _run_train(argv: Sequence[str], prog: str, text: str) -> int:
         from noprop_dist.plan import dry_run, plan
 
         try:
-            report = dry_run(command.config)
+            report = dry_run(command.config, len(command.repeats))
         except KeyboardInterrupt:
             print("stopped; a dry run leaves nothing", file=sys.stderr)
             return INTERRUPTED

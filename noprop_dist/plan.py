@@ -19,16 +19,20 @@ from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.errors import UserError
 from noprop_dist.record.places import check_places
-from noprop_dist.record.progress import Progress
+from noprop_dist.record.progress import HOUR_S, SHORTER, Progress
 from noprop_dist.record.store import Store
-from noprop_dist.text import printable, size
+from noprop_dist.text import duration, printable, size
 from noprop_dist.training import job_on, prepare
 
 TRY_S = 5.0  # of timing a block; starting Ray takes some ten more
 
 
-def dry_run(config: TrainConfig) -> dict[str, Any]:
+def dry_run(config: TrainConfig, seeds: int = 1) -> dict[str, Any]:
     """Check everything, time a block on every worker, and estimate the run; leave nothing behind.
+
+    Args:
+        config: the options.
+        seeds: how many such runs there will be, one after the other.
 
     The estimate holds the start of the workers, training, evaluation after each epoch, and that of
     the test split at the end.
@@ -51,6 +55,7 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
     evaluation = _evaluation_seconds(job, splits, speed, slots, epochs)
     units = epochs * len(job.config.chosen)
     training = (speed.step_s * steps + unit_s * units) / slots
+    seconds = seeds * (ready - began + training + evaluation)
     cost = Cost.of(job.config, job.spec)
     return {
         "data": splits.told,
@@ -75,7 +80,9 @@ def dry_run(config: TrainConfig) -> dict[str, Any]:
         "units_at_once": slots,
         "starting_seconds": round(ready - began, 3),
         "evaluation_seconds": round(evaluation, 3),
-        "estimated_seconds": round(ready - began + training + evaluation, 3),
+        "seeds": seeds if seeds > 1 else None,
+        "estimated_seconds": round(seconds, 3),
+        "advice": SHORTER if seconds > HOUR_S else None,
     }
 
 
@@ -136,8 +143,7 @@ def plan(report: dict[str, Any]) -> str:
         if name.endswith("_bytes"):
             shown[name.removesuffix("_bytes")] = size(value)
         elif name.endswith("_seconds"):
-            time = f"{value:,.0f} s" if value < 120 else f"{value / 60:,.0f} min"
-            shown[name.removesuffix("_seconds") + " time"] = time
+            shown[name.removesuffix("_seconds") + " time"] = duration(value)
         elif name == "sample_shape":
             shown[name] = "x".join(map(str, value))
         else:

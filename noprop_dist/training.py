@@ -31,9 +31,10 @@ from noprop_dist.record.checkpoint import keep_newest, sha256_of_tensors
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.feature_files import write_features
 from noprop_dist.record.first_embedding import write_first_embedding
+from noprop_dist.record.live_table import make_progress
 from noprop_dist.record.own_parts import NoiseSchedule, OwnParts, given_parts, write_own_parts
 from noprop_dist.record.places import check_places, in_a_lasting_place, run_store
-from noprop_dist.record.progress import make_progress, say
+from noprop_dist.record.progress import say
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store

@@ -3,7 +3,7 @@
 from typing import Any
 
 from noprop_dist.ablate.answers import CHAIN, GIVEN, LABEL, NOISE, OTHER
-from noprop_dist.text import aligned, percent, printable
+from noprop_dist.text import aligned, how_many, percent, printable
 
 TOLD = {
     CHAIN: "z of the chain",
@@ -76,8 +76,8 @@ def _other(other: dict[str, Any]) -> str:
 
 def called(other: dict[str, Any]) -> str:
     """Another network by what it is."""
-    blocks = f"{other['num_blocks']} block{'s' * (other['num_blocks'] > 1)}"
-    epochs = f", {other['epochs']} epochs" if other["epochs"] else ""
+    blocks = how_many(other["num_blocks"], "block")
+    epochs = f", {how_many(other['epochs'], 'epoch')}" if other["epochs"] else ""
     what = "an ensemble without z" if other["objective"] == "none" else other["objective"]
     return f"{what} of {blocks}{epochs}"
 

@@ -65,7 +65,7 @@ def markdown(comparison: Comparison, picture: str | None) -> str:
 def title(facts: Facts) -> str:
     """What was compared, in a line."""
     return (
-        f"{facts.dataset}: {facts.num_blocks} blocks, {facts.embedding} embeddings, "
+        f"{facts.dataset}: {how_many(facts.num_blocks, 'block')}, {facts.embedding} embeddings, "
         f"{how_many(facts.epochs, 'epoch')} of {facts.train_images:,} images, "
         f"batch {facts.batch_size}, "
         f"{facts.device} in {facts.precision}"

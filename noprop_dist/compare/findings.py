@@ -96,11 +96,15 @@ def _target(rows: Sequence[Row], facts: Facts) -> list[str]:
         else:
             verdict = f"{ratio:.2f} times the device time"
         said.append(
-            f"To {goal} {NAMES[a.method]} needs {a_s:.1f} s and {a_epochs:.3g} epochs, "
-            f"{NAMES[b.method]} {b_s:.1f} s and {b_epochs:.3g}: {NAMES[a.method]} takes {verdict} "
-            f"for that accuracy."
+            f"To {goal} {NAMES[a.method]} needs {a_s:.1f} s and {_epochs(a_epochs)}, "
+            f"{NAMES[b.method]} {b_s:.1f} s and {_epochs(b_epochs)}: "
+            f"{NAMES[a.method]} takes {verdict} for that accuracy."
         )
     return said
+
+
+def _epochs(mean: float) -> str:
+    return f"{mean:.3g} epoch{'s' * (mean != 1)}"
 
 
 def _traffic(rows: Sequence[Row], facts: Facts) -> list[str]:
@@ -130,8 +134,9 @@ def _traffic(rows: Sequence[Row], facts: Facts) -> list[str]:
     waits = "meet once an epoch" if IS_TRAINED[facts.embedding] else "never wait for one another"
     if twin is not None and facts.workers > 1:
         said.append(
-            f"The twin's workers wait for one another at every step, {facts.steps_per_epoch} times "
-            "an epoch" + (f"; NoProp's blocks {waits}." if noprop is not None else ".")
+            f"The twin's workers wait for one another at every step, "
+            f"{how_many(facts.steps_per_epoch, 'time')} an epoch"
+            + (f"; NoProp's blocks {waits}." if noprop is not None else ".")
         )
     return said
 

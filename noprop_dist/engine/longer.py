@@ -12,6 +12,7 @@ from noprop_dist.record.folder import checkpoint_names, is_complete
 from noprop_dist.record.progress import say
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import CONFIG
+from noprop_dist.text import how_many
 
 
 def check_growth(job: Job, state: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -40,8 +41,8 @@ def check_growth(job: Job, state: Mapping[str, Any], where: str) -> tuple[str, .
         rate = job.lr(max(state["steps"].values())) * state["lr_scale"]
         told += (
             f": the {config.lr_schedule} of the learning rate is stated anew over all of them and "
-            f"goes on at {rate:.1e}; a run of {config.epochs} epochs from the start has other "
-            "weights"
+            f"goes on at {rate:.1e}; a run of {how_many(config.epochs, 'epoch')} from the start "
+            "has other weights"
         )
     return (told,)
 
@@ -74,10 +75,11 @@ def after_a_shorter_run(
     else:
         return config
     if not LR_SCHEDULES[config.lr_schedule].knows_end:
-        say(f"going on after the {epochs} epochs of {shorter}")
+        say(f"going on after {how_many(epochs, 'epoch')} of {shorter}")
         return replace(config, resume_from=shorter)
     say(
-        f"{shorter} is this run with {epochs} epochs; with --lr-schedule {config.lr_schedule} "
-        f"{config.epochs} begin anew, and --resume-from {shorter} would go on there instead"
+        f"{shorter} is this run with {how_many(epochs, 'epoch')}; with --lr-schedule "
+        f"{config.lr_schedule} {config.epochs} begin anew, and --resume-from {shorter} would go "
+        "on there instead"
     )
     return config

@@ -64,7 +64,7 @@ class Answering:
         if asked not in self.readouts:
             raise UserError(
                 f"--readout {asked} is not there: this network knows {', '.join(self.readouts)}"
-                + ("." if self.rows else "; others are fitted on validation rows, and it had none.")
+                + ("." if self.rows else "; others are fitted on validation rows, when a run ends.")
             )
         return asked
 
@@ -73,7 +73,10 @@ class Answering:
         readout = self.named(readout)
         told = f"answers by {READOUTS[readout]}"
         if not self.rows:
-            return f"{told}, whose probabilities are not calibrated: there were no validation rows"
+            return (
+                f"{told}, whose probabilities are not calibrated: that is done on validation rows, "
+                "when a run ends"
+            )
         reached = f"{self.scores[readout]['accuracy']:.2%} on {self.rows:,} validation rows"
         best = ", the best there" if readout == self.readout else ""
         return (

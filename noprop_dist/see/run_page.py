@@ -23,7 +23,7 @@ from noprop_dist.see.run_tables import (
     options_of,
 )
 from noprop_dist.see.templates import templates
-from noprop_dist.text import printable
+from noprop_dist.text import how_many, printable
 
 MAX_PICTURES = 4_400_000  # bytes of all, so that the page stays below 5 MB
 # Of names of files: control characters, and bytes that are no UTF-8
@@ -181,5 +181,6 @@ def _about(facts: RunFacts) -> str:
     config = facts.config
     begun = f", begun {run_text.moment(facts.started)}" if facts.started is not None else ""
     return (
-        f"{config.dataset}, {config.num_blocks} blocks, {config.embedding_type} embeddings{begun}"
+        f"{config.dataset}, {how_many(config.num_blocks, 'block')}, {config.embedding_type} "
+        f"embeddings{begun}"
     )

@@ -65,7 +65,7 @@ OWN_ACCURACY = (
     "compared with validation, where the chain begins with noise alone."
 )
 NO_EPOCH = "no epoch has ended yet"
-FIRST_DRAW = "first noise draw"  # others answer a few images otherwise
+FIRST_DRAW = "z_T, first noise draw"  # others answer a few images otherwise
 
 
 def pictures_of(found: Material, failed: NotDrawn | None = None) -> tuple[list[Picture], list[str]]:
@@ -247,7 +247,7 @@ def _predictions(found: Material) -> Picture | None:
     said = answers.said.at(places)
     images, _ = test.take(said.row)
     caption = (
-        "The mistakes that the network was surest of, and the hits that it was least sure of: "
+        "The mistakes that z_T was surest of, and the hits that it was least sure of: "
         f"answer, its probability and, of mistakes, the true class; of {answers.about}."
         + as_sure(answers.said, places[:mistakes])
         + as_sure(answers.said, places[mistakes:])
@@ -262,7 +262,7 @@ def _confidence(found: Material) -> Picture:
     if surest > len(said) // 100:
         tied = f": {surest:,} of {len(said):,} are surest, and the curve begins with all of them"
     caption = (
-        "Left: how sure the network is of its hits and of its mistakes, on an axis that tells 99 % "
+        "Left: how sure z_T is of its hits and of its mistakes, on an axis that tells 99 % "
         "from 99.9 %. Right: the accuracy that "
         f"is left if only the surest answers are taken; {found.said.about}. Answers of one "
         f"confidence are one point{tied}."

@@ -10,13 +10,15 @@ from typing import Any
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.config.model_options import BLOCK_CHOICES
-from noprop_dist.model.answering import Answering
+from noprop_dist.model.answering import READOUTS, Answering
 from noprop_dist.record.result import Accuracy, measured
 from noprop_dist.run_files import CHECKPOINTS, TRIAL
 from noprop_dist.see.facts import RunFacts
-from noprop_dist.text import SPLITS, describe_samples, duration, percent, printable, size
+from noprop_dist.text import SPLITS, describe_samples, duration, how_many, percent, printable, size
 
 SHA_CHARS = 12
+
+TIMES = {0: "never", 1: "once"}  # else so many times
 
 
 def accuracy(found: Accuracy | None) -> str:
@@ -77,6 +79,9 @@ def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
             (f"test accuracy of z_T{draws}", accuracy(test["z_T"])),
             (f"of the mean softmax{draws}", accuracy(test["mean_softmax"])),
         ]
+        answer = result.answering.get("readout") if result else None
+        if answer in test and answer not in ("z_T", "mean_softmax"):
+            rows.append((f"of the answer, {READOUTS[answer]}{draws}", accuracy(test[answer])))
         of_z_T = result.test_measures.get("z_T", {}) if result else {}  # noqa: N806
         rows += [(f"{name} of z_T", value) for name, value in measured(of_z_T).items()]
     if result and result.answering:
@@ -84,15 +89,16 @@ def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
     if best:
         rows.append(("best validation accuracy", f"{percent(best[1])} (epoch {best[0]})"))
     width = "" if config.embedding_dim is None else f", D = {config.embedding_dim}"
+    blocks = how_many(config.num_blocks, "block")
     rows += [
         ("data set", config.dataset),
-        ("network", f"{config.num_blocks} blocks, {config.embedding_type} embeddings{width}"),
+        ("network", f"{blocks}, {config.embedding_type} embeddings{width}"),
         *_sizes(facts),
         ("epochs", epochs(facts)),
         ("trained for", duration(facts.train_seconds)),
         ("started", moment(facts.started) + f" ({age(facts.started)})" * ages),
         ("units ran", workers(facts)),
-        ("gone on with", f"{facts.restarts} times" if facts.restarts != 1 else "once"),
+        ("gone on with", TIMES.get(facts.restarts, f"{facts.restarts} times")),
         ("workers lost", str(len(facts.lost))),
         ("seed", str(config.seed)),
     ]

@@ -11,7 +11,7 @@ from noprop_dist.text import aligned, duration, how_many, printable
 
 
 def summary(result: TrainResult, seconds: float | None = None) -> str:
-    """What a person wants to know at the end; ``seconds``: that the command took in all."""
+    """What a person wants to know at the end; ``seconds``: that the command took."""
     answers_by = []
     if result.answering:
         answering = Answering.from_dict(result.answering)
@@ -23,8 +23,10 @@ def summary(result: TrainResult, seconds: float | None = None) -> str:
         words = "".join(f", {name} {value}" for name, value in also.items())
         return f"{reached}{words}"
 
-    in_all = "" if seconds is None else f"; {duration(seconds)} in all"
-    took = duration(result.train_seconds) + in_all
+    took = duration(result.train_seconds)
+    if seconds is not None:  # a command that goes on takes less than all of the training
+        whole = seconds >= result.train_seconds
+        took += f"; {duration(seconds)} {'in all' if whole else 'of this command'}"
     after = "  ".join(f"{100 * a:.1f}" for a in result.accuracy_after_t)
     return "\n".join(
         [

@@ -47,8 +47,8 @@ TEXT = (
     "network",
     "options",
 )  # columns of words, which may be broken; the others are numbers
-# What a narrow terminal does without, first to last.
-LEFT_OUT = ("seed", "trained", "best val.", "softmax, %", "started", "network", "data", "options")
+# What a narrow terminal does without, first to last: sweeps have but a best validation accuracy.
+LEFT_OUT = ("trained", "softmax, %", "started", "network", "data", "best val.", "seed", "options")
 
 
 def _accuracy(facts: RunFacts, readout: str) -> str:
@@ -66,10 +66,14 @@ def render_runs(entries: Sequence[Entry]) -> str:
     """The list as a table as wide as fits, and below it what is wrong with damaged runs."""
     console = _console()
     table = _list(entries, ())
-    for count in range(1, len(LEFT_OUT) + 1):
+    cells = dict(COLUMNS)
+    # What is the same in every line first: the others tell the runs apart.
+    found = {name: {cells[name](entry) for entry in entries} - {"-"} for name in LEFT_OUT}
+    order = sorted(LEFT_OUT, key=lambda name: len(found[name]) > 1)
+    for count in range(1, len(order) + 1):
         if _width(console, table) <= console.width:
             break
-        table = _list(entries, LEFT_OUT[:count])
+        table = _list(entries, order[:count])
     damaged = [e for e in entries if e.state == "damaged"]
     notes = [Text(f"{printable(e.name)}: {printable(e.about)}") for e in damaged]
     return _text(console, [table, *notes])

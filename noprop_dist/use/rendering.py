@@ -3,13 +3,14 @@
 from functools import partial
 from typing import Any
 
-from noprop_dist.model.answering import MEAN, READOUTS, Z_T, Answering
+from noprop_dist.model.answering import READOUTS, Z_T, Answering
 from noprop_dist.record.portable import OUTPUTS
 from noprop_dist.record.result import Accuracy, measured
 from noprop_dist.record.store import inside
 from noprop_dist.run_files import EVALUATION
 from noprop_dist.text import aligned, percent, printable, size
 from noprop_dist.use.export import Exported
+from noprop_dist.use.flags import SUFFIXES
 
 MOST_CLASSES = 25  # more are told of by the worst ones
 _percent = partial(percent, unit="")  # the head of a column has the unit
@@ -52,7 +53,8 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
             "+-: a 95 % interval, of the noise and of the images",
             answering.words(),
             "",
-            *aligned(_classes(e)),
+            f"by class, as {READOUTS[answering.readout]} answers:",
+            *aligned(_classes(e, answering)),
             "",
             *quiet,
             f"readout after t = 1..{last}, %: {after}",
@@ -61,21 +63,21 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
     )
 
 
-def _classes(evaluation: dict[str, Any]) -> list[list[str]]:
-    """A line for every class or, where there are many, for those of the lowest F1."""
-    z_T, mean = (evaluation["readouts"][n]["per_class"] for n in (Z_T, MEAN))  # noqa: N806
-    order = list(range(len(z_T)))
+def _classes(evaluation: dict[str, Any], answering: Answering) -> list[list[str]]:
+    """Of what answers and z_T, by class or, where there are many, for those of the lowest F1."""
+    told = {n: evaluation["readouts"][n]["per_class"] for n in (answering.readout, Z_T)}
+    answer = told[answering.readout]
+    order = list(range(len(answer)))
     title = "class"
     if len(order) > MOST_CLASSES:
-        order = sorted(order, key=lambda k: (z_T[k]["f1"] or 0.0, k))[:MOST_CLASSES]
+        order = sorted(order, key=lambda k: (answer[k]["f1"] or 0.0, k))[:MOST_CLASSES]
         title = f"{MOST_CLASSES} classes of the lowest F1"
-    scores = ("precision", "recall", "f1")
-    rows = [[title, "images", "precision, %", "recall, %", "F1, %", "F1 of mean softmax, %"]]
+    f1_of = [f"F1 of {READOUTS[name]}, %" for name in told]
+    rows = [[title, "images", "precision, %", "recall, %", *f1_of]]
     for k in order:
-        found = [_percent(z_T[k][score]) for score in scores]
-        rows.append(
-            [printable(z_T[k]["class"]), str(z_T[k]["images"]), *found, _percent(mean[k]["f1"])]
-        )
+        found = [_percent(answer[k][score]) for score in ("precision", "recall")]
+        f1 = [_percent(of[k]["f1"]) for of in told.values()]
+        rows.append([printable(answer[k]["class"]), str(answer[k]["images"]), *found, *f1])
     return rows
 
 
@@ -90,8 +92,10 @@ def render_exported(exported: Exported) -> str:
         f"gives {', '.join(OUTPUTS)} (float32, N x {k}), probabilities, {noise}",
         e.answers_by,
     ]
+    named = e.file.endswith(SUFFIXES["safetensors"])
+    once = "" if named else f"once its name ends in {SUFFIXES['safetensors']}, "
     loaded = {
-        "safetensors": ["load_network and the commands of noprop read it", e.answers_by],
+        "safetensors": [f"{once}load_network and the commands of noprop read it", e.answers_by],
         "torch-export": [
             *takes,
             "torch.export.load reads it; it can run code, so load such files only from whom you "

@@ -176,7 +176,7 @@ def test_an_unnamed_run_finds_the_shorter_one(
     assert steps_trained(Path(longer.folder)) == steps_trained(Path(first.folder))
     assert same(longer, train(replace(plain, epochs=2, name="fresh")))
     assert train(plain) == first
-    assert f"going on after the 1 epochs of {Path(first.folder).absolute()}"[:20] in (
+    assert f"going on after 1 epoch of {Path(first.folder).absolute()}"[:20] in (
         capsys.readouterr().err
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from noprop_dist.record import progress
+from noprop_dist.record import live_table
 
 WITHOUT_LINUX = """
 import os, sys
@@ -48,7 +48,9 @@ def test_training_and_evaluating_need_no_linux(repo: Path, tmp_path: Path) -> No
 def test_a_notebook_shows_a_table_where_it_can(
     widgets: bool, view: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "Console", partial(Console, force_jupyter=True))
-    monkeypatch.setattr(progress, "find_spec", lambda _: True if widgets else None)
-    made = progress.make_progress(quiet=False, total_epochs=1, steps_per_epoch=1, first_step={1: 0})
+    monkeypatch.setattr(live_table, "Console", partial(Console, force_jupyter=True))
+    monkeypatch.setattr(live_table, "find_spec", lambda _: True if widgets else None)
+    made = live_table.make_progress(
+        quiet=False, total_epochs=1, steps_per_epoch=1, first_step={1: 0}
+    )
     assert type(made).__name__ == view

@@ -66,5 +66,5 @@ def test_nothing_fitted_answers_as_the_paper_does() -> None:
     assert torch.equal(UNFITTED.probabilities(trace, "mean_softmax"), trace.mean_softmax)
     assert UNFITTED.named("auto") == "z_T"
     assert "not calibrated" in UNFITTED.words()
-    with pytest.raises(UserError, match="it had none"):
+    with pytest.raises(UserError, match="when a run ends"):
         UNFITTED.named("weighted")

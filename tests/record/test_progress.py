@@ -7,12 +7,9 @@ import pytest
 from rich.console import Console
 
 from noprop_dist.record.history import BlockEpoch, History
-from noprop_dist.record.progress import (
-    LiveProgress,
-    PlainProgress,
-    UnitProgress,
-    make_progress,
-)
+from noprop_dist.record.live_table import LiveProgress, make_progress
+from noprop_dist.record.progress import PlainProgress, UnitProgress
+from runs import wait_until
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -103,9 +100,43 @@ def test_time_left_of_a_resumed_run_counts_only_what_it_did(
             progress.unit_progress(UnitProgress(1, 22, 0.5, 0.5, 10.0))
     told = frames(console)
     assert "52.5% trained" in told
-    assert ("31 min 40 s left" in told) or ("31 min 59 s left" in told)
+    assert ("31 min 40 s of training left" in told) or ("31 min 59 s of training left" in told)
     if kind == "plain":
-        assert told.splitlines() == ["52.5% trained  loss 0.5000  0.0 steps/s  31 min 40 s left"]
+        assert told.splitlines() == [
+            "52.5% trained  blocks at steps 20 to 22 of 40  loss 0.5000  0.0 steps/s  "
+            "31 min 40 s of training left"
+        ]
+
+
+def test_a_plain_view_speaks_also_where_no_block_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("noprop_dist.record.progress.HEARTBEAT_S", 0.5)
+    console = terminal()
+    with PlainProgress(4, 10, {1: 0}, console) as progress:
+        wait_until(lambda: "0.0% trained  no step yet" in frames(console))
+        progress.unit_progress(UnitProgress(1, 40, 0.5, 0.5, 10.0))
+        wait_until(lambda: "100.0% trained  evaluating" in frames(console))
+
+
+def test_the_warning_of_hours_meets_a_view_that_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each wants what the other has, were it to print while it holds the rows."""
+    monkeypatch.setattr("noprop_dist.record.progress.WARN_AFTER_S", 0.0)
+    console = terminal()
+    progress = live(console)
+
+    def warn() -> None:
+        for _ in range(300):
+            progress._warned = False
+            progress.unit_progress(UnitProgress(1, 1, 0.5, 0.5, 1e-6))
+
+    monkeypatch.setattr("noprop_dist.record.progress.HOUR_S", 0.0)
+    warning = Thread(target=warn, daemon=True)
+    with progress:
+        warning.start()
+        deadline = time.monotonic() + 60
+        while warning.is_alive() and time.monotonic() < deadline:
+            progress._live.refresh()
+        assert not warning.is_alive()
+    assert "this run takes" in frames(console)
 
 
 def test_live_view_takes_reports_from_several_threads() -> None:

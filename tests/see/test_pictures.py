@@ -96,7 +96,7 @@ def test_denoising_and_confusion_show_the_numbers_of_the_result(
     assert list(chain.get_ydata()) == [100 * a for a in result["accuracy_after_t"]]
     assert list(own.get_ydata()) == [100 * a for a in result["block_accuracy"]]
     title = pictures["confusion"].make().axes[0].get_title(loc="left")
-    assert title.endswith(" % (first noise draw)")
+    assert title.endswith(" % (z_T, first noise draw)")
     cells = pictures["confusion"].make().axes[0].texts
     assert sum(int(cell.get_text()) for cell in cells) == NUM_TEST
 

@@ -122,7 +122,20 @@ def test_table_has_the_columns_that_fit_on_the_terminal(
     assert max(map(len, [head, *rows])) <= width
     assert "z_T, %" in head
     assert ("seed" in head) == (width >= 140)
-    assert ("started" in head) == (width >= 110)
+    assert ("best val." in head) == (width >= 80)
+
+
+def test_narrow_table_keeps_what_differs(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (3, 4):
+        make_run(tmp_path / f"run-{seed}", seed=seed)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main(["runs", str(tmp_path)]) == 0
+    rows = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert "seed" in rows[0].split()
+    assert [row.split()[0][-1] for row in rows[2:]] == [row.split()[-1] for row in rows[2:]]
 
 
 def test_live_sweep_is_told_from_a_stopped_one(several: Path, capsys: Capture) -> None:
