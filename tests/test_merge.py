@@ -31,6 +31,13 @@ def test_blocks_trained_apart_make_the_network_of_one_run(parts: list[str], tmp_
     assert merge(parts[::-1], run_dir=str(tmp_path)).block_sha256 == merged.block_sha256
 
 
+def test_some_blocks_alone_predict_nothing_and_say_what_to_do(
+    parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", parts[0], "a.png"]) == 2
+    assert "has blocks 1,3 of 3 alone: noprop merge" in capsys.readouterr().err
+
+
 def test_the_command_line_trains_blocks_and_merges_them(
     parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

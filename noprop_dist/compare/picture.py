@@ -51,7 +51,7 @@ def _bar(value: float | None, form: str, missing: str = "-") -> Bar:
 
 def _error(row: Row) -> Bar:
     error, stderr = 100 * (1 - row.test_accuracy), 100 * (row.stderr or 0.0)
-    known = "" if row.stderr is None else f" +- {stderr:.2f}"
+    known = "" if row.stderr is None else f" (s.e. {stderr:.2f})"
     return Bar(error, f"{error:.2f}{known}", error=stderr)
 
 

@@ -87,8 +87,13 @@ def open_run(
             else f"{path}: there is no such run folder."
         )
     where = inside(source.root, f"{CHECKPOINTS}/{loaded.name}")
+    config = config_of(loaded.state["config"], where)
+    if config.blocks is not None:
+        raise UserError(
+            f"{path} has blocks {config.blocks} of {config.num_blocks} alone: noprop merge makes a "
+            "network of such runs."
+        )
     tensors, state = newest_network(loaded, where), loaded.state
-    config = config_of(state["config"], where)
     asked = asked_precision(precision, config)
     code = BlockCode.read(block) if block is not None else None
     tensors |= tensors_beside(state["network"], home_of(path))
