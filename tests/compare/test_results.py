@@ -226,7 +226,7 @@ def test_the_picture_has_a_curve_a_seed_and_a_bar_a_method() -> None:
     assert sorted(by_colour.values()) == [1, 2]
     assert len(panels) == 6
     texts = {text.get_text() for axes in panels for text in axes.texts}
-    assert {"1.50 +- 0.00", "1.50", "100.0", "-", "not reached", "1,000 (650 its own)"} <= texts
+    assert {"1.50 (s.e. 0.00)", "1.50", "100.0", "-", "not reached", "1,000 (650 its own)"} <= texts
     widths = [bar.get_width() for bar in panels[1].patches]
     assert widths == pytest.approx([2.0, 2.0])
 
