@@ -36,6 +36,26 @@ def test_an_array_is_refused_without_being_printed_whole() -> None:
     assert len(str(refused.value)) < 200
 
 
+def test_a_dry_run_counts_seeds_and_says_what_takes_less_than_hours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    short_tries: None,
+) -> None:  # fmt: skip
+    command = (
+        f"train --max-train-images 100 --num-blocks 2 --epochs 1 --batch-size 16 --executor local "
+        f"--device cpu --quiet --run-dir {tmp_path}/run --dry-run"
+    ).split()
+    assert main([*command, "--json"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    assert (one["seeds"], one["advice"]) == (None, None)
+    monkeypatch.setattr("noprop_dist.plan.HOUR_S", 1.0)
+    assert main([*command, "--seeds", "50", "--json"]) == 0
+    many = json.loads(capsys.readouterr().out)
+    assert many["seeds"] == 50
+    # Other work on the machine makes what is timed differ from try to try.
+    assert many["estimated_seconds"] > 5 * one["estimated_seconds"]
+    assert "--preset quick" in many["advice"]
+
+
 def test_seeds_train_runs_of_their_own_and_tell_their_mean(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
