@@ -8,7 +8,12 @@ from matplotlib.figure import Figure
 
 from noprop_dist.draw.answers import plot_confusion
 from noprop_dist.draw.axes import contrast
-from noprop_dist.draw.class_embeddings import plot_embedding, plot_prototypes, tsne
+from noprop_dist.draw.class_embeddings import (
+    equally_far,
+    plot_embedding,
+    plot_prototypes,
+    tsne,
+)
 from noprop_dist.draw.curves import (
     block_panels,
     history_panels,
@@ -234,6 +239,14 @@ def test_numbers_in_cells_are_read_on_any_colour() -> None:
     distances = readable(plot_embedding(line, None, list("abcdefghijkl")))
     assert len(distances) == 12 * 11
     assert min(shares + distances) >= 4.5
+
+
+@pytest.mark.parametrize(("beyond", "told"), [(1.0, "4 to 4.199"), (1.1, "")])
+def test_distances_within_5_per_cent_count_as_equal(beyond: float, told: str) -> None:
+    u = np.array([[0.0, 0.0], [4.0, 0.0], [2.0, np.sqrt((4 + 0.199 * beyond) ** 2 - 4)]])
+    assert equally_far(u) == f"all classes are about equally far apart, {told}" * bool(told)
+    assert equally_far(np.eye(9)) == "all classes are about equally far apart, 1.414"
+    assert equally_far(np.zeros((4, 3))) == "all classes are about equally far apart, 0"
 
 
 def test_equal_distances_have_one_colour() -> None:
