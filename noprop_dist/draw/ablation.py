@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from noprop_dist.draw.axes import counted, frame, line, percent
-from noprop_dist.draw.style import COLOUR_OF, INK, new_figure
+from noprop_dist.draw.style import COLOUR_OF, INK, MARK_OF, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +32,8 @@ def plot_ablation(
     beside.axvline(0, color=INK, linewidth=1)
     for place, (name, (mean, width)) in enumerate(differences.items()):
         style = {"color": colours.get(name, INK), "capsize": 4, "linewidth": 2, "markersize": 7}
-        beside.errorbar([mean], [place], xerr=[width], fmt="o", **style)
+        mark = MARK_OF.get(kinds.get(name, ""), "o")
+        beside.errorbar([mean], [place], xerr=[width], fmt=mark, **style)
     beside.set_yticks(range(len(differences)), list(differences))
     beside.set_ylim(len(differences) - 0.4, -0.6)
     frame(beside, "points against the mean of softmaxes, with 95 % intervals", "percentage points")

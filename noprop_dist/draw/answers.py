@@ -18,6 +18,7 @@ from noprop_dist.draw.axes import (
     short,
     write_cells,
 )
+from noprop_dist.draw.odds import log_odds, probability_ticks
 from noprop_dist.draw.style import BLUE, COLOUR_OF, GREY, GROUND, MISTAKE, new_figure
 from noprop_dist.record.predictions import Predictions
 
@@ -29,9 +30,6 @@ COLUMNS, SECTION_ROWS = 8, 2  # images on the picture of answers, of each of its
 PAIRS = 20  # of classes taken for each other, told where a matrix has no names
 BINS = 25  # of confidence
 LEAST_CELL = 1.25  # contrast with the paper of a cell that is not empty
-NEAREST = 1e-6  # to 0 or 1 that a probability is drawn
-# What is written below an axis of probabilities in per cent, the first ones sooner
-TICKS = (50, 90, 99, 99.9, 99.99, 99.999, 99.9999, 10, 1, 20, 80, 95, 5, 70, 30, 98, 99.5, 99.8)
 
 
 def plot_confusion(
@@ -219,13 +217,15 @@ def plot_confidence(predictions: Predictions) -> "Figure":
     hits, wrong = int(right.sum()), int((~right).sum())
     colour = COLOUR_OF["hit"]
     shares.hist(sure[right], edges, color=colour, alpha=0.85, label=f"{hits:,} hits")
-    shares.hist(
-        sure[~right], edges, histtype="step", color=COLOUR_OF["mistake"], linewidth=2.2,
-        hatch="///", label=f"{wrong:,} mistakes",
+    mistakes = np.histogram(sure[~right], edges)[0].astype(float)
+    mistakes[mistakes == 0] = np.nan  # no line along the axis
+    shares.stairs(
+        mistakes, edges, color=COLOUR_OF["mistake"], linewidth=2.2, hatch="///",
+        label=f"{wrong:,} mistakes",
     )  # fmt: skip
     shares.set_yscale("symlog", linthresh=1)
     shares.yaxis.set_major_formatter("{x:,.0f}")
-    _probability_ticks(shares, edges[0], edges[-1])
+    probability_ticks(shares, edges[0], edges[-1])
     about = "probability of the answer (%), as logarithm of its odds"
     frame(shares, "images by confidence, on a logarithmic scale", about)
     shares.set_ylim(bottom=0)
@@ -243,27 +243,6 @@ def plot_confidence(predictions: Predictions) -> "Figure":
     reach = max(float(np.ptp(accuracy)), 2.0)
     kept.set_ylim(accuracy.min() - 0.12 * reach, min(accuracy.max() + 0.1 * reach, 100.2))
     return figure
-
-
-def log_odds(probability: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The decimal logarithm of p / (1 - p), which tells 99 % from 99.9 %; bounded."""
-    p = np.clip(np.asarray(probability, np.float64), NEAREST, 1 - NEAREST)
-    odds: npt.NDArray[np.float64] = np.log10(p / (1 - p))
-    return odds
-
-
-def _probability_ticks(axes: "Axes", low: float, high: float) -> None:
-    """Limits and ticks of an axis of log-odds, as many as have room, else its two ends."""
-    found: dict[float, str] = {}
-    for told in (*TICKS, *(100 / (1 + 10**-end) for end in (low, high))):
-        at, name = float(log_odds(told / 100)), f"{told:.4g}" if told < 99.9 else f"{told:.6g}"
-        room = all(abs(at - other) > (high - low) / 10 for other in found)
-        if low <= at + 1e-9 and at - 1e-9 <= high and room and name not in found.values():
-            found[at] = name
-        if len(found) > 1 and told == TICKS[-1]:
-            break
-    axes.set_xticks(list(found), list(found.values()))
-    axes.set_xlim(low, high)
 
 
 def surest_first(

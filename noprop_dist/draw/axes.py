@@ -38,11 +38,16 @@ PLACES = (
 
 
 def line(
-    axes: "Axes", values: Sequence[float | None], colour: object, label: str | None, width: float
+    axes: "Axes",
+    values: Sequence[float | None],
+    colour: object,
+    label: str | None,
+    width: float,
+    mark: str = "o",
 ) -> None:
     """Values at 1, 2, ...; None leaves a gap, and few points get marks so that one is seen."""
     y = [np.nan if value is None else value for value in values]
-    mark = "o" if len(y) <= MAX_NAMES else ""
+    mark = mark if len(y) <= MAX_NAMES else ""
     x = range(1, len(y) + 1)
     axes.plot(x, y, color=colour, label=label, linewidth=width, marker=mark, markersize=3 + width)
 

@@ -28,6 +28,7 @@ LEAST_FOR_TSNE = 4  # classes: three points have but one arrangement
 FULL_TSNE = 500  # classes up to which distances are summed in full
 CELLS_WITH_NUMBERS = 12  # classes
 LEAST_SPAN = 0.99  # of the largest distance: below it the colours begin, so as to show no rounding
+EQUALLY = 1.05  # times the smallest distance: below it all are about the same
 ACROSS = 10  # prototypes beside each other, where each has its name
 
 
@@ -63,6 +64,20 @@ def plot_embedding(u: Floats, flat: Floats | None, class_names: Sequence[str]) -
         names = [short(name, 14 if few else 11) for name in class_names]
         label_points(axes, xy, names, 8.5 if few else 6)
     return figure
+
+
+def equally_far(u: Floats) -> str:
+    """That classes are about equally far apart, and how far; empty where some are nearer.
+
+    Args:
+        u: (K, D), the class embeddings.
+    """
+    from scipy.spatial.distance import pdist
+
+    apart = pdist(u)
+    low, high = float(apart.min()), float(apart.max())
+    told = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+    return f"all classes are about equally far apart, {told}" if high <= EQUALLY * low else ""
 
 
 def tsne(u: Floats) -> Floats | None:

@@ -43,14 +43,17 @@ DOTS_PER_INCH = 150
 # What has one colour in every picture: what answers, what is given as z, methods of a comparison,
 # trials of a sweep, answers.
 COLOUR_OF = {
-    "z_T": BLUE, "mean_softmax": ORANGE, "last_block": PINK, "weighted": GREEN,
-    "best_block": VERMILION, "block": WINE, "guessing": GREY,
+    "z_T": BLUE, "mean_softmax": ORANGE, "weighted": GREEN, "last_block": WINE,
+    "best_block": WINE, "block": WINE, "guessing": GREY,
     "chain": WINE, "noise": GREY, "other": SKY, "label": GREEN,
     "noprop": BLUE, "twin": VERMILION, "noprop-sequential": GREEN, "single": WINE,
     "twin-checkpointed": PINK, "layerwise": SKY,
     "best": BLUE, "finished": SKY, "stopped": GREY, "failed": VERMILION, "unfinished": GREY,
     "hit": BLUE, "mistake": VERMILION,
 }  # fmt: skip
+
+# Of readouts, which stand beside each other; a block alone has the colour of all blocks.
+MARK_OF = {"z_T": "o", "mean_softmax": "s", "weighted": "^", "best_block": "D", "last_block": "D"}
 
 METADATA: dict[str, dict[str, str | None]] = {
     "png": {"Software": "noprop-dist"},  # by which a picture of ours is told from data

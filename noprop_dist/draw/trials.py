@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.draw.axes import bare, colour_bar, counted, frame, log_scale, shades
+from noprop_dist.draw.axes import (
+    INCHES_PER_CHAR,
+    bare,
+    colour_bar,
+    counted,
+    frame,
+    log_scale,
+    shades,
+)
 from noprop_dist.draw.style import COLOUR_OF, GREY, GRID, INK, PAPER, new_figure
 from noprop_dist.text import shortened
 
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 4
 FLOOR = 0.25  # share of the trials that may lie below what a picture shows; they are drawn at it
+BAR_INCHES, LEFT = 1.2, 0.3  # for the bar of colours, and left of the first of parallel axes
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,6 +55,11 @@ class Setting:
     def ticks(self) -> list[str]:
         """What is written beside the choices."""
         return ["-" if name == "None" else shortened(name, 11) for name in self.choices]
+
+    @property
+    def ends(self) -> list[str]:
+        """What is written along an axis from its one end to the other."""
+        return self.ticks if self.is_choice else [f"{end:g}" for end in self.limits]
 
     @property
     def at(self) -> Floats:
@@ -143,11 +157,12 @@ def plot_parallel(accuracy: Sequence[float], settings: Mapping[str, Setting]) ->
     reached = 100 * np.array(accuracy)
     low = _limits(reached)[0]
     colours = ScalarMappable(Normalize(low, max(reached.max(), low + 1e-6)), shades())
-    figure = new_figure(max(8.0, 1.6 * len(settings) + 2.5), 4.6)
+    wide = max(8.0, 1.6 * len(settings) + 2.5)
+    figure = new_figure(wide, 4.6)
     axes = figure.subplots()
     for place, setting in enumerate(settings.values()):
         axes.axvline(place, color=GRID, linewidth=1.4, zorder=0)
-        ends = [f"{end:g}" for end in setting.limits] if not setting.is_choice else setting.ticks
+        ends = setting.ends
         for y, label in zip(np.linspace(0, 1, max(2, len(ends))), ends, strict=False):
             axes.annotate(
                 label, (place, y), xytext=(4, 0), textcoords="offset points", fontsize=8,
@@ -160,7 +175,9 @@ def plot_parallel(accuracy: Sequence[float], settings: Mapping[str, Setting]) ->
         axes.plot(paths[i], color=colour, linewidth=width, alpha=0.9)
     bare(axes)
     axes.set_title("a line for each trial, a wide one for the best")
-    axes.set(xlim=(-0.2, len(settings) - 0.35), ylim=(-0.08, 1.08))
+    right = 0.15 + INCHES_PER_CHAR * max(map(len, ends))  # what is written beside the last axis
+    apart = (wide - BAR_INCHES - LEFT - right) / max(len(settings) - 1, 1)
+    axes.set(xlim=(-LEFT / apart, len(settings) - 1 + right / apart), ylim=(-0.08, 1.08))
     axes.set_xticks(range(len(settings)), list(settings), fontsize=9)
     axes.tick_params(length=0)
     extend = "min" if (reached < low).any() else "neither"

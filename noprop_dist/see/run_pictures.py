@@ -21,6 +21,7 @@ from noprop_dist.draw.axes import MAX_NAMES
 from noprop_dist.draw.class_embeddings import (
     LEAST_FOR_TSNE,
     change_of,
+    equally_far,
     largest,
     plot_embedding,
     plot_prototypes,
@@ -94,8 +95,7 @@ def pictures_of(found: Material, failed: NotDrawn | None = None) -> tuple[list[P
 
 
 def _history(found: Material) -> Picture:
-    history = found.history
-    if not history_panels(history):
+    if not history_panels(history := found.history):
         raise LeftOutError(NO_EPOCH)
     caption = (
         "Loss, accuracy and learning rate by epoch. The loss is a mean over blocks, whose terms "
@@ -159,19 +159,19 @@ def _trajectories(found: Material) -> Picture:
 
 
 def _embedding_picture(found: Material) -> Picture | None:
-    trained = found.network
+    trained, kind = found.network, found.network.network.spec.embedding_type
     u = _embedding(trained.network.class_embed)
-    kind = trained.network.spec.embedding_type
     if kind == "one-hot":
         return None  # all are equally far apart
+    if alike := equally_far(u):
+        raise LeftOutError(alike)
     plain = "" if len(u) >= LEAST_FOR_TSNE else " So few classes have no t-SNE."
     names = " Names stand where there is room for them." if len(u) > MAX_NAMES else ""
     plane = widest_plane(u)
     flat = " Of such embeddings t-SNE says little too." if plane.alike > 2 else ""
     caption = (
         f"The {len(u)} class embeddings ({kind}, D = {u.shape[1]}): their distances; a plane of "
-        f"them, {plane.about}; and t-SNE, where only what is near counts."
-        f"{flat}{names}{plain}"
+        f"them, {plane.about}; and t-SNE, where only what is near counts.{flat}{names}{plain}"
     )
     make = partial(plot_embedding, u, tsne(u), trained.class_names)
     return Picture("embedding", "Class embeddings", caption, make)
@@ -180,8 +180,7 @@ def _embedding_picture(found: Material) -> Picture | None:
 def _prototypes(found: Material) -> Picture | None:
     if found.run is None and found.first_embed is None:
         return None  # as far as is known
-    trained = found.network
-    spec = trained.network.spec
+    trained, spec = found.network, found.network.network.spec
     if spec.embedding_type != "prototype" or len(spec.sample_shape) != 3:
         return None
     u, u_first, shape = trained.network.class_embed, found.first_embed, spec.sample_shape
@@ -283,8 +282,7 @@ def _timeline(found: Material) -> Picture:
         "Which worker trained which block when, a row per worker and a bar per unit; where workers "
         f"were lost, came back or waited is marked.{cut * going}"
     )
-    make = partial(plot_timeline, found.timeline)
-    return Picture("timeline", "Units on workers", caption, make)
+    return Picture("timeline", "Units on workers", caption, partial(plot_timeline, found.timeline))
 
 
 MAKERS: dict[str, Maker] = {

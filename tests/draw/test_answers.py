@@ -11,6 +11,7 @@ from noprop_dist.draw.answers import (
     surest_first,
     telling_rows,
 )
+from noprop_dist.draw.odds import log_odds
 from noprop_dist.record.predictions import Predictions
 
 pytestmark = pytest.mark.usefixtures("styled")
@@ -105,6 +106,19 @@ def test_confidence_counts_hits_and_mistakes() -> None:
     accuracy = kept.get_lines()[0].get_ydata()
     assert accuracy[0] == 100  # the surest are right here
     assert accuracy[-1] == 75
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 50])
+def test_confidence_draws_nothing_where_there_are_no_mistakes(wrong: int) -> None:
+    made = said(200, wrong)
+    axes = plot_confidence(made).axes[0]
+    outline = axes.patches[25].get_path().vertices
+    assert isinstance(outline, np.ndarray)
+    low, high = log_odds(made.confidence[[0, max(wrong, 1) - 1]])
+    bar = (log_odds(made.confidence[-1]) - low) / 25
+    assert np.all(outline[:, 0] >= low - 1e-9)
+    assert np.all(outline[:, 0] <= high + bar + 1e-9)
+    assert len(outline) > 0 or wrong == 0
 
 
 @pytest.mark.parametrize(

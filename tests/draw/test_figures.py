@@ -6,9 +6,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
+from noprop_dist.draw.ablation import plot_ablation
 from noprop_dist.draw.answers import plot_confusion
 from noprop_dist.draw.axes import contrast
-from noprop_dist.draw.class_embeddings import plot_embedding, plot_prototypes, tsne
+from noprop_dist.draw.class_embeddings import (
+    equally_far,
+    plot_embedding,
+    plot_prototypes,
+    tsne,
+)
 from noprop_dist.draw.curves import (
     block_panels,
     history_panels,
@@ -17,6 +23,7 @@ from noprop_dist.draw.curves import (
     plot_history,
 )
 from noprop_dist.draw.evaluation import plot_evaluation
+from noprop_dist.draw.odds import log_odds, probability
 from noprop_dist.draw.plane import widest_plane
 from noprop_dist.draw.style import COLOUR_OF
 from noprop_dist.draw.trajectories import Walks, plot_trajectories, shown_classes, towards
@@ -102,8 +109,9 @@ def test_what_is_the_same_has_the_same_colour_in_every_picture() -> None:
         assert [patch.get_facecolor() for patch in legend.get_patches()] == [
             to_rgba(COLOUR_OF[name]) for name in (Z_T, MEAN, answers)
         ]
-        low, high = reliability.get_xlim()
+        low, high = shares.get_xlim()
         assert 89 < low < 90 < high < 101  # no more than where there are answers
+    assert COLOUR_OF[BEST] == COLOUR_OF[LAST] == COLOUR_OF["block"] == COLOUR_OF["chain"]
     denoising = colours(plot_denoising([0.1, 0.9], [0.5, 0.9], 10).axes[0])
     assert denoising["readout of z_t"] == colours(blocks)["readout of z_t"] == COLOUR_OF[Z_T]
     own = "the block's own softmax"
@@ -111,6 +119,62 @@ def test_what_is_the_same_has_the_same_colour_in_every_picture() -> None:
     accuracies = colours(plot_history(history(3)).axes[1])
     assert accuracies["z_T"] == COLOUR_OF[Z_T]
     assert accuracies["mean softmax"] == COLOUR_OF[MEAN]
+
+
+def evaluated(counts: list[int], draws: int) -> dict[str, object]:
+    """An evaluation with so many answers in bins of confidence, all but the last ones wrong."""
+    size = len(counts)
+    bins = [
+        {
+            "low": i / size, "high": (i + 1) / size, "count": n,
+            "confidence": (i + 0.5) / size if n else None,
+            "accuracy": float(i == size - 1) if n else None,
+        }
+        for i, n in enumerate(counts)
+    ]  # fmt: skip
+    found = {
+        "calibration": {"bins": bins, "expected_calibration_error": 0.05},
+        "accuracy_of_averaged_draws": [0.9] * draws,
+    }
+    return {
+        "readouts": dict.fromkeys(READOUTS, found), "answering": {"readout": BEST},
+        "block_accuracy": [0.5, 0.9], "accuracy_after_t": [0.1, 0.9],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counts", "draws", "places"),
+    [
+        ([0, 1, 2, 0, 10, 0, 5, 970], 1, [{1: 1, 2: 2, 4: 10}, {6: 5, 7: 970}]),
+        ([0, 1, 2, 0, 10, 0, 5, 970], 5, [{1: 1, 2: 2, 4: 10, 6: 5, 7: 970}]),  # 2 images a draw
+        ([3, 9, 30, 500, 9, 0, 0, 0], 1, [{0: 3, 1: 9}, {2: 30}, {3: 500, 4: 9}]),
+        ([0, 0, 0, 0, 0, 0, 0, 4], 1, [{7: 4}]),  # all there are
+    ],
+)
+def test_calibration_has_no_point_of_a_few_answers(
+    counts: list[int], draws: int, places: list[dict[int, int]]
+) -> None:
+    confidence = [sum((i + 0.5) * n for i, n in p.items()) / sum(p.values()) for p in places]
+    axes = plot_evaluation(evaluated(counts, draws)).axes[0]
+    dashed, *readouts = axes.get_lines()
+    assert dashed.get_ydata() == pytest.approx(100 * probability(dashed.get_xdata()))
+    for line in readouts:
+        assert 8 * probability(line.get_xdata()) == pytest.approx(confidence)
+    # Of one place, they lie over one another, the smaller above the larger.
+    sizes = [line.get_markersize() for line in readouts]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len({line.get_marker() for line in readouts}) == len(set(sizes)) == 3
+    low, high = axes.get_xlim()
+    assert low < log_odds(confidence[0] / 8) <= log_odds(confidence[-1] / 8) < high
+
+
+def test_ablation_gives_a_block_alone_the_colour_of_blocks_and_a_mark_of_its_own() -> None:
+    differences = {"z_T": (1.0, 0.1), "block 3 alone": (2.0, 0.1), "another run": (3.0, 0.1)}
+    kinds = {"given": "chain", "z_T": "z_T", "block 3 alone": "best_block"}
+    blocks, beside = plot_ablation({"given": [0.1, 0.2]}, differences, kinds).axes
+    _, of_z, of_block, of_run = (line for line in beside.get_lines() if line.get_marker() != "|")
+    assert of_block.get_color() == blocks.get_lines()[0].get_color() == COLOUR_OF["block"]
+    assert of_z.get_marker() == of_run.get_marker() != of_block.get_marker()
 
 
 @pytest.mark.parametrize(("epochs", "validation"), [(1, True), (30, False)])
@@ -234,6 +298,14 @@ def test_numbers_in_cells_are_read_on_any_colour() -> None:
     distances = readable(plot_embedding(line, None, list("abcdefghijkl")))
     assert len(distances) == 12 * 11
     assert min(shares + distances) >= 4.5
+
+
+@pytest.mark.parametrize(("beyond", "told"), [(1.0, "4 to 4.199"), (1.1, "")])
+def test_distances_within_5_per_cent_count_as_equal(beyond: float, told: str) -> None:
+    u = np.array([[0.0, 0.0], [4.0, 0.0], [2.0, np.sqrt((4 + 0.199 * beyond) ** 2 - 4)]])
+    assert equally_far(u) == f"all classes are about equally far apart, {told}" * bool(told)
+    assert equally_far(np.eye(9)) == "all classes are about equally far apart, 1.414"
+    assert equally_far(np.zeros((4, 3))) == "all classes are about equally far apart, 0"
 
 
 def test_equal_distances_have_one_colour() -> None:

@@ -215,6 +215,17 @@ def test_run_on_vectors_has_all_but_images(tmp_path: Path) -> None:
     assert "So few classes have no t-SNE." in embedding.caption
 
 
+def test_class_embeddings_of_equal_distances_are_told_in_a_sentence(tmp_path: Path) -> None:
+    from noprop_dist import train
+    from runs import small
+
+    train(small(tmp_path / "run", epochs=1, embedding_type="learned"))
+    names, notes = draw(tmp_path / "run")
+    assert names == ALL - {"embedding", "prototypes"}
+    (note,) = notes
+    assert note.startswith("left out embedding: all classes are about equally far apart, 1.4")
+
+
 def test_run_is_finished_whatever_happens_to_its_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -143,6 +143,23 @@ def test_settings_with_one_value_in_all_trials_are_not_drawn(
     assert [path.name for path in (tmp_path / "one/plots").iterdir()] == ["trials.png"]
 
 
+@pytest.mark.parametrize("count", [2, 3, 8])
+@pytest.mark.parametrize("last", ["numbers", "names"])
+def test_parallel_settings_take_the_whole_width(count: int, last: str) -> None:
+    numbers = trials.Setting("loguniform", (1e-4, 1e-2), [1e-4, 1e-2])
+    names = trials.Setting("choice", ("a", "prototypes"), ["a", "prototypes"])
+    settings = {str(place): names for place in range(count)}
+    settings[str(count - 1)] = numbers if last == "numbers" else names
+    with own_style():
+        axes, bar = trials.plot_parallel([0.9, 0.8], settings).axes
+        axes.figure.draw_without_rendering()
+        right = max(text.get_window_extent().x1 for text in axes.texts)
+        left = axes.lines[0].get_window_extent().x0
+        # Next to the bar of colours, and not over it.
+        assert 0 < bar.get_window_extent().x0 - right < 0.7 * axes.figure.get_dpi()
+        assert left < 0.6 * axes.figure.get_dpi()
+
+
 def test_curves_of_trials_fill_an_axis_of_whole_epochs() -> None:
     with own_style():
         (axes,) = trials.plot_curves({1: [0.1, 0.3], 2: [0.2]}, {1: FINISHED, 2: STOPPED}, 1).axes
