@@ -175,7 +175,7 @@ def _run_merge(argv: Sequence[str], prog: str, text: str) -> int:
     options = parse_own(argv, prog, text, MergeOptions)
     from noprop_dist.merging import merge
 
-    return _say_result(merge(options.runs, **options.changes), options.json)
+    return _say_result(merge(options.runs, block=options.block, **options.changes), options.json)
 
 
 def _say_result(result: "TrainResult", as_json: bool, seconds: float | None = None) -> int:

@@ -1,6 +1,7 @@
 """One network of runs that trained some of its blocks each, on machines that need not meet."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +9,8 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.engine.resume import check_same_options
 from noprop_dist.engine.rounds import stem
 from noprop_dist.errors import UserError
+from noprop_dist.model.own_block import BlockCode
+from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint, save_checkpoint
 from noprop_dist.record.history import History
 from noprop_dist.record.places import check_places
@@ -17,13 +20,14 @@ from noprop_dist.record.store import Store
 from noprop_dist.training import prepare, train
 
 
-def merge(runs: Sequence[str], **changes: Any) -> TrainResult:
+def merge(runs: Sequence[str], *, block: str | None = None, **changes: Any) -> TrainResult:
     """Put trained blocks together and evaluate the network, as the end of one run would.
 
     The blocks' bits, and the network's, are those of one run on the parts' kind of device.
 
     Args:
         runs: run folders of ``train_blocks``, which together hold every block once; or their URIs.
+        block: of runs whose block is a class of one's own, that class: its code is run.
         changes: options of the whole run that differ from the parts', such as ``run_dir``.
 
     Raises:
@@ -40,14 +44,15 @@ def merge(runs: Sequence[str], **changes: Any) -> TrainResult:
     whole = {"blocks": None, "name": None, "run_dir": None, "resume_from": None}
     config = replace(config, **(whole | changes))
     check_places(config)
-    if not config.is_placed:
-        config, _ = prepare(config)
-    store = Store(config.folder)
-    parts, state = _joined([part for _, part in found])
-    if find_checkpoint(store.root)[1] is None:
-        name = f"step-{sum(state['steps'].values()):010d}"
-        save_checkpoint(store, name, parts, state | {"config": config.to_dict()}, keep=1)
-    return train(config)
+    with _code(config, first, first_run, block):
+        if not config.is_placed:
+            config, _ = prepare(config)
+        store = Store(config.folder)
+        parts, state = _joined([part for _, part in found])
+        if find_checkpoint(store.root)[1] is None:
+            name = f"step-{sum(state['steps'].values()):010d}"
+            save_checkpoint(store, name, parts, state | {"config": config.to_dict()}, keep=1)
+        return train(config)
 
 
 def _part(run: str) -> Loaded:
@@ -67,9 +72,19 @@ def _check_same(config: TrainConfig, first: Loaded, part: Loaded, run: str) -> N
     theirs = part.state["config"] | {"blocks": config.blocks}
     check_same_options(config, theirs, run, "merge runs of the same options.")
     one, other = first.state["fingerprint"], part.state["fingerprint"]
-    for key, what in (("data", "other data"), ("precision", "another number format")):
-        if one[key] != other[key]:
+    kinds = {"data": "other data", "precision": "another number format", "block": "other code"}
+    for key, what in kinds.items():
+        if one.get(key) != other.get(key):
             raise UserError(f"{run} was trained on {what} than the first run: train it again.")
+
+
+def _code(
+    config: TrainConfig, first: Loaded, run: str, block: str | None
+) -> AbstractContextManager[None]:
+    """Run no code because a folder names it: the user names it, and it must be the parts'."""
+    code = BlockCode.read(block) if block is not None else None
+    spec = ModelSpec.from_dict(first.state["network"]["spec"]).with_code(code, run)
+    return nullcontext() if spec.block_code is None else spec.block_code.stands_for(config.block)
 
 
 def _check_complete(config: TrainConfig, found: Sequence[tuple[str, Loaded]]) -> None:

@@ -100,6 +100,9 @@ class MergeOptions(Checked):
     )
     dataset: str | None = option(None, "data", "where the runs' data is now")
     data_dir: str | None = option(None, "data", "where named data sets are kept or downloaded to")
+    block: str | None = option(
+        None, "block", "of runs whose block is a class of one's own: that class; its code is run"
+    )
     executor: Literal["ray", "local"] = option("ray", "machine", "where it is evaluated")
     json: bool = option(False, "output", "print the result as one JSON object on the last line")
 

@@ -108,6 +108,16 @@ def train(
     if config.blocks is not None:
         raise UserError("--blocks trains no whole network: call train_blocks, and merge after it.")
     watching = Watching(callbacks, metrics)
+    if isinstance(block, type):
+        raise UserError(
+            "block is the name of a class, by which workers and later commands find it: give "
+            f'"package.module:{block.__name__}" or "path/file.py:{block.__name__}".'
+        )
+    if init_from is not None and not isinstance(init_from, (TrainResult, str, Path)):
+        raise UserError(
+            "init_from is a run, its folder or an exported file; got "
+            f"{type(init_from).__name__}: give the folder it was loaded from."
+        )
     config = replace(config, block=block or config.block)
     if init_from is not None:
         place = init_from.folder if isinstance(init_from, TrainResult) else str(init_from)

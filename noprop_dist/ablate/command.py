@@ -12,6 +12,7 @@ from noprop_dist.text import json_line, printable
 
 if TYPE_CHECKING:
     from noprop_dist.draw.style import Make
+    from noprop_dist.use.opening import OpenRun
 
 PICTURE = "plots/ablation.png"
 
@@ -28,7 +29,7 @@ def run_ablate(argv: Sequence[str], prog: str, text: str) -> int:
     from noprop_dist.use.opening import open_run
     from noprop_dist.use.rows import rows_for
 
-    run = open_run(options.run, options.device, options.precision)
+    run = open_run(options.run, options.device, options.precision, options.block)
     folder = options.output or home_of(options.run)
     store = Store(folder, "--output")
     store.check_writable()
@@ -36,13 +37,26 @@ def run_ablate(argv: Sequence[str], prog: str, text: str) -> int:
     for note in (*run.notes, *rows.notes):
         print(printable(note), file=sys.stderr)
     others = [*options.others, *(trained_others(run, options) if options.train else ())]
-    opened = [open_run(other, options.device, options.precision) for other in others]
+    opened = [_open_beside(other, options) for other in others]
     ablation = ablate(run, rows, opened, draws=options.draws)
     store.write(ABLATION, json.dumps(ablation, indent=1).encode())
     print(json_line(ablation) if options.json else render(ablation), flush=True)
     if save_figure(store, PICTURE, _picture(ablation)) and not options.json:
         print(printable(f"picture in {inside(folder, PICTURE)}"))
     return 0
+
+
+def _open_beside(other: str, options: AblateOptions) -> "OpenRun":
+    """Another run, with the code that the user named where its block is a class of one's own."""
+    from noprop_dist.model.own_block import is_own
+    from noprop_dist.record.folder import home_of
+    from noprop_dist.record.run_config import read_config
+    from noprop_dist.record.store import Store
+    from noprop_dist.use.opening import open_run
+
+    config = read_config(Store(home_of(other)))
+    block = options.block if config is not None and is_own(config.block) else None
+    return open_run(other, options.device, options.precision, block)
 
 
 def _picture(ablation: dict[str, Any]) -> "Make":

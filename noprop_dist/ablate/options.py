@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from noprop_dist.config.fields import Checked, argument, at_least, option
-from noprop_dist.use.flags import DATA_DIR, DEVICE, OTHER_DATA, PRECISION, RUN
+from noprop_dist.use.flags import BLOCK, DATA_DIR, DEVICE, OTHER_DATA, PRECISION, RUN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class AblateOptions(Checked):
         None, "data", "which rows; default: the test split"
     )
     draws: int = option(5, "evaluation", "noise draws", at_least(1))
+    block: str | None = option(None, "evaluation", BLOCK)
     device: str = option("auto", "machine", DEVICE)
     precision: Literal["run", "auto", "fp32", "bf16"] = option("run", "machine", PRECISION)
     output: str | None = option(

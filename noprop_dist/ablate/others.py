@@ -1,5 +1,6 @@
 """Training what a network is compared with: without z, and of fewer blocks at equal operations."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -30,14 +31,16 @@ def trained_others(run: OpenRun, options: AblateOptions) -> list[str]:
     if run.config is None:
         raise UserError(f"{run.name} does not say what it was trained with: leave --train out.")
     config = config_here(run)
+    code = run.trained.network.spec.block_code  # what the user named, wherever it lies
     if options.dataset is not None:
         config = replace(config, dataset=options.dataset)
     folders = []
-    for name, changes in _kinds(config):
-        folder = inside(home_of(run.name), f"ablation/{name}")
-        say(f"training {name} in {folder}")
-        train(replace(config, **(OF_THE_RUN | changes), run_dir=folder))
-        folders.append(folder)
+    with nullcontext() if code is None else code.stands_for(config.block):
+        for name, changes in _kinds(config):
+            folder = inside(home_of(run.name), f"ablation/{name}")
+            say(f"training {name} in {folder}")
+            train(replace(config, **(OF_THE_RUN | changes), run_dir=folder))
+            folders.append(folder)
     return folders
 
 

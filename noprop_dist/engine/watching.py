@@ -105,6 +105,11 @@ class Watching:
         callbacks: Sequence[Callback] = (),
         metrics: Mapping[str, Metric] = MappingProxyType({}),
     ) -> None:
+        if isinstance(callbacks, Callback) or not isinstance(metrics, Mapping):
+            raise UserError(
+                "callbacks is a list of Callback, and metrics a dict of functions by name: got "
+                f"{type(callbacks).__name__} and {type(metrics).__name__}."
+            )
         self.callbacks, self.metrics = tuple(callbacks), dict(metrics)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):

@@ -8,10 +8,13 @@ names it, never because a folder does.
 import hashlib
 import inspect
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 
 from noprop_dist.errors import UserError
@@ -53,6 +56,18 @@ class BlockCode:
         """Let ``read`` give this in this process, which may not see the file."""
         _GIVEN[self.name] = self
 
+    @contextmanager
+    def stands_for(self, name: str) -> Iterator[None]:
+        """While this lasts ``read`` gives it for another spelling of its name."""
+        before = _GIVEN.get(name)
+        replace(self, name=name).give()
+        try:
+            yield
+        finally:
+            del _GIVEN[name]
+            if before is not None:
+                before.give()
+
     def load(self) -> type[Block]:
         """Run the text, once a process, and give the class.
 
@@ -65,6 +80,32 @@ class BlockCode:
 def is_own(block: str) -> bool:
     """Whether a block's name is that of a class, not one of the registry's."""
     return ":" in block
+
+
+@contextmanager
+def blamed(block: str) -> Iterator[None]:
+    """What goes wrong inside is told in a sentence where the block is a class of the user's own.
+
+    Raises:
+        UserError: names the block and the last line of its user's that was reached.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not is_own(block):
+            raise
+        where = block.rpartition(":")[0]
+        lines = [
+            frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == where
+        ]
+        line = f" in line {lines[-1]}" if lines else ""
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"--block {block} cannot take a step of training{line} ({reason}): mend it; from z "
+            "(B, D) and samples it gives logits (B, K)."
+        ) from error
 
 
 def _read(name: str) -> str:
@@ -104,7 +145,7 @@ def _load(code: BlockCode) -> type[Block]:
     sys.modules[module.__name__] = module  # dataclasses and type hints look for it
     try:
         exec(compile(code.source, where, "exec", dont_inherit=True), vars(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(
             f"--block {code.name} cannot be imported ({reason}): mend it; where it is a worker "

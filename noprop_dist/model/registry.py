@@ -12,7 +12,7 @@ from noprop_dist.model.discrete_time import DiscreteTime
 from noprop_dist.model.flow_matching import FlowMatching
 from noprop_dist.model.noise_ranges import NoiseRanges
 from noprop_dist.model.objective import Objective
-from noprop_dist.model.own_block import BlockCode
+from noprop_dist.model.own_block import BlockCode, blamed
 from noprop_dist.model.resnet import ResNetLayersBlock
 from noprop_dist.model.resnet9 import ResNet9Block
 from noprop_dist.model.spec import ModelSpec
@@ -124,7 +124,7 @@ def make_block(spec: ModelSpec, t: int) -> Block:
         num_blocks=spec.num_blocks,
     )
     _check_options(name, block, shape, options)
-    with torch.device("meta"):
+    with torch.device("meta"), blamed(name):
         return block(shape, **options)
 
 

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from noprop_dist.errors import UserError
 from noprop_dist.model.block import Block
 from noprop_dist.model.init import init_block
+from noprop_dist.model.own_block import blamed
 from noprop_dist.model.readout import readout_logits
 from noprop_dist.model.registry import make_block, make_objective
 from noprop_dist.model.spec import ModelSpec
@@ -112,13 +113,15 @@ def rehearse(spec: ModelSpec, batch_size: int) -> int:
     PyTorch's compiler, a second and 100 MB.
 
     Raises:
-        UserError: the block or the objective draws from PyTorch's global generator.
+        UserError: the block or the objective draws from PyTorch's global generator, or a block of
+            the user's own cannot take a step.
     """
-    if math.prod(spec.sample_shape) > LARGE:
-        with suppress(NotImplementedError, RuntimeError):  # a block that cannot run there
-            return _kept_by_step(spec, make_block(spec, 1), batch_size)
-    block = init_block(make_block(spec, 1), torch.Generator())
-    few, more = (_kept_by_step(spec, block, rows) for rows in (FEW, FEW + 1))
+    with blamed(spec.block):
+        if math.prod(spec.sample_shape) > LARGE:
+            with suppress(NotImplementedError, RuntimeError):  # a block that cannot run there
+                return _kept_by_step(spec, make_block(spec, 1), batch_size)
+        block = init_block(make_block(spec, 1), torch.Generator())
+        few, more = (_kept_by_step(spec, block, rows) for rows in (FEW, FEW + 1))
     return few + (more - few) * (batch_size - FEW)
 
 
@@ -143,13 +146,17 @@ def _kept_by_step(spec: ModelSpec, block: Block, rows: int) -> int:
     def ask(z: Tensor, level: Tensor | None) -> Tensor:
         with saved_tensors_hooks(keep, lambda tensor: tensor):
             logits: Tensor = block(z, sample, draw, level)
+        if logits.shape != (rows, spec.num_classes):
+            raise RuntimeError(f"its logits of {rows} samples are {tuple(logits.shape)}")
         return logits
 
     def read(z: Tensor) -> Tensor:
         return readout_logits(z, embed, bias, embed, kind=spec.readout)
 
     with _KeyedDraws(f"the block {spec.block} or the objective {spec.objective}"):
-        make_objective(spec).loss(1, labels, embed, ask, read, eta=1.0, generator=draw)
+        learned = make_objective(spec).loss(1, labels, embed, ask, read, eta=1.0, generator=draw)
+    if not learned.loss.requires_grad:
+        raise RuntimeError("its logits depend on none of its parameters")
     return sum(
         tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in known
     )

@@ -6,7 +6,7 @@ K classes, D embedding width, T blocks.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
 from noprop_dist.maths.schedule import schedule_from_alpha_bar
 from noprop_dist.model.backbone import Backbone
-from noprop_dist.model.own_block import BlockCode
+from noprop_dist.model.own_block import BlockCode, is_own
 from noprop_dist.record.backbones import write_backbone
 from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.folder import Reader, home_of
@@ -93,6 +93,11 @@ def given_parts(
     """
     own = OwnParts()
     if noise_schedule is not None:
+        if config.objective != "dt":
+            raise UserError(
+                f"noise_schedule is alpha_bar of t = 0..T, and --objective {config.objective} has "
+                "other noise levels: give --objective dt, or leave it out."
+            )
         own = replace(own, alpha_bar=_alpha_bar(noise_schedule, config.num_blocks))
         config = replace(config, noise_schedule=OWN)
     if class_embed is not None:
@@ -110,13 +115,15 @@ def given_parts(
         if config.embedding_type == OWN and own.class_embed is None:
             own = replace(own, class_embed=kept.get("class_embed"))
     if config.init_from is not None:
-        own = replace(own, network=load_network(config.init_from, precision="fp32"))
+        block = config.block if is_own(config.block) else None
+        network = load_network(config.init_from, precision="fp32", block=block)
+        own = replace(own, network=network)
     return config, own
 
 
 def _alpha_bar(given: NoiseSchedule, num_blocks: int) -> Tensor:
     values = [given(t / num_blocks) for t in range(num_blocks + 1)] if callable(given) else given
-    alpha_bar = torch.as_tensor(np.asarray(values, np.float64))
+    alpha_bar = torch.as_tensor(_numbers("noise_schedule", values, np.float64))
     if alpha_bar.shape != (num_blocks + 1,):
         raise UserError(
             f"noise_schedule must be alpha_bar of t = 0..T, {num_blocks + 1} numbers for "
@@ -128,9 +135,19 @@ def _alpha_bar(given: NoiseSchedule, num_blocks: int) -> Tensor:
         raise UserError(f"noise_schedule: {error}.") from error
 
 
+def _numbers(name: str, values: object, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    try:
+        return np.array(values, dtype)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{name} must be numbers, got {type(values).__name__} ({error}); what has a name is "
+            "given as noise_schedule or embedding_type of TrainConfig."
+        ) from error
+
+
 def _class_embed(given: npt.ArrayLike | Tensor) -> Tensor:
     values = given.detach().cpu().numpy() if isinstance(given, Tensor) else given
-    w = torch.from_numpy(np.array(values, np.float32))
+    w = torch.from_numpy(_numbers("class_embed", values, np.float32))
     if w.ndim != 2 or not bool(w.isfinite().all()):
         raise UserError(
             "class_embed must be finite numbers of shape (K, D), a row for every class; got shape "

@@ -8,6 +8,9 @@ import pytest
 
 from noprop_dist import TrainConfig, UserError, load_network, train
 from noprop_dist.cli import main
+from noprop_dist.merging import merge
+from noprop_dist.model.own_block import _load
+from noprop_dist.training import train_blocks
 from noprop_dist.tune.network_trial import trial_config
 from runs import same, small
 
@@ -43,6 +46,65 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "mypkg", raising=False)  # another test's
     return "mypkg.blocks:Own"
+
+
+@pytest.mark.parametrize(
+    ("written", "instead", "says"),
+    [
+        ("(width, shape.num_classes)", "(width, 3)", r"logits of 2 samples are \(2, 3\)"),
+        (
+            "nn.Linear(64, width)",
+            "nn.Linear(63, width)",
+            r"in line 15 \(RuntimeError: addmm",
+        ),
+        (".relu())", ".relu()).detach()", "logits depend on none of its parameters"),
+        ("super().__init__(shape)", "raise KeyError('w')", r"in line 9 \(KeyError: 'w'\)"),
+        ("from torch import nn", "raise SystemExit(3)", r"cannot be imported \(SystemExit: 3\)"),
+    ],
+)
+def test_a_block_that_cannot_be_trained_gets_a_sentence_that_names_it(
+    own: str, tmp_path: Path, written: str, instead: str, says: str
+) -> None:
+    source = tmp_path / "mypkg/blocks.py"
+    source.write_text(SOURCE.replace(written, instead))
+    name = f"{source}:Own"
+    with pytest.raises(UserError, match=f"^--block {name} .*{says}"):
+        train(small(tmp_path / "run", epochs=1), block=name)
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
+def test_the_weights_of_a_run_with_an_own_block_begin_another(own: str, tmp_path: Path) -> None:
+    base = train(small(tmp_path / "run", epochs=1), block=own)
+    still = small(tmp_path / "other", epochs=1, lr=1e-12, weight_decay=0.0, dropout=0.0)
+    tuned = train(still, block=own, init_from=base)
+    assert tuned.test_accuracy["z_T"].mean == pytest.approx(
+        base.test_accuracy["z_T"].mean, abs=0.03
+    )
+
+
+def test_ablate_asks_a_network_of_an_own_block(
+    own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(small(tmp_path / "run", epochs=1), block=own)
+    assert main(["ablate", "run"]) == 2
+    assert f"give --block {own}" in capsys.readouterr().err
+    assert main(["ablate", "run", "run", "--draws", "1", "--block", own]) == 0
+
+
+def test_blocks_of_own_code_are_merged_where_the_user_names_it(own: str, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "mypkg/blocks.py").write_text(SOURCE + f"\nopen({str(ran)!r}, 'w').close()\n")
+    options = {"epochs": 1, "block": own}
+    parts = [
+        train_blocks(small(tmp_path / which, blocks=which, **options)).folder for which in "123"
+    ]
+    whole = train(small(tmp_path / "whole", **options))
+    ran.unlink()
+    _load.cache_clear()  # as in another process
+    with pytest.raises(UserError, match="is run only where you say so"):
+        merge(parts, run_dir=str(tmp_path / "merged"))
+    assert not ran.exists()
+    assert same(merge(parts, block=own, run_dir=str(tmp_path / "merged")), whole)
 
 
 def test_a_run_s_own_block_is_found_again_or_missed_in_a_sentence(
