@@ -126,12 +126,23 @@ def test_own_parts_belong_to_the_run(tmp_path: Path, own: dict[str, Any]) -> Non
         ({"noise_schedule": [0.1, 0.9, 0.5]}, "must increase strictly"),
         ({"class_embed": np.zeros((3, 4))}, "3 rows and the data 10 classes"),
         ({"class_embed": np.zeros(3)}, r"of shape \(K, D\)"),
+        ({"noise_schedule": "linear"}, "noise_schedule must be numbers, got str"),
+        ({"class_embed": "learned"}, "class_embed must be numbers, got str"),
+        ({"callbacks": Callback()}, "callbacks is a list of Callback"),
+        ({"metrics": [len]}, "metrics a dict of functions by name"),
+        ({"block": Callback}, "block is the name of a class"),
+        ({"init_from": object()}, "init_from is a run, its folder or an exported file"),
     ],
 )
 def test_bad_parts_are_refused(tmp_path: Path, given: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         train(tiny(tmp_path / "a"), **given)
     assert not (tmp_path / "a/config.yaml").exists()
+
+
+def test_a_noise_schedule_is_of_blocks_of_one_noise_level(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--objective ct has other noise levels"):
+        train(tiny(tmp_path / "a", objective="ct"), noise_schedule=lambda share: 0.1 + 0.8 * share)
 
 
 def test_own_is_refused_where_nothing_was_given(tmp_path: Path) -> None:
