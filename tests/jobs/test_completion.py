@@ -26,7 +26,7 @@ def printed(shell: str, capsys: pytest.CaptureFixture[str]) -> str:
     ("typed", "completed"),
     [
         (["tra"], "train trace"),
-        (["benchmark", ""], "engine gpu predict scaling sharing"),
+        (["benchmark", ""], "decode engine gpu predict scaling sharing"),
         (["benchmark", "gpu", "--ba"], "--batch-size"),
         (["train", "--no-pl"], "--no-plots"),
         (["train", "--embedding-type", "l"], "learned"),
