@@ -114,9 +114,9 @@ def test_training_learns_and_says_so_in_the_run_folder(tmp_path: Path) -> None:
         assert p.sum(axis=1) == pytest.approx(1, abs=1e-5)
         draw = result.test_accuracy[readout].draws[0]
         assert (p.argmax(axis=1) == said.label).mean() == pytest.approx(draw, abs=0.01)
-        # Here of the first draw, there the mean of five.
+        # Here of the first draw, there the mean of five, which chance keeps apart.
         nats = -np.log(p[said.row, said.label]).mean()
-        assert measures["negative_log_likelihood"] == pytest.approx(nats, rel=0.4)
+        assert measures["negative_log_likelihood"] == pytest.approx(nats, rel=0.4, abs=0.1)
         assert measures["top5_accuracy"] > result.test_accuracy[readout].mean
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert sum(e["event"] == "unit" for e in events) == 3 * 12
