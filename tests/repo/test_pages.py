@@ -12,7 +12,7 @@ import pytest
 
 from repo.pages import ELSEWHERE, Visit, blocks, files, lines, runs_here, visiting
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]  # a page is many commands
 
 # In the order of reading: the cluster page starts the cluster that others submit jobs to.
 PAGES = ["docs/cluster.md", "README.md", "docs/optimisation.md", *(
