@@ -1,7 +1,6 @@
 """One network of runs that trained some of its blocks each, on machines that need not meet."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +8,7 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.engine.resume import check_same_options
 from noprop_dist.engine.rounds import stem
 from noprop_dist.errors import UserError
-from noprop_dist.model.own_block import BlockCode
+from noprop_dist.model.own_block import BlockCode, standing_for
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint, save_checkpoint
 from noprop_dist.record.history import History
@@ -44,7 +43,7 @@ def merge(runs: Sequence[str], *, block: str | None = None, **changes: Any) -> T
     whole = {"blocks": None, "name": None, "run_dir": None, "resume_from": None}
     config = replace(config, **(whole | changes))
     check_places(config)
-    with _code(config, first, first_run, block):
+    with standing_for(config.block, _code(first, first_run, block)):
         if not config.is_placed:
             config, _ = prepare(config)
         store = Store(config.folder)
@@ -78,13 +77,10 @@ def _check_same(config: TrainConfig, first: Loaded, part: Loaded, run: str) -> N
             raise UserError(f"{run} was trained on {what} than the first run: train it again.")
 
 
-def _code(
-    config: TrainConfig, first: Loaded, run: str, block: str | None
-) -> AbstractContextManager[None]:
+def _code(first: Loaded, run: str, block: str | None) -> BlockCode | None:
     """Run no code because a folder names it: the user names it, and it must be the parts'."""
     code = BlockCode.read(block) if block is not None else None
-    spec = ModelSpec.from_dict(first.state["network"]["spec"]).with_code(code, run)
-    return nullcontext() if spec.block_code is None else spec.block_code.stands_for(config.block)
+    return ModelSpec.from_dict(first.state["network"]["spec"]).with_code(code, run).block_code
 
 
 def _check_complete(config: TrainConfig, found: Sequence[tuple[str, Loaded]]) -> None:

@@ -30,12 +30,12 @@ TRY_S = 5.0  # of timing a block; starting Ray takes some ten more
 def dry_run(config: TrainConfig, seeds: int = 1) -> dict[str, Any]:
     """Check everything, time a block on every worker, and estimate the run; leave nothing behind.
 
+    The estimate holds the start of the workers, training, evaluation after each epoch, and that of
+    the test split at the end.
+
     Args:
         config: the options.
         seeds: how many such runs there will be, one after the other.
-
-    The estimate holds the start of the workers, training, evaluation after each epoch, and that of
-    the test split at the end.
 
     Raises:
         UserError: what a real run would refuse.

@@ -1,12 +1,12 @@
 """Training what a network is compared with: without z, and of fewer blocks at equal operations."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from noprop_dist.ablate.options import AblateOptions
 from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
+from noprop_dist.model.own_block import standing_for
 from noprop_dist.record.folder import home_of
 from noprop_dist.record.progress import say
 from noprop_dist.record.store import inside
@@ -35,7 +35,7 @@ def trained_others(run: OpenRun, options: AblateOptions) -> list[str]:
     if options.dataset is not None:
         config = replace(config, dataset=options.dataset)
     folders = []
-    with nullcontext() if code is None else code.stands_for(config.block):
+    with standing_for(config.block, code):
         for name, changes in _kinds(config):
             folder = inside(home_of(run.name), f"ablation/{name}")
             say(f"training {name} in {folder}")

@@ -1,8 +1,10 @@
 """Which Parquet files there are under a path, by split."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from noprop_dist.data.account import PassedOver
 from noprop_dist.data.pictures import holds_pictures, visible
@@ -17,6 +19,28 @@ SUFFIXES = frozenset({".parquet", ".parq", ".pq"})
 OWN = b"noprop-dist"  # in the metadata of what is written about data, and is none
 
 Files = dict[str, list[Path]]
+
+
+def table_bytes(columns: Mapping[str, npt.NDArray[Any]], metadata: Mapping[bytes, bytes]) -> bytes:
+    """A Parquet file with this metadata in its schema.
+
+    Args:
+        columns: by name, (N,), or (N, F), whose rows become lists of F.
+        metadata: of the schema.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    made = {
+        name: column
+        if column.ndim == 1
+        else pa.FixedSizeListArray.from_arrays(pa.array(column.ravel()), column.shape[1])
+        for name, column in columns.items()
+    }
+    out = pa.BufferOutputStream()
+    pq.write_table(pa.table(made).replace_schema_metadata(metadata), out)
+    written: bytes = out.getvalue().to_pybytes()
+    return written
 
 
 def find_parquet(path: Path) -> Files | None:

@@ -146,7 +146,7 @@ class Split:
 
     def samples(self) -> Iterator[Array]:
         """Every sample, in order."""
-        return (sample for x in self.xs for piece in pieces(x) for sample in piece)
+        return (sample for x in self.xs for piece in _pieces(x) for sample in piece)
 
     def select(self, rows: Rows) -> "Split":
         """A split of its own with these rows, shard by shard so that memory stays small.
@@ -167,8 +167,8 @@ def _stored(xs: Sequence[Array | StoredImages]) -> tuple[StoredRows, Rows] | Non
     return images[0].stored, np.concatenate([x.rows for x in images])
 
 
-def pieces(x: Array | StoredImages) -> Iterable[Array]:
-    """All rows of a shard in order, as few at a time as memory needs; at least one array."""
+def _pieces(x: Array | StoredImages) -> Iterable[Array]:
+    """All rows of a shard in order, as few at a time as memory needs."""
     return x.pieces() if isinstance(x, StoredImages) else (x,)
 
 
@@ -184,7 +184,7 @@ def sha256_of_rows(*splits: Split) -> str:
     for split in splits:
         for x, y in zip(split.xs, split.ys, strict=True):
             digest.update(f"{x.dtype} {x.shape};".encode())
-            for piece in pieces(x):
+            for piece in _pieces(x):
                 digest.update(np.ascontiguousarray(piece).data)
             digest.update(np.ascontiguousarray(y).data)
     return digest.hexdigest()

@@ -56,18 +56,6 @@ class BlockCode:
         """Let ``read`` give this in this process, which may not see the file."""
         _GIVEN[self.name] = self
 
-    @contextmanager
-    def stands_for(self, name: str) -> Iterator[None]:
-        """While this lasts ``read`` gives it for another spelling of its name."""
-        before = _GIVEN.get(name)
-        replace(self, name=name).give()
-        try:
-            yield
-        finally:
-            del _GIVEN[name]
-            if before is not None:
-                before.give()
-
     def load(self) -> type[Block]:
         """Run the text, once a process, and give the class.
 
@@ -83,11 +71,32 @@ def is_own(block: str) -> bool:
 
 
 @contextmanager
+def standing_for(name: str, code: BlockCode | None) -> Iterator[None]:
+    """While this lasts ``BlockCode.read`` gives the code for this spelling of its name.
+
+    Args:
+        name: as a run's options have it.
+        code: where the user says that it lies; None where the block is none of the user's own.
+    """
+    if code is None:
+        yield
+        return
+    before = _GIVEN.get(name)
+    replace(code, name=name).give()
+    try:
+        yield
+    finally:
+        del _GIVEN[name]
+        if before is not None:
+            before.give()
+
+
+@contextmanager
 def blamed(block: str) -> Iterator[None]:
     """What goes wrong inside is told in a sentence where the block is a class of the user's own.
 
     Raises:
-        UserError: names the block and the last line of its user's that was reached.
+        UserError: names the block and the last line of its file that was reached.
     """
     try:
         yield

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from noprop_dist.data.shards import Array, Rows, Split, pieces
-from noprop_dist.data.stored import StoredImages
+from noprop_dist.data.parquet_files import table_bytes
+from noprop_dist.data.shards import Split
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import FEATURES
 
@@ -25,24 +25,12 @@ def write_features(
     Raises:
         UserError: the run folder cannot be written to.
     """
+    label = {"names": list(class_names), "_type": "ClassLabel"}
+    told = {b"huggingface": json.dumps({"info": {"features": {"label": label}}}).encode()}
     for split, rows in splits.items():
         shards = list(zip(rows.xs, rows.ys, strict=True)) if len(rows) else []
         for i, (x, y) in enumerate(shards):
             path = f"{FEATURES}/{split}-{i:05}-of-{len(shards):05}.parquet"
             if again or not store.exists(path):
-                store.write(path, _parquet(x, y, class_names))
-
-
-def _parquet(x: Array | StoredImages, y: Rows, class_names: Sequence[str]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    vectors = np.concatenate(list(pieces(x)))
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    label = {"names": list(class_names), "_type": "ClassLabel"}
-    told = {"huggingface": json.dumps({"info": {"features": {"label": label}}})}
-    table = pa.table({"features": lists, "label": y}).replace_schema_metadata(told)
-    out = pa.BufferOutputStream()
-    pq.write_table(table, out, use_dictionary=["label"])
-    written: bytes = out.getvalue().to_pybytes()
-    return written
+                columns = {"features": x[np.arange(len(x))], "label": y}
+                store.write(path, table_bytes(columns, told))

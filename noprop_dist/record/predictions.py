@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.data.parquet_files import OWN
+from noprop_dist.data.parquet_files import OWN, table_bytes
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import PREDICTIONS
@@ -54,18 +54,9 @@ def write_predictions(
     Raises:
         UserError: the run folder cannot be written to.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    lists = {
-        name: pa.FixedSizeListArray.from_arrays(pa.array(p.ravel()), p.shape[1])
-        for name, p in probabilities.items()
-    }
     # Rows of labels and floats would pass for data to train on.
-    table = pa.table(vars(predictions) | lists).replace_schema_metadata({OWN: b"predictions"})
-    out = pa.BufferOutputStream()
-    pq.write_table(table, out)
-    store.write(PREDICTIONS, out.getvalue().to_pybytes())
+    data = table_bytes(vars(predictions) | dict(probabilities), {OWN: b"predictions"})
+    store.write(PREDICTIONS, data)
 
 
 def read_predictions(store: Store) -> Predictions | None:

@@ -13,6 +13,11 @@ from noprop_dist.config.presets import PRESETS
 from noprop_dist.options import Around, parse_command
 from runs import result_of
 
+SHORT = [
+    "train", "--max-train-images", "100", "--num-blocks", "2", "--epochs", "1", "--batch-size",
+    "16", "--executor", "local", "--device", "cpu", "--no-plots", "--quiet",
+]  # fmt: skip
+
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_options_that_files_and_flags_change(name: str, tmp_path: Path) -> None:
@@ -40,10 +45,7 @@ def test_a_dry_run_counts_seeds_and_says_what_takes_less_than_hours(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     short_tries: None,
 ) -> None:  # fmt: skip
-    command = (
-        f"train --max-train-images 100 --num-blocks 2 --epochs 1 --batch-size 16 --executor local "
-        f"--device cpu --quiet --run-dir {tmp_path}/run --dry-run"
-    ).split()
+    command = [*SHORT, "--run-dir", str(tmp_path / "run"), "--dry-run"]
     assert main([*command, "--json"]) == 0
     one = json.loads(capsys.readouterr().out)
     assert (one["seeds"], one["advice"]) == (None, None)
@@ -59,10 +61,7 @@ def test_a_dry_run_counts_seeds_and_says_what_takes_less_than_hours(
 def test_seeds_train_runs_of_their_own_and_tell_their_mean(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = (
-        f"train --max-train-images 100 --num-blocks 2 --epochs 1 --batch-size 16 --executor local "
-        f"--device cpu --no-plots --quiet --run-dir {tmp_path}/run --seed 3 --seeds 2"
-    ).split()
+    command = [*SHORT, "--run-dir", str(tmp_path / "run"), *["--seed", "3", "--seeds", "2"]]
     assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     means = [
