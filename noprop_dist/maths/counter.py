@@ -62,7 +62,9 @@ def seeded_normals(seed: Int[Tensor, " B"], draws: int, count: int) -> Float[Ten
     low, high = (seed & WORD)[:, None, None], (seed >> 32)[:, None, None]
     numbers = torch.arange(draws, device=seed.device)[:, None]
     first, second = threefry((low, high), (pairs, numbers))
-    radius = torch.sqrt(-2 * torch.log((first.to(torch.float32) + 0.5) * 2.0**-32))
-    angle = (second >> 8).to(torch.float32) * (2 * math.pi * 2.0**-24)
-    both = torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], dim=3)
-    return both.flatten(2)[:, :, :count]
+    # In float64, as log and sin differ by machine in their last bit, which rounding takes away.
+    radius = torch.sqrt(-2 * torch.log((first.to(torch.float64) + 0.5) * 2.0**-32))
+    angle = (second >> 8).to(torch.float64) * (2 * math.pi * 2.0**-24)
+    # The cosine as a sine: not every runtime has it in float64.
+    both = torch.stack([radius * torch.sin(angle + math.pi / 2), radius * torch.sin(angle)], dim=3)
+    return both.flatten(2)[:, :, :count].to(torch.float32)
