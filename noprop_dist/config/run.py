@@ -43,6 +43,9 @@ class TrainConfig(
 
     def __post_init__(self) -> None:
         """Check every value."""
+        for f in fields(self):  # in Python, too, the word for None may be given
+            if f.metadata["unset"] is not None and getattr(self, f.name) == f.metadata["unset"]:
+                object.__setattr__(self, f.name, None)
         check_types(type(self), vars(self))
         for name, hint in get_type_hints(type(self)).items():
             value = getattr(self, name)
@@ -109,6 +112,16 @@ class TrainConfig(
             raise UserError(
                 "--nesterov is of --optimizer sgd with a --momentum above 0, and muon's always: "
                 "leave it out, or give --optimizer sgd."
+            )
+        if self.lr_patience != TrainConfig.lr_patience and self.lr_schedule != "plateau":
+            raise UserError(
+                f"--lr-patience {self.lr_patience} is of --lr-schedule plateau: leave it out, or "
+                "give that."
+            )
+        if self.lr_min > 0 and self.lr_schedule == "constant":
+            raise UserError(
+                f"--lr-min {self.lr_min:g} has no meaning with --lr-schedule constant: leave it "
+                "out, or give --lr-schedule cosine or plateau."
             )
         if self.lr_min > self.lr:
             raise UserError(
@@ -196,6 +209,8 @@ class TrainConfig(
         usual = {f.name: f.default for f in fields(self) if f.name not in FREE_FIELDS}
         mine = self.to_dict() | changes
         kept = {k: mine[k] for k, default in usual.items() if mine[k] != default}
+        if "block" in kept:  # of a class of one's own the sha256 counts, not the place
+            kept["block"] = kept["block"].rpartition(":")[2]
         text = json.dumps(kept, sort_keys=True) + data
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 

@@ -6,10 +6,11 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from noprop_dist.data.account import Shown, not_shown
 from noprop_dist.errors import UserError
 from noprop_dist.text import size
 
@@ -18,6 +19,7 @@ LIMIT = "NOPROP_CACHE_GIB"  # and what it may hold
 SHARE = 0.5  # of the disk's room, where nothing else is said
 NO_PLACE = {
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR,
+    errno.ENOENT,
 }  # fmt: skip
 PARTIAL, LOCKED = ".partial", ".lock"
 GIB = 2**30
@@ -43,13 +45,14 @@ def files_key(files: Iterable[str], *what: object) -> str:
 
 @contextmanager
 def made_in_cache(
-    key: str, waiting: Callable[[], AbstractContextManager[object]] = nullcontext
+    key: str, shown: Shown = not_shown, waiting: str = ""
 ) -> Iterator[Callable[[int], Path]]:
     """Make the entry of a key while no other process does.
 
     Args:
         key: of the entry.
-        waiting: lasts as long as another process is at it.
+        shown: told of what was removed for the new entry, and while another process is at it,
+        waiting: what that does.
 
     Yields:
         Called with the entry's bytes it makes room for them and a folder to write to, which
@@ -62,7 +65,11 @@ def made_in_cache(
     partial = root / (key + PARTIAL)
 
     def begin(num_bytes: int) -> Path:
-        make_room(num_bytes, root)
+        removed = make_room(num_bytes, root)
+        if removed:
+            most = size(room(root))
+            with shown(f"removed {size(removed)} of older entries of {root}, at most {most}", 0):
+                pass
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         return partial
@@ -71,7 +78,7 @@ def made_in_cache(
         root.mkdir(parents=True, exist_ok=True)
         with (root / (key + LOCKED)).open("w") as lock:
             if not _locked(lock):
-                with waiting():
+                with shown(f"waiting for another process that {waiting}", 0):
                     fcntl.flock(lock, fcntl.LOCK_EX)
             try:
                 yield begin
@@ -95,13 +102,19 @@ def room(root: Path) -> int:
     if given is None:
         return int(SHARE * (shutil.disk_usage(root).free + sum(map(_size, _entries(root)))))
     try:
-        return int(float(given) * GIB)
-    except (ValueError, OverflowError) as error:
-        raise UserError(f"{LIMIT}={given} is no size: give it a number of GiB.") from error
+        limit = int(float(given) * GIB)
+    except (ValueError, OverflowError):
+        limit = -1
+    if limit < 0:
+        raise UserError(f"{LIMIT}={given} is no size: give it a number of GiB.")
+    return limit
 
 
-def make_room(num_bytes: int, root: Path) -> None:
+def make_room(num_bytes: int, root: Path) -> int:
     """Remove what was used longest ago, and is not in use, until so much more fits.
+
+    Returns:
+        Bytes that were removed.
 
     Raises:
         UserError: it does not fit.
@@ -112,7 +125,7 @@ def make_room(num_bytes: int, root: Path) -> None:
                 shutil.rmtree(partial)
     limit = room(root)
     entries = sorted(_entries(root), key=lambda entry: entry.stat().st_mtime)
-    used = sum(map(_size, entries))
+    used = before = sum(map(_size, entries))
     for entry in entries if num_bytes <= limit else ():
         if used + num_bytes > limit and not _in_use(entry):
             used -= _size(entry)
@@ -124,6 +137,7 @@ def make_room(num_bytes: int, root: Path) -> None:
             f"{size(limit)}{in_use}: give a smaller --image-size, set {PLACE} to a folder "
             f"on a larger disk, or {LIMIT} to what it may hold."
         )
+    return before - used
 
 
 def _entries(root: Path) -> list[Path]:

@@ -191,8 +191,7 @@ class _Decoding:
         return found if found and found.manifest.shape[0] == channels else None
 
     def _to_disk(self, key: str, num_bytes: int) -> DecodedSplits:
-        waiting = "waiting for another process that decodes these images"
-        with made_in_cache(key, lambda: self._reading.shown(waiting, 0)) as begin:
+        with made_in_cache(key, self._reading.shown, "decodes these images") as begin:
             if found := find_stored(key):  # made meanwhile
                 return from_disk(found)
             again = ", again: what was there was damaged" if (cache_folder() / key).exists() else ""

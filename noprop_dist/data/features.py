@@ -78,8 +78,7 @@ def _compute(
     batches: Iterator[Array],
     shown: Shown,
 ) -> StoredRows:
-    waiting = "waiting for another process that computes these features"
-    with made_in_cache(key, lambda: shown(waiting, 0)) as begin:
+    with made_in_cache(key, shown, "computes these features") as begin:
         if found := find_stored(key):  # made meanwhile
             return found
         shape, counts = (backbone.count_features(),), tuple(map(len, splits.values()))

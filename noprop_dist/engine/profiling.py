@@ -12,6 +12,16 @@ FIRST = 5  # steps before: the first ones make what is made once, or record a gr
 STEPS = 5
 
 
+def open_profiler() -> None:
+    """Start the profiler's library, silently: it writes to standard error, across the live view.
+
+    From another thread than the one that imported PyTorch it would say a line all the same.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    with profile(activities=[ProfilerActivity.CPU]):
+        pass
+
+
 class StepProfiler:
     """Profiles steps FIRST to FIRST + STEPS of a unit, or the last ones of a shorter one.
 
@@ -28,8 +38,6 @@ class StepProfiler:
         self._begin = min(FIRST, max(0, num_steps - STEPS))
         self._end = min(self._begin + STEPS, num_steps)
         kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
-        # Its library writes what it does to standard error, across the live view.
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         self._profile = profile(activities=kinds)
         self._running = False
 

@@ -20,6 +20,7 @@ from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding import learned_embedding, one_hot_embedding, prototype_index
 from noprop_dist.maths.keys import torch_generator
+from noprop_dist.model.own_block import same_block
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint, load_newest
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import TrainResult, read_result
@@ -215,6 +216,8 @@ def check_same_options(
         free |= {"precision"}  # what it came to is compared by those who know
     if may_grow and mine["epochs"] > theirs["epochs"]:
         free |= {"epochs"}
+    if same_block(mine["block"], theirs["block"]):
+        free |= {"block"}
     differing = [
         f"{flag(k)} {theirs[k]} there, {mine[k]} now"
         for k in mine

@@ -12,10 +12,12 @@ from noprop_dist.engine.cuda_graph import record_graph
 from noprop_dist.engine.evaluate import EvalResult, EvalUnit, run_eval
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.live_block import LiveBlock, Recorder
+from noprop_dist.engine.profiling import open_profiler
 from noprop_dist.engine.speed import Speed, SpeedUnit, run_speed
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import NonFiniteLossError, Unit, UnitResult, train_live
 from noprop_dist.model.device import new_stream, use_number_format
+from noprop_dist.model.own_block import line_reached, named
 from noprop_dist.record.progress import UnitProgress
 from noprop_dist.text import first_line
 
@@ -70,6 +72,8 @@ class UnitRunner:
         self._turns = _Turns(at_once)
         self._of_thread = threading.local()
         use_number_format(job.precision, device)
+        if job.config.profile:
+            open_profiler()
 
     def run(
         self,
@@ -87,9 +91,10 @@ class UnitRunner:
             on_batch: told of every batch that was evaluated.
 
         Raises:
-            WorkFailedError: a loss that is not finite, or no memory for even one block.
+            WorkFailedError: a loss that is not finite, no memory for even one block, or a block of
+                the user's own failed.
         """
-        with _failures_of_work(), self._stream():
+        with _failures_of_work(self._job.spec.block), self._stream():
             if isinstance(work, EvalUnit):
                 split = getattr(self._splits, work.split)
                 return run_eval(work, self._job, split, self._device, on_batch=on_batch)
@@ -177,18 +182,25 @@ class _Turns:
 
 
 @contextmanager
-def _failures_of_work() -> Iterator[None]:
+def _failures_of_work(block: str) -> Iterator[None]:
     """What costs the work alone, and no worker: as many tries would end as this one.
 
+    Args:
+        block: the name of the network's block.
+
     Raises:
-        WorkFailedError: a loss that is not finite, or no memory.
+        WorkFailedError: a loss that is not finite, no memory, or a block of the user's own failed.
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, NonFiniteLossError) and not _is_out_of_memory(error):
-            raise
-        raise WorkFailedError(explain(error)) from error
+    except Exception as error:
+        if isinstance(error, NonFiniteLossError) or _is_out_of_memory(error):
+            raise WorkFailedError(explain(error)) from error
+        if line := line_reached(block, error):
+            raise WorkFailedError(
+                f"line {line} of {block.rpartition(':')[0]} failed ({named(error)})"
+            ) from error
+        raise
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ All of it runs in the process that called ``train``, between units; workers know
 N rows, K classes.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from types import MappingProxyType
@@ -44,8 +45,8 @@ class Run:
 
     @property
     def history(self) -> History:
-        """The numbers of every epoch that has ended; not to be changed."""
-        return self._rounds.history
+        """The numbers of every epoch that has ended, a copy."""
+        return deepcopy(self._rounds.history)
 
     @property
     def epoch(self) -> int:
@@ -158,6 +159,8 @@ class Watching:
         for name, metric in self.metrics.items():
             try:
                 found[name] = float(metric(result.probabilities[0], labels))
+                if not math.isfinite(found[name]):  # JSON has no word for it
+                    raise ValueError(f"it gave {found[name]}: give a finite number")
             except Exception as error:
                 raise _blamed(f"the metric {name}", error, NOTHING_LOST) from error
         return found

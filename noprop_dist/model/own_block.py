@@ -21,6 +21,7 @@ from noprop_dist.errors import UserError
 from noprop_dist.model.block import Block
 
 _GIVEN: dict[str, "BlockCode"] = {}
+_RUN: dict[str, "BlockCode"] = {}  # by sha256, what this process has run at the user's word
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,13 @@ class BlockCode:
     Attributes:
         name: "package.module:Class" or "path/file.py:Class".
         source: the module's text; it may import what is installed wherever blocks are built.
+        folder: of the file, where that is what was named: what lies beside it can be imported, on
+            machines that have it too.
     """
 
     name: str
     source: str = field(repr=False)
+    folder: str | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def read(cls, name: str) -> "BlockCode":
@@ -45,7 +49,11 @@ class BlockCode:
         Raises:
             UserError: there is no such module or file.
         """
-        return _GIVEN.get(name) or cls(name, _read(name))
+        if name in _GIVEN:
+            return _GIVEN[name]
+        path = _path(name)
+        beside = str(path.absolute().parent) if _is_file(name) else None
+        return cls(name, _text(name, path), beside)
 
     @cached_property
     def sha256(self) -> str:
@@ -105,21 +113,51 @@ def blamed(block: str) -> Iterator[None]:
     except Exception as error:
         if not is_own(block):
             raise
-        where = block.rpartition(":")[0]
-        lines = [
-            frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == where
-        ]
-        line = f" in line {lines[-1]}" if lines else ""
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reached = line_reached(block, error)
+        line = f" in line {reached}" if reached else ""
         raise UserError(
-            f"--block {block} cannot take a step of training{line} ({reason}): mend it; from z "
-            "(B, D) and samples it gives logits (B, K)."
+            f"--block {block} cannot take a step of training{line} ({named(error)}): mend it; from "
+            "z (B, D) and samples it gives logits (B, K)."
         ) from error
 
 
-def _read(name: str) -> str:
+def line_reached(block: str, error: BaseException) -> int | None:
+    """The last line of an own block's file that an error passed through; None where it did not."""
+    where = block.rpartition(":")[0]
+    frames = extract_tb(error.__traceback__) if is_own(block) else ()
+    lines = [frame.lineno for frame in frames if frame.filename == where]
+    return lines[-1] if lines else None
+
+
+def named(error: BaseException) -> str:
+    """An error with its kind, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def run_here(sha256: str | None) -> BlockCode | None:
+    """The code of this hash, where this process has run it because the user named it."""
+    return _RUN.get(sha256 or "")
+
+
+def same_block(one: str, other: str) -> bool:
+    """Whether two names may mean one block: a class of one's own is the same from any place.
+
+    That its code is the same is seen by its sha256.
+    """
+    both_own = is_own(one) and is_own(other)
+    return one == other or (both_own and one.rpartition(":")[2] == other.rpartition(":")[2])
+
+
+def _is_file(name: str) -> bool:
+    return name.rpartition(":")[0].endswith(".py")
+
+
+def _path(name: str) -> Path:
     where = name.rpartition(":")[0]
-    path = Path(where).expanduser() if where.endswith(".py") else _find(name, where)
+    return Path(where).expanduser() if _is_file(name) else _find(name, where)
+
+
+def _text(name: str, path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -150,16 +188,22 @@ def _load(code: BlockCode) -> type[Block]:
     where, _, name = code.name.rpartition(":")
     module = ModuleType(f"noprop_own_block_{code.sha256[:16]}")
     module.__file__ = where
-    module.__package__ = "" if where.endswith(".py") else where.rpartition(".")[0]
+    module.__package__ = "" if _is_file(code.name) else where.rpartition(".")[0]
     sys.modules[module.__name__] = module  # dataclasses and type hints look for it
+    beside = [] if code.folder is None else [code.folder]
+    sys.path[:0] = beside  # as Python does for a script
     try:
         exec(compile(code.source, where, "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        how = f"; a file in a package is named package.module:{name}" if beside else ""
         raise UserError(
-            f"--block {code.name} cannot be imported ({reason}): mend it; where it is a worker "
-            "that cannot, install there what the module imports."
+            f"--block {code.name} cannot be imported ({named(error)}): mend it; where it is a "
+            f"worker that cannot, install there what the module imports{how}."
         ) from error
+    finally:
+        for folder in beside:
+            sys.path.remove(folder)
+    _RUN[code.sha256] = code
     block = getattr(module, name, None)
     if not inspect.isclass(block) or not issubclass(block, Block) or inspect.isabstract(block):
         raise UserError(

@@ -106,8 +106,13 @@ def given_parts(
                 f"--embedding-type {config.embedding_type} makes class embeddings of its own, and "
                 "class_embed gives others, which stay fixed: leave one of them out."
             )
+        if config.embedding_dim is not None:
+            raise UserError(
+                f"--embedding-dim {config.embedding_dim} has no meaning beside class_embed, whose "
+                "width counts: leave it out."
+            )
         own = replace(own, class_embed=_class_embed(class_embed))
-        config = replace(config, embedding_type=OWN, embedding_dim=None)
+        config = replace(config, embedding_type=OWN)
     if config.is_placed or config.resume_from:
         kept = read_own_parts(Store(home_of(config.resume_from or config.folder)))
         if config.noise_schedule == OWN and own.alpha_bar is None:
@@ -152,6 +157,11 @@ def _class_embed(given: npt.ArrayLike | Tensor) -> Tensor:
         raise UserError(
             "class_embed must be finite numbers of shape (K, D), a row for every class; got shape "
             f"{tuple(w.shape)}."
+        )
+    if len(w.unique(dim=0)) < len(w):
+        raise UserError(
+            "class_embed has equal rows, whose classes no network can tell apart: give every class "
+            "one of its own."
         )
     return w
 

@@ -101,12 +101,18 @@ class TrainResult:
     def network(self) -> "TrainedNetwork":
         """The run's network, loaded from its folder onto the CPU.
 
+        A block of the user's own needs no word more where this process trained the run; elsewhere
+        see ``load_network``.
+
         Raises:
-            UserError: it is gone, or was altered.
+            UserError: it is gone, or was altered, or has a block whose code was not named here.
         """
+        from noprop_dist.model.own_block import run_here, standing_for
         from noprop_dist.record.network_files import load_network
 
-        return load_network(self.folder)
+        block, code = self.config["block"], run_here(self.fingerprint.get("block"))
+        with standing_for(block, code):
+            return load_network(self.folder, block=block if code else None)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from noprop_dist.data import load_dataset
+from noprop_dist.data.account import Reading
+from noprop_dist.data.sources import find_rows
 from noprop_dist.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -164,6 +166,17 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
 def test_unknown_source_is_refused(name: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         load_dataset(name)
+
+
+def test_options_that_mean_nothing_to_a_source_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--image-column x names a column .* digits is none"):
+        find_rows("digits", Reading(image_column="x"))
+    with pytest.raises(UserError, match=r"--label-column y names a column .* is none"):
+        find_rows(str(folders(tmp_path / "photos")), Reading(label_column="y"))
+    file = tmp_path / "vectors.parquet"
+    pq.write_table(pa.table({"x": [[0.0, 1.0]] * 8, "label": [0, 1] * 4}), file)
+    with pytest.raises(UserError, match=r"--image-size 9 has no meaning for .*vectors\.parquet"):
+        find_rows(str(file), Reading(9))
 
 
 def test_hugging_face_parquet_loads(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Decoded images on disk: the same rows as in memory, a cache that mends itself and is bounded."""
 
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -154,23 +155,29 @@ def test_changed_pictures_and_other_sizes_are_decoded_anew(photos: Path, cache: 
 
 
 def test_the_cache_is_bounded_and_what_is_in_use_stays(
-    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     used = load_splits(config(photos)).train
     all_rows(used)  # from here on it is mapped
     load_splits(replace(config(photos), image_size=11))
     sizes = [sum(f.stat().st_size for f in p.iterdir()) for p in cache.iterdir() if p.is_dir()]
     monkeypatch.setenv("NOPROP_CACHE_GIB", str((sum(sizes) + 1000) / 2**30))
-    load_splits(replace(config(photos), image_size=10))
+    load_splits(replace(config(photos), image_size=10, quiet=False))
+    told = capsys.readouterr().err
+    assert re.search(rf"removed \S+ .iB of older entries of {cache}, at most ", told), told
     shapes = {p.name for p in cache.iterdir() if p.is_dir()}
     assert len(shapes) == 2
     assert Path(used.stored.folder).name in shapes
     monkeypatch.setenv("NOPROP_CACHE_GIB", "0.00001")
     with pytest.raises(UserError, match=r"NOPROP_CACHE to a folder .* NOPROP_CACHE_GIB"):
         load_splits(replace(config(photos), image_size=9))
-    monkeypatch.setenv("NOPROP_CACHE_GIB", "much")
-    with pytest.raises(UserError, match="NOPROP_CACHE_GIB=much is no size"):
-        load_splits(replace(config(photos), image_size=9))
+    for size in ("much", "-1", "nan"):
+        monkeypatch.setenv("NOPROP_CACHE_GIB", size)
+        with pytest.raises(UserError, match=f"NOPROP_CACHE_GIB={size} is no size"):
+            load_splits(replace(config(photos), image_size=9))
 
 
 def test_a_machine_without_the_file_fetches_it_once(
@@ -204,8 +211,10 @@ def test_a_cache_that_cannot_be_written_is_said(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache.write_bytes(b"")
-    with pytest.raises(UserError, match=r"cannot be kept in .*: set NOPROP_CACHE to a folder"):
-        load_splits(config(photos))
+    for place in (cache, "/proc/x"):
+        monkeypatch.setenv("NOPROP_CACHE", str(place))
+        with pytest.raises(UserError, match=r"cannot be kept in .*: set NOPROP_CACHE to a folder"):
+            load_splits(config(photos))
 
 
 def test_pictures_of_several_sizes_are_fitted_as_torchvision_does(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ class Watcher(Callback):
     def on_epoch_end(self, run: Run) -> None:
         self.epochs.append(run.epoch)
         assert run.history.num_epochs == run.epoch
+        run.history.lr_history.clear()  # a copy: nothing is lost
         if run.epoch == self.fail_at:
             raise RuntimeError("no more disk quota.")
         if run.epoch == self.stop_at:
@@ -83,6 +84,8 @@ def test_what_fails_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
     assert not (tmp_path / "a/result.json").exists()
     with pytest.raises(UserError, match="the metric broken failed"):
         train(config, metrics={"broken": lambda p, y: "x"})  # type: ignore[dict-item, return-value]
+    with pytest.raises(UserError, match=r"the metric odd failed .* it gave nan"):
+        train(config, metrics={"odd": lambda p, y: float("nan")})
     watcher = Watcher()
     result = train(config, callbacks=[watcher])
     assert same(result, train(tiny(tmp_path / "b")))
@@ -124,7 +127,8 @@ def test_own_parts_belong_to_the_run(tmp_path: Path, own: dict[str, Any]) -> Non
     [
         ({"noise_schedule": [0.1, 0.9]}, r"3 numbers for 2 blocks.*got shape \(2,\)"),
         ({"noise_schedule": [0.1, 0.9, 0.5]}, "must increase strictly"),
-        ({"class_embed": np.zeros((3, 4))}, "3 rows and the data 10 classes"),
+        ({"class_embed": np.eye(3, 4)}, "3 rows and the data 10 classes"),
+        ({"class_embed": np.zeros((10, 4))}, "equal rows, whose classes"),
         ({"class_embed": np.zeros(3)}, r"of shape \(K, D\)"),
         ({"noise_schedule": "linear"}, "noise_schedule must be numbers, got str"),
         ({"class_embed": "learned"}, "class_embed must be numbers, got str"),

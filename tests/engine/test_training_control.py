@@ -68,6 +68,12 @@ def test_the_learning_rate_falls_to_the_least_and_feedback_takes_it_no_lower() -
         ({"nesterov": True, "optimizer": "muon"}, "--nesterov is of --optimizer sgd"),
         ({"nesterov": True, "optimizer": "sgd", "momentum": 0.0}, "--nesterov is of"),
         ({"lr_min": 0.1}, "--lr-min 0.1 is above the peak: give at most --lr, 0.001"),
+        (
+            {"lr_min": 1e-4, "lr_schedule": "constant"},
+            "--lr-min 0.0001 has no meaning with --lr-schedule constant",
+        ),
+        ({"lr_patience": 2}, "--lr-patience 2 is of --lr-schedule plateau"),
+        ({"image_size": "big"}, "--image-size must be int or left out, got 'big'"),
         ({"accumulate": 0}, "--accumulate must be at least 1"),
         ({"optimizer": "adam"}, "--optimizer must be one of adamw, sgd, muon"),
     ],
@@ -75,6 +81,11 @@ def test_the_learning_rate_falls_to_the_least_and_feedback_takes_it_no_lower() -
 def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         TrainConfig(**options)
+
+
+def test_in_python_auto_is_understood_where_the_command_line_has_it() -> None:
+    config = TrainConfig(image_size="auto")  # type: ignore[arg-type]
+    assert config == TrainConfig()
 
 
 def test_an_option_that_came_later_changes_no_name_at_its_default() -> None:

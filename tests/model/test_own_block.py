@@ -1,6 +1,7 @@
 """A block of the user's own: recorded, found again, and run only where it is named."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,33 @@ def test_the_same_code_from_a_file_and_from_a_module_makes_the_same_model(
     module = train(small(tmp_path / "module", epochs=1), block=own)
     file = train(small(tmp_path / "file", epochs=1), block="mypkg/blocks.py:Own")
     assert same(module, file)
+    assert module.network.answering.readout == file.network.answering.readout
+
+
+def test_how_the_place_of_a_block_is_written_does_not_matter(own: str, tmp_path: Path) -> None:
+    config = small(tmp_path / "run", epochs=1, lr_schedule="constant")
+    first = train(config, block="mypkg/blocks.py:Own")
+    again = train(config, block=own)  # it has finished: nothing to train
+    assert again.train_seconds == first.train_seconds
+    moved = (tmp_path / "mypkg/blocks.py").rename(tmp_path / "moved.py")
+    grown = train(replace(config, epochs=2), block=f"{moved}:Own")
+    assert grown.epochs == 2
+    unnamed = TrainConfig()
+    hashes = {"block": "of its text"}
+    assert unnamed.name_for(hashes, block="a.py:Own") == unnamed.name_for(hashes, block="b:Own")
+    assert unnamed.name_for(hashes, block="a.py:Own") != unnamed.name_for(hashes, block="a.py:Two")
+
+
+def test_a_file_may_import_what_lies_beside_it(own: str, tmp_path: Path) -> None:
+    (tmp_path / "mypkg/beside.py").write_text("from torch.nn import Linear\n")
+    near = SOURCE.replace("from torch import nn", "from torch import nn\nfrom beside import Linear")
+    (tmp_path / "mypkg/near.py").write_text(near.replace("nn.Linear", "Linear"))
+    path = list(sys.path)
+    assert train(small(tmp_path / "near", epochs=1), block="mypkg/near.py:Own").epochs == 1
+    assert sys.path == path
+    (tmp_path / "mypkg/inside.py").write_text("from .beside import Linear\n" + SOURCE)
+    with pytest.raises(UserError, match=r"a file in a package is named package\.module:Own"):
+        train(small(tmp_path / "inside", epochs=1), block="mypkg/inside.py:Own")
 
 
 @pytest.mark.parametrize(
@@ -162,6 +190,18 @@ def test_a_block_that_cannot_be_is_refused_in_a_sentence(
     with pytest.raises(UserError, match=says):
         train(small(tmp_path / "run", block=block, block_options=options))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_a_block_that_fails_late_is_told_in_a_sentence_with_its_line(
+    own: str, tmp_path: Path, executor: str
+) -> None:
+    late = "if len(z) == 24:\n            raise ValueError('no more')\n        return self.head"
+    Path("late.py").write_text(SOURCE.replace("return self.head", late))
+    config = small(tmp_path / "run", epochs=1, batch_size=24, executor=executor, workers=1)
+    with pytest.raises(UserError, match=r"line 19 of late\.py failed \(ValueError: no more\)"):
+        train(config, block="late.py:Own")
 
 
 def test_a_search_space_names_no_code() -> None:
