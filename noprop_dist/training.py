@@ -25,7 +25,7 @@ from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.splits import Splits, load_splits, of_given_data
 from noprop_dist.engine.watching import Callback, Metric, Watching
 from noprop_dist.errors import UserError
-from noprop_dist.model.own_block import is_own
+from noprop_dist.model.own_block import block_name, is_own
 from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.checkpoint import keep_newest, sha256_of_tensors
 from noprop_dist.record.events import EventLog
@@ -108,17 +108,12 @@ def train(
     if config.blocks is not None:
         raise UserError("--blocks trains no whole network: call train_blocks, and merge after it.")
     watching = Watching(callbacks, metrics)
-    if isinstance(block, type):
-        raise UserError(
-            "block is the name of a class, by which workers and later commands find it: give "
-            f'"package.module:{block.__name__}" or "path/file.py:{block.__name__}".'
-        )
+    config = replace(config, block=block_name(block, config.block))
     if init_from is not None and not isinstance(init_from, (TrainResult, str, Path)):
         raise UserError(
             "init_from is a run, its folder or an exported file; got "
             f"{type(init_from).__name__}: give the folder it was loaded from."
         )
-    config = replace(config, block=block or config.block)
     if init_from is not None:
         place = init_from.folder if isinstance(init_from, TrainResult) else str(init_from)
         config = replace(config, init_from=place)

@@ -78,6 +78,20 @@ def is_own(block: str) -> bool:
     return ":" in block
 
 
+def block_name(given: str | None, otherwise: str) -> str:
+    """The block that was given in Python, or what the options say.
+
+    Raises:
+        UserError: a class was given, and no name of one.
+    """
+    if isinstance(given, type):
+        raise UserError(
+            "block is the name of a class, by which workers and later commands find it: give "
+            f'"package.module:{given.__name__}" or "path/file.py:{given.__name__}".'
+        )
+    return given or otherwise
+
+
 @contextmanager
 def standing_for(name: str, code: BlockCode | None) -> Iterator[None]:
     """While this lasts ``BlockCode.read`` gives the code for this spelling of its name.

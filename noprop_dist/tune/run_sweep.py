@@ -6,8 +6,10 @@ from typing import Any
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import check_types
-from noprop_dist.engine.splits import load_splits
+from noprop_dist.data.given import Given
+from noprop_dist.engine.splits import load_splits, of_given_data
 from noprop_dist.errors import UserError, needing_ray
+from noprop_dist.model.own_block import block_name
 from noprop_dist.record.places import check_places, in_a_lasting_place
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
@@ -36,6 +38,8 @@ def sweep(
     config: TrainConfig,
     options: SweepConfig | None = None,
     *,
+    data: Given | None = None,
+    block: str | None = None,
     space: Mapping[str, Dimension] | None = None,
     **changes: Any,
 ) -> SweepResult:
@@ -44,6 +48,8 @@ def sweep(
     Args:
         config: the options of every trial; ``run_dir`` or ``name`` is the sweep's own.
         options: what to search, and how; None takes the defaults.
+        data: instead of the data set that ``config`` names; see ``train``.
+        block: in the place of ``config.block``; see ``train``.
         space: what to search, by option, instead of the file that ``options`` name: see
             ``choice``, ``uniform``, ``loguniform`` and ``randint``.
         **changes: fields of ``options`` by name, such as ``samples``.
@@ -54,6 +60,9 @@ def sweep(
         KeyboardInterrupt: a second one.
     """
     check_types(SweepConfig, changes)
+    config = replace(config, block=block_name(block, config.block))
+    if data is not None:
+        config = of_given_data(config)
     options = replace(options or SweepConfig(), **changes)
     options.check_with(config)
     check_places(config, FORM)
@@ -63,7 +72,7 @@ def sweep(
     for schedule in dimensions["lr_schedule"].values if "lr_schedule" in dimensions else ():
         options.check_with(replace(config, lr_schedule=schedule))
     with StopSignals() as signals:
-        splits = load_splits(config)
+        splits = load_splits(config, data)
         hashes = splits.hashes
         config = in_a_lasting_place(config.placed(hashes, FORM))
         store = Store(config.folder)

@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 from ray.cluster_utils import Cluster
 
-from noprop_dist import UserError
+from noprop_dist import UserError, choice, train
 from noprop_dist.tune.run_sweep import sweep
 from noprop_dist.tune.sweep_options import SweepConfig
 from noprop_dist.tune.sweep_results import SweepResult
@@ -193,3 +195,32 @@ def test_blocks_are_searched_by_optuna_in_the_time_given(cluster: Cluster, tmp_p
     assert result.per_block.blocks.keys() == {1, 2}
     assert {row["t"] for row in result.rows} == {1, 2}
     assert len(result.rows) == 4
+
+
+def test_a_sweep_takes_data_and_a_block_of_one_s_own(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(
+        "from torch import nn\n"
+        "from noprop_dist.model.block import Block, Takes\n"
+        "class Own(Block):\n"
+        "    takes = Takes('vectors')\n"
+        "    def __init__(self, shape):\n"
+        "        super().__init__(shape)\n"
+        "        self.out = nn.Linear(4 + shape.embed_dim, shape.num_classes)\n"
+        "    def classify(self, z, features, generator=None, level=None):\n"
+        "        return self.out(torch.cat([features.flatten(1), z], dim=1))\n"
+        "import torch\n"
+    )
+    x = np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(int)
+    own: dict[str, Any] = {"data": ((x[:80], y[:80]), (x[80:], y[80:])), "block": "own.py:Own"}
+    config = small(tmp_path / "sweep", executor="ray", num_blocks=2, epochs=1)
+    found = sweep(config, space={"lr": choice([1e-2, 3e-2])}, samples=1, **own)
+    assert found.complete
+    best = train(replace(found.best_config, run_dir=str(tmp_path / "best")), **own)
+    assert best.config["dataset"] == "python"
+    assert best.config["lr"] == found.best_config.lr
+    with pytest.raises(UserError, match="block is the name of a class"):
+        sweep(config, space={"lr": choice([1e-2])}, block=Cluster)  # type: ignore[arg-type]

@@ -147,9 +147,25 @@ def test_shared_test_split_is_evaluated_as_one_process_does(trained: Run, task: 
     assert alone.accuracies(shuffled, 1)[0][0] < 0.5  # labels are compared with, never looked at
 
 
-def test_one_worker_alone_learns() -> None:
+class Plain(nn.Module):
+    """A block that keeps no statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(10 + 64, 10)
+
+    def forward(self, z: Tensor, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        logits: Tensor = self.out(torch.cat([z, x.flatten(1)], dim=1))
+        return logits
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_one_worker_alone_learns(plain: bool) -> None:
     task = task_of()
     net = TwinNetwork(task.job.spec, 0, torch.tensor(task.class_embed), task.job.precision)
+    if plain:
+        net.blocks = nn.ModuleList(Plain() for _ in net.blocks)
+        net.asked = list(net.blocks)
     worker = TwinWorker(task, net, CPU, rank=0, world=1)
     losses = [worker.train_epoch(epoch) for epoch in range(EPOCHS)]
     assert losses[1] < losses[0]

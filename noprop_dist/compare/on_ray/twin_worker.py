@@ -157,6 +157,8 @@ class TwinWorker:
     def _average_buffers(self) -> None:
         """One set of batch-norm statistics: the mean of what the workers' shares gave."""
         buffers = [b for b in self.network.buffers() if b.is_floating_point()]
+        if not buffers:  # blocks without batch norm
+            return
         vector = parameters_to_vector(buffers)
         self._sum_over_workers(vector)
         vector_to_parameters(vector / self.world, buffers)
