@@ -10,6 +10,7 @@ import ray
 import ray.exceptions
 import ray.train
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from noprop_dist import UserError
