@@ -24,10 +24,14 @@ class AugmentationOptions(Checked):
         "photographs; strong: also RandAugment and random erasing",
         traits=Trait.OF_A_BLOCK,
     )
+    crop: Literal["auto", "yes", "no"] = option(
+        "auto", GROUP, "random crop with padding; auto: in the standard and strong augmentation"
+    )
     flip: Literal["auto", "yes", "no"] = option(
         "auto",
         GROUP,
-        "whether the standard augmentation mirrors; auto: colour images, but not digits of svhn",
+        "mirror half of the images; auto: in the standard and strong augmentation, of colour "
+        "images, but not the digits of svhn",
     )
     randaugment: int | None = option(
         None,
@@ -83,11 +87,6 @@ class AugmentationOptions(Checked):
     def __post_init__(self) -> None:
         """Check every value, and what they mean together."""
         super().__post_init__()
-        if self.flip == "yes" and self.augmentation == "none":
-            raise UserError(
-                "--flip yes is a part of the standard augmentation: give --augmentation standard, "
-                "or leave it out."
-            )
         strong = self.randaugment is None and self.augmentation == "strong"
         if self.randaugment_magnitude is not None and not (self.randaugment or strong):
             raise UserError(

@@ -27,7 +27,7 @@ from noprop_dist.errors import UserError
 
 HOME = "checkpoints_run"  # where runs are that name no other place
 MAX_NAME = 200
-PIXEL_OPTIONS = ("augmentation", "randaugment", "random_erasing", "cutmix")  # change pictures
+PIXEL_OPTIONS = ("augmentation", "crop", "flip", "randaugment", "random_erasing", "cutmix")
 
 
 @takes_former_names
@@ -98,12 +98,11 @@ class TrainConfig(
             )
         if self.features is None and self.features_weights is not None:
             raise UserError("--features-weights are of --features: give both, or neither.")
-        for name in PIXEL_OPTIONS if self.features is not None else ():
-            if getattr(self, name) not in ("none", None, 0):
-                raise UserError(
-                    f"{flag(name)} {getattr(self, name)} has no meaning with --features, which are "
-                    "computed once from every picture as it is: leave one of them out."
-                )
+        for asked in self.asked_of_pixels if self.features is not None else ():
+            raise UserError(
+                f"{asked} has no meaning with --features, which are computed once from every "
+                "picture as it is: leave one of them out."
+            )
         if self.momentum is not None and self.optimizer == "adamw":
             raise UserError(
                 "--momentum is of --optimizer sgd and muon: leave it out, or give one of them."
@@ -168,6 +167,13 @@ class TrainConfig(
                 f"--split-depth {depth} says how many layers a block has, and so does "
                 f"--block-options depth={block_options['depth']}: leave one of them out."
             )
+
+    @property
+    def asked_of_pixels(self) -> list[str]:
+        """What of the options changes pixels, as flags with their values."""
+        values = {name: getattr(self, name) for name in PIXEL_OPTIONS}
+        off = ("none", "auto", "no", None, 0)
+        return [f"{flag(name)} {value}" for name, value in values.items() if value not in off]
 
     @property
     def chosen(self) -> list[int]:

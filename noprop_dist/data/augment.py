@@ -45,8 +45,8 @@ def augment(x: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
         how: what to do.
         generator: on x's device.
     """
-    if how.crop:
-        x = _crop(x, how.flip, generator)
+    if how.crop or how.flip:
+        x = _crop(x, how.crop, how.flip, generator)
     if how.randaugment:
         x = rand_augment(x, how.randaugment, how.magnitude, generator)
     if how.erasing:
@@ -54,9 +54,9 @@ def augment(x: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     return x
 
 
-def _crop(x: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
+def _crop(x: Tensor, shift: bool, flip: bool, generator: torch.Generator) -> Tensor:
     batch, channels, height, width = x.shape
-    padding = min(PADDING, max(1, round(min(height, width) / 8)))
+    padding = min(PADDING, max(1, round(min(height, width) / 8))) if shift else 0
     shifts = torch.randint(0, 2 * padding + 1, (2, batch, 1), generator=generator, device=x.device)
     rows = shifts[0] + torch.arange(height, device=x.device)
     columns = shifts[1] + torch.arange(width, device=x.device)

@@ -25,7 +25,7 @@ from noprop_dist.data.dataset import Found
 from noprop_dist.data.decoding import decode_splits
 from noprop_dist.data.images import BadImageError, Encoded
 from noprop_dist.data.labels import Labels, match_classes
-from noprop_dist.data.parquet_files import Files, count_others, damaged, open_parquet
+from noprop_dist.data.parquet_files import Files, count_missing, count_others, damaged, open_parquet
 from noprop_dist.data.shards import Rows, Split
 from noprop_dist.data.vectors import ROWS, vectors_of
 from noprop_dist.errors import UserError
@@ -81,6 +81,8 @@ def _load(path: Path, files: Files, reading: Reading, name: str) -> Found:
     labels = {s: np.concatenate([by_file[p] for p in paths]) for s, paths in files.items()}
     account = Account(f"Parquet of {shown(name)}, columns {columns}")
     account.places = {s: _place(paths, path) for s, paths in files.items()}
+    if missing := count_missing(opened):
+        account.passed_over["shards that are not there"] = missing
     for folder in {p.parent for p in opened if path.is_dir()}:
         count_others(folder, opened, account.passed_over)
     if columns.encoded:

@@ -1,6 +1,8 @@
 """Which Parquet files there are under a path, by split."""
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +118,15 @@ def count_others(folder: Path, read: Collection[Path], passed_over: PassedOver) 
         if entry.is_file() and Path(entry.path) not in read:
             ending = Path(entry.name).suffix or "without an ending"
             passed_over["predictions" if is_parquet(entry.name) else ending] += 1
+
+
+def count_missing(files: Iterable[Path]) -> int:
+    """How many shards there should be beside these, by names such as train-00000-of-00002."""
+    series = defaultdict(set)
+    for file in files:
+        if numbered := re.fullmatch(r"(.*)-(\d+)-of-(\d+)", file.stem):
+            series[file.parent, numbered[1], int(numbered[3])].add(int(numbered[2]))
+    return sum(max(0, of - len(there)) for (_, _, of), there in series.items())
 
 
 def _is_own(path: Path) -> bool:

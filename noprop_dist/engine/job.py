@@ -8,7 +8,7 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.config.run import PIXEL_OPTIONS, parse_block_options
+from noprop_dist.config.run import parse_block_options
 from noprop_dist.data import (
     Augmentation,
     Mixing,
@@ -166,10 +166,8 @@ def check_fit(config: TrainConfig, splits: Splits) -> ModelSpec:
             f"--batch-size {config.batch_size}{times} is larger than the training set of "
             f"{len(train)} images: give at most {len(train) // config.accumulate}."
         )
-    for name in PIXEL_OPTIONS:
-        value = getattr(config, name)
-        if train.is_vector and value not in ("none", None, 0):
-            raise UserError(f"{flag(name)} {value} needs images; this data set holds vectors.")
+    for asked in config.asked_of_pixels if train.is_vector else ():
+        raise UserError(f"{asked} needs images; this data set holds vectors.")
     for name, needed in (
         ("early_stopping_patience", config.early_stopping_patience is not None),
         ("lr_schedule", LR_SCHEDULES[config.lr_schedule].feedback is not None),

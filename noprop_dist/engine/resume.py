@@ -209,7 +209,7 @@ def check_same_options(
     """
     mine = config.to_dict()
     # A run of a version that lacked an option did what its default does.
-    theirs = {f.name: f.default for f in fields(TrainConfig)}
+    theirs: dict[str, Any] = {f.name: f.default for f in fields(TrainConfig)}
     theirs |= by_new_names(TrainConfig, other)
     free = FREE_FIELDS
     if "auto" in (mine["precision"], theirs["precision"]):

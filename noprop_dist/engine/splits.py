@@ -210,12 +210,16 @@ def _of_balance(train: Split, test: Split, names: Sequence[str]) -> list[str]:
 def augmentation_of(config: TrainConfig, photographs: bool) -> Augmentation:
     """What the options do to training pictures."""
     standard, strong = config.augmentation != "none", config.augmentation == "strong"
-    flip = photographs if config.flip == "auto" else config.flip == "yes"
+    auto = {"crop": standard, "flip": standard and photographs}
+    crop, flip = (
+        auto[part] if asked == "auto" else asked == "yes"
+        for part, asked in (("crop", config.crop), ("flip", config.flip))
+    )
     ops, magnitude = config.randaugment, config.randaugment_magnitude
     erasing = config.random_erasing
     return Augmentation(
-        crop=standard,
-        flip=flip and standard,
+        crop=crop,
+        flip=flip,
         randaugment=STRONG_OPS * strong if ops is None else ops,
         magnitude=MAGNITUDE if magnitude is None else magnitude,
         erasing=STRONG_ERASING * strong if erasing is None else erasing,

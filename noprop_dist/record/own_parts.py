@@ -158,7 +158,7 @@ def _class_embed(given: npt.ArrayLike | Tensor) -> Tensor:
             "class_embed must be finite numbers of shape (K, D), a row for every class; got shape "
             f"{tuple(w.shape)}."
         )
-    if len(w.unique(dim=0)) < len(w):
+    if len(torch.unique(w, dim=0)) < len(w):
         raise UserError(
             "class_embed has equal rows, whose classes no network can tell apart: give every class "
             "one of its own."

@@ -57,6 +57,10 @@ def test_flip_mirrors_about_half() -> None:
     out = augment(x, Augmentation(crop=True, flip=True), seeded())
     mirrored = (out[:, 0, 0, 10] < out[:, 0, 0, 30]) | (out[:, 0, 3, 10] < out[:, 0, 3, 30])
     assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.06)
+    alone = augment(x, Augmentation(flip=True), seeded())
+    kept = (alone == x).flatten(1).all(dim=1)
+    assert torch.equal(alone[~kept], x[~kept].flip(3))
+    assert kept.float().mean().item() == pytest.approx(0.5, abs=0.06)
     still = augment(x, Augmentation(crop=True), seeded())
     assert (still[:, 0, 3, 10] >= still[:, 0, 3, 30]).all()
 

@@ -137,10 +137,20 @@ def test_grey_pictures_in_files_of_colours_are_grey(tmp_path: Path, kind: str) -
 
 
 @pytest.mark.parametrize(
-    ("flags", "flips"),
-    [([], True), (["--flip", "no"], False), (["--flip", "yes"], True), (["--flip", "auto"], True)],
+    ("flags", "crops", "flips"),
+    [
+        ("--augmentation standard", True, True),
+        ("--augmentation standard --flip no", True, False),
+        ("--augmentation strong --crop no", False, True),
+        ("--augmentation standard --crop auto --flip auto", True, True),
+        ("", False, False),
+        ("--flip yes", False, True),
+        ("--crop yes", True, False),
+    ],
 )
-def test_mirroring_is_what_was_asked_for(tmp_path: Path, flags: list[str], flips: bool) -> None:
+def test_cropping_and_mirroring_are_what_was_asked_for(
+    tmp_path: Path, flags: str, crops: bool, flips: bool
+) -> None:
     import torch
 
     from noprop_dist.engine.job import make_job
@@ -148,20 +158,11 @@ def test_mirroring_is_what_was_asked_for(tmp_path: Path, flags: list[str], flips
     from noprop_dist.options import parse_command
 
     root = str(class_folders(tmp_path / "set"))
-    asked = ["--dataset", root, "--augmentation", "standard", "--batch-size", "8"]
-    config = parse_command([*asked, *flags]).config
+    config = parse_command(["--dataset", root, "--batch-size", "8", *flags.split()]).config
     splits = load_splits(config)
     job = make_job(config, splits, torch.device("cpu"))
-    assert job.augmentation.flip == flips
+    assert (job.augmentation.crop, job.augmentation.flip) == (crops, flips)
     assert splits.told.endswith("; mirrored" if flips else "; not mirrored")
-
-
-def test_mirroring_without_augmentation_is_refused() -> None:
-    from noprop_dist import TrainConfig
-
-    with pytest.raises(UserError, match="--flip yes is a part of the standard augmentation"):
-        TrainConfig(flip="yes")
-    assert TrainConfig(flip="no").flip == "no"
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])

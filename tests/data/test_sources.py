@@ -190,6 +190,13 @@ def test_hugging_face_parquet_loads(tmp_path: Path) -> None:
     assert np.array_equal(data.train.take(np.array([2]))[0][0, 0], pixels)
 
 
+def test_shards_that_are_not_there_are_counted(tmp_path: Path) -> None:
+    for name in ("train-00000-of-00003", "train-00002-of-00003", "test-00000-of-00001"):
+        vectors(tmp_path / f"{name}.parquet", [0, 1, 0, 1])
+    told = find_rows(str(tmp_path), Reading()).account
+    assert told.passed_over == {"shards that are not there": 1}
+
+
 def test_parquet_vectors_load(tmp_path: Path) -> None:
     values = vectors(tmp_path / "train.parquet", [0, 1, 2, 0])
     vectors(tmp_path / "test.parquet", [0, 2])
