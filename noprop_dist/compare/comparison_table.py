@@ -8,6 +8,7 @@ from rich.table import Table
 from noprop_dist.compare.compare_options import heading
 from noprop_dist.compare.comparison import Comparison
 from noprop_dist.compare.method_rows import MIB, Facts, Row
+from noprop_dist.maths.chance import margin
 from noprop_dist.text import how_many, markdown_table, number, percent
 
 Cell = Callable[[Row], str]
@@ -16,11 +17,11 @@ Cell = Callable[[Row], str]
 def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
     """What is shown of each method, line by line."""
     target = f"{100 * facts.target_accuracy:g} %"
-    over = f"standard error, {seeds} seeds" if seeds > 1 else "standard error over seeds"
+    over = f"{seeds} seeds and images" if seeds > 1 else "images alone"
     return [
         ("devices", lambda row: str(row.devices)),
         ("test accuracy of z_T, %", lambda row: percent(row.test_accuracy, unit="")),
-        (over, lambda row: percent(row.stderr, unit="")),
+        (f"+-, 95 %, {over}", lambda row: _margin(row, facts)),
         ("of the mean of softmaxes, %", lambda row: percent(row.mean_accuracy, unit="")),
         ("operations, 10^12", _operations),
         ("time of training, s", lambda row: f"{row.seconds:.1f}"),
@@ -70,6 +71,10 @@ def title(facts: Facts) -> str:
         f"batch {facts.batch_size}, "
         f"{facts.device} in {facts.precision}"
     )
+
+
+def _margin(row: Row, facts: Facts) -> str:
+    return percent(margin(list(row.by_seed.values()), facts.test_images), unit="")
 
 
 def _operations(row: Row) -> str:

@@ -6,8 +6,8 @@ from statistics import fmean
 from typing import TypeVar
 
 from noprop_dist.compare.compare_options import METHODS, NOPROP, TWIN
-from noprop_dist.compare.confidence import doubt
 from noprop_dist.compare.method_rows import MIB, Facts, Row
+from noprop_dist.maths.chance import doubt
 from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.text import how_many
 

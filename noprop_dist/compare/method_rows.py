@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from noprop_dist.compare.confidence import stderr
 from noprop_dist.compare.measurements import Measured
+from noprop_dist.maths.chance import stderr
 
 MIB = 2**20
 

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from noprop_dist.compare.compare_options import heading
 from noprop_dist.compare.comparison import Comparison
 from noprop_dist.compare.comparison_table import title
-from noprop_dist.compare.method_rows import MIB, Row
+from noprop_dist.compare.method_rows import MIB, Facts, Row
 from noprop_dist.draw.compared import Bar, Method, plot_compared
 from noprop_dist.draw.style import COLOUR_OF
+from noprop_dist.maths.chance import margin
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ def _method(comparison: Comparison, row: Row) -> Method:
             runs.append((seconds, accuracy, run.epoch_of(facts.target_accuracy)))
     to_target = f"time to {100 * facts.target_accuracy:g} % on validation (s)"
     bars = {
-        "test error (%)": _error(row),
+        "test error (%)": _error(row, facts),
         "time per epoch (s)": _bar(row.seconds_per_epoch, ".2f"),
         to_target: _bar(row.seconds_to_target, ".1f", "not reached" if facts.val_images else "-"),
         "peak memory per device (MiB)": _memory(row),
@@ -49,10 +50,10 @@ def _bar(value: float | None, form: str, missing: str = "-") -> Bar:
     return Bar(0.0, missing) if value is None else Bar(value, format(value, form))
 
 
-def _error(row: Row) -> Bar:
-    error, stderr = 100 * (1 - row.test_accuracy), 100 * (row.stderr or 0.0)
-    known = "" if row.stderr is None else f" (s.e. {stderr:.2f})"
-    return Bar(error, f"{error:.2f}{known}", error=stderr)
+def _error(row: Row, facts: Facts) -> Bar:
+    error = 100 * (1 - row.test_accuracy)
+    doubt = 100 * margin(list(row.by_seed.values()), facts.test_images)
+    return Bar(error, f"{error:.2f} +- {doubt:.2f}", error=doubt)
 
 
 def _memory(row: Row) -> Bar:

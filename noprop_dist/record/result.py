@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from noprop_dist.maths.chance import Z_95, variance_of_rows
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.store import Store
@@ -14,7 +15,6 @@ from noprop_dist.run_files import RESULT
 if TYPE_CHECKING:
     from noprop_dist.record.trained import TrainedNetwork
 
-Z_95 = 1.96  # standard errors on either side of a 95 % interval
 REMEDY = "delete it, and the same command makes it again from the last checkpoint"
 
 
@@ -146,15 +146,10 @@ def measured(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def accuracy_over(draws: list[float], rows: int) -> Accuracy:
-    """Of at least one draw over so many rows; the standard error of one is 0.
-
-    A success and a failure are added to the rows (Agresti and Coull), so that a network without an
-    error is not taken for one that makes none.
-    """
+    """Of at least one draw over so many rows; the standard error of one is 0."""
     mean = sum(draws) / len(draws)
     of_draws = sum((d - mean) ** 2 for d in draws) / max(1, len(draws) - 1) / len(draws)
-    p = (mean * rows + 1) / (rows + 2)
-    margin = Z_95 * math.sqrt(of_draws + p * (1 - p) / (rows + 2))
+    margin = Z_95 * math.sqrt(of_draws + variance_of_rows(mean, rows))
     return Accuracy(mean, math.sqrt(of_draws), draws, margin)
 
 

@@ -100,7 +100,7 @@ def test_the_table_shows_every_measure_of_every_method() -> None:
     for page in (text, markdown(comparison, "a.png")):
         found = {" ".join(line.replace("|", " ").split()) for line in page.splitlines()}
         assert "test accuracy of z_T, % 98.50 98.50" in found
-        assert "standard error over seeds - -" in found
+        assert "+-, 95 %, images alone 1.36 1.36" in found
         assert "time per epoch, s 2.00 2.00" in found
         assert "time to 98 % validation, s 3.0 (epoch 2) not reached" in found
         assert "images/s per device 320 320" in found
@@ -226,7 +226,7 @@ def test_the_picture_has_a_curve_a_seed_and_a_bar_a_method() -> None:
     assert sorted(by_colour.values()) == [1, 2]
     assert len(panels) == 6
     texts = {text.get_text() for axes in panels for text in axes.texts}
-    assert {"1.50 (s.e. 0.00)", "1.50", "100.0", "-", "not reached", "1,000 (650 its own)"} <= texts
+    assert {"1.50 +- 1.36", "100.0", "-", "not reached", "1,000 (650 its own)"} <= texts
     widths = [bar.get_width() for bar in panels[1].patches]
     assert widths == pytest.approx([2.0, 2.0])
 
