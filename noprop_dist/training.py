@@ -208,6 +208,9 @@ def _train(
         total_epochs=config.epochs,
         steps_per_epoch=job.steps_per_epoch,
         first_step={t: rounds.latest[t].step for t in job.config.chosen},
+        steps_after=0.0
+        if config.blocks is not None
+        else job.steps_of_evaluation(len(splits.val) + len(splits.test)),
     )
     events = EventLog(store)
     trackers = open_trackers(config, store, rounds.round, progress.warn)

@@ -94,6 +94,13 @@ class Job:
         """Images of a step, in as many parts as the options say."""
         return self.config.batch_size * self.config.accumulate
 
+    def steps_of_evaluation(self, num_images: int) -> float:
+        """So many steps of a block take as long as all blocks' answers for these images.
+
+        A forward pass is a third of a step, and the image's part of it serves all noise draws.
+        """
+        return self.spec.num_blocks * num_images / self.step_size / 3
+
     def lr(self, step: int, scale: float = 1.0) -> float:
         """Learning rate of ``step`` (0-based); ``scale`` is what feedback has made of it."""
         return learning_rate(

@@ -27,12 +27,18 @@ class LiveProgress(PlainProgress):
         steps_per_epoch: of one block.
         first_step: by t, where a resumed run starts.
         console: a terminal.
+        steps_after: see ``PlainProgress``.
     """
 
     def __init__(
-        self, total_epochs: int, steps_per_epoch: int, first_step: dict[int, int], console: Console
+        self,
+        total_epochs: int,
+        steps_per_epoch: int,
+        first_step: dict[int, int],
+        console: Console,
+        steps_after: float = 0.0,
     ) -> None:
-        super().__init__(total_epochs, steps_per_epoch, first_step, console)
+        super().__init__(total_epochs, steps_per_epoch, first_step, console, steps_after)
         self._places: dict[int, tuple[str, str]] = {}  # worker and node, where there are any
         self._lost: dict[int, int] = {}
         self._headline = Text("validation accuracy: after the first epoch", style="dim")
@@ -48,7 +54,7 @@ class LiveProgress(PlainProgress):
     @override
     def unit_progress(self, progress: UnitProgress, worker: str = "", node: str = "") -> None:
         with self._lock:
-            self._rows[progress.t] = progress
+            self._take(progress)
             if worker:
                 self._places[progress.t] = worker, node
         self._warn_of_hours()
@@ -94,7 +100,7 @@ class LiveProgress(PlainProgress):
                 first = sum(self._first.get(t, 0) for t in rest) // len(rest)
                 table.add_row(f"{rest[0]}-{rest[-1]}", *self._cells(self._mean_row(rest), first))
             share, _, left = self._come()
-            told = "evaluating" if share == 1 else f"{left} of training left"
+            told = "evaluating" if share == 1 else f"{left} left"
             come = Text(f"{share:.1%} trained, {told}", style="dim")
             return Group(self._headline, come, table)
 
@@ -141,6 +147,7 @@ def make_progress(
     total_epochs: int,
     steps_per_epoch: int,
     first_step: dict[int, int],
+    steps_after: float = 0.0,
 ) -> Progress:
     """The view that fits: none, a live table, or plain lines. Writes to stderr.
 
@@ -150,5 +157,5 @@ def make_progress(
         return Progress()
     console = Console(stderr=True)
     if find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal:
-        return LiveProgress(total_epochs, steps_per_epoch, first_step, console)
-    return PlainProgress(total_epochs, steps_per_epoch, first_step, console)
+        return LiveProgress(total_epochs, steps_per_epoch, first_step, console, steps_after)
+    return PlainProgress(total_epochs, steps_per_epoch, first_step, console, steps_after)

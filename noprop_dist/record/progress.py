@@ -74,11 +74,19 @@ class PlainProgress(Progress):
         steps_per_epoch: of one block.
         first_step: by t, where a resumed run starts.
         console: where to print.
+        steps_after: what comes after training takes as long as so many steps, of whatever block.
     """
 
     def __init__(
-        self, total_epochs: int, steps_per_epoch: int, first_step: dict[int, int], console: Console
+        self,
+        total_epochs: int,
+        steps_per_epoch: int,
+        first_step: dict[int, int],
+        console: Console,
+        steps_after: float = 0.0,
     ) -> None:
+        self._steps_after = steps_after
+        self._begun: tuple[float, int] | None = None  # when a block was first heard of, at what
         self._epochs, self._console = total_epochs, console
         self._steps, self._first = steps_per_epoch, first_step
         self._rows: dict[int, UnitProgress | None] = dict.fromkeys(first_step)
@@ -90,9 +98,15 @@ class PlainProgress(Progress):
     @override
     def unit_progress(self, progress: UnitProgress, worker: str = "", node: str = "") -> None:
         with self._lock:
-            self._rows[progress.t] = progress
+            self._take(progress)
         self._warn_of_hours()
         self._beat()
+
+    def _take(self, progress: UnitProgress) -> None:
+        """With the lock."""
+        self._rows[progress.t] = progress
+        if self._begun is None:
+            self._begun = time.monotonic(), sum(self._steps_of_blocks())
 
     def _beat(self) -> None:
         """A line where there has been none for long, whatever the run is at."""
@@ -115,7 +129,7 @@ class PlainProgress(Progress):
         return (
             f"{share:.1%} trained  blocks at steps {steps[0]:,} to {steps[-1]:,} of "
             f"{self._epochs * self._steps:,}  loss {loss:.4f}  {rate:,.1f} steps/s  "
-            f"{left} of training left"
+            f"{left} left"
         )
 
     def _warn_of_hours(self) -> None:
@@ -134,12 +148,18 @@ class PlainProgress(Progress):
         return [self._first[t] if row is None else row.step for t, row in self._rows.items()]
 
     def _come(self) -> tuple[float, float, str]:
-        """How far all blocks have come, their steps a second, and the time left at that pace."""
+        """How far all blocks have come, their steps a second, and the time left at that pace.
+
+        What it took to start is no part of the pace, once there are steps to tell it by.
+        """
         total = self._epochs * self._steps * len(self._first)
-        here = self._steps_of_blocks()
-        done = sum(here) - sum(self._first.values())
-        rate = done / max(1e-9, time.monotonic() - self._start)
-        return sum(here) / total, rate, duration((total - sum(here)) / rate) if rate else "-"
+        here = sum(self._steps_of_blocks())
+        since, first = self._begun or (self._start, here)
+        if here == first:
+            since, first = self._start, sum(self._first.values())
+        rate = (here - first) / max(1e-9, time.monotonic() - since)
+        left = total - here + self._steps_after
+        return here / total, rate, duration(left / rate) if rate else "-"
 
     @override
     def round_done(self, history: History) -> None:

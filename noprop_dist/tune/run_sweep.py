@@ -92,15 +92,24 @@ def sweep(
             # Single blocks keep theirs: more samples may be asked for, and assembled with them.
             for trial in folder.ended if result.complete and not options.per_block else ():
                 folder.clear(trial.number)
+    _check_found(result)
+    if asked and not result.complete:
+        raise SweepStoppedError(result)
+    return result
+
+
+def _check_found(result: SweepResult) -> None:
+    """Refuse to end without a network.
+
+    Raises:
+        UserError: every trial failed.
+    """
     if result.complete and result.best is None and result.per_block is None:
         why = next(row["reason"] for row in result.rows)
         raise UserError(
             f"none of {len(result.rows)} trials could be trained ({why.rstrip('.')}): see "
             f"{result.folder}/results.csv, and give another --space."
         )
-    if asked and not result.complete:
-        raise SweepStoppedError(result)
-    return result
 
 
 def _check_count(search: Search) -> None:
