@@ -7,7 +7,7 @@ from typing import Any
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import check_types
 from noprop_dist.data.given import Given
-from noprop_dist.engine.splits import load_splits, of_given_data
+from noprop_dist.engine.splits import Splits, load_splits, of_given_data
 from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.model.own_block import block_name
 from noprop_dist.record.places import check_places, in_a_lasting_place
@@ -72,19 +72,10 @@ def sweep(
     for schedule in dimensions["lr_schedule"].values if "lr_schedule" in dimensions else ():
         options.check_with(replace(config, lr_schedule=schedule))
     with StopSignals() as signals:
-        splits = load_splits(config, data)
-        hashes = splits.hashes
-        config = in_a_lasting_place(config.placed(hashes, FORM))
-        store = Store(config.folder)
-        if not len(splits.val):
-            raise UserError(
-                f"--val-fraction {config.val_fraction} leaves no validation image of "
-                f"{len(splits.train)} to choose by: give more."
-            )
-        folder = SweepFolder(store)
-        search = Search(config, options, dimensions, splits, folder)
-        with store.lock():
-            folder.open(config, options, dimensions, hashes["data"])
+        search = _search(config, options, dimensions, load_splits(config, data))
+        folder = search.folder
+        with folder.store.lock():
+            folder.open(search.config, options, dimensions, search.splits.hashes["data"])
             _check_count(search)
             left = len(folder.ended) < search.count
             seconds, asked = _run_on_ray(search, signals) if left else (0.0, False)
@@ -96,6 +87,23 @@ def sweep(
     if asked and not result.complete:
         raise SweepStoppedError(result)
     return result
+
+
+def _search(
+    config: TrainConfig, options: SweepConfig, dimensions: dict[str, Dimension], splits: Splits
+) -> Search:
+    """The search in its place.
+
+    Raises:
+        UserError: there is nothing to choose by.
+    """
+    if not len(splits.val):
+        raise UserError(
+            f"--val-fraction {config.val_fraction} leaves no validation image of "
+            f"{len(splits.train)} to choose by: give more."
+        )
+    config = in_a_lasting_place(config.placed(splits.hashes, FORM))
+    return Search(config, options, dimensions, splits, SweepFolder(Store(config.folder)))
 
 
 def _check_found(result: SweepResult) -> None:
