@@ -207,6 +207,7 @@ def _draw(search: Search, rows: Sequence[Row], trained: Sequence[Row]) -> None:
         if settings:
             save_figure(folder.store, "plots/blocks.png", blocks)
         return
-    of_settings = (("settings", against), ("parallel", parallel)) if settings else ()
-    for name, make in (("trials", curves), *of_settings):
+    made = [("trials", curves), ("settings", against), ("parallel", parallel)]
+    # Without a setting there is nothing to draw it against, and one alone has no parallel axis.
+    for name, make in made[: 1 + min(len(settings), 2)]:
         save_figure(folder.store, f"plots/{name}.png", make)

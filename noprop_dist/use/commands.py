@@ -108,6 +108,8 @@ def run_predict(argv: Sequence[str], prog: str, text: str) -> int:
         _say([f"left out {bad} of {good + bad}"])
     if passed_over:
         _say([f"passed over: {in_words(passed_over)}"])
+    if bad and not good:
+        raise UserError(f"none of {bad} could be classified: give pictures that can be read.")
     return BAD_PICTURES if bad else 0
 
 

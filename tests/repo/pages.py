@@ -2,13 +2,14 @@
 
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,8 @@ ELSEWHERE = (
     "ray start --address=", "export AWS_ACCESS_KEY_ID=",
     "python jobs/train.py --dataset mnist --run-dir s3://",
     "docker ", "kubectl ", "sed 's|noprop-dist:", "export RAY_AUTH_TOKEN=$(kubectl",
-    "export RAY_TOKEN_FILE=", "pip install ", "chmod 600 ~/.ray/auth_token", "ray up ",
+    "export RAY_TOKEN_FILE=", "pip install torch", "pip install boto3",
+    "chmod 600 ~/.ray/auth_token", "ray up ",
     "ray down ", "ray dashboard ", "noprop push ", "cp cluster/onprem/", "cluster/onprem/",
     "make test",
     "ray job submit --address http://127.0.0.1:8265 --working-dir . -- python jobs/train.py "
@@ -62,13 +64,63 @@ def runs_here(line: str) -> bool:
     return not line.startswith(ELSEWHERE)
 
 
+class Shell:
+    """A bash that runs lines one after the other, and ends with the first that fails.
+
+    Args:
+        folder: where it begins.
+        environment: it begins with.
+        said: a file for what its commands say.
+    """
+
+    def __init__(self, folder: Path, environment: dict[str, str], said: Path) -> None:
+        self._said = said
+        self._ended, write = os.pipe()  # what the lines start may keep its end of it
+        self._bash = subprocess.Popen(
+            ["bash"], cwd=folder, env=environment, stdin=subprocess.PIPE, text=True,
+            pass_fds=[write],
+        )  # fmt: skip
+        self._mark = f"echo >&{write}\n"
+        os.close(write)
+        self._tell("set -eo pipefail\n")
+
+    def _tell(self, text: str) -> None:
+        assert self._bash.stdin is not None
+        self._bash.stdin.write(text)
+        self._bash.stdin.flush()
+
+    def run(self, line: str, limit_s: float) -> None:
+        """Run a line.
+
+        Raises:
+            AssertionError: it failed or took too long; holds what it said.
+        """
+        # Standard input is where the shell reads its lines from.
+        self._tell(f"{{ {line}\n}} < /dev/null > {self._said} 2>&1\n{self._mark}")
+        deadline = time.monotonic() + limit_s
+        while not select.select([self._ended], [], [], 0.2)[0]:
+            failed = self._bash.poll() is not None
+            if failed or time.monotonic() > deadline:
+                how = "failed" if failed else f"has not ended in {limit_s} s"
+                said = self._said.read_text(errors="replace")[-3000:]
+                raise AssertionError(f"{line}\n{how}:\n{said}")
+        os.read(self._ended, 1)
+
+    def close(self) -> None:
+        """End it, and what it still runs in the foreground."""
+        self._bash.kill()
+        self._bash.communicate()
+        os.close(self._ended)
+
+
 @dataclass
 class Visit:
     """A fresh checkout on a newcomer's machine, whose processes end with the visit.
 
     Attributes:
         folder: the checkout, in which commands run.
-        environment: of every command; ``export`` adds to it.
+        home: of the newcomer.
+        environment: a shell begins with it.
     """
 
     folder: Path
@@ -78,36 +130,37 @@ class Visit:
 
     @property
     def places(self) -> dict[str, str]:
-        """What stands for the machines and shared folders of the pages."""
+        """What stands for the machines, shared folders and an installation of the pages."""
         data = f" {self.home}/.cache/noprop_dist"
         shared = {f" /{name}/": f" {self.home}/{name}/" for name in ("shared", "runs")}
-        return {"HEAD:": "127.0.0.1:", " /runs/data": data, **shared}
+        installed = {"pip install .": "source .venv/bin/activate"}
+        return {"HEAD:": "127.0.0.1:", " /runs/data": data, **shared, **installed}
 
-    def run(self, line: str, limit_s: float = 120) -> None:
-        """Run one line of a page in bash; what it exports stays.
+    @contextmanager
+    def shell(self) -> Iterator[Callable[[str], None]]:
+        """A new shell in the checkout.
 
-        Raises:
-            AssertionError: it failed; holds what it said.
+        Yields:
+            Runs a line of a page there, but what another page's shell has run; an AssertionError
+            holds what a line said that failed.
         """
-        known = line
-        for name, here in self.places.items():
-            known = known.replace(name, here)
-        if known in self.done:
-            return
-        said = self.home / "said"
-        left = self.home / "environment"
-        script = f"set -eo pipefail\n{known}\nenv -0 > {left}\n"
-        with said.open("wb") as out:
-            ran = subprocess.run(
-                ["bash", "-c", script],
-                cwd=self.folder, env=self.environment, stdout=out, stderr=subprocess.STDOUT,
-                timeout=limit_s,
-            )  # fmt: skip
-        assert ran.returncode == 0, f"{line}\n{said.read_text(errors='replace')[-3000:]}"
-        self.take_for_real()
-        pairs = (pair.split("=", 1) for pair in left.read_text().split("\0") if "=" in pair)
-        self.environment |= {k: v for k, v in pairs if k not in {"_", "SHLVL", "PWD"}}
-        self.done.add(known)
+        bash = Shell(self.folder, self.environment, self.home / "said")
+
+        def run(line: str) -> None:
+            known = line
+            for name, here in self.places.items():
+                known = known.replace(name, here)
+            if known in self.done:
+                return
+            bash.run(known, limit_s=120)
+            self.take_for_real()
+            if not known.startswith(("source ", "export ")):  # those are of their shell alone
+                self.done.add(known)
+
+        try:
+            yield run
+        finally:
+            bash.close()
 
     def take_for_real(self) -> None:
         """Put what a rehearsal has written where the page's next commands look for it."""
@@ -129,7 +182,7 @@ def visiting(repo: Path) -> Iterator[Visit]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PYTEST_"))}
         environment = kept | {
             "HOME": str(home),
-            "PATH": f"{folder / '.venv/bin'}:{os.environ['PATH']}",
+            "PATH": without_environment(os.environ["PATH"]),
             "PYTHONPATH": str(folder),
             "RAY_TMPDIR": place,
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -140,6 +193,11 @@ def visiting(repo: Path) -> Iterator[Visit]:
             yield Visit(folder, home, environment)
         finally:
             end_processes(f"{MARK}={mark}".encode())
+
+
+def without_environment(path: str) -> str:
+    """A PATH on which a newcomer has not activated this environment."""
+    return ":".join(p for p in path.split(":") if not Path(p).samefile(Path(sys.prefix) / "bin"))
 
 
 def copy_checkout(repo: Path, folder: Path) -> None:

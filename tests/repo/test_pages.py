@@ -1,8 +1,8 @@
 """The commands of the pages run, as they stand, on a newcomer's machine.
 
-Each page's run in order, in one checkout; data sets are small by the environment variable that the
-pages name, a data set that would be downloaded is there, and a command runs once however many pages
-show it.
+Each page's run in order, in one shell and one checkout. Data sets are small by the environment
+variable that the pages name, a data set that would be downloaded is there, the environment that is
+there already stands for an installation, and a command runs once however many pages show it.
 """
 
 from collections.abc import Iterator
@@ -31,11 +31,14 @@ def test_commands_of_a_page_run(repo: Path, visit: Visit, page: str) -> None:
     text = (repo / page).read_text()
     for name, block in files(text).items():
         (visit.folder / name).write_text(block)
-    for line in filter(runs_here, lines(text)):
-        visit.run(line)
-    if page == "README.md":
-        for block in blocks(text, {"python"}):
-            visit.run(f"python - <<'END'\n{block}END")
+    with visit.shell() as run:
+        if page != "README.md":  # where the environment is made and activated
+            run("source .venv/bin/activate")
+        for line in filter(runs_here, lines(text)):
+            run(line)
+        if page == "README.md":
+            for block in blocks(text, {"python"}):
+                run(f"python - <<'END'\n{block}END")
     if page == "docs/cluster.md":  # every start of a private Ray takes seconds
         visit.environment["RAY_ADDRESS"] = "127.0.0.1:6379"
 

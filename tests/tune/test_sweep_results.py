@@ -287,3 +287,13 @@ def test_where_no_setting_was_tried_on_all_the_middle_is_taken() -> None:
     network: Any = None
     space = {"lr": Dimension("uniform", (0, 9)), "kind": Dimension("choice", ("a", "b"))}
     assert middle(PerBlock(network, None, {}, 3, 0, blocks), space) == {"lr": 2.0, "kind": "b"}
+
+
+def test_one_setting_that_varied_has_no_parallel_axes(tmp_path: Path) -> None:
+    search = searched(tmp_path, {})
+    for number, lr in enumerate((1e-3, 2e-3)):
+        search.folder.add(number, drawn(0) | {"lr": lr})
+        search.folder.end(number, reached(FINISHED, 0.9))
+    write_report(search)
+    made = sorted(path.name for path in (tmp_path / "plots").iterdir())
+    assert made == ["settings.png", "trials.png"]

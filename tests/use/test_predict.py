@@ -113,6 +113,15 @@ def bomb(side: int) -> bytes:
     )
 
 
+def test_pictures_of_which_none_is_good_are_bad_input(
+    trained_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.png").write_bytes(b"hello")
+    paths = [str(tmp_path / "text.png"), str(tmp_path / "gone.png")]
+    assert main(["predict", str(trained_folder), *paths]) == 2
+    assert "error: none of 2 could be classified" in capsys.readouterr().err
+
+
 def test_bad_pictures_are_named_and_left_out(
     trained_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
