@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:  # a .venv made only in part is made anew
-.PHONY: help env train test lint types unit gpu-test docs constraints clean
+.PHONY: help env train test lint types unit newest gpu-test docs constraints clean
 
 # The first Python of 3.11 or newer; "make PYTHON=..." chooses another.
 AT_LEAST_311 := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+PINNED := --constraints constraints.txt --build-constraints constraints.txt
 # A uv that runs, not just a name: version managers leave dead ones on the PATH.
 UV_ON_PATH := uv --version >/dev/null 2>&1
 UV = $(shell $(UV_ON_PATH) && echo uv || echo $(VENV)/bin/uv)
@@ -35,6 +36,9 @@ types: $(STAMP)  ## mypy
 unit: $(STAMP)  ## pytest in two processes, without the slow and the gpu tests; flags in ARGS="tests/maths -x"
 	$(PY) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder $(ARGS)
 
+newest:  ## the tests with the newest versions that pyproject.toml admits, in .venv-newest
+	$(MAKE) unit VENV=.venv-newest PINNED=--upgrade
+
 gpu-test: $(STAMP)  ## the tests that need a GPU
 	$(PY) -m pytest -m gpu $(ARGS)
 
@@ -46,7 +50,7 @@ constraints: $(STAMP)  ## pin the newest versions that pyproject.toml admits
 		--python-version 3.11 --no-annotate --no-header --quiet --output-file constraints.txt
 
 clean:  ## remove the environment and all caches; run folders stay
-	rm -rf $(VENV) build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
@@ -62,6 +66,5 @@ $(PY):
 $(STAMP): pyproject.toml constraints.txt | $(PY)
 	$(UV_ON_PATH) || test -x $(VENV)/bin/uv || \
 		$(PY) -m pip install --constraint constraints.txt uv
-	$(UV) pip install --python $(PY) --constraints constraints.txt \
-		--build-constraints constraints.txt --compile-bytecode --editable '.[dev]'
+	$(UV) pip install --python $(PY) $(PINNED) --compile-bytecode --editable '.[dev]'
 	@touch $@
