@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from noprop_dist.data.account import PassedOver
@@ -27,18 +28,20 @@ def table_bytes(columns: Mapping[str, npt.NDArray[Any]], metadata: Mapping[bytes
     """A Parquet file with this metadata in its schema.
 
     Args:
-        columns: by name, (N,), or (N, F), whose rows become lists of F.
+        columns: by name, numbers (N,), or (N, F), whose rows become lists of F.
         metadata: of the schema.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    made = {
-        name: column
-        if column.ndim == 1
-        else pa.FixedSizeListArray.from_arrays(pa.array(column.ravel()), column.shape[1])
-        for name, column in columns.items()
-    }
+    made = {}
+    for name, column in columns.items():
+        # Of buffers: pa.array would import pandas, which takes half a second, to ask it.
+        numbers = np.ascontiguousarray(column)
+        kind = pa.from_numpy_dtype(numbers.dtype)
+        flat = pa.Array.from_buffers(kind, numbers.size, [None, pa.py_buffer(numbers)])
+        lists = numbers.ndim == 2
+        made[name] = pa.FixedSizeListArray.from_arrays(flat, numbers.shape[1]) if lists else flat
     out = pa.BufferOutputStream()
     pq.write_table(pa.table(made).replace_schema_metadata(metadata), out)
     written: bytes = out.getvalue().to_pybytes()

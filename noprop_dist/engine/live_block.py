@@ -153,7 +153,8 @@ class LiveBlock:
         parts = (batch.chunk(config.accumulate) for batch in (x, y))
         for x_part, y_part in zip(*parts, strict=True):
             loss, found = self.forward(x_part, y_part)
-            loss.backward(self.part_share)  # type: ignore[no-untyped-call]
+            # A gradient that is given would make PyTorch import sympy, in every worker.
+            (loss * self.part_share).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
             right.append(found)
         if config.grad_clip is not None:
