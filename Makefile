@@ -37,6 +37,7 @@ unit: $(STAMP)  ## pytest in two processes, without the slow and the gpu tests; 
 	$(PY) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 newest:  ## the tests with the newest versions that pyproject.toml admits, in .venv-newest
+	rm -f .venv-newest/.installed
 	$(MAKE) unit VENV=.venv-newest PINNED=--upgrade
 
 gpu-test: $(STAMP)  ## the tests that need a GPU

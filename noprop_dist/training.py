@@ -319,9 +319,9 @@ def prepare(
     if own is None:
         config, own = given_parts(config)
     splits = load_splits(config, data, computing_of(config))
-    own = replace(own, backbone=splits.own.backbone)
-    code = check_fit(config, replace(splits, own=own)).block_code
-    splits = replace(splits, own=replace(own, code=code))
+    own = replace(own, backbone=splits.own.backbone, code=splits.own.code)
+    splits = replace(splits, own=own)
+    check_fit(config, splits)
     return in_a_lasting_place(config.placed(splits.hashes)), splits
 
 

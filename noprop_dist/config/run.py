@@ -112,16 +112,6 @@ class TrainConfig(
                 "--nesterov is of --optimizer sgd with a --momentum above 0, and muon's always: "
                 "leave it out, or give --optimizer sgd."
             )
-        if self.lr_patience != TrainConfig.lr_patience and self.lr_schedule != "plateau":
-            raise UserError(
-                f"--lr-patience {self.lr_patience} is of --lr-schedule plateau: leave it out, or "
-                "give that."
-            )
-        if self.lr_min > 0 and self.lr_schedule == "constant":
-            raise UserError(
-                f"--lr-min {self.lr_min:g} has no meaning with --lr-schedule constant: leave it "
-                "out, or give --lr-schedule cosine or plateau."
-            )
         if self.lr_min > self.lr:
             raise UserError(
                 f"--lr-min {self.lr_min:g} is above the peak: give at most --lr, {self.lr:g}."

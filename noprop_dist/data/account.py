@@ -51,6 +51,7 @@ class Account:
         passed_over: see ``PassedOver``.
         remarks: by what was done to images that changes their meaning, to how many.
         num_skipped: bad images that were left out.
+        of_columns: whether rows came from columns of a table.
         kept: where the decoded images are kept, or "" where that is memory.
     """
 
@@ -59,6 +60,7 @@ class Account:
     passed_over: PassedOver = field(default_factory=Counter)
     remarks: Counter[str] = field(default_factory=Counter)
     num_skipped: int = 0
+    of_columns: bool = False
     kept: str = ""
 
     def add(

@@ -19,7 +19,6 @@ LIMIT = "NOPROP_CACHE_GIB"  # and what it may hold
 SHARE = 0.5  # of the disk's room, where nothing else is said
 NO_PLACE = {
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR,
-    errno.ENOENT,
 }  # fmt: skip
 PARTIAL, LOCKED = ".partial", ".lock"
 GIB = 2**30
@@ -51,8 +50,8 @@ def made_in_cache(
 
     Args:
         key: of the entry.
-        shown: told of what was removed for the new entry, and while another process is at it,
-        waiting: what that does.
+        shown: tells what was removed for the new entry, and that another process is at it.
+        waiting: what that process does.
 
     Yields:
         Called with the entry's bytes it makes room for them and a folder to write to, which
@@ -74,21 +73,27 @@ def made_in_cache(
         partial.mkdir()
         return partial
 
-    try:
+    with _told_of(root, errno.ENOENT):
         root.mkdir(parents=True, exist_ok=True)
-        with (root / (key + LOCKED)).open("w") as lock:
-            if not _locked(lock):
-                with shown(f"waiting for another process that {waiting}", 0):
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-            try:
-                yield begin
-                if partial.exists():
-                    shutil.rmtree(root / key, ignore_errors=True)  # it was found broken
-                    partial.rename(root / key)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+    with _told_of(root), (root / (key + LOCKED)).open("w") as lock:
+        if not _locked(lock):
+            with shown(f"waiting for another process that {waiting}", 0):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield begin
+            if partial.exists():
+                shutil.rmtree(root / key, ignore_errors=True)  # it was found broken
+                partial.rename(root / key)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _told_of(root: Path, *more: int) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        if error.errno not in NO_PLACE:
+        if error.errno not in {*NO_PLACE, *more}:
             raise
         raise UserError(
             f"decoded images cannot be kept in {root} ({error.strerror}): set {PLACE} to a folder "

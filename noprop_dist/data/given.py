@@ -52,6 +52,7 @@ def load_given(data: Given, reading: Reading) -> Found:
     splits = _samples(sets, reading, account)
     _check_alike({sets[which].where: split.shape for which, split in splits.items()})
     columns = sets[next(iter(sets))].columns
+    account.of_columns = columns is not None
     if columns:
         account.source += f", columns {' and '.join(map(shown, columns))}"
     labels = {s.where: Labels(splits[w].labels, s.names, bool(s.text)) for w, s in sets.items()}

@@ -79,9 +79,9 @@ def _load(path: Path, files: Files, reading: Reading, name: str) -> Found:
     classes = match_classes(read, list(map(str, files.get("train", opened))))
     by_file = {p: classes.order[str(p)][read[str(p)].y] for p in opened}
     labels = {s: np.concatenate([by_file[p] for p in paths]) for s, paths in files.items()}
-    account = Account(f"Parquet of {shown(name)}, columns {columns}")
+    account = Account(f"Parquet of {shown(name)}, columns {columns}", of_columns=True)
     account.places = {s: _place(paths, path) for s, paths in files.items()}
-    if missing := count_missing(opened):
+    if path.is_dir() and (missing := count_missing(opened)):
         account.passed_over["shards that are not there"] = missing
     for folder in {p.parent for p in opened if path.is_dir()}:
         count_others(folder, opened, account.passed_over)

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from noprop_dist.data.account import Reading, Shown, not_shown
-from noprop_dist.data.columns import LABELS, SAMPLES
 from noprop_dist.data.dataset import Dataset, Found, for_training, stratified_rows
 from noprop_dist.data.digits import load_digits
 from noprop_dist.data.folders import load_folders
@@ -76,18 +75,12 @@ def find_rows(name_or_path: str, reading: Reading, data_dir: str | None = None) 
         UserError: the source is unknown, missing or unfit; names the file or option.
     """
     found = _found(name_or_path, reading, data_dir)
-    if reading.image_size is not None and len(found.sample_shape) == 1:
-        raise UserError(
-            f"--image-size {reading.image_size} has no meaning for {name_or_path}, which holds "
-            "vectors: leave it out."
-        )
     # The one door of class names: from here on they can be printed, drawn and written.
     return replace(found, class_names=tuple(map(shown, found.class_names)))
 
 
 def _found(name_or_path: str, reading: Reading, data_dir: str | None) -> Found:
     if name_or_path in SOURCES:
-        _refuse_columns(name_or_path, reading)
         return SOURCES[name_or_path](reading, data_dir)
     if name_or_path == GIVEN:
         raise UserError(
@@ -109,23 +102,11 @@ def _found(name_or_path: str, reading: Reading, data_dir: str | None) -> Found:
         raise UserError(f"--dataset {name_or_path} is a run's folder: give one that holds data.")
     try:
         files = find_parquet(path)
-        if files:
-            return load_parquet(path, files, reading)
-        _refuse_columns(name_or_path, reading)
-        return load_folders(path, reading)
+        return load_parquet(path, files, reading) if files else load_folders(path, reading)
     except PermissionError as error:
         raise UserError(
             f"{error.filename} cannot be read: permit it, or give other data."
         ) from error
-
-
-def _refuse_columns(name_or_path: str, reading: Reading) -> None:
-    for wanted, asked in ((SAMPLES, reading.image_column), (LABELS, reading.label_column)):
-        if asked is not None:
-            raise UserError(
-                f"{wanted.flag} {asked} names a column of a table, and {name_or_path} is none: "
-                "leave it out."
-            )
 
 
 def is_known(name: str) -> bool:

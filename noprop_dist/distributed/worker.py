@@ -105,7 +105,7 @@ class BlockWorker:
         Raises:
             BlockMissingError: the worker does not have the tensors.
             WorkerLeavingError: it takes no more work.
-            WorkFailedError: the loss is not finite, or memory is not enough.
+            WorkFailedError: see ``UnitRunner.run``.
         """
         if self._leaving.is_set():
             raise WorkerLeavingError("it was told to end")

@@ -26,7 +26,7 @@ Result = UnitResult | EvalResult | Speed
 
 
 class WorkFailedError(Exception):
-    """Work that cannot be done: a loss that is not finite, no memory, too many dead workers.
+    """Work that cannot be done: no finite loss, no memory, own code, too many dead workers.
 
     The message is a clause that says why, to follow the name of the block.
     """
@@ -196,7 +196,9 @@ def _failures_of_work(block: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, NonFiniteLossError) or _is_out_of_memory(error):
             raise WorkFailedError(explain(error)) from error
-        if line := line_reached(block, error):
+        # A broken GPU fails in whatever line comes next, and a package may lack on one node.
+        of_machine = isinstance(error, ImportError) or "CUDA" in str(error)
+        if not of_machine and (line := line_reached(block, error)):
             raise WorkFailedError(
                 f"line {line} of {block.rpartition(':')[0]} failed ({named(error)})"
             ) from error

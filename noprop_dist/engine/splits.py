@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import flag
 from noprop_dist.data import Augmentation, Split, split_validation
 from noprop_dist.data.account import Reading, Shown, not_shown
 from noprop_dist.data.dataset import Dataset, Found, for_training
@@ -17,6 +18,7 @@ from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.data.sources import find_rows, limit
 from noprop_dist.errors import UserError
 from noprop_dist.model.device import resolve_device, use_number_format
+from noprop_dist.model.own_block import BlockCode, is_own
 from noprop_dist.record.backbones import find_backbone
 from noprop_dist.record.events import Samples
 from noprop_dist.record.own_parts import OwnParts
@@ -94,15 +96,49 @@ def load_splits(
     Raises:
         UserError: it is not there, or not readable.
     """
+    _refuse_meaningless(config)
+    code = BlockCode.read(config.block) if is_own(config.block) else None
     reading = reading_of(config)
     if data is not None:
         found = load_given(data, reading)
     else:
         found = find_rows(config.dataset, reading, config.data_dir)
+    _refuse_of_other_rows(config, found)
     splits = splits_of(config, found)
-    if config.features is None:
-        return splits
-    return _featured(config, found, splits, reading.shown, computing)
+    if config.features is not None:
+        splits = _featured(config, found, splits, reading.shown, computing)
+    return replace(splits, own=replace(splits.own, code=code))
+
+
+def _refuse_meaningless(config: TrainConfig) -> None:
+    """Refuse options that change nothing beside the others; a folder's are not asked for it."""
+    if config.lr_patience != TrainConfig.lr_patience and config.lr_schedule != "plateau":
+        raise UserError(
+            f"--lr-patience {config.lr_patience} is of --lr-schedule plateau: leave it out, or "
+            "give that."
+        )
+    if config.lr_min > 0 and config.lr_schedule == "constant":
+        raise UserError(
+            f"--lr-min {config.lr_min:g} has no meaning with --lr-schedule constant: leave it out, "
+            "or give --lr-schedule cosine or plateau."
+        )
+
+
+def _refuse_of_other_rows(config: TrainConfig, found: Found) -> None:
+    """Refuse options of how rows are read that mean nothing to these."""
+    source = found.name if config.dataset == GIVEN else config.dataset
+    for name in ("image_column", "label_column"):
+        value = getattr(config, name)
+        if value is not None and not found.account.of_columns:
+            raise UserError(
+                f"{flag(name)} {value} names a column of a table, and {source} is none: leave it "
+                "out."
+            )
+    if config.image_size is not None and len(found.sample_shape) == 1:
+        raise UserError(
+            f"--image-size {config.image_size} has no meaning for {source}, which holds vectors: "
+            "leave it out."
+        )
 
 
 def _featured(

@@ -19,6 +19,7 @@ from types import ModuleType
 
 from noprop_dist.errors import UserError
 from noprop_dist.model.block import Block
+from noprop_dist.run_files import CONFIG, OWN_BLOCK
 
 _GIVEN: dict[str, "BlockCode"] = {}
 _RUN: dict[str, "BlockCode"] = {}  # by sha256, what this process has run at the user's word
@@ -32,12 +33,12 @@ class BlockCode:
         name: "package.module:Class" or "path/file.py:Class".
         source: the module's text; it may import what is installed wherever blocks are built.
         folder: of the file, where that is what was named: what lies beside it can be imported, on
-            machines that have it too.
+            machines that have it too, but for that of a run, whose other files no hash vouches for.
     """
 
     name: str
     source: str = field(repr=False)
-    folder: str | None = field(default=None, repr=False, compare=False)
+    folder: str | None = field(default=None, repr=False)
 
     @classmethod
     def read(cls, name: str) -> "BlockCode":
@@ -52,8 +53,7 @@ class BlockCode:
         if name in _GIVEN:
             return _GIVEN[name]
         path = _path(name)
-        beside = str(path.absolute().parent) if _is_file(name) else None
-        return cls(name, _text(name, path), beside)
+        return cls(name, _text(name, path), _folder(path) if _is_file(name) else None)
 
     @cached_property
     def sha256(self) -> str:
@@ -108,7 +108,7 @@ def standing_for(name: str, code: BlockCode | None) -> Iterator[None]:
     try:
         yield
     finally:
-        del _GIVEN[name]
+        _GIVEN.pop(name, None)
         if before is not None:
             before.give()
 
@@ -171,6 +171,11 @@ def _path(name: str) -> Path:
     return Path(where).expanduser() if _is_file(name) else _find(name, where)
 
 
+def _folder(path: Path) -> str | None:
+    folder = path.absolute().parent
+    return None if path.name == OWN_BLOCK and (folder / CONFIG).exists() else str(folder)
+
+
 def _text(name: str, path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -197,6 +202,27 @@ def _find(name: str, module: str) -> Path:
     return Path(found.origin)
 
 
+@contextmanager
+def _beside(folder: str | None) -> Iterator[None]:
+    """While this lasts, what lies in a folder can be imported by its bare name, as by a script.
+
+    It is forgotten then: the file of another block may have another neighbour of that name.
+    """
+    if folder is None:
+        yield
+        return
+    before = set(sys.modules)
+    sys.path.append(folder)  # last: it hides nothing that is installed
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and Path(file).is_relative_to(folder):
+                del sys.modules[name]
+
+
 @lru_cache(maxsize=16)
 def _load(code: BlockCode) -> type[Block]:
     where, _, name = code.name.rpartition(":")
@@ -204,19 +230,15 @@ def _load(code: BlockCode) -> type[Block]:
     module.__file__ = where
     module.__package__ = "" if _is_file(code.name) else where.rpartition(".")[0]
     sys.modules[module.__name__] = module  # dataclasses and type hints look for it
-    beside = [] if code.folder is None else [code.folder]
-    sys.path[:0] = beside  # as Python does for a script
     try:
-        exec(compile(code.source, where, "exec", dont_inherit=True), vars(module))
+        with _beside(code.folder):
+            exec(compile(code.source, where, "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:
-        how = f"; a file in a package is named package.module:{name}" if beside else ""
+        how = f"; a file in a package is named package.module:{name}" if _is_file(code.name) else ""
         raise UserError(
             f"--block {code.name} cannot be imported ({named(error)}): mend it; where it is a "
             f"worker that cannot, install there what the module imports{how}."
         ) from error
-    finally:
-        for folder in beside:
-            sys.path.remove(folder)
     _RUN[code.sha256] = code
     block = getattr(module, name, None)
     if not inspect.isclass(block) or not issubclass(block, Block) or inspect.isabstract(block):

@@ -15,7 +15,13 @@ from rich.text import Text
 from typing_extensions import override
 
 from noprop_dist.record.history import History
-from noprop_dist.record.progress import PlainProgress, Progress, UnitProgress, validated
+from noprop_dist.record.progress import (
+    PlainProgress,
+    Progress,
+    UnitProgress,
+    left_in_words,
+    validated,
+)
 from noprop_dist.text import percent
 
 
@@ -99,8 +105,8 @@ class LiveProgress(PlainProgress):
             if rest := blocks[room:]:
                 first = sum(self._first.get(t, 0) for t in rest) // len(rest)
                 table.add_row(f"{rest[0]}-{rest[-1]}", *self._cells(self._mean_row(rest), first))
-            share, _, left = self._come()
-            told = "evaluating" if share == 1 else f"{left} left"
+            share, _, left_s = self._come()
+            told = "evaluating" if share == 1 else f"{left_in_words(left_s)} left"
             come = Text(f"{share:.1%} trained, {told}", style="dim")
             return Group(self._headline, come, table)
 

@@ -131,7 +131,7 @@ def load_network(
     device: str = "cpu",
     precision: Precision = "run",
     *,
-    block: str | None = None,
+    block: str | BlockCode | None = None,
 ) -> TrainedNetwork:
     """Load the network of a run folder, or of a safetensors file that was exported.
 
@@ -141,13 +141,13 @@ def load_network(
         precision: "run" computes as the run was asked to; "auto", and "run" where there is a file
             alone, in bf16 where the device gains from it.
         block: of a network whose block is the user's own, its class, as it was named for the
-            training or in the copy that the run folder keeps; only then is its code run.
+            training or in the copy that the run folder keeps, or that code; only then is it run.
 
     Raises:
         UserError: there is no trained network, its files were altered, ``block`` is missing or not
             what it was, or no such device.
     """
-    code = BlockCode.read(block) if block is not None else None
+    code = BlockCode.read(block) if isinstance(block, str) else block
     if is_network_file(folder):
         try:
             file = Path(folder).expanduser().read_bytes()

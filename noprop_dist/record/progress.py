@@ -120,7 +120,7 @@ class PlainProgress(Progress):
 
     def _line(self) -> str:
         known = [row for row in self._rows.values() if row is not None]
-        share, rate, left = self._come()
+        share, rate, left_s = self._come()
         if share == 1 or not known:
             what = "evaluating" if known else "no step yet"
             return f"{share:.1%} trained  {what}  {duration(time.monotonic() - self._start)} so far"
@@ -129,7 +129,7 @@ class PlainProgress(Progress):
         return (
             f"{share:.1%} trained  blocks at steps {steps[0]:,} to {steps[-1]:,} of "
             f"{self._epochs * self._steps:,}  loss {loss:.4f}  {rate:,.1f} steps/s  "
-            f"{left} left"
+            f"{left_in_words(left_s)} left"
         )
 
     def _warn_of_hours(self) -> None:
@@ -139,27 +139,27 @@ class PlainProgress(Progress):
             if self._warned or now - self._start < WARN_AFTER_S:
                 return
             self._warned = True
-            share, _, left = self._come()
+            _, _, left_s = self._come()
         # Without the lock, which a terminal's view takes while it has the terminal's own.
-        if (now - self._start) * (1 - share) > HOUR_S * max(share, 1e-9):
-            self.message(f"this run takes {left} more: {SHORTER}")
+        if left_s is not None and left_s > HOUR_S:
+            self.message(f"this run takes {duration(left_s)} more: {SHORTER}")
 
     def _steps_of_blocks(self) -> list[int]:
         return [self._first[t] if row is None else row.step for t, row in self._rows.items()]
 
-    def _come(self) -> tuple[float, float, str]:
-        """How far all blocks have come, their steps a second, and the time left at that pace.
+    def _come(self) -> tuple[float, float, float | None]:
+        """How far all blocks have come, their steps a second, and the seconds left at that pace.
 
         What it took to start is no part of the pace, once there are steps to tell it by.
         """
         total = self._epochs * self._steps * len(self._first)
         here = sum(self._steps_of_blocks())
         since, first = self._begun or (self._start, here)
-        if here == first:
+        if here <= first:  # a block may have gone back with its worker
             since, first = self._start, sum(self._first.values())
         rate = (here - first) / max(1e-9, time.monotonic() - since)
         left = total - here + self._steps_after
-        return here / total, rate, duration(left / rate) if rate else "-"
+        return here / total, rate, left / rate if rate else None
 
     @override
     def round_done(self, history: History) -> None:
@@ -193,6 +193,11 @@ class PlainProgress(Progress):
         self._over.set()
 
 
+def left_in_words(seconds: float | None) -> str:
+    """The time left, "-" where no step tells it yet."""
+    return "-" if seconds is None else duration(seconds)
+
+
 def validated(history: History) -> tuple[str, str, str]:
     """Of the last epoch: accuracy of z_T, of the mean softmax, and the best of z_T so far."""
     last = (history.val_accuracy_history[-1], history.val_accuracy_mean_softmax_history[-1])
@@ -218,14 +223,14 @@ def shown_work(what: str, count: int | None) -> Iterator[Callable[[int], object]
         Told how many more are done, by any thread.
     """
     console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bar(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-            task = bar.add_task(what, total=count or None)
-            yield lambda more: bar.advance(task, more)
-        return
     if count == 0:
         _print(console, what)
+    elif console.is_terminal:
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bar(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+            task = bar.add_task(what, total=count)
+            yield lambda more: bar.advance(task, more)
+        return
     done, lock, over, start = 0, Lock(), Event(), time.monotonic()
 
     def add(more: int) -> None:

@@ -107,12 +107,10 @@ class TrainResult:
         Raises:
             UserError: it is gone, or was altered, or has a block whose code was not named here.
         """
-        from noprop_dist.model.own_block import run_here, standing_for
+        from noprop_dist.model.own_block import run_here
         from noprop_dist.record.network_files import load_network
 
-        block, code = self.config["block"], run_here(self.fingerprint.get("block"))
-        with standing_for(block, code):
-            return load_network(self.folder, block=block if code else None)
+        return load_network(self.folder, block=run_here(self.fingerprint.get("block")))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able fields."""

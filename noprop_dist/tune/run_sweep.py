@@ -75,7 +75,9 @@ def sweep(
         search = _search(config, options, dimensions, load_splits(config, data))
         folder = search.folder
         with folder.store.lock():
-            folder.open(search.config, options, dimensions, search.splits.hashes["data"])
+            hashes = search.splits.hashes
+            data = hashes["data"] + hashes.get("block", "")
+            folder.open(search.config, options, dimensions, data)
             _check_count(search)
             left = len(folder.ended) < search.count
             seconds, asked = _run_on_ray(search, signals) if left else (0.0, False)

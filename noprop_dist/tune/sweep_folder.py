@@ -12,6 +12,7 @@ from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.config.former_names import by_new_names
 from noprop_dist.errors import UserError
+from noprop_dist.model.own_block import same_block
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
@@ -83,7 +84,7 @@ class SweepFolder:
             config: the options that do not vary.
             options: how to search.
             space: what.
-            data: a hash of the training and validation rows.
+            data: a hash of the training and validation rows, and of the code of an own block.
 
         Raises:
             UserError: the folder holds another sweep, or a run.
@@ -178,11 +179,12 @@ def _difference(there: dict[str, Any], here: dict[str, Any]) -> str:
     """The first difference between two identities, in words; empty where there is none."""
     for part, kind in (("config", TrainConfig), ("sweep", SweepConfig)):
         # A sweep of a version that lacked an option did what its default does.
-        theirs = {f.name: f.default for f in fields(kind)}
+        theirs: dict[str, Any] = {f.name: f.default for f in fields(kind)}
         theirs |= by_new_names(kind, there.get(part, {}))
         for name, value in here[part].items():
-            if theirs[name] != value:
+            alike = name == "block" and same_block(theirs[name], value)
+            if theirs[name] != value and not alike:
                 return f"{flag(name)} {theirs[name]} there, {value} now"
     if by_new_names(TrainConfig, there.get("space", {})) != here["space"]:
         return "its --space differs"
-    return "its data differ" if there.get("data") != here["data"] else ""
+    return "its data differ, or the code of its block" if there.get("data") != here["data"] else ""

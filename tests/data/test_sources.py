@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from noprop_dist import TrainConfig
 from noprop_dist.data import load_dataset
 from noprop_dist.data.account import Reading
 from noprop_dist.data.sources import find_rows
+from noprop_dist.engine.splits import load_splits
 from noprop_dist.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -168,15 +170,15 @@ def test_unknown_source_is_refused(name: str, says: str) -> None:
         load_dataset(name)
 
 
-def test_options_that_mean_nothing_to_a_source_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--image-column x names a column .* digits is none"):
-        find_rows("digits", Reading(image_column="x"))
-    with pytest.raises(UserError, match=r"--label-column y names a column .* is none"):
-        find_rows(str(folders(tmp_path / "photos")), Reading(label_column="y"))
+def test_vectors_have_no_size(tmp_path: Path) -> None:
     file = tmp_path / "vectors.parquet"
-    pq.write_table(pa.table({"x": [[0.0, 1.0]] * 8, "label": [0, 1] * 4}), file)
+    vectors(file, [0, 1] * 10)
     with pytest.raises(UserError, match=r"--image-size 9 has no meaning for .*vectors\.parquet"):
-        find_rows(str(file), Reading(9))
+        load_splits(TrainConfig(dataset=str(file), image_size=9))
+    assert load_splits(TrainConfig(dataset=str(file), label_column="label")).samples.shape == [4]
+    photos = str(folders(tmp_path / "photos"))
+    with pytest.raises(UserError, match=r"--label-column y names a column .* is none"):
+        load_splits(TrainConfig(dataset=photos, label_column="y"))
 
 
 def test_hugging_face_parquet_loads(tmp_path: Path) -> None:

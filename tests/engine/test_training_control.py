@@ -9,6 +9,7 @@ import torch
 
 from noprop_dist import TrainConfig, train
 from noprop_dist.engine.live_block import LiveBlock
+from noprop_dist.engine.splits import load_splits
 from noprop_dist.errors import UserError
 from runs import prepared, small
 
@@ -68,11 +69,6 @@ def test_the_learning_rate_falls_to_the_least_and_feedback_takes_it_no_lower() -
         ({"nesterov": True, "optimizer": "muon"}, "--nesterov is of --optimizer sgd"),
         ({"nesterov": True, "optimizer": "sgd", "momentum": 0.0}, "--nesterov is of"),
         ({"lr_min": 0.1}, "--lr-min 0.1 is above the peak: give at most --lr, 0.001"),
-        (
-            {"lr_min": 1e-4, "lr_schedule": "constant"},
-            "--lr-min 0.0001 has no meaning with --lr-schedule constant",
-        ),
-        ({"lr_patience": 2}, "--lr-patience 2 is of --lr-schedule plateau"),
         ({"image_size": "big"}, "--image-size must be int or left out, got 'big'"),
         ({"accumulate": 0}, "--accumulate must be at least 1"),
         ({"optimizer": "adam"}, "--optimizer must be one of adamw, sgd, muon"),
@@ -81,6 +77,26 @@ def test_the_learning_rate_falls_to_the_least_and_feedback_takes_it_no_lower() -
 def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         TrainConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"lr_min": 1e-4, "lr_schedule": "constant"},
+            "--lr-min 0.0001 has no meaning with --lr-schedule constant",
+        ),
+        ({"lr_patience": 2}, "--lr-patience 2 is of --lr-schedule plateau"),
+        ({"image_column": "x"}, "--image-column x names a column of a table, and digits is none"),
+        ({"label_column": "x"}, "--label-column x names a column"),
+    ],
+)
+def test_what_means_nothing_is_refused_of_a_run_and_passed_over_in_a_folder(
+    options: dict[str, Any], message: str
+) -> None:
+    config = TrainConfig(**options)
+    with pytest.raises(UserError, match=message):
+        load_splits(config)
 
 
 def test_in_python_auto_is_understood_where_the_command_line_has_it() -> None:

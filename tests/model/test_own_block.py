@@ -165,6 +165,15 @@ def test_a_file_may_import_what_lies_beside_it(own: str, tmp_path: Path) -> None
     path = list(sys.path)
     assert train(small(tmp_path / "near", epochs=1), block="mypkg/near.py:Own").epochs == 1
     assert sys.path == path
+    other = tmp_path / "other/near.py"
+    other.parent.mkdir()
+    other.write_text((tmp_path / "mypkg/near.py").read_text())
+    other.with_name("beside.py").write_text("raise ValueError('another neighbour')")
+    with pytest.raises(UserError, match="another neighbour"):
+        train(small(tmp_path / "other run", epochs=1), block=f"{other}:Own")
+    assert "beside" not in sys.modules
+    with pytest.raises(UserError, match="No module named 'beside'"):  # no hash vouches for it
+        load_network("near", block="near/block.py:Own")
     (tmp_path / "mypkg/inside.py").write_text("from .beside import Linear\n" + SOURCE)
     with pytest.raises(UserError, match=r"a file in a package is named package\.module:Own"):
         train(small(tmp_path / "inside", epochs=1), block="mypkg/inside.py:Own")

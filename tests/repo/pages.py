@@ -97,17 +97,18 @@ class Shell:
         """
         # Standard input is where the shell reads its lines from.
         self._tell(f"{{ {line}\n}} < /dev/null > {self._said} 2>&1\n{self._mark}")
+        how = f"has not ended in {limit_s} s"
         deadline = time.monotonic() + limit_s
-        while not select.select([self._ended], [], [], 0.2)[0]:
-            failed = self._bash.poll() is not None
-            if failed or time.monotonic() > deadline:
-                how = "failed" if failed else f"has not ended in {limit_s} s"
-                said = self._said.read_text(errors="replace")[-3000:]
-                raise AssertionError(f"{line}\n{how}:\n{said}")
-        os.read(self._ended, 1)
+        while time.monotonic() < deadline:
+            if select.select([self._ended], [], [], 0.2)[0] and os.read(self._ended, 1):
+                return
+            if self._bash.poll() is not None:
+                how = "failed"
+                break
+        raise AssertionError(f"{line}\n{how}:\n{self._said.read_text(errors='replace')[-3000:]}")
 
     def close(self) -> None:
-        """End it, and what it still runs in the foreground."""
+        """End it."""
         self._bash.kill()
         self._bash.communicate()
         os.close(self._ended)
@@ -197,7 +198,9 @@ def visiting(repo: Path) -> Iterator[Visit]:
 
 def without_environment(path: str) -> str:
     """A PATH on which a newcomer has not activated this environment."""
-    return ":".join(p for p in path.split(":") if not Path(p).samefile(Path(sys.prefix) / "bin"))
+    assert sys.prefix != sys.base_prefix, "run the tests in an environment, as make env makes it"
+    here = os.path.realpath(Path(sys.prefix, "bin"))
+    return ":".join(place for place in path.split(":") if os.path.realpath(place) != here)
 
 
 def copy_checkout(repo: Path, folder: Path) -> None:
