@@ -40,7 +40,7 @@ def test_commands_of_a_page_run(repo: Path, visit: Visit, page: str) -> None:
             for block in blocks(text, {"python"}):
                 run(f"python - <<'END'\n{block}END")
     if page == "docs/cluster.md":  # every start of a private Ray takes seconds
-        visit.environment["RAY_ADDRESS"] = "127.0.0.1:6379"
+        visit.environment |= {"RAY_ADDRESS": "127.0.0.1:6379", "RAY_AUTH_MODE": "token"}
 
 
 def test_every_page_with_commands_is_visited(repo: Path) -> None:
