@@ -153,7 +153,7 @@ class Visit:
                 known = known.replace(name, here)
             if known in self.done:
                 return
-            bash.run(known, limit_s=120)
+            bash.run(known, limit_s=240)
             self.take_for_real()
             if not known.startswith(("source ", "export ")):  # those are of their shell alone
                 self.done.add(known)
