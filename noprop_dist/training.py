@@ -25,7 +25,8 @@ from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.splits import Splits, load_splits, of_given_data
 from noprop_dist.engine.watching import Callback, Metric, Watching
 from noprop_dist.errors import UserError
-from noprop_dist.model.own_block import block_name, is_own
+from noprop_dist.model.block_names import is_own
+from noprop_dist.model.own_block import block_name
 from noprop_dist.model.registry import BLOCKS
 from noprop_dist.record.checkpoint import keep_newest, sha256_of_tensors
 from noprop_dist.record.events import EventLog

@@ -48,7 +48,7 @@ def run_ablate(argv: Sequence[str], prog: str, text: str) -> int:
 
 def _open_beside(other: str, options: AblateOptions) -> "OpenRun":
     """Another run, with the code that the user named where its block is a class of one's own."""
-    from noprop_dist.model.own_block import is_own
+    from noprop_dist.model.block_names import is_own
     from noprop_dist.record.folder import home_of
     from noprop_dist.record.run_config import read_config
     from noprop_dist.record.store import Store

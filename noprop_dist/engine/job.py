@@ -24,8 +24,9 @@ from noprop_dist.maths.learning_rate import LR_SCHEDULES, LrSchedule, learning_r
 from noprop_dist.maths.optimizer import OPTIMIZERS
 from noprop_dist.maths.rule import Rule, Settings
 from noprop_dist.model.block import Block
+from noprop_dist.model.block_names import is_own
 from noprop_dist.model.device import resolve_precision
-from noprop_dist.model.own_block import BlockCode, is_own
+from noprop_dist.model.own_block import BlockCode
 from noprop_dist.model.registry import (
     BLOCKS,
     block_class,

@@ -20,7 +20,7 @@ from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding import learned_embedding, one_hot_embedding, prototype_index
 from noprop_dist.maths.keys import torch_generator
-from noprop_dist.model.own_block import same_block
+from noprop_dist.model.block_names import same_block
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint, load_newest
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import TrainResult, read_result

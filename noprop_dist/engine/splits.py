@@ -17,8 +17,9 @@ from noprop_dist.data.given import GIVEN, Given, load_given
 from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.data.sources import find_rows, limit
 from noprop_dist.errors import UserError
+from noprop_dist.model.block_names import is_own
 from noprop_dist.model.device import resolve_device, use_number_format
-from noprop_dist.model.own_block import BlockCode, is_own
+from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.backbones import find_backbone
 from noprop_dist.record.events import Samples
 from noprop_dist.record.own_parts import OwnParts

@@ -19,6 +19,7 @@ from types import ModuleType
 
 from noprop_dist.errors import UserError
 from noprop_dist.model.block import Block
+from noprop_dist.model.block_names import is_own
 from noprop_dist.run_files import CONFIG, OWN_BLOCK
 
 _GIVEN: dict[str, "BlockCode"] = {}
@@ -71,11 +72,6 @@ class BlockCode:
             UserError: it cannot be run, or has no such block.
         """
         return _load(self)
-
-
-def is_own(block: str) -> bool:
-    """Whether a block's name is that of a class, not one of the registry's."""
-    return ":" in block
 
 
 def block_name(given: str | None, otherwise: str) -> str:
@@ -151,15 +147,6 @@ def named(error: BaseException) -> str:
 def run_here(sha256: str | None) -> BlockCode | None:
     """The code of this hash, where this process has run it because the user named it."""
     return _RUN.get(sha256 or "")
-
-
-def same_block(one: str, other: str) -> bool:
-    """Whether two names may mean one block: a class of one's own is the same from any place.
-
-    That its code is the same is seen by its sha256.
-    """
-    both_own = is_own(one) and is_own(other)
-    return one == other or (both_own and one.rpartition(":")[2] == other.rpartition(":")[2])
 
 
 def _is_file(name: str) -> bool:

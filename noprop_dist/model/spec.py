@@ -8,7 +8,8 @@ import torch
 from noprop_dist.errors import UserError
 from noprop_dist.maths.schedule import Schedule, make_schedule, schedule_from_alpha_bar
 from noprop_dist.model.backbone import BackboneSpec
-from noprop_dist.model.own_block import BlockCode, is_own
+from noprop_dist.model.block_names import is_own
+from noprop_dist.model.own_block import BlockCode
 from noprop_dist.run_files import OWN_BLOCK
 
 

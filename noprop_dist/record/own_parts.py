@@ -19,7 +19,8 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
 from noprop_dist.maths.schedule import schedule_from_alpha_bar
 from noprop_dist.model.backbone import Backbone
-from noprop_dist.model.own_block import BlockCode, is_own
+from noprop_dist.model.block_names import is_own
+from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.backbones import write_backbone
 from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.folder import Reader, home_of

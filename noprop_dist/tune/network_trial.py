@@ -18,7 +18,7 @@ from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.resume import start_or_resume
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
-from noprop_dist.model.own_block import is_own
+from noprop_dist.model.block_names import is_own
 from noprop_dist.record.events import EventLog
 from noprop_dist.record.history import History
 from noprop_dist.record.lock import InUseError

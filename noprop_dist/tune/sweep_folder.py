@@ -12,7 +12,7 @@ from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
 from noprop_dist.config.former_names import by_new_names
 from noprop_dist.errors import UserError
-from noprop_dist.model.own_block import same_block
+from noprop_dist.model.block_names import same_block
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.history import History
 from noprop_dist.record.store import Store
