@@ -76,8 +76,8 @@ def sweep(
         folder = search.folder
         with folder.store.lock():
             hashes = search.splits.hashes
-            data = hashes["data"] + hashes.get("block", "")
-            folder.open(search.config, options, dimensions, data)
+            begun_with = hashes["data"] + hashes.get("block", "")
+            folder.open(search.config, options, dimensions, begun_with)
             _check_count(search)
             left = len(folder.ended) < search.count
             seconds, asked = _run_on_ray(search, signals) if left else (0.0, False)

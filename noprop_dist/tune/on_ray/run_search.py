@@ -17,8 +17,6 @@ from noprop_dist.engine.cost import SPARE, WORKER_BYTES, Cost, check_memory
 from noprop_dist.engine.job import check_fit
 from noprop_dist.errors import UserError
 from noprop_dist.host import free_bytes
-from noprop_dist.model.block_names import is_own
-from noprop_dist.model.own_block import BlockCode
 from noprop_dist.record.progress import say
 from noprop_dist.signals import StopSignals
 from noprop_dist.tune.on_ray.callbacks import TrialRecorder, TrialSearcher
@@ -77,7 +75,7 @@ def _plan(search: Search, needs: WorkerNeeds) -> Plan:
         precision=found.precision,
         gpu_bytes=found.gpu_bytes,
         splits_ref=ray.put(for_nodes(search.splits)),
-        code=BlockCode.read(config.block) if is_own(config.block) else None,
+        code=search.splits.own.code,
     )
 
 
