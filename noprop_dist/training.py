@@ -35,7 +35,7 @@ from noprop_dist.record.first_embedding import write_first_embedding
 from noprop_dist.record.live_table import make_progress
 from noprop_dist.record.own_parts import NoiseSchedule, OwnParts, given_parts, write_own_parts
 from noprop_dist.record.places import check_places, in_a_lasting_place, run_store
-from noprop_dist.record.progress import say
+from noprop_dist.record.progress import Steps, say
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
@@ -204,15 +204,10 @@ def _train(
 ) -> TrainResult | TrainedBlocks:
     rounds, start = begun
     job, config = rounds.job, rounds.job.config
-    progress = make_progress(
-        quiet=config.quiet,
-        total_epochs=config.epochs,
-        steps_per_epoch=job.steps_per_epoch,
-        first_step={t: rounds.latest[t].step for t in job.config.chosen},
-        steps_after=0.0
-        if config.blocks is not None
-        else job.steps_of_evaluation(len(splits.val) + len(splits.test)),
-    )
+    rows = 0 if config.blocks is not None else len(splits.val) + len(splits.test)
+    first = {t: rounds.latest[t].step for t in config.chosen}
+    steps = Steps(config.epochs, job.steps_per_epoch, first, job.steps_of_evaluation(rows))
+    progress = make_progress(steps, quiet=config.quiet)
     events = EventLog(store)
     trackers = open_trackers(config, store, rounds.round, progress.warn)
     record = Record(store, events, progress, config.history, trackers)

@@ -18,6 +18,7 @@ from noprop_dist.record.history import History
 from noprop_dist.record.progress import (
     PlainProgress,
     Progress,
+    Steps,
     UnitProgress,
     left_in_words,
     validated,
@@ -29,22 +30,12 @@ class LiveProgress(PlainProgress):
     """A table that redraws itself: a row per block, the validation accuracy on top.
 
     Args:
-        total_epochs: of the run.
-        steps_per_epoch: of one block.
-        first_step: by t, where a resumed run starts.
+        steps: of the run.
         console: a terminal.
-        steps_after: see ``PlainProgress``.
     """
 
-    def __init__(
-        self,
-        total_epochs: int,
-        steps_per_epoch: int,
-        first_step: dict[int, int],
-        console: Console,
-        steps_after: float = 0.0,
-    ) -> None:
-        super().__init__(total_epochs, steps_per_epoch, first_step, console, steps_after)
+    def __init__(self, steps: Steps, console: Console) -> None:
+        super().__init__(steps, console)
         self._places: dict[int, tuple[str, str]] = {}  # worker and node, where there are any
         self._lost: dict[int, int] = {}
         self._headline = Text("validation accuracy: after the first epoch", style="dim")
@@ -75,7 +66,7 @@ class LiveProgress(PlainProgress):
         z_T, mean, best = validated(history)  # noqa: N806
         with self._lock:
             self._headline = Text.assemble(
-                f"epoch {history.num_epochs}/{self._epochs}  validation: z_T ",
+                f"epoch {history.num_epochs}/{self._steps.epochs}  validation: z_T ",
                 (z_T, "bold green"),
                 "  mean softmax ",
                 (mean, "bold green"),
@@ -98,12 +89,12 @@ class LiveProgress(PlainProgress):
             if self._closing or len(blocks) <= room:
                 room = len(blocks)
             for t in blocks[:room]:
-                cells = self._cells(self._rows[t], self._first.get(t, 0))
+                cells = self._cells(self._rows[t], self._steps.first[t])
                 if self._places:
                     cells += *self._places.get(t, ("-", "-")), str(self._lost.get(t, 0))
                 table.add_row(str(t), *cells)
             if rest := blocks[room:]:
-                first = sum(self._first.get(t, 0) for t in rest) // len(rest)
+                first = sum(self._steps.first[t] for t in rest) // len(rest)
                 table.add_row(f"{rest[0]}-{rest[-1]}", *self._cells(self._mean_row(rest), first))
             share, _, left_s = self._come()
             told = "evaluating" if share == 1 else f"{left_in_words(left_s)} left"
@@ -114,7 +105,7 @@ class LiveProgress(PlainProgress):
         known = [row for t in blocks if (row := self._rows[t]) is not None]
         if not known:
             return None
-        waiting = sum(self._first.get(t, 0) for t in blocks if self._rows[t] is None)
+        waiting = sum(self._steps.first[t] for t in blocks if self._rows[t] is None)
         return UnitProgress(
             0,
             (sum(row.step for row in known) + waiting) // len(blocks),
@@ -124,12 +115,12 @@ class LiveProgress(PlainProgress):
         )
 
     def _cells(self, row: UnitProgress | None, first: int) -> tuple[str | ProgressBar, ...]:
-        total = self._epochs * self._steps
+        total = self._steps.of_a_block
         if row is None:
             return "-", ProgressBar(total, first, width=20), "-", "-", "-"
-        epoch = min(-(-row.step // self._steps), self._epochs)
+        epoch = min(-(-row.step // self._steps.an_epoch), self._steps.epochs)
         return (
-            f"{epoch}/{self._epochs}",
+            f"{epoch}/{self._steps.epochs}",
             ProgressBar(total, row.step, width=20),
             f"{row.loss:.3f}",
             percent(row.accuracy),
@@ -147,14 +138,7 @@ class LiveProgress(PlainProgress):
         self._live.stop()
 
 
-def make_progress(
-    *,
-    quiet: bool,
-    total_epochs: int,
-    steps_per_epoch: int,
-    first_step: dict[int, int],
-    steps_after: float = 0.0,
-) -> Progress:
+def make_progress(steps: Steps, *, quiet: bool) -> Progress:
     """The view that fits: none, a live table, or plain lines. Writes to stderr.
 
     A table redraws itself on a terminal, and in a notebook that has widgets.
@@ -163,5 +147,5 @@ def make_progress(
         return Progress()
     console = Console(stderr=True)
     if find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal:
-        return LiveProgress(total_epochs, steps_per_epoch, first_step, console, steps_after)
-    return PlainProgress(total_epochs, steps_per_epoch, first_step, console, steps_after)
+        return LiveProgress(steps, console)
+    return PlainProgress(steps, console)

@@ -39,6 +39,28 @@ class UnitProgress:
     images_per_s: float
 
 
+@dataclass(frozen=True)
+class Steps:
+    """What a run has to do.
+
+    Attributes:
+        epochs: of the run.
+        an_epoch: training steps of one block.
+        first: by t, the step where a block begins; not 0 in a resumed run.
+        after: what comes after training takes as long as so many steps, of whatever block.
+    """
+
+    epochs: int
+    an_epoch: int
+    first: dict[int, int]
+    after: float = 0.0
+
+    @property
+    def of_a_block(self) -> int:
+        """From the start of training to its end."""
+        return self.epochs * self.an_epoch
+
+
 class Progress:
     """What a run tells whoever watches, from several threads; this one shows nothing."""
 
@@ -70,26 +92,14 @@ class PlainProgress(Progress):
     """One line per epoch, for logs, and one now and then between them.
 
     Args:
-        total_epochs: of the run.
-        steps_per_epoch: of one block.
-        first_step: by t, where a resumed run starts.
+        steps: of the run.
         console: where to print.
-        steps_after: what comes after training takes as long as so many steps, of whatever block.
     """
 
-    def __init__(
-        self,
-        total_epochs: int,
-        steps_per_epoch: int,
-        first_step: dict[int, int],
-        console: Console,
-        steps_after: float = 0.0,
-    ) -> None:
-        self._steps_after = steps_after
+    def __init__(self, steps: Steps, console: Console) -> None:
+        self._steps, self._console = steps, console
         self._begun: tuple[float, int] | None = None  # when a block was first heard of, at what
-        self._epochs, self._console = total_epochs, console
-        self._steps, self._first = steps_per_epoch, first_step
-        self._rows: dict[int, UnitProgress | None] = dict.fromkeys(first_step)
+        self._rows: dict[int, UnitProgress | None] = dict.fromkeys(steps.first)
         self._lock = Lock()
         self._start = self._told_at = time.monotonic()
         self._warned = False
@@ -128,7 +138,7 @@ class PlainProgress(Progress):
         steps = sorted(self._steps_of_blocks())
         return (
             f"{share:.1%} trained  blocks at steps {steps[0]:,} to {steps[-1]:,} of "
-            f"{self._epochs * self._steps:,}  loss {loss:.4f}  {rate:,.1f} steps/s  "
+            f"{self._steps.of_a_block:,}  loss {loss:.4f}  {rate:,.1f} steps/s  "
             f"{left_in_words(left_s)} left"
         )
 
@@ -145,29 +155,30 @@ class PlainProgress(Progress):
             self.message(f"this run takes {duration(left_s)} more: {SHORTER}")
 
     def _steps_of_blocks(self) -> list[int]:
-        return [self._first[t] if row is None else row.step for t, row in self._rows.items()]
+        return [self._steps.first[t] if row is None else row.step for t, row in self._rows.items()]
 
     def _come(self) -> tuple[float, float, float | None]:
         """How far all blocks have come, their steps a second, and the seconds left at that pace.
 
         What it took to start is no part of the pace, once there are steps to tell it by.
         """
-        total = self._epochs * self._steps * len(self._first)
+        total = self._steps.of_a_block * len(self._steps.first)
         here = sum(self._steps_of_blocks())
         since, first = self._begun or (self._start, here)
         if here <= first:  # a block may have gone back with its worker
-            since, first = self._start, sum(self._first.values())
+            since, first = self._start, sum(self._steps.first.values())
         rate = (here - first) / max(1e-9, time.monotonic() - since)
-        left = total - here + self._steps_after
+        left = total - here + self._steps.after
         return here / total, rate, left / rate if rate else None
 
     @override
     def round_done(self, history: History) -> None:
         z_T, mean, best = validated(history)  # noqa: N806
+        loss, lr = history.train_loss_history[-1], history.lr_history[-1]
+        seconds = time.monotonic() - self._start
         self.message(
-            f"epoch {history.num_epochs}/{self._epochs}  loss {history.train_loss_history[-1]:.4f}"
-            f"  val z_T {z_T}  mean softmax {mean}  best {best}  lr {history.lr_history[-1]:.2e}"
-            f"  {time.monotonic() - self._start:.0f} s"
+            f"epoch {history.num_epochs}/{self._steps.epochs}  loss {loss:.4f}  val z_T {z_T}"
+            f"  mean softmax {mean}  best {best}  lr {lr:.2e}  {seconds:.0f} s"
         )
 
     @override

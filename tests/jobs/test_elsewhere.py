@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from noprop_dist.record import live_table
+from noprop_dist.record.progress import Steps
 
 WITHOUT_LINUX = """
 import os, sys
@@ -50,7 +51,5 @@ def test_a_notebook_shows_a_table_where_it_can(
 ) -> None:
     monkeypatch.setattr(live_table, "Console", partial(Console, force_jupyter=True))
     monkeypatch.setattr(live_table, "find_spec", lambda _: True if widgets else None)
-    made = live_table.make_progress(
-        quiet=False, total_epochs=1, steps_per_epoch=1, first_step={1: 0}
-    )
+    made = live_table.make_progress(Steps(1, 1, {1: 0}), quiet=False)
     assert type(made).__name__ == view

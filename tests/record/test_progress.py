@@ -8,7 +8,7 @@ from rich.console import Console
 
 from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.live_table import LiveProgress, make_progress
-from noprop_dist.record.progress import PlainProgress, UnitProgress
+from noprop_dist.record.progress import PlainProgress, Steps, UnitProgress
 from runs import wait_until
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -25,7 +25,7 @@ def frames(console: Console) -> str:
 
 def live(console: Console, num_blocks: int = 3, first: int = 0) -> LiveProgress:
     steps = dict.fromkeys(range(1, num_blocks + 1), first)
-    return LiveProgress(4, 10, steps, console)
+    return LiveProgress(Steps(4, 10, steps), console)
 
 
 def history(*epochs: tuple[float | None, float | None, float]) -> History:
@@ -94,10 +94,8 @@ def test_time_left_of_a_resumed_run_counts_only_what_it_did(
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     console = terminal()
-    first, after = {1: 20, 2: 20}, 12.0
-    plain = PlainProgress(4, 10, first, console, after)
-    made = LiveProgress(4, 10, first, console, after) if kind == "live" else plain
-    with made as progress:
+    view = LiveProgress if kind == "live" else PlainProgress
+    with view(Steps(4, 10, {1: 20, 2: 20}, after=12.0), console) as progress:
         for clock[0], step in ((1000.0, 21), (1010.0, 22), (1045.0, 23)):
             progress.unit_progress(UnitProgress(1, step, 0.5, 0.5, 10.0))
     told = frames(console)
@@ -115,7 +113,7 @@ def test_time_left_of_a_resumed_run_counts_only_what_it_did(
 def test_a_plain_view_speaks_also_where_no_block_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("noprop_dist.record.progress.HEARTBEAT_S", 0.5)
     console = terminal()
-    with PlainProgress(4, 10, {1: 0}, console) as progress:
+    with PlainProgress(Steps(4, 10, {1: 0}), console) as progress:
         wait_until(lambda: "0.0% trained  no step yet" in frames(console))
         progress.unit_progress(UnitProgress(1, 40, 0.5, 0.5, 10.0))
         wait_until(lambda: "100.0% trained  evaluating" in frames(console))
@@ -162,7 +160,7 @@ def test_live_view_takes_reports_from_several_threads() -> None:
 
 def test_plain_view_prints_a_line_per_epoch() -> None:
     console = Console(file=io.StringIO(), width=40)
-    with PlainProgress(4, 10, {1: 0}, console) as progress:
+    with PlainProgress(Steps(4, 10, {1: 0}), console) as progress:
         progress.unit_progress(UnitProgress(1, 5, 0.5, 0.5, 100.0))
         progress.round_done(history((None, None, 0.51234)))
         progress.round_done(history((None, None, 0.51234), (0.5, 0.75, 0.4)))
@@ -176,7 +174,7 @@ def test_plain_view_prints_a_line_per_epoch() -> None:
 def test_message_with_brackets_is_printed_as_it_is(kind: str) -> None:
     text = "checkpoint in [bold]a[/x] is damaged"
     console = terminal()
-    made = live(console) if kind == "live" else PlainProgress(4, 10, {1: 0}, console)
+    made = live(console) if kind == "live" else PlainProgress(Steps(4, 10, {1: 0}), console)
     with made as progress:
         progress.message(text)
     assert text in frames(console)
@@ -184,9 +182,7 @@ def test_message_with_brackets_is_printed_as_it_is(kind: str) -> None:
 
 def test_view_fits_where_it_writes(capsys: pytest.CaptureFixture[str]) -> None:
     for quiet, lines in [(True, 0), (False, 1)]:
-        with make_progress(
-            quiet=quiet, total_epochs=1, steps_per_epoch=1, first_step={1: 0}
-        ) as progress:
+        with make_progress(Steps(1, 1, {1: 0}), quiet=quiet) as progress:
             progress.unit_progress(UnitProgress(1, 1, 0.5, 0.5, 1.0))
             progress.round_done(history((0.5, 0.5, 0.5)))
         out, err = capsys.readouterr()
