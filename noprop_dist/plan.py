@@ -24,7 +24,7 @@ from noprop_dist.record.store import Store
 from noprop_dist.text import duration, printable, size
 from noprop_dist.training import job_on, prepare
 
-TRY_S = 5.0  # of timing a block; starting Ray takes some ten more
+TRY_S = 3.0  # of timing a block; starting Ray takes some six more
 
 
 def dry_run(config: TrainConfig, seeds: int = 1) -> dict[str, Any]:

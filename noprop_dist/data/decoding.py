@@ -40,6 +40,7 @@ COPIES = 2  # of all images while they are split
 LOOKED_AT = 400  # images whose headers tell the sizes that there are
 LOOKED_INTO = 32  # of them are decoded until one has colours
 SIDE = 224  # of images of several sizes, at most
+SMALL = 64 * 64  # pixels; threads that decode fewer wait for the interpreter lock, not for pixels
 CHUNK_BYTES = 2**22  # of decoded images that a thread hands over at once
 
 Source = Callable[[], Iterable[Encoded]]  # the encoded images of a split in row order, each time
@@ -79,11 +80,12 @@ def decode_splits(
     # What stands and what lies may be one size once it is turned as EXIF says: that is tried.
     if chosen is None and len(set(map(frozenset, sides))) > 1:
         chosen = side
+    large = not sides or median(map(math.prod, sides)) >= SMALL
     colours = False
     while True:
         read = replace(reading, image_size=chosen)
         try:
-            decoded = _Decoding(sources, read, count, colours).run(key)
+            decoded = _Decoding(sources, read, count, colours, large=large).run(key)
             break
         except _SizesDifferError:
             chosen = side or SIDE  # not one header that was looked at is good
@@ -136,13 +138,20 @@ class _Decoding:
         reading: how; without a size all must be of one.
         count: of all images.
         colours: whether some are known to have any.
+        large: whether they have so many pixels that threads decode them side by side.
     """
 
     def __init__(
-        self, sources: Sequence[Source], reading: Reading, count: int, colours: bool
+        self,
+        sources: Sequence[Source],
+        reading: Reading,
+        count: int,
+        colours: bool,
+        *,
+        large: bool,
     ) -> None:
         self._sources, self._reading, self._count = sources, reading, count
-        self._colours = colours
+        self._colours, self._large = colours, large
 
     def run(self, key: str | None) -> DecodedSplits:
         """The splits: from the cache, or decoded now.
@@ -217,7 +226,7 @@ class _Decoding:
         """Decode all images; what becomes of those that are left out, and of others."""
         account = Account("images")
         told = self._reading.shown("decoding images", self._count)
-        threads = min(count_cores(), MAX_THREADS)
+        threads = min(count_cores(), MAX_THREADS) if self._large else 1
         with pillow_silenced(), ThreadPoolExecutor(threads) as pool, told as done:
             for source in self._sources:
                 sink.begin_split()
