@@ -1,15 +1,13 @@
 """The dry run: what a run would be, need and take, and nothing left behind."""
 
-import math
 import time
 from typing import Any
 
 from noprop_dist.backends import open_backend
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.cost import Cost
-from noprop_dist.engine.evaluate import EVAL_ROWS
+from noprop_dist.engine.estimate import Rows, evaluation_seconds, training_seconds
 from noprop_dist.engine.executor import WAIT_S, Backend, Executor, run_all
-from noprop_dist.engine.finish import TEST_DRAWS
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import find_start, first_class_embed
 from noprop_dist.engine.runner import WorkFailedError
@@ -52,9 +50,9 @@ def dry_run(config: TrainConfig, seeds: int = 1) -> dict[str, Any]:
     steps_done = sum(loaded.state["steps"].values()) if loaded else 0
     steps = job.total_steps * len(job.config.chosen) - steps_done
     epochs = job.config.epochs - (loaded.state["round"] if loaded else 0)
-    evaluation = _evaluation_seconds(job, splits, speed, slots, epochs)
-    units = epochs * len(job.config.chosen)
-    training = (speed.step_s * steps + unit_s * units) / slots
+    rows = Rows(len(splits.val), len(splits.test))
+    evaluation = evaluation_seconds(job, rows, speed, slots, epochs)
+    training = training_seconds(job, speed, unit_s, slots, steps=steps, epochs=epochs)
     seconds = seeds * (ready - began + training + evaluation)
     cost = Cost.of(job.config, job.spec)
     return {
@@ -121,17 +119,6 @@ def _wait_for(executor: Executor, slots: int) -> None:
     """Let workers start, which have work to share: alone each would be faster than in the run."""
     while executor.capacity < slots:
         executor.wait(WAIT_S)
-
-
-def _evaluation_seconds(job: Job, splits: Splits, speed: Speed, slots: int, epochs: int) -> float:
-    """Of all validations, which share the workers with training, and of the test after it."""
-    if job.config.blocks is not None:
-        return 0.0  # some blocks are no network
-    blocks, test_rows = job.spec.num_blocks, len(splits.test)
-    validation = epochs * len(splits.val) * speed.row_s * blocks / slots
-    sharing = max(1, min(slots, math.ceil(test_rows / EVAL_ROWS)))
-    a_row = speed.row_s + (TEST_DRAWS - 1) * speed.draw_s
-    return validation + test_rows * a_row * blocks / sharing
 
 
 def plan(report: dict[str, Any]) -> str:

@@ -68,7 +68,7 @@ def percent(fraction: float | None, form: str = ".2f", unit: str = " %") -> str:
 
 def how_many(count: int, thing: str) -> str:
     """So many of a thing whose plural ends in s."""
-    return f"{count} {thing}{'s' * (count != 1)}"
+    return f"{count:,} {thing}{'s' * (count != 1)}"
 
 
 def size(num_bytes: float) -> str:

@@ -35,13 +35,14 @@ from noprop_dist.record.first_embedding import write_first_embedding
 from noprop_dist.record.live_table import make_progress
 from noprop_dist.record.own_parts import NoiseSchedule, OwnParts, given_parts, write_own_parts
 from noprop_dist.record.places import check_places, in_a_lasting_place, run_store
-from noprop_dist.record.progress import Steps, say
+from noprop_dist.record.progress import Steps, say, shown_work
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.run_record import Record
 from noprop_dist.record.store import Store
 from noprop_dist.record.trackers import open_trackers
 from noprop_dist.run_files import CONFIG, OWN_BLOCK
 from noprop_dist.signals import StopSignals
+from noprop_dist.text import how_many
 
 
 class StoppedError(Exception):
@@ -217,7 +218,8 @@ def _train(
     with trackers:
         with backend.executor(job, sent, progress, events.write) as executor, progress:
             if splits.num_skipped:
-                progress.warn(f"left out {splits.num_skipped} bad images of {config.dataset}")
+                left_out = how_many(splits.num_skipped, "bad image")
+                progress.warn(f"left out {left_out} of {config.dataset}")
             begin(start, rounds, record, splits)
             num_val = 0 if config.blocks is not None else len(splits.val)
             coordinator = Coordinator(rounds, executor, record, num_val=num_val, watching=watching)
@@ -249,7 +251,10 @@ def _draw(config: TrainConfig, result: TrainResult, splits: Splits) -> None:
     try:
         own = config.block if is_own(config.block) else None
         test = splits.test if splits.pictures is None else splits.pictures
-        for sentence in draw_run(result.folder, test=test, block=own).missing:
+        showing = nullcontext() if config.quiet else shown_work("drawing pictures", None)
+        with showing:
+            missing = draw_run(result.folder, test=test, block=own).missing
+        for sentence in missing:
             say(sentence)
     except (Exception, KeyboardInterrupt) as error:
         why = " ".join(str(error).split()) or type(error).__name__

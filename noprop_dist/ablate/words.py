@@ -99,8 +99,8 @@ def render(ablation: dict[str, Any]) -> str:
         for given in GIVEN
     ]
     lines = [
-        f"{a['images']:,} images of {printable(a['dataset'])} ({a['split']}), {a['draws']} noise "
-        f"draws, {a['precision']}; accuracy, %, with 95 % intervals",
+        f"{a['images']:,} images of {printable(a['dataset'])} ({a['split']}), "
+        f"{how_many(a['draws'], 'noise draw')}, {a['precision']}; accuracy, %, with 95 % intervals",
         "",
         *aligned([head, *rows]),
     ]

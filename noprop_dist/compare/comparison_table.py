@@ -17,12 +17,13 @@ Cell = Callable[[Row], str]
 def lines(facts: Facts, seeds: int) -> list[tuple[str, Cell]]:
     """What is shown of each method, line by line."""
     target = f"{100 * facts.target_accuracy:g} %"
-    over = f"{seeds} seeds and images" if seeds > 1 else "images alone"
+    over = f"+-, 95 %, {seeds} seeds and images" if seeds > 1 else "+-, 95 %, images alone"
     return [
         ("devices", lambda row: str(row.devices)),
         ("test accuracy of z_T, %", lambda row: percent(row.test_accuracy, unit="")),
-        (f"+-, 95 %, {over}", lambda row: _margin(row, facts)),
+        (over, lambda row: _margin(row.by_seed, facts)),
         ("of the mean of softmaxes, %", lambda row: percent(row.mean_accuracy, unit="")),
+        (over, lambda row: _margin(row.mean_by_seed, facts)),
         ("operations, 10^12", _operations),
         ("time of training, s", lambda row: f"{row.seconds:.1f}"),
         ("time per epoch, s", lambda row: f"{row.seconds_per_epoch:.2f}"),
@@ -73,8 +74,10 @@ def title(facts: Facts) -> str:
     )
 
 
-def _margin(row: Row, facts: Facts) -> str:
-    return percent(margin(list(row.by_seed.values()), facts.test_images), unit="")
+def _margin(by_seed: dict[int, float], facts: Facts) -> str:
+    if not by_seed:
+        return "-"
+    return percent(margin(list(by_seed.values()), facts.test_images), unit="")
 
 
 def _operations(row: Row) -> str:

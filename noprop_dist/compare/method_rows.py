@@ -23,6 +23,7 @@ class Row:
         by_seed: the mean over noise draws by seed.
         mean_accuracy: as ``test_accuracy``, of the mean of the blocks' softmaxes; None in results
             of older versions.
+        mean_by_seed: as ``by_seed``, of that mean; empty in results of older versions.
         operations: floating-point operations of training, None in results of older versions.
         seconds: of training, validation included.
         seconds_per_epoch: validation included.
@@ -45,6 +46,7 @@ class Row:
     stderr: float | None
     by_seed: dict[int, float]
     mean_accuracy: float | None
+    mean_by_seed: dict[int, float]
     operations: int | None
     seconds: float
     seconds_per_epoch: float
@@ -107,7 +109,7 @@ def make_row(runs: Sequence[Measured], alone: Measured | None, target: float) ->
     """
     accuracies = [run.mean_test_accuracy for run in runs]
     epochs = [epoch for run in runs if (epoch := run.epoch_of(target)) is not None]
-    means = [fmean(run.mean_accuracy) for run in runs if run.mean_accuracy is not None]
+    means = {run.seed: fmean(run.mean_accuracy) for run in runs if run.mean_accuracy is not None}
     reached = len(epochs) == len(runs)
     rate = fmean([run.images_per_s for run in runs]) / runs[0].devices
     sent = [run.sent_bytes for run in runs if run.sent_bytes is not None]
@@ -119,7 +121,8 @@ def make_row(runs: Sequence[Measured], alone: Measured | None, target: float) ->
         test_accuracy=fmean(accuracies),
         stderr=stderr(accuracies),
         by_seed={run.seed: run.mean_test_accuracy for run in runs},
-        mean_accuracy=fmean(means) if len(means) == len(runs) else None,
+        mean_accuracy=fmean(means.values()) if len(means) == len(runs) else None,
+        mean_by_seed=means,
         operations=runs[0].operations,
         seconds=fmean([run.seconds[-1] for run in runs]),
         seconds_per_epoch=fmean([run.seconds_per_epoch for run in runs]),

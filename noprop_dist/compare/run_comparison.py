@@ -1,6 +1,9 @@
 """The comparison as a whole: every method with every seed, the table and the picture."""
 
 import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -25,11 +28,11 @@ from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.places import check_places, in_a_lasting_place
-from noprop_dist.record.progress import say
+from noprop_dist.record.progress import Heartbeat, say
 from noprop_dist.record.result import versions
 from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
-from noprop_dist.text import how_many, last_part, printable
+from noprop_dist.text import duration, how_many, last_part, printable
 
 FORM = "compare-{}"  # of the name of a comparison that was given none
 WIDE = 110
@@ -142,8 +145,23 @@ def _measure(
             )
             folder = f"runs/{method}-{seed}{'-alone' if alone else ''}"
             run = make_job(here, splits, backend.device, backend.precision)
-            measured = measure(method, backend, run, splits, store, folder, tell)
+            with _heard(tell, told) as tell_of_it:
+                measured = measure(method, backend, run, splits, store, folder, tell_of_it)
             results.put(measured, alone=alone)
+
+
+@contextmanager
+def _heard(tell: Callable[[str], object], what: str) -> Iterator[Callable[[str], object]]:
+    """``tell``, and a line where ``what`` has said nothing for long."""
+    begun = time.monotonic()
+    heart = Heartbeat(lambda: tell(f"{what}: {duration(time.monotonic() - begun)} so far"))
+
+    def heard(text: str) -> None:
+        heart.spoken()
+        tell(text)
+
+    with heart:
+        yield heard
 
 
 def _write(

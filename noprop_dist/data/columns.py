@@ -64,7 +64,7 @@ def no_column(wanted: Wanted, asked: str | None, where: str, there: str) -> User
         )
     return UserError(
         f"{where} has the columns {there}; expected is one that holds {wanted.holds}, called "
-        f"{', '.join(wanted.usual)} or as {wanted.flag} says."
+        f"{', '.join(wanted.usual)} or as {wanted.flag} says; see docs/data.md."
     )
 
 

@@ -12,7 +12,7 @@ WORDS = {
 }  # fmt: skip
 SPLITS = ("train", "val", "test")
 ALL = "all"  # the rows of a source without splits
-ADVICE = "name splits train, val and test, as in train.parquet or train/"
+ADVICE = "name splits train, val and test, as in train.parquet or train/; see docs/data.md"
 
 # "petsTrain-01" is pets, Train and 01.
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

@@ -21,6 +21,7 @@ from noprop_dist.draw.axes import (
 from noprop_dist.draw.odds import log_odds, probability_ticks
 from noprop_dist.draw.style import BLUE, COLOUR_OF, GREY, GROUND, MISTAKE, new_figure
 from noprop_dist.record.predictions import Predictions
+from noprop_dist.text import how_many
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -216,12 +217,12 @@ def plot_confidence(predictions: Predictions) -> "Figure":
     edges = np.linspace(sure.min() - beside, sure.max() + beside, BINS + 1)
     hits, wrong = int(right.sum()), int((~right).sum())
     colour = COLOUR_OF["hit"]
-    shares.hist(sure[right], edges, color=colour, alpha=0.85, label=f"{hits:,} hits")
+    shares.hist(sure[right], edges, color=colour, alpha=0.85, label=how_many(hits, "hit"))
     mistakes = np.histogram(sure[~right], edges)[0].astype(float)
     mistakes[mistakes == 0] = np.nan  # no line along the axis
     shares.stairs(
         mistakes, edges, color=COLOUR_OF["mistake"], linewidth=2.2, hatch="///",
-        label=f"{wrong:,} mistakes",
+        label=how_many(wrong, "mistake"),
     )  # fmt: skip
     shares.set_yscale("symlog", linthresh=1)
     shares.yaxis.set_major_formatter("{x:,.0f}")

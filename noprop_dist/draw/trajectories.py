@@ -11,6 +11,7 @@ import numpy.typing as npt
 from noprop_dist.draw.axes import bare, counted, short
 from noprop_dist.draw.plane import Floats, widest_plane
 from noprop_dist.draw.style import COLOUR_OF, GREY, GROUND, INK, OF_CLASSES, PAPER, new_figure
+from noprop_dist.text import how_many
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +112,7 @@ def _draw_towards(axes: "Axes", walks: Walks, near: Floats) -> None:
     wrong = np.flatnonzero(walks.answer != walks.label)
     wrong = wrong[:: max(1, len(wrong) // FOLLOWED)][:FOLLOWED]  # spread over the classes
     for place, i in enumerate(wrong):
-        told = "_" if place else f"the true class, {len(wrong)} wrong answers"
+        told = "_" if place else f"the true class, {how_many(len(wrong), 'wrong answer')}"
         axes.plot(t, true[:, i], color=COLOUR_OF["mistake"], linewidth=1, label=told)
     counted(axes, "how far z_t lies towards a class: 1 is the true embedding", "step t", first=0)
 

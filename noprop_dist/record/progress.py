@@ -39,6 +39,43 @@ class UnitProgress:
     images_per_s: float
 
 
+class Heartbeat:
+    """A line where there has been none for HEARTBEAT_S, looked for once a second by a thread.
+
+    Args:
+        line: says it.
+    """
+
+    def __init__(self, line: Callable[[], object]) -> None:
+        self._line, self._lock = line, Lock()
+        self._over, self._told_at = Event(), time.monotonic()
+
+    def spoken(self) -> None:
+        """There has been a line now."""
+        self._told_at = time.monotonic()
+
+    def look(self) -> None:
+        """Say a line if it is time for one."""
+        with self._lock:
+            if time.monotonic() - self._told_at < HEARTBEAT_S:
+                return
+            self.spoken()
+        self._line()
+
+    def __enter__(self) -> Self:
+        """Begin to look."""
+        Thread(target=self._look_on, name="heartbeat", daemon=True).start()
+        return self
+
+    def _look_on(self) -> None:
+        while not self._over.wait(1):
+            self.look()
+
+    def __exit__(self, *error: object) -> None:
+        """Look no more."""
+        self._over.set()
+
+
 @dataclass(frozen=True)
 class Steps:
     """What a run has to do.
@@ -101,16 +138,16 @@ class PlainProgress(Progress):
         self._begun: tuple[float, int] | None = None  # when a block was first heard of, at what
         self._rows: dict[int, UnitProgress | None] = dict.fromkeys(steps.first)
         self._lock = Lock()
-        self._start = self._told_at = time.monotonic()
+        self._start = time.monotonic()
         self._warned = False
-        self._over = Event()
+        self._heart = Heartbeat(self._beat)
 
     @override
     def unit_progress(self, progress: UnitProgress, worker: str = "", node: str = "") -> None:
         with self._lock:
             self._take(progress)
         self._warn_of_hours()
-        self._beat()
+        self._heart.look()
 
     def _take(self, progress: UnitProgress) -> None:
         """With the lock."""
@@ -119,12 +156,8 @@ class PlainProgress(Progress):
             self._begun = time.monotonic(), sum(self._steps_of_blocks())
 
     def _beat(self) -> None:
-        """A line where there has been none for long, whatever the run is at."""
+        """Whatever the run is at."""
         with self._lock:
-            now = time.monotonic()
-            if now - self._told_at < HEARTBEAT_S:
-                return
-            self._told_at = now
             line = self._line()
         _print(self._console, line)
 
@@ -145,11 +178,10 @@ class PlainProgress(Progress):
     def _warn_of_hours(self) -> None:
         """Once, early: what takes long is better known before the night."""
         with self._lock:
-            now = time.monotonic()
-            if self._warned or now - self._start < WARN_AFTER_S:
+            if self._warned or time.monotonic() - self._start < WARN_AFTER_S:
                 return
-            self._warned = True
             _, _, left_s = self._come()
+            self._warned = left_s is not None
         # Without the lock, which a terminal's view takes while it has the terminal's own.
         if left_s is not None and left_s > HOUR_S:
             self.message(f"this run takes {duration(left_s)} more: {SHORTER}")
@@ -183,7 +215,7 @@ class PlainProgress(Progress):
 
     @override
     def message(self, text: str) -> None:
-        self._told_at = time.monotonic()
+        self._heart.spoken()
         _print(self._console, text)
 
     @override
@@ -192,16 +224,12 @@ class PlainProgress(Progress):
 
     @override
     def __enter__(self) -> Self:
-        Thread(target=self._beat_on, name="heartbeat", daemon=True).start()
+        self._heart.__enter__()
         return self
-
-    def _beat_on(self) -> None:
-        while not self._over.wait(1):
-            self._beat()
 
     @override
     def __exit__(self, *error: object) -> None:
-        self._over.set()
+        self._heart.__exit__()
 
 
 def left_in_words(seconds: float | None) -> str:
@@ -242,7 +270,7 @@ def shown_work(what: str, count: int | None) -> Iterator[Callable[[int], object]
             task = bar.add_task(what, total=count)
             yield lambda more: bar.advance(task, more)
         return
-    done, lock, over, start = 0, Lock(), Event(), time.monotonic()
+    done, lock, start = 0, Lock(), time.monotonic()
 
     def add(more: int) -> None:
         nonlocal done
@@ -250,16 +278,12 @@ def shown_work(what: str, count: int | None) -> Iterator[Callable[[int], object]
             done += more
 
     def tell() -> None:
-        while not over.wait(HEARTBEAT_S):
-            come = [f"{done:,} of {count:,}"] if count else [f"{done:,}"] * bool(done)
-            told = ", ".join([*come, duration(time.monotonic() - start)])
-            _print(console, f"{what}: {told}")
+        come = [f"{done:,} of {count:,}"] if count else [f"{done:,}"] * bool(done)
+        told = ", ".join([*come, duration(time.monotonic() - start)])
+        _print(console, f"{what}: {told}")
 
-    Thread(target=tell, name="progress", daemon=True).start()
-    try:
+    with Heartbeat(tell):
         yield add
-    finally:
-        over.set()
 
 
 def _print(console: Console, text: str) -> None:

@@ -9,20 +9,19 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from noprop_dist.record.progress import Heartbeat
 from noprop_dist.text import how_many
 from noprop_dist.tune.search import Search
 from noprop_dist.tune.space import most_epochs
 from noprop_dist.tune.sweep_folder import RUNNING
 from noprop_dist.tune.trial_table import Row, cells_of, counted, heading, ranked, reached_by
 
-STATUS_EVERY_S = 60.0  # between plain lines on what is running
-
 
 class SweepProgress:
     """What a sweep tells whoever watches.
 
     On a terminal a table that redraws itself; elsewhere a line for every trial that ends, and one
-    now and then for those that run.
+    for those that run where there has been none for long.
 
     Args:
         count: trials in all.
@@ -48,6 +47,7 @@ class SweepProgress:
                 refresh_per_second=2,
                 transient=True,
             )
+        self._heart = Heartbeat(self._tell_of_running)
 
     def update(self, row: Row) -> None:
         """A trial has ended, or come an epoch further."""
@@ -62,18 +62,20 @@ class SweepProgress:
             self.message(
                 f"trial {row['trial']:>3}  {row['status']:<8}  {reached_by(row):>8}  {settings}"
             )
-        elif time.monotonic() - self._since > STATUS_EVERY_S:
-            self._since = time.monotonic()
-            told = [
-                f"trial {row['trial']} at epoch {row['epochs_trained']}, best {reached_by(row)}"
-                for row in self.rows.values()
-                if row["status"] == RUNNING
-            ]
-            ended = len(self.rows) - len(told)
-            self.message(f"{ended} of {self._count} trials ended: {'; '.join(told)}")
+
+    def _tell_of_running(self) -> None:
+        told = [
+            f"trial {row['trial']} at epoch {row['epochs_trained']}, best {reached_by(row)}"
+            for row in list(self.rows.values())
+            if row["status"] == RUNNING
+        ]
+        ended = len(self.rows) - len(told)
+        running = "; ".join(told) or "no other has come an epoch far"
+        self.message(f"{ended} of {self._count} trials ended: {running}")
 
     def message(self, text: str) -> None:
         """Something worth a line."""
+        self._heart.spoken()
         if self._console is not None:
             self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
@@ -99,12 +101,15 @@ class SweepProgress:
 
     def __enter__(self) -> Self:
         """Start showing."""
-        if self._live is not None:
+        if self._live is None:
+            self._heart.__enter__()
+        else:
             self._live.start(refresh=True)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Stop showing."""
+        self._heart.__exit__()
         if self._live is not None:
             self._live.stop()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from noprop_dist.errors import UserError, needing_ray
 from noprop_dist.options import parse_own
-from noprop_dist.text import json_line, printable
+from noprop_dist.text import how_many, json_line, printable
 from noprop_dist.use.flags import EvaluateOptions, ExportOptions, PredictOptions
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run_evaluate(argv: Sequence[str], prog: str, text: str) -> int:
     )
     _say(rows.notes)
     if rows.num_skipped:
-        _say([f"left out {rows.num_skipped} bad images of {rows.dataset}"])
+        _say([f"left out {how_many(rows.num_skipped, 'bad image')} of {rows.dataset}"])
     evaluation = evaluate(run, rows, draws=options.draws, batch=options.batch_size)
     write_evaluation(evaluation, folder)
     told = json_line(evaluation) if options.json else render_evaluation(evaluation, folder)

@@ -8,7 +8,7 @@ from noprop_dist.record.portable import OUTPUTS
 from noprop_dist.record.result import Accuracy, measured
 from noprop_dist.record.store import inside
 from noprop_dist.run_files import EVALUATION
-from noprop_dist.text import aligned, percent, printable, size
+from noprop_dist.text import aligned, how_many, percent, printable, size
 from noprop_dist.use.export import Exported
 from noprop_dist.use.flags import SUFFIXES
 
@@ -26,7 +26,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
     e = evaluation
     draws, last = e["draws"], len(e["accuracy_after_t"])
     answering = Answering.from_dict(e["answering"])
-    noise = "1 noise draw" if draws == 1 else f"{draws} noise draws"
+    noise = how_many(draws, "noise draw")
     heads = ["", "accuracy, %", f"of {draws} averaged", "macro F1, %", "calibration error, %"]
     rows = [[*heads, *measured(e["readouts"]["z_T"])]]
     for name, found in e["readouts"].items():
@@ -86,7 +86,7 @@ def render_exported(exported: Exported) -> str:
     e = exported
     vector = len(e.sample_shape) == 1
     shape, k = " x ".join(map(str, ("N", *e.sample_shape))), e.num_classes
-    noise = "1 noise draw" if e.draws == 1 else f"the mean of {e.draws} noise draws"
+    noise = "the mean of " * (e.draws > 1) + how_many(e.draws, "noise draw")
     takes = [
         f"takes samples ({'float32' if vector else 'uint8'}, {shape}) and seed (int64, N)",
         f"gives {', '.join(OUTPUTS)} (float32, N x {k}), probabilities, {noise}",

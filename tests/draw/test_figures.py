@@ -426,7 +426,7 @@ def test_trajectories_end_at_the_class_embeddings(num_classes: int, last: int) -
     assert list(true.get_xdata()) == list(range(last + 1))
     assert true.get_ydata()[-1] == pytest.approx(1)
     assert others.get_ydata()[-1] < 1
-    assert wrong.get_label() == "the true class, 1 wrong answers"
+    assert wrong.get_label() == "the true class, 1 wrong answer"
     assert all(tick.isdigit() for tick in ticks(near))
     (legend,) = figure.subfigs[1].legends
     told = [text.get_text() for text in legend.get_texts()]

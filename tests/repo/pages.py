@@ -45,18 +45,27 @@ def blocks(page: str, languages: set[str]) -> list[str]:
 
 def lines(page: str) -> list[str]:
     """The shell commands of a page, in order, as they stand."""
-    found = []
-    for block in blocks(page, SHELL):
-        for line in block.replace("\\\n", " ").splitlines():
+    return [step for step in steps(page) if isinstance(step, str)]
+
+
+@dataclass(frozen=True)
+class File:
+    """A YAML block whose first line, a comment, names it as a file."""
+
+    name: str
+    text: str
+
+
+def steps(page: str) -> list[str | File]:
+    """What a reader of a page does, in order: shell commands as they stand, files to write."""
+    found: list[str | File] = []
+    for language, block in FENCE.findall(page):
+        if language == "yaml" and (name := re.match(r"# (\S+\.yaml)\n", block)):
+            found.append(File(name[1], block))
+        for line in block.replace("\\\n", " ").splitlines() if language in SHELL else ():
             if line.strip() and not line.lstrip().startswith("#"):
                 found.append(line.strip().removeprefix("$ "))
     return found
-
-
-def files(page: str) -> dict[str, str]:
-    """The YAML blocks of a page whose first line, a comment, names them as files."""
-    named = ((re.match(r"# (\S+\.yaml)\n", block), block) for block in blocks(page, {"yaml"}))
-    return {name[1]: block for name, block in named if name}
 
 
 def runs_here(line: str) -> bool:

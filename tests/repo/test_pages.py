@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from repo.pages import ELSEWHERE, Visit, blocks, files, lines, runs_here, visiting
+from repo.pages import ELSEWHERE, File, Visit, blocks, lines, runs_here, steps, visiting
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]  # a page is many commands
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # a page is many commands
 
-# In the order of reading: the cluster page starts the cluster that others submit jobs to.
-PAGES = ["docs/cluster.md", "README.md", "docs/optimisation.md", *(
+# In the order of reading: README starts the cluster that others submit jobs to.
+PAGES = ["README.md", "docs/cluster.md", "docs/optimisation.md", *(
     f"docs/{name}.md" for name in ("comparison", "sweeps", "use", "pictures", "report", "deploy")
 ), "CONTRIBUTING.md"]  # fmt: skip
 
@@ -29,17 +29,18 @@ def visit(repo: Path) -> Iterator[Visit]:
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_of_a_page_run(repo: Path, visit: Visit, page: str) -> None:
     text = (repo / page).read_text()
-    for name, block in files(text).items():
-        (visit.folder / name).write_text(block)
     with visit.shell() as run:
         if page != "README.md":  # where the environment is made and activated
             run("source .venv/bin/activate")
-        for line in filter(runs_here, lines(text)):
-            run(line)
+        for step in steps(text):
+            if isinstance(step, File):
+                (visit.folder / step.name).write_text(step.text)
+            elif runs_here(step):
+                run(step)
         if page == "README.md":
             for block in blocks(text, {"python"}):
                 run(f"python - <<'END'\n{block}END")
-    if page == "docs/cluster.md":  # every start of a private Ray takes seconds
+    if page == "README.md":  # every start of a private Ray takes seconds
         visit.environment |= {"RAY_ADDRESS": "127.0.0.1:6379", "RAY_AUTH_MODE": "token"}
 
 

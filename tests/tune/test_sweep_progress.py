@@ -9,13 +9,13 @@ from rich.text import Text
 
 from noprop_dist import TrainConfig
 from noprop_dist.record.store import Store
-from noprop_dist.tune import sweep_progress
 from noprop_dist.tune.search import Search
 from noprop_dist.tune.space import Dimension
 from noprop_dist.tune.sweep_folder import FAILED, FINISHED, RUNNING, Outcome, SweepFolder, Trial
 from noprop_dist.tune.sweep_options import SweepConfig
 from noprop_dist.tune.sweep_progress import SweepProgress, make_progress
 from noprop_dist.tune.trial_table import Row, heading, row_of, show
+from runs import wait_until
 
 LEARNED = TrainConfig(embedding_type="learned")
 
@@ -40,8 +40,10 @@ def test_logs_get_a_line_per_trial_and_one_now_and_then(monkeypatch: pytest.Monk
         plain.update(row(1, FINISHED, 8, 0.9, lr=0.2))
         plain.update(row(2, FAILED, 0, None, "no memory", lr=0.3))
         plain.update(row(3, FINISHED, 8, 0.25, lr=0.3, t=2))
-        monkeypatch.setattr(sweep_progress, "STATUS_EVERY_S", -1.0)
         plain.update(row(0, RUNNING, 2, 0.5, lr=0.1))
+        monkeypatch.setattr("noprop_dist.record.progress.HEARTBEAT_S", 0.5)
+        wait_until(lambda: "trials ended" in text.getvalue())
+        monkeypatch.setattr("noprop_dist.record.progress.HEARTBEAT_S", 60.0)
     assert text.getvalue().splitlines() == [
         "trial   1  finished   90.00 %  lr 0.2",
         "trial   2  failed           -  lr 0.3  (no memory)",

@@ -1,0 +1,55 @@
+"""How long a run takes, from how fast one block is."""
+
+import math
+from dataclasses import dataclass
+
+from noprop_dist.engine.evaluate import EVAL_ROWS
+from noprop_dist.engine.finish import TEST_DRAWS
+from noprop_dist.engine.job import Job
+from noprop_dist.engine.speed import Speed
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Of the splits that a run evaluates.
+
+    Attributes:
+        val: after each epoch with one noise draw, and at the end with TEST_DRAWS.
+        test: at the end, with TEST_DRAWS.
+    """
+
+    val: int
+    test: int
+
+
+def training_seconds(
+    job: Job, speed: Speed, unit_s: float, slots: int, *, steps: int, epochs: int
+) -> float:
+    """Of all blocks' training.
+
+    Args:
+        job: the run.
+        speed: of one block, with as many at work as in the run.
+        unit_s: seconds that a unit takes beside its steps.
+        slots: units at once.
+        steps: that all blocks together have before them.
+        epochs: that they have before them.
+    """
+    return (speed.step_s * steps + unit_s * epochs * len(job.config.chosen)) / slots
+
+
+def evaluation_seconds(job: Job, rows: Rows, speed: Speed, slots: int, epochs: int) -> float:
+    """Of all validations, which share the workers with training, and of what comes after it.
+
+    All noise draws of an image share its features: each further one costs the rest of a block.
+    """
+    if job.config.blocks is not None:
+        return 0.0  # some blocks are no network
+    validation = epochs * rows.val * speed.row_s / slots
+    several = speed.row_s + (TEST_DRAWS - 1) * speed.draw_s
+    after = sum(
+        num_rows * several / min(slots, math.ceil(num_rows / EVAL_ROWS))
+        for num_rows in (rows.val, rows.test)
+        if num_rows
+    )
+    return job.spec.num_blocks * (validation + after)
