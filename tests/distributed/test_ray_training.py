@@ -16,6 +16,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from noprop_dist import UserError, train
+from noprop_dist.plan import dry_run
 from runs import (
     Meanwhile,
     events,
@@ -49,6 +50,15 @@ def test_ray_and_one_process_give_the_same_model(
     assert same(local, ray)
     assert {unit["worker"] for unit in events(tmp_path / "ray", "unit")} <= {"w0", "w1"}
     assert steps_trained(tmp_path / "ray") == 3 * 3 * 11
+
+
+@pytest.mark.usefixtures("short_tries")
+def test_a_dry_run_tries_blocks_on_the_workers(cluster: object, tmp_path: Path) -> None:
+    told = dry_run(small(tmp_path / "ray", executor="ray"))
+    assert told["units_at_once"] == 2
+    parts = told["starting_seconds"] + told["evaluation_seconds"]
+    assert told["estimated_seconds"] > parts > told["starting_seconds"] > 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_killed_workers_cost_their_units_and_nothing_else(cluster: object, tmp_path: Path) -> None:

@@ -102,8 +102,12 @@ def test_summary_names_the_numbers_and_the_folder(
 ) -> None:
     assert main(["train", *SMALL, "--quiet", "--run-dir", str(tmp_path)]) == 0
     out = capsys.readouterr()
-    assert "5 noise draws" in out.out
-    assert str(tmp_path) in out.out
+    first, *told = out.out.splitlines()
+    assert "5 noise draws" in first
+    readouts = [line.split("  ")[1] for line in told[:5]]
+    assert readouts == ["z_T", "mean softmax", "last block", "weighted blocks", "best block"]
+    assert re.search(r"^trained 1 epoch in \d+ s; \d+ s in all$", out.out, re.MULTILINE)
+    assert str(tmp_path) in told[-1]
     assert out.err == ""
 
 

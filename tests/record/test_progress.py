@@ -8,7 +8,7 @@ from rich.console import Console
 
 from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.live_table import LiveProgress, make_progress
-from noprop_dist.record.progress import PlainProgress, Steps, UnitProgress
+from noprop_dist.record.progress import SHORTER, PlainProgress, Steps, UnitProgress
 from runs import wait_until
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -117,6 +117,44 @@ def test_a_plain_view_speaks_also_where_no_block_trains(monkeypatch: pytest.Monk
         wait_until(lambda: "0.0% trained  no step yet" in frames(console))
         progress.unit_progress(UnitProgress(1, 40, 0.5, 0.5, 10.0))
         wait_until(lambda: "100.0% trained  evaluating" in frames(console))
+
+
+def test_a_run_of_hours_is_told_of_once_with_what_would_be_shorter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    console = terminal()
+    with PlainProgress(Steps(1000, 100, {1: 0}), console) as progress:
+        for clock[0], step in ((70.0, 0), (71.0, 1), (80.0, 2), (90.0, 3)):
+            progress.unit_progress(UnitProgress(1, step, 0.5, 0.5, 10.0))
+    (told,) = (line for line in frames(console).splitlines() if line.startswith("this run"))
+    assert told.startswith("this run takes")
+    assert told.endswith(SHORTER)
+
+
+def test_the_time_left_does_not_wander(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a tenth is done it is within a third of the truth, though each epoch ends in a pause."""
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("noprop_dist.record.progress.HEARTBEAT_S", 0.0)
+    moments = []
+    now = 12.0  # to start
+    for step in range(1, 401):
+        now += 1.0 if step % 2 else 3.0
+        now += 20.0 if step % 100 == 0 else 0.0  # it is evaluated
+        moments.append((now, step))
+    for clock[0], step in moments:
+        console = terminal()
+        if step == 1:
+            progress = PlainProgress(Steps(4, 100, {1: 0}), console)
+        progress._console = console
+        progress.unit_progress(UnitProgress(1, step, 0.5, 0.5, 10.0))
+        if 40 <= step < 360:
+            left = re.search(r"steps/s  (?:(\d+) min )?(\d+) s left", frames(console))
+            assert left
+            seconds = 60 * int(left[1] or 0) + int(left[2])
+            assert seconds == pytest.approx(now - clock[0], rel=1 / 3)
 
 
 def test_the_warning_of_hours_meets_a_view_that_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from sklearn.metrics import precision_recall_fscore_support
 
-from noprop_dist import load_network
+from noprop_dist import load_network, train
 from noprop_dist.cli import main
 from noprop_dist.data import normalise
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.use.evaluate import evaluate
 from noprop_dist.use.measures import BINS, calibration, class_scores
-from noprop_dist.use.opening import OpenRun
+from noprop_dist.use.opening import OpenRun, open_run
 from noprop_dist.use.rows import LabelledRows, rows_for
-from runs import result_of
+from runs import result_of, small
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,19 @@ def test_calibration_error_is_the_mean_distance_of_confidence_and_accuracy() -> 
     assert found["expected_calibration_error"] == pytest.approx(0.75 * 0.4)
     assert found["bins"][13]["accuracy"] == 0.5
     assert found["bins"][0]["accuracy"] is None
+
+
+def test_the_answer_of_a_trained_network_is_calibrated(tmp_path: Path) -> None:
+    """Expected calibration error at most 5 %, and within 0.5 points of the best readout."""
+    folder = tmp_path / "digits"
+    train(small(folder, num_blocks=2, epochs=15, batch_size=128, max_train_images=None))
+    opened = open_run(str(folder), "cpu")
+    found = evaluate(opened, rows_for(opened))["readouts"]
+    answer = found[opened.trained.answering.readout]
+    assert answer["calibration"]["expected_calibration_error"] <= 0.05
+    best = max(of["accuracy"]["mean"] for of in found.values())
+    assert best > 0.97
+    assert answer["accuracy"]["mean"] >= best - 0.005
 
 
 def test_draws_and_confidences_are_those_of_the_network(

@@ -2,8 +2,10 @@
 
 import io
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +57,25 @@ def test_safetensors_file_is_the_network(
     output.write_bytes(data[:-100])
     with pytest.raises(UserError, match="is damaged or no safetensors file"):
         load_network(output)
+
+
+def test_draws_of_an_exported_network_share_the_features_of_an_image(
+    opened: OpenRun, images: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = portable(opened, 5)
+    asked: list[int] = []
+
+    def counting(features: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(x: torch.Tensor, *more: Any) -> Any:
+            asked.append(len(x))
+            return features(x, *more)
+
+        return counted
+
+    for block in made.network.blocks:
+        monkeypatch.setattr(block, "features", counting(block.features))
+    made(torch.from_numpy(images), torch.from_numpy(seeds_of(images, 0)))
+    assert asked == [len(images)] * len(made.network.blocks)
 
 
 def test_torch_export_file_answers_as_the_original(
