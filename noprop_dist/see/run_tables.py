@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from noprop_dist.config.fields import flag
+from noprop_dist.model.answering import READOUTS
 from noprop_dist.record.history import NESTED
 from noprop_dist.see import run_text
 from noprop_dist.see.facts import RunFacts
@@ -55,7 +56,11 @@ def headlines_of(facts: RunFacts) -> list[tuple[str, str, str]]:
     config, best = facts.config, facts.history.best
     found = []
     if facts.result:
-        for readout, name in (("z_T", "Test accuracy, z_T"), ("mean_softmax", "Mean softmax")):
+        shown = {"z_T": "Test accuracy, z_T", "mean_softmax": "Mean softmax"}
+        if answering := facts.result.answering:
+            readout = answering["readout"]
+            shown.setdefault(readout, f"What answers, {READOUTS[readout]}")
+        for readout, name in shown.items():
             reached = facts.result.test_accuracy[readout]
             margin = "" if reached.margin is None else f"\u00b1 {100 * reached.margin:.2f}, "
             more = f"{margin}{len(reached.draws)} noise draws"

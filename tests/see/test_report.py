@@ -24,6 +24,7 @@ from noprop_dist import UserError
 from noprop_dist.draw.answers import plot_confusion
 from noprop_dist.draw.curves import plot_denoising
 from noprop_dist.draw.style import drawn, new_figure
+from noprop_dist.model.answering import BEST, Answering
 from noprop_dist.run_files import REPORT
 from noprop_dist.see import run_page
 from noprop_dist.see.run_page import write_report
@@ -115,6 +116,19 @@ def test_report_of_an_unfinished_run_gives_what_is_there(tmp_path: Path) -> None
     assert "Test accuracy, z_T" not in page
     assert "noprop train" in page
     assert 'id="pictures"' not in page
+
+
+def test_report_tells_what_answers(tmp_path: Path) -> None:
+    make_run(tmp_path)
+    file = tmp_path / "result.json"
+    told = json.loads(file.read_text())
+    told["answering"] = Answering(BEST).to_dict()
+    told["test_accuracy"][BEST] = told["test_accuracy"]["mean_softmax"]
+    file.write_text(json.dumps(told))
+    page = page_of(tmp_path)
+    order = ["Test accuracy, z_T", "Mean softmax", "What answers, best block"]
+    places = [page.index(name) for name in order]
+    assert places == sorted(places)
 
 
 def test_report_of_a_damaged_run_is_refused(tmp_path: Path) -> None:
