@@ -3,18 +3,23 @@
 N rows, K classes, T blocks.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from noprop_dist.maths.calibration import Labels, fit_temperature, fit_weights, nats_of
+from noprop_dist.maths.chance import variance_of_rows
 from noprop_dist.model.answering import Answering
 from noprop_dist.model.network import Trace
 
 
 def fit_answering(trace: Trace, y: Labels, draws: int = 1) -> Answering:
     """Choose by validation rows: the most right answers, then the greatest likelihood.
+
+    Shares of right answers that differ by less than a standard error of the greatest count as
+    equal: on few rows such a difference is chance, and the likelihood tells more.
 
     Scores are of rows that the weights and the best block were not fitted on: of either half by the
     other one's.
@@ -41,10 +46,14 @@ def fit_answering(trace: Trace, y: Labels, draws: int = 1) -> Answering:
             "accuracy": float((logits.argmax(axis=1) == labels).mean()),
             "negative_log_likelihood": nats_of(logits, labels),
         }
-    chosen = max(
-        scores, key=lambda n: (scores[n]["accuracy"], -scores[n]["negative_log_likelihood"])
-    )
-    return replace(found, readout=chosen, temperatures=temperatures, scores=scores)
+    return replace(found, readout=_best(scores, rows), temperatures=temperatures, scores=scores)
+
+
+def _best(scores: dict[str, dict[str, float]], rows: int) -> str:
+    most = max(of["accuracy"] for of in scores.values())
+    enough = most - math.sqrt(variance_of_rows(most, rows))
+    near = [name for name, of in scores.items() if of["accuracy"] >= enough]
+    return min(near, key=lambda name: scores[name]["negative_log_likelihood"])
 
 
 def _fitted(trace: Trace, y: Labels, rows: int) -> Answering:

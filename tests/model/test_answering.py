@@ -40,6 +40,17 @@ def test_what_is_best_on_the_validation_rows_answers(
     assert Answering.from_dict(found.to_dict()) == found
 
 
+def test_one_right_answer_more_is_chance_and_the_likelihood_decides() -> None:
+    trace = trace_of(Y, [2.0], 0.0)
+    answers = trace.block_logits[0].argmax(dim=1)
+    wrong = int((answers != torch.from_numpy(Y)).nonzero()[0])
+    answers[wrong] = int(Y[wrong])
+    all_alike = 3.0 * torch.nn.functional.one_hot(answers, 4).float()  # as sure of any answer
+    found = fit_answering(Trace(trace.z, trace.block_logits, all_alike[None]), Y)
+    assert max(found.scores, key=lambda name: found.scores[name]["accuracy"]) == "z_T"
+    assert found.readout != "z_T"
+
+
 def test_draws_count_and_halves_are_scored_by_each_other() -> None:
     twice = np.tile(Y, 2)
     found = fit_answering(trace_of(twice, [1.0, 3.0], 0.0), twice, draws=2)
