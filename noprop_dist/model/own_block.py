@@ -20,7 +20,7 @@ from types import ModuleType
 
 from noprop_dist.errors import UserError
 from noprop_dist.model.block import Block
-from noprop_dist.model.block_names import is_own
+from noprop_dist.model.block_names import is_own, names_file
 from noprop_dist.run_files import CONFIG, OWN_BLOCK
 
 _GIVEN: dict[str, "BlockCode"] = {}
@@ -151,18 +151,14 @@ def run_here(sha256: str | None) -> BlockCode | None:
     return _RUN.get(sha256 or "")
 
 
-def _is_file(name: str) -> bool:
-    return name.rpartition(":")[0].endswith(".py")
-
-
 def _path(name: str) -> Path:
     where = name.rpartition(":")[0]
-    return Path(where).expanduser() if _is_file(name) else _find(name, where)
+    return Path(where).expanduser() if names_file(name) else _find(name, where)
 
 
 def _folder(name: str, path: Path) -> str | None:
     folder = path.absolute().parent
-    if _is_file(name):
+    if names_file(name):
         return None if path.name == OWN_BLOCK and (folder / CONFIG).exists() else str(folder)
     above = name.partition(":")[0].count(".") + (path.name == "__init__.py")
     return str([folder, *folder.parents][above])
@@ -201,7 +197,7 @@ def _spec(module: str) -> ModuleSpec | None:
 @contextmanager
 def _imports(code: BlockCode) -> Iterator[None]:
     """While this lasts the code finds what lies in its folder; a module finds it from then on."""
-    if _is_file(code.name):
+    if names_file(code.name):
         with _beside(code.folder):
             yield
         return
@@ -236,13 +232,15 @@ def _load(code: BlockCode) -> type[Block]:
     where, _, name = code.name.rpartition(":")
     module = ModuleType(f"noprop_own_block_{code.sha256[:16]}")
     module.__file__ = where
-    module.__package__ = "" if _is_file(code.name) else where.rpartition(".")[0]
+    module.__package__ = "" if names_file(code.name) else where.rpartition(".")[0]
     sys.modules[module.__name__] = module  # dataclasses and type hints look for it
     try:
         with _imports(code):
             exec(compile(code.source, where, "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:
-        how = f"; a file in a package is named package.module:{name}" if _is_file(code.name) else ""
+        how = (
+            f"; a file in a package is named package.module:{name}" if names_file(code.name) else ""
+        )
         raise UserError(
             f"--block {code.name} cannot be imported ({named(error)}): mend it; where it is a "
             f"worker that cannot, install there what the module imports{how}."
