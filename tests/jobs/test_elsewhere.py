@@ -5,11 +5,12 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from noprop_dist.record import live_table
+from noprop_dist.record import live_table, progress
 from noprop_dist.record.progress import Steps
 
 WITHOUT_LINUX = """
@@ -45,11 +46,35 @@ def test_training_and_evaluating_need_no_linux(repo: Path, tmp_path: Path) -> No
     assert all(line.endswith("run it there.") for line in refused)
 
 
-@pytest.mark.parametrize(("widgets", "view"), [(True, "LiveProgress"), (False, "PlainProgress")])
-def test_a_notebook_shows_a_table_where_it_can(
-    widgets: bool, view: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live_table, "Console", partial(Console, force_jupyter=True))
-    monkeypatch.setattr(live_table, "find_spec", lambda _: True if widgets else None)
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> bool:
+    """Standard error is a notebook, and whether that has widgets."""
+    for module in (live_table, progress):
+        monkeypatch.setattr(module, "Console", partial(Console, force_jupyter=True))
+    monkeypatch.setattr(progress, "find_spec", lambda _: True if request.param else None)
+    return bool(request.param)
+
+
+@pytest.mark.parametrize("notebook", [True, False], indirect=True)
+def test_a_notebook_shows_a_table_where_it_can(notebook: bool) -> None:
     made = live_table.make_progress(Steps(1, 1, {1: 0}), quiet=False)
-    assert type(made).__name__ == view
+    assert type(made).__name__ == ("LiveProgress" if notebook else "PlainProgress")
+
+
+@pytest.mark.parametrize("notebook", [True, False], indirect=True)
+def test_a_notebook_shows_a_bar_where_it_can(
+    notebook: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    class Unseen(progress.Bar):
+        """Draws nothing, for which there would have to be a notebook."""
+
+        def __init__(self, *columns: Any, **options: Any) -> None:
+            super().__init__(*columns, **options, disable=True)
+            made.append(self)
+
+    monkeypatch.setattr(progress, "Bar", Unseen)
+    with progress.shown_work("counting", 5) as done:
+        done(2)
+    assert [task.completed for bar in made for task in bar.tasks] == [2] * notebook
