@@ -1,4 +1,4 @@
-"""What tests of whole runs share: a small run, a look into its log, and waiting with a limit."""
+"""What tests of whole runs share: a small run, a block, a look into its log, and waiting."""
 
 import json
 import random
@@ -35,10 +35,35 @@ SMALL: dict[str, Any] = {
     "executor": "local",
 }
 
+IN_PACKAGE = """
+import torch
+from noprop_dist.model.block import Block
+from .layers import Linear
+
+class Own(Block):
+    def __init__(self, shape):
+        super().__init__(shape)
+        self.out = Linear(64 + shape.embed_dim, shape.num_classes)
+
+    def classify(self, z, features, generator=None, level=None):
+        return self.out(torch.cat([features.flatten(1), z], dim=1))
+"""
+
 
 def small(folder: Path, **changes: Any) -> TrainConfig:
     """A run of some seconds on digits: 3 blocks of 11 steps an epoch, in this process."""
     return TrainConfig(run_dir=str(folder), **(SMALL | changes))
+
+
+def block_in_package(place: Path) -> str:
+    """The name of a block whose package, written into a folder, has a relative import."""
+    package = place / "of_blocks/inner"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    (package / "layers.py").write_text("from torch.nn import Linear\n")
+    (package / "blocks.py").write_text(IN_PACKAGE)
+    return "of_blocks.inner.blocks:Own"
 
 
 def prepared(**changes: Any) -> tuple[Job, Splits, Rounds]:

@@ -1,5 +1,6 @@
 """A run that begins with the weights of another network, as far as their shapes agree."""
 
+from noprop_dist.engine.job import Job
 from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.snapshot import SHARED_NAMES, Snapshot
 from noprop_dist.errors import UserError
@@ -20,8 +21,10 @@ def begin_with_weights(rounds: Rounds, source: TrainedNetwork) -> tuple[str, ...
         Sentences about what begins anew.
 
     Raises:
-        UserError: the network has other blocks, or another number of them.
+        UserError: the network has other blocks, another number of them, or the same classes in
+            another order.
     """
+    _check_order(rounds.job, source)
     spec, theirs = rounds.job.spec, source.network.spec
     for flag, here, other in (
         ("--num-blocks", spec.num_blocks, theirs.num_blocks),
@@ -52,6 +55,23 @@ def begin_with_weights(rounds: Rounds, source: TrainedNetwork) -> tuple[str, ...
         rounds.latest[t] = Snapshot(t, begun.step, begun.tensors | new)
         anew |= others
     return _told(rounds, source, anew)
+
+
+def _check_order(job: Job, source: TrainedNetwork) -> None:
+    """Refuse classes of the same names in another order.
+
+    What is learned of a class goes by its place in every layer that has such an axis, and which
+    these are is known of no block of the user's own.
+    """
+    mine, theirs = job.class_names, source.class_names
+    if mine == theirs or sorted(mine) != sorted(theirs):
+        return
+    k = next(k for k, name in enumerate(mine) if name != theirs[k])
+    raise UserError(
+        f"--init-from {job.config.init_from} holds a network of the same classes in another order "
+        f"(class {k} is '{theirs[k]}' there and '{mine[k]}' here), and what it learned of a class "
+        "goes by its place: number the labels of this data in the order of that network's classes."
+    )
 
 
 def _layer(name: str) -> str:

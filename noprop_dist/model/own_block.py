@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from traceback import extract_tb
@@ -19,7 +20,7 @@ from types import ModuleType
 
 from noprop_dist.errors import UserError
 from noprop_dist.model.block import Block
-from noprop_dist.model.block_names import is_own
+from noprop_dist.model.block_names import is_own, names_file
 from noprop_dist.run_files import CONFIG, OWN_BLOCK
 
 _GIVEN: dict[str, "BlockCode"] = {}
@@ -33,8 +34,9 @@ class BlockCode:
     Attributes:
         name: "package.module:Class" or "path/file.py:Class".
         source: the module's text; it may import what is installed wherever blocks are built.
-        folder: of the file, where that is what was named: what lies beside it can be imported, on
-            machines that have it too, but for that of a run, whose other files no hash vouches for.
+        folder: of the file, or of the module's outermost package: what lies there can be imported,
+            on machines that have it too. None for a file in a run's folder, whose other files no
+            hash vouches for.
     """
 
     name: str
@@ -54,7 +56,7 @@ class BlockCode:
         if name in _GIVEN:
             return _GIVEN[name]
         path = _path(name)
-        return cls(name, _text(name, path), _folder(path) if _is_file(name) else None)
+        return cls(name, _text(name, path), _folder(name, path))
 
     @cached_property
     def sha256(self) -> str:
@@ -149,18 +151,17 @@ def run_here(sha256: str | None) -> BlockCode | None:
     return _RUN.get(sha256 or "")
 
 
-def _is_file(name: str) -> bool:
-    return name.rpartition(":")[0].endswith(".py")
-
-
 def _path(name: str) -> Path:
     where = name.rpartition(":")[0]
-    return Path(where).expanduser() if _is_file(name) else _find(name, where)
+    return Path(where).expanduser() if names_file(name) else _find(name, where)
 
 
-def _folder(path: Path) -> str | None:
+def _folder(name: str, path: Path) -> str | None:
     folder = path.absolute().parent
-    return None if path.name == OWN_BLOCK and (folder / CONFIG).exists() else str(folder)
+    if names_file(name):
+        return None if path.name == OWN_BLOCK and (folder / CONFIG).exists() else str(folder)
+    above = name.partition(":")[0].count(".") + (path.name == "__init__.py")
+    return str([folder, *folder.parents][above])
 
 
 def _text(name: str, path: Path) -> str:
@@ -177,16 +178,32 @@ def _find(name: str, module: str) -> Path:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # python -m looks there, a console script does not
-    try:
-        found = find_spec(module)
-    except (ImportError, ValueError):  # no such package around it, or no name of a module
-        found = None
+    found = _spec(module)
     if found is None or found.origin is None or not found.origin.endswith(".py"):
         raise UserError(
             f"--block {name}: there is no module {module} here: start where it lies, install it, "
             f"or give its file, path/file.py:{name.rpartition(':')[2]}."
         )
     return Path(found.origin)
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    try:
+        return find_spec(module)
+    except (ImportError, ValueError):  # no such package around it, or no name of a module
+        return None
+
+
+@contextmanager
+def _imports(code: BlockCode) -> Iterator[None]:
+    """While this lasts the code finds what lies in its folder; a module finds it from then on."""
+    if names_file(code.name):
+        with _beside(code.folder):
+            yield
+        return
+    if code.folder is not None and _spec(code.name.partition(":")[0].partition(".")[0]) is None:
+        sys.path.append(code.folder)  # of a worker, whose path is not the driver's
+    yield
 
 
 @contextmanager
@@ -215,13 +232,15 @@ def _load(code: BlockCode) -> type[Block]:
     where, _, name = code.name.rpartition(":")
     module = ModuleType(f"noprop_own_block_{code.sha256[:16]}")
     module.__file__ = where
-    module.__package__ = "" if _is_file(code.name) else where.rpartition(".")[0]
+    module.__package__ = "" if names_file(code.name) else where.rpartition(".")[0]
     sys.modules[module.__name__] = module  # dataclasses and type hints look for it
     try:
-        with _beside(code.folder):
+        with _imports(code):
             exec(compile(code.source, where, "exec", dont_inherit=True), vars(module))
     except (Exception, SystemExit) as error:
-        how = f"; a file in a package is named package.module:{name}" if _is_file(code.name) else ""
+        how = (
+            f"; a file in a package is named package.module:{name}" if names_file(code.name) else ""
+        )
         raise UserError(
             f"--block {code.name} cannot be imported ({named(error)}): mend it; where it is a "
             f"worker that cannot, install there what the module imports{how}."

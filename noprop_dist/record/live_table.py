@@ -4,7 +4,6 @@ T blocks, t = 1..T.
 """
 
 import sys
-from importlib.util import find_spec
 from typing import Self
 
 from rich.console import Console, Group
@@ -21,6 +20,7 @@ from noprop_dist.record.progress import (
     Steps,
     UnitProgress,
     left_in_words,
+    redraws,
     validated,
 )
 from noprop_dist.text import percent
@@ -139,13 +139,10 @@ class LiveProgress(PlainProgress):
 
 
 def make_progress(steps: Steps, *, quiet: bool) -> Progress:
-    """The view that fits: none, a live table, or plain lines. Writes to stderr.
-
-    A table redraws itself on a terminal, and in a notebook that has widgets.
-    """
+    """The view that fits: none, a live table where it ``redraws``, or plain lines, on stderr."""
     if quiet:
         return Progress()
     console = Console(stderr=True)
-    if find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal:
+    if redraws(console):
         return LiveProgress(steps, console)
     return PlainProgress(steps, console)

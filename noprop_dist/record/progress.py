@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from threading import Event, Lock, Thread
 from typing import Self
 
@@ -250,6 +251,11 @@ def say(text: str) -> None:
     _print(Console(stderr=True), text)
 
 
+def redraws(console: Console) -> bool:
+    """Whether what is shown can be drawn anew: on a terminal, and in a notebook with widgets."""
+    return find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal
+
+
 @contextmanager
 def shown_work(what: str, count: int | None) -> Iterator[Callable[[int], object]]:
     """Show on standard error how far something has come: a bar, or a line every HEARTBEAT_S.
@@ -264,7 +270,7 @@ def shown_work(what: str, count: int | None) -> Iterator[Callable[[int], object]
     console = Console(stderr=True)
     if count == 0:
         _print(console, what)
-    elif console.is_terminal:
+    elif redraws(console):
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Bar(*columns, console=console, transient=True, redirect_stdout=False) as bar:
             task = bar.add_task(what, total=count)

@@ -144,6 +144,7 @@ def run_show(argv: Sequence[str], prog: str, text: str) -> int:
     if several := read_several(options.run):
         _show_several(several, options.json)
         return 0
+    from noprop_dist.see.own_code import own_code
     from noprop_dist.see.run_text import block_rows, changed_options, next_commands
     from noprop_dist.see.terminal import render_run
 
@@ -153,6 +154,7 @@ def run_show(argv: Sequence[str], prog: str, text: str) -> int:
             "samples": vars(facts.samples) if facts.samples else None,
             "cost": facts.cost,
             "disk_bytes": facts.disk_bytes,
+            "own_block": vars(code) if (code := own_code(facts)) else None,
             "blocks": {str(t): known for t, known in block_rows(facts)},
             "changed_options": changed_options(facts.config),
             "files": list(facts.files),

@@ -7,10 +7,19 @@ from tempfile import TemporaryDirectory
 from noprop_dist.errors import UserError, needing
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
-from noprop_dist.run_files import CARD, CONFIG, HISTORY, MODEL, OWN_BLOCK, OWN_PARTS, RESULT
+from noprop_dist.run_files import (
+    BACKBONE,
+    CARD,
+    CONFIG,
+    HISTORY,
+    MODEL,
+    OWN_BLOCK,
+    OWN_PARTS,
+    RESULT,
+)
 from noprop_dist.see.card import make_card
 
-FILES = (CONFIG, RESULT, HISTORY, OWN_BLOCK, OWN_PARTS)
+FILES = (CONFIG, RESULT, HISTORY, OWN_BLOCK, OWN_PARTS, BACKBONE)
 
 
 def push(run: str, repository: str, *, private: bool = False) -> str:

@@ -15,6 +15,7 @@ from noprop_dist.run_files import CONTENTS
 from noprop_dist.see import run_tables, run_text, several_text
 from noprop_dist.see.facts import RunFacts
 from noprop_dist.see.listing import Entry
+from noprop_dist.see.own_code import code_rows
 from noprop_dist.see.run_tables import blocks_of, classes_of
 from noprop_dist.see.several import Several
 from noprop_dist.text import duration, last_part, percent, printable
@@ -111,7 +112,8 @@ def _width(console: Console, table: Table) -> int:
 def render_run(facts: RunFacts) -> str:
     """All about one run."""
     parts: list[Table | Text] = [Text(printable(facts.folder), style="bold"), Text()]
-    parts.append(_pairs([*run_text.told(facts), run_text.disk(facts)]))
+    rows = [*run_text.told(facts), *code_rows(facts), run_text.disk(facts)]
+    parts.append(_pairs(rows))
     said = [Text(f"- {printable(sentence)}") for sentence in run_text.happened(facts)]
     parts += _section("what happened", said)
     for table in (classes_of(facts), blocks_of(facts)):

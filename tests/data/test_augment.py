@@ -65,6 +65,20 @@ def test_flip_mirrors_about_half() -> None:
     assert (still[:, 0, 3, 10] >= still[:, 0, 3, 30]).all()
 
 
+def test_a_crop_and_a_mirror_image_are_torchvision_s() -> None:
+    x = pictures(30)
+    out = augment(x, Augmentation(crop=True, flip=True), seeded())
+    mirrored = 0
+    for picture, changed in zip(x, out, strict=True):
+        padded = tv.pad(picture, [4])
+        crops = [tv.crop(padded, i, j, *picture.shape[1:]) for i in range(9) for j in range(9)]
+        whole = any(torch.equal(crop, changed) for crop in crops)
+        flipped = any(torch.equal(tv.horizontal_flip(crop), changed) for crop in crops)
+        assert whole != flipped
+        mirrored += flipped
+    assert 5 < mirrored < 25
+
+
 def test_augmentation_repeats_with_its_key_and_is_another_for_every_picture() -> None:
     x = pictures(1).expand(20, -1, -1, -1)
     first, again, other = (augment(x, STRONG, seeded(seed)) for seed in (1, 1, 2))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 
 from noprop_dist.data import Mixing, balanced_weights
 from noprop_dist.data.mixing import Samples
@@ -39,6 +40,25 @@ def test_a_label_is_as_mixed_as_its_picture(mixing: Mixing) -> None:
     cut = ((x == 0) | (x == 1)).all(dim=(1, 2, 3)).float().mean().item()
     expected = {(0.4, 0.0): 1 / K, (0.0, 1.0): 1.0, (0.4, 1.0): 0.5 + 0.5 / K}
     assert cut == pytest.approx(expected[mixing.mixup, mixing.cutmix], abs=0.08)
+
+
+def test_a_sample_and_its_label_are_mixed_as_by_torchvision() -> None:
+    """Which takes one share, or one rectangle, a batch: that of every sample in turn."""
+    y = torch.arange(K)
+    x = torch.rand(K, 3, 12, 16, generator=torch.Generator().manual_seed(2))
+    of_mixup, of_cutmix = v2.MixUp(num_classes=K), v2.CutMix(num_classes=K)
+    mixup, cutmix = mixed(Mixing(K, mixup=1.0), x, y), mixed(Mixing(K, cutmix=1.0), x, y)
+    for i in range(K):
+        given = {"labels": y, "batch_size": K, "lam": float(mixup.y[i, i])}
+        for there, here in ((x, mixup.x), (y, mixup.y)):
+            torch.testing.assert_close(of_mixup.transform(there, given)[i], here[i])
+        rows, columns = (cutmix.x[i] != x[i]).any(0).nonzero(as_tuple=True)
+        ends = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        box = tuple(map(int, ends)) if len(rows) else (0, 0, 0, 0)
+        own = 1 - (box[2] - box[0]) * (box[3] - box[1]) / (12 * 16)
+        given = {"labels": y, "batch_size": K, "box": box, "lam_adjusted": own}
+        for there, here in ((x, cutmix.x), (y, cutmix.y)):
+            torch.testing.assert_close(of_cutmix.transform(there, given)[i], here[i])
 
 
 @pytest.mark.parametrize("a", [0.2, 1.0, 4.0])

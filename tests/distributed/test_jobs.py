@@ -8,7 +8,14 @@ import pytest
 from ray.cluster_utils import Cluster
 from ray.job_submission import JobInfo, JobStatus, JobSubmissionClient
 
-from runs import events, local_model, result_of, steps_trained, wait_until
+from runs import (
+    block_in_package,
+    events,
+    local_model,
+    result_of,
+    steps_trained,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
 
@@ -17,7 +24,10 @@ SMALL = "--max-train-images 400 --num-blocks 3 --batch-size 32 --no-plots --devi
 
 @pytest.fixture(scope="module")
 def working_dir(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose code differs from the installed one: its workers say another host."""
+    """A checkout whose code differs from the installed one: its workers say another host.
+
+    Beside it lies a package with a block.
+    """
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("noprop_dist", "jobs"):
         shutil.copytree(repo / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -25,6 +35,7 @@ def working_dir(repo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     code = worker.read_text()
     assert "platform.node()" in code
     worker.write_text(code.replace("platform.node()", "'from-the-checkout'"))
+    block_in_package(folder)
     return folder
 
 
@@ -70,7 +81,8 @@ def ended(client: JobSubmissionClient, job: str) -> JobInfo:
 def test_submitted_run_trains_with_the_code_of_its_working_directory(
     client: JobSubmissionClient, working_dir: Path, tmp_path: Path
 ) -> None:
-    job = submit(client, working_dir, "--epochs 2 --name a", tmp_path)
+    own = "--block of_blocks.inner.blocks:Own"
+    job = submit(client, working_dir, f"--epochs 2 --name a {own}", tmp_path)
     info = ended(client, job)
     logs = client.get_job_logs(job)
     assert info.driver_exit_code == 0, logs

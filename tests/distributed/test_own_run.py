@@ -1,4 +1,7 @@
-"""The page's own block, data set and callback in one file, killed and gone on with; features."""
+"""The page's own block, data set and callback in one file, killed and gone on with; features.
+
+And a block in a package.
+"""
 
 import os
 import re
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from noprop_dist import train
-from runs import events, result_of, small, wait_until
+from runs import block_in_package, events, result_of, same, small, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(180)]
 
@@ -66,3 +69,13 @@ def test_features_of_pictures_train_the_same_on_ray(
     ray = train(small(tmp_path / "ray", **of, executor="ray"))
     local = train(small(tmp_path / "local", **of))
     assert ray.block_sha256 == local.block_sha256
+
+
+def test_a_block_in_a_package_finds_its_neighbours_on_workers_too(
+    cluster: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the driver's path has the folder of the package."""
+    own = block_in_package(tmp_path / "code")
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    ray = train(small(tmp_path / "ray", epochs=1, executor="ray"), block=own)
+    assert same(ray, train(small(tmp_path / "local", epochs=1), block=own))

@@ -33,7 +33,9 @@ def test_a_snapshot_takes_what_its_tensors_do(ema: float | None) -> None:
     assert Cost.of(job.config, job.spec).snapshot == pytest.approx(held, rel=0.01)
 
 
-@pytest.mark.parametrize("block", ["conv", "conv-pooled", "resnet18", "resnet9", "vit-tiny"])
+@pytest.mark.parametrize(
+    "block", ["conv", "conv-pooled", "resnet18", "resnet9", "vit-tiny", "vit-small"]
+)
 def test_activations_are_what_a_step_keeps(block: str) -> None:
     told = cost((3, 72, 72), block=block, batch_size=4)
     made = init_block(make_block(told.spec, 1), torch.Generator()).train()

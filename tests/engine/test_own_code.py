@@ -76,22 +76,28 @@ def test_a_callback_ends_a_run_with_the_network_of_that_epoch(tmp_path: Path) ->
     np.testing.assert_array_equal(again.probabilities, watcher.said.probabilities)
 
 
-def test_what_fails_is_named_and_nothing_is_lost(tmp_path: Path) -> None:
-    config = tiny(tmp_path / "a")
+@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+def test_what_fails_is_named_and_nothing_is_lost(tmp_path: Path, executor: str) -> None:
+    config = tiny(tmp_path / "a", executor=executor, workers=1)
     with pytest.raises(UserError, match=r"the callback Watcher in on_epoch_end failed "
                        r"\(RuntimeError: no more disk quota\): .* last checkpoint"):  # fmt: skip
         train(config, callbacks=[Watcher(fail_at=2)])
     assert not (tmp_path / "a/result.json").exists()
-    with pytest.raises(UserError, match="the metric broken failed"):
-        train(config, metrics={"broken": lambda p, y: "x"})  # type: ignore[dict-item, return-value]
-    with pytest.raises(UserError, match=r"the metric odd failed .* it gave nan"):
-        train(config, metrics={"odd": lambda p, y: float("nan")})
     watcher = Watcher()
     result = train(config, callbacks=[watcher])
     assert same(result, train(tiny(tmp_path / "b")))
     assert watcher.epochs == [3]  # those before had ended
+
+
+def test_a_metric_that_fails_is_named(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "a")
+    with pytest.raises(UserError, match="the metric broken failed"):
+        train(config, metrics={"broken": lambda p, y: "x"})  # type: ignore[dict-item, return-value]
+    with pytest.raises(UserError, match=r"the metric odd failed .* it gave nan"):
+        train(config, metrics={"odd": lambda p, y: float("nan")})
     with pytest.raises(UserError, match="instances of classes derived from"):
         train(config, callbacks=[Watcher])  # type: ignore[list-item]
+    assert same(train(config), train(tiny(tmp_path / "b")))
 
 
 @pytest.fixture
@@ -164,6 +170,16 @@ def test_a_run_goes_on_for_more_epochs(tmp_path: Path) -> None:
         train(plain)
     with pytest.raises(UserError, match=r"--lr 0\.001 there, 0\.002 now"):
         train(replace(plain, epochs=4, lr=0.002))
+
+
+def test_a_run_that_was_stopped_early_takes_no_more_epochs(tmp_path: Path) -> None:
+    config = tiny(tmp_path / "a", epochs=9, early_stopping_patience=1, lr=1e-6)
+    stopped = train(config)
+    assert stopped.epochs < 9
+    says = f"was ended after epoch {stopped.epochs} by --early-stopping-patience 1, whatever --epoc"
+    with pytest.raises(UserError, match=says):
+        train(replace(config, epochs=12))
+    assert train(config) == stopped
 
 
 def test_a_cosine_is_stated_anew_and_says_so(

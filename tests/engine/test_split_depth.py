@@ -63,7 +63,7 @@ def test_a_block_takes_its_share_of_the_whole_network_s_memory(block: str, tmp_p
         assert 0.6 * told < measured < 1.1 * told, f"{measured / told:.3f} of {told:,} bytes"
 
 
-@pytest.mark.parametrize("block", ["conv", "resnet9", "resnet", "vit-tiny"])
+@pytest.mark.parametrize("block", ["conv", "resnet9", "resnet", "vit-tiny", "vit-small"])
 def test_operations_are_those_of_pytorch_s_counter(block: str) -> None:
     spec = make_spec(TrainConfig(block=block, objective="fm"), (3, 32, 32), 10)
     made = init_block(make_block(spec, 1), torch.Generator()).train()

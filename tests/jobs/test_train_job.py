@@ -250,16 +250,24 @@ def test_flags_are_taken_in_any_order_and_spelling() -> None:
 
 def test_help_shows_groups_and_defaults_without_torch(repo: Path) -> None:
     code = (
-        "import sys; from noprop_dist.cli import COMMANDS, main\n"
-        "try: main(['train', '--help'])\n"
-        "finally: assert 'torch' not in sys.modules"
+        "import sys; from noprop_dist.cli import main\n"
+        "for command in ('train', 'predict'):\n"
+        "    try: main([command, '--help'])\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=repo
     )
     assert done.returncode == 0, done.stderr
-    assert "optimisation options" in done.stdout
-    assert "default: 0.001" in done.stdout
+    train, predict = (" ".join(told.split()) for told in done.stdout.split("usage: noprop ")[1:])
+    assert "optimisation options" in train
+    assert "default: 0.001" in train
+    assert "seed of every random number (default: 0)" in train
+    assert "(default: )" not in train + predict
+    assert "file to write; default: standard output" in predict
+    ours = re.compile(r"\b(snapshots?|bits?|units?)\b", re.IGNORECASE)  # words of the code alone
+    assert not ours.findall(train + predict)
 
 
 @pytest.mark.parametrize(("args", "code"), [(["--help"], 0), (["-h"], 0), ([], 2)])

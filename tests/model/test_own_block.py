@@ -1,11 +1,14 @@
 """A block of the user's own: recorded, found again, and run only where it is named."""
 
+import hashlib
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from noprop_dist import TrainConfig, UserError, load_network, train
 from noprop_dist.cli import main
@@ -133,6 +136,38 @@ def test_a_run_s_own_block_is_found_again_or_missed_in_a_sentence(
     source.unlink()
     kept = load_network("run", block="run/block.py:Own")
     assert (kept.predict(images).probabilities == trained.predict(images).probabilities).all()
+
+
+def test_a_run_of_an_own_block_predicts_and_tells_whose_code_it_is(
+    own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran, source = tmp_path / "ran", tmp_path / "mypkg/blocks.py"
+    source.write_text(SOURCE + f"\nopen({str(ran)!r}, 'w').close()\n")
+    train(small(tmp_path / "run", epochs=1), block=own)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "dark.png")
+    assert main(["predict", "run", "dark.png"]) == 2
+    assert f"give --block {own}" in capsys.readouterr().err
+    for place in (own, "mypkg/blocks.py:Own", "run/block.py:Own"):
+        assert main(["predict", "run", "dark.png", "--format", "jsonl", "--block", place]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3
+    assert len(set(said)) == 1
+
+    def shown() -> str:
+        ran.unlink(missing_ok=True)
+        assert main(["show", "run"]) == 0
+        assert not ran.exists()
+        return " ".join(capsys.readouterr().out.split())
+
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+    assert f"{own}, sha256 {sha256}; its source is as it was" in shown()
+    source.write_text(SOURCE)
+    assert f"sha256 {sha256}; its source has changed since; the run keeps it as block.py" in shown()
+    source.unlink()
+    assert f"sha256 {sha256}; its source is not here; the run keeps it as block.py" in shown()
+    assert main(["show", "run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["own_block"]
+    assert told == {"name": own, "sha256": sha256, "source": "not here"}
 
 
 def test_the_same_code_from_a_file_and_from_a_module_makes_the_same_model(

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 from packaging.markers import default_environment
@@ -24,6 +25,17 @@ def pins(repo: Path, python: str) -> dict[str, str]:
 def test_constraints_hold_nothing_but_exact_versions(repo: Path) -> None:
     lines = (repo / "constraints.txt").read_text().splitlines()
     assert [line for line in lines if not PIN.fullmatch(line)] == []
+
+
+def test_ray_is_bounded_from_below_alone(repo: Path) -> None:
+    """A cluster's Ray is what it is: what bounds ours from above keeps the package out of there."""
+    project = tomllib.loads((repo / "pyproject.toml").read_text())["project"]
+    extras = chain.from_iterable(project["optional-dependencies"].values())
+    asked = map(Requirement, chain(project["dependencies"], extras))
+    of_ray = [requirement for requirement in asked if requirement.name == "ray"]
+    assert of_ray
+    for requirement in of_ray:
+        assert {bound.operator for bound in requirement.specifier} == {">="}
 
 
 def test_constraints_pin_every_requirement_within_its_bounds(repo: Path) -> None:

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from made_runs import make_run
-from noprop_dist import load_network
+from noprop_dist import load_network, train
 from noprop_dist.cli import main
 from noprop_dist.record.store import Store
-from runs import result_of
+from runs import result_of, small
 
 Capture = pytest.CaptureFixture[str]
 
@@ -136,6 +136,18 @@ def test_what_is_pushed_is_a_network_that_can_be_used(run: Path, hub: Hub, capsy
     own, pushed = (load_network(place).predict(images) for place in (run, there))
     np.testing.assert_array_equal(own.probabilities, pushed.probabilities)
     assert main(["show", str(there)]) == 0
+
+
+def test_a_run_on_features_is_pushed_with_what_makes_them_of_pictures(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOPROP_CACHE", str(tmp_path / "cache"))
+    given = {"features": "torchvision:squeezenet1_1", "image_size": 32, "max_train_images": 100}
+    run = Path(train(small(tmp_path / "run", **given, epochs=1, num_blocks=2)).folder)
+    assert main(["push", str(run), "me/net"]) == 0
+    images = np.zeros((2, 1, 32, 32), np.uint8)
+    own, pushed = (load_network(p).predict(images) for p in (run, hub.place / "me/net"))
+    np.testing.assert_array_equal(own.probabilities, pushed.probabilities)
 
 
 def test_one_s_own_card_is_pushed_as_it_is(run: Path, hub: Hub) -> None:

@@ -214,10 +214,16 @@ def test_folders_without_a_run_are_refused(tmp_path: Path) -> None:
 
 
 def test_reading_runs_imports_no_pytorch_and_no_ray(tmp_path: Path) -> None:
-    make_run(tmp_path / "run")
+    package = tmp_path / "code/of_mine"
+    package.mkdir(parents=True)
+    for name in ("__init__.py", "blocks.py"):
+        (package / name).write_text("raise SystemExit('it was run')")
+    make_run(tmp_path / "run", block="of_mine.blocks:Own")
+    (tmp_path / "run/block.py").write_bytes((package / "blocks.py").read_bytes())
     make_sweep(tmp_path / "sweep", [0.5])
     code = (
-        "import sys; from noprop_dist.cli import main; main(['runs', sys.argv[1]]); "
+        "import sys; sys.path.append(sys.argv[1] + '/code'); "
+        "from noprop_dist.cli import main; main(['runs', sys.argv[1]]); "
         "main(['show', sys.argv[1] + '/run']); main(['show', sys.argv[1] + '/sweep']); "
         "print({'torch', 'ray', 'matplotlib'} & {*sys.modules})"
     )
@@ -228,4 +234,5 @@ def test_reading_runs_imports_no_pytorch_and_no_ray(tmp_path: Path) -> None:
         timeout=60,
         check=True,
     )
+    assert "its source is as it was" in done.stdout
     assert done.stdout.splitlines()[-1] == "set()"
