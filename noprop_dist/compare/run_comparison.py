@@ -151,7 +151,7 @@ def _measure(
 
 
 @contextmanager
-def _heard(tell: Callable[[str], object], what: str) -> Iterator[Callable[[str], object]]:
+def _heard(tell: Callable[[str], None], what: str) -> Iterator[Callable[[str], None]]:
     """``tell``, and a line where ``what`` has said nothing for long."""
     begun = time.monotonic()
     heart = Heartbeat(lambda: tell(f"{what}: {duration(time.monotonic() - begun)} so far"))

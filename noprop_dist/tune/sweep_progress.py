@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from noprop_dist.record.progress import Heartbeat
+from noprop_dist.record.progress import Heartbeat, redraws
 from noprop_dist.text import how_many
 from noprop_dist.tune.search import Search
 from noprop_dist.tune.space import most_epochs
@@ -40,7 +40,7 @@ class SweepProgress:
         self._count, self._epochs, self._searched = count, epochs, searched
         self._console, self._since = console, time.monotonic()
         self._live = None
-        if console is not None and console.is_terminal:
+        if console is not None and redraws(console):
             self._live = Live(
                 get_renderable=lambda: self.table(console.height),
                 console=console,

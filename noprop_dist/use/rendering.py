@@ -86,7 +86,7 @@ def render_exported(exported: Exported) -> str:
     e = exported
     vector = len(e.sample_shape) == 1
     shape, k = " x ".join(map(str, ("N", *e.sample_shape))), e.num_classes
-    noise = "the mean of " * (e.draws > 1) + how_many(e.draws, "noise draw")
+    noise = "1 noise draw" if e.draws == 1 else f"the mean of {e.draws} noise draws"
     takes = [
         f"takes samples ({'float32' if vector else 'uint8'}, {shape}) and seed (int64, N)",
         f"gives {', '.join(OUTPUTS)} (float32, N x {k}), probabilities, {noise}",
