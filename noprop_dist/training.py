@@ -25,6 +25,7 @@ from noprop_dist.engine.rounds import Rounds
 from noprop_dist.engine.splits import Splits, load_splits, of_given_data
 from noprop_dist.engine.watching import Callback, Metric, Watching
 from noprop_dist.errors import UserError
+from noprop_dist.model.block import Block
 from noprop_dist.model.block_names import is_own
 from noprop_dist.model.own_block import block_name
 from noprop_dist.model.registry import BLOCKS
@@ -76,7 +77,7 @@ def train(
     config: TrainConfig,
     *,
     data: Given | None = None,
-    block: str | None = None,
+    block: str | type[Block] | None = None,
     noise_schedule: NoiseSchedule | None = None,
     class_embed: npt.ArrayLike | torch.Tensor | None = None,
     init_from: TrainResult | str | Path | None = None,
@@ -92,7 +93,7 @@ def train(
             each a tuple of samples and labels, NumPy arrays or tensors, or a map-style data set of
             (image or vector, label), or a Hugging Face ``Dataset``; see ``load_given``.
         block: in the place of ``config.block``, "package.module:Class" or "path/file.py:Class" of a
-            ``Block`` of one's own.
+            ``Block`` of one's own, or the class itself, where it is defined in a module.
         noise_schedule: alpha_bar of t = 0..T, rising inside (0, 1), or a function of t / T.
         class_embed: (K, D), class embeddings that stay as they are.
         init_from: a run, its folder or an exported file, whose weights to begin with.

@@ -76,18 +76,22 @@ class BlockCode:
         return _load(self)
 
 
-def block_name(given: str | None, otherwise: str) -> str:
+def block_name(given: str | type[Block] | None, otherwise: str) -> str:
     """The block that was given in Python, or what the options say.
 
     Raises:
-        UserError: a class was given, and no name of one.
+        UserError: a class was given that cannot be found again by its name.
     """
-    if isinstance(given, type):
+    if not isinstance(given, type):
+        return given or otherwise
+    module, name = given.__module__, given.__qualname__
+    found = None if module == "__main__" or "." in name else _spec(module)
+    if found is None or not (found.origin or "").endswith(".py"):
         raise UserError(
-            "block is the name of a class, by which workers and later commands find it: give "
-            f'"package.module:{given.__name__}" or "path/file.py:{given.__name__}".'
+            f"block {name} is defined where workers and later commands cannot find it: put it into "
+            f'a file of its own and give "path/file.py:{given.__name__}", or into a module.'
         )
-    return given or otherwise
+    return f"{module}:{name}"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from noprop_dist.config.fields import check_types
 from noprop_dist.data.given import Given
 from noprop_dist.engine.splits import Splits, load_splits, of_given_data
 from noprop_dist.errors import UserError, needing_ray
+from noprop_dist.model.block import Block
 from noprop_dist.model.own_block import block_name
 from noprop_dist.record.places import check_places, in_a_lasting_place
 from noprop_dist.record.store import Store
@@ -39,7 +40,7 @@ def sweep(
     options: SweepConfig | None = None,
     *,
     data: Given | None = None,
-    block: str | None = None,
+    block: str | type[Block] | None = None,
     space: Mapping[str, Dimension] | None = None,
     **changes: Any,
 ) -> SweepResult:

@@ -9,8 +9,17 @@ import pytest
 import torch
 from typing_extensions import override
 
-from noprop_dist import Callback, Run, TrainConfig, TrainResult, UserError, load_network, train
+from noprop_dist import (
+    Callback,
+    Run,
+    TrainConfig,
+    TrainResult,
+    UserError,
+    load_network,
+    train,
+)
 from noprop_dist.model.answering import UNFITTED
+from noprop_dist.model.block import Block
 from runs import same, small, steps_trained
 
 
@@ -140,7 +149,7 @@ def test_own_parts_belong_to_the_run(tmp_path: Path, own: dict[str, Any]) -> Non
         ({"class_embed": "learned"}, "class_embed must be numbers, got str"),
         ({"callbacks": Callback()}, "callbacks is a list of Callback"),
         ({"metrics": [len]}, "metrics a dict of functions by name"),
-        ({"block": Callback}, "block is the name of a class"),
+        ({"block": type("Lost", (Block,), {})}, "block Lost is defined where workers and later"),
         ({"init_from": object()}, "init_from is a run, its folder or an exported file"),
     ],
 )

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -170,10 +171,14 @@ def test_a_run_of_an_own_block_predicts_and_tells_whose_code_it_is(
     assert told == {"name": own, "sha256": sha256, "source": "not here"}
 
 
-def test_the_same_code_from_a_file_and_from_a_module_makes_the_same_model(
-    own: str, tmp_path: Path
+def test_the_same_code_by_any_name_and_as_a_class_makes_the_same_model(
+    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = train(small(tmp_path / "module", epochs=1), block=own)
+    monkeypatch.delitem(sys.modules, "mypkg.blocks", raising=False)
+    given = train(small(tmp_path / "class", epochs=1), block=import_module("mypkg.blocks").Own)
+    assert same(module, given)
+    assert given.config["block"] == own
     file = train(small(tmp_path / "file", epochs=1), block="mypkg/blocks.py:Own")
     assert same(module, file)
     assert module.network.answering.readout == file.network.answering.readout
