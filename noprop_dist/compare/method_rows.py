@@ -1,7 +1,7 @@
 """One row a method, from its measurements, and what all methods of a comparison share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from noprop_dist.compare.measurements import Measured
@@ -23,7 +23,6 @@ class Row:
         by_seed: the mean over noise draws by seed.
         mean_accuracy: as ``test_accuracy``, of the mean of the blocks' softmaxes; None in results
             of older versions.
-        mean_by_seed: as ``by_seed``, of that mean; empty in results of older versions.
         operations: floating-point operations of training, None in results of older versions.
         seconds: of training, validation included.
         seconds_per_epoch: validation included.
@@ -37,6 +36,8 @@ class Row:
         reduced_bytes: gradients that each worker gave to the all-reduce in an epoch, or None.
         efficiency: images/s against devices times the images/s of one device, None where not
             measured.
+        mean_by_seed: as ``by_seed``, of the mean of the blocks' softmaxes; empty in results of
+            older versions.
     """
 
     method: str
@@ -46,7 +47,6 @@ class Row:
     stderr: float | None
     by_seed: dict[int, float]
     mean_accuracy: float | None
-    mean_by_seed: dict[int, float]
     operations: int | None
     seconds: float
     seconds_per_epoch: float
@@ -58,6 +58,7 @@ class Row:
     sent_bytes: float | None
     reduced_bytes: float | None
     efficiency: float | None
+    mean_by_seed: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def make_row(runs: Sequence[Measured], alone: Measured | None, target: float) ->
         stderr=stderr(accuracies),
         by_seed={run.seed: run.mean_test_accuracy for run in runs},
         mean_accuracy=fmean(means.values()) if len(means) == len(runs) else None,
-        mean_by_seed=means,
+        mean_by_seed=means if len(means) == len(runs) else {},
         operations=runs[0].operations,
         seconds=fmean([run.seconds[-1] for run in runs]),
         seconds_per_epoch=fmean([run.seconds_per_epoch for run in runs]),

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -145,7 +145,10 @@ def _measure(
             )
             folder = f"runs/{method}-{seed}{'-alone' if alone else ''}"
             run = make_job(here, splits, backend.device, backend.precision)
-            with _heard(tell, told) as tell_of_it:
+            # Runs of ``train`` have a view of their own.
+            own_view = method in (NOPROP, SEQUENTIAL)
+            heard = nullcontext(tell) if own_view else _heard(tell, told)
+            with heard as tell_of_it:
                 measured = measure(method, backend, run, splits, store, folder, tell_of_it)
             results.put(measured, alone=alone)
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from noprop_dist.engine.evaluate import EVAL_ROWS
-from noprop_dist.engine.finish import TEST_DRAWS
+from noprop_dist.engine.finish import TEST_DRAWS, fitted_on
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.speed import Speed
 
@@ -14,7 +14,7 @@ class Rows:
     """Of the splits that a run evaluates.
 
     Attributes:
-        val: after each epoch with one noise draw, and at the end with TEST_DRAWS.
+        val: after each epoch with one noise draw, and at the end as ``fitted_on`` says.
         test: at the end, with TEST_DRAWS.
     """
 
@@ -46,10 +46,11 @@ def evaluation_seconds(job: Job, rows: Rows, speed: Speed, slots: int, epochs: i
     if job.config.blocks is not None:
         return 0.0  # some blocks are no network
     validation = epochs * rows.val * speed.row_s / slots
-    several = speed.row_s + (TEST_DRAWS - 1) * speed.draw_s
     after = sum(
-        num_rows * several / min(slots, math.ceil(num_rows / EVAL_ROWS))
-        for num_rows in (rows.val, rows.test)
+        num_rows
+        * (speed.row_s + (draws - 1) * speed.draw_s)
+        / min(slots, math.ceil(num_rows / EVAL_ROWS))
+        for num_rows, draws in (fitted_on(job.spec, rows.val), (rows.test, TEST_DRAWS))
         if num_rows
     )
     return job.spec.num_blocks * (validation + after)

@@ -16,6 +16,7 @@ from noprop_dist.engine.splits import Splits
 from noprop_dist.model.answering import UNFITTED, Answering
 from noprop_dist.model.fit_answering import fit_answering
 from noprop_dist.model.network import NoPropNetwork, Trace
+from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.network_files import save_network
 from noprop_dist.record.predictions import Predictions, write_predictions
@@ -40,18 +41,22 @@ def evaluate_test(
     return _evaluated(executor, units)
 
 
+def fitted_on(spec: ModelSpec, num_val: int) -> tuple[int, int]:
+    """How many validation rows, and noise draws of each, what answers is chosen by."""
+    most = min(FIT_ROWS, FIT_NUMBERS // (spec.num_classes * (spec.num_blocks + 1)))
+    rows = min(num_val, most)
+    return rows, min(TEST_DRAWS, max(1, most // rows)) if rows else 0
+
+
 def choose_answering(rounds: Rounds, executor: Executor, val: Split) -> Answering:
     """What the network answers by, fitted on the first FIT_ROWS validation rows.
 
     Raises:
         UserError: it cannot be evaluated; what was trained is in the last checkpoint.
     """
-    spec = rounds.job.spec
-    most = FIT_NUMBERS // (spec.num_classes * (spec.num_blocks + 1))
-    rows = min(len(val), FIT_ROWS, most)
+    rows, draws = fitted_on(rounds.job.spec, len(val))
     if not rows:
         return UNFITTED
-    draws = min(TEST_DRAWS, max(1, min(FIT_ROWS, most) // rows))
     units = eval_units(0, "val", rows, *rounds.final(), draws, keep_logits=True)
     found = _evaluated(executor, units).logits
     assert found is not None

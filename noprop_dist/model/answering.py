@@ -78,7 +78,7 @@ class Answering:
                 "when a run ends"
             )
         reached = f"{self.scores[readout]['accuracy']:.2%} on {self.rows:,} validation rows"
-        best = ", the best there" if readout == self.readout else ""
+        best = ", chosen there" if readout == self.readout else ""
         return (
             f"{told}, {reached}{best}; probabilities at the temperature fitted there, "
             f"{self.temperatures[readout]:.3g}"

@@ -85,7 +85,8 @@ def block_name(given: str | type[Block] | None, otherwise: str) -> str:
     if not isinstance(given, type):
         return given or otherwise
     module, name = given.__module__, given.__qualname__
-    found = None if module == "__main__" or "." in name else _spec(module)
+    here = getattr(sys.modules.get(module), name, None) is given
+    found = _spec(module) if here and module != "__main__" else None
     if found is None or not (found.origin or "").endswith(".py"):
         raise UserError(
             f"block {name} is defined where workers and later commands cannot find it: put it into "

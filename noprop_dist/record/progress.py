@@ -50,6 +50,7 @@ class Heartbeat:
     def __init__(self, line: Callable[[], object]) -> None:
         self._line, self._lock = line, Lock()
         self._over, self._told_at = Event(), time.monotonic()
+        self._thread = Thread(target=self._look_on, name="heartbeat", daemon=True)
 
     def spoken(self) -> None:
         """There has been a line now."""
@@ -58,14 +59,14 @@ class Heartbeat:
     def look(self) -> None:
         """Say a line if it is time for one."""
         with self._lock:
-            if time.monotonic() - self._told_at < HEARTBEAT_S:
+            if self._over.is_set() or time.monotonic() - self._told_at < HEARTBEAT_S:
                 return
             self.spoken()
         self._line()
 
     def __enter__(self) -> Self:
         """Begin to look."""
-        Thread(target=self._look_on, name="heartbeat", daemon=True).start()
+        self._thread.start()
         return self
 
     def _look_on(self) -> None:
@@ -73,8 +74,10 @@ class Heartbeat:
             self.look()
 
     def __exit__(self, *error: object) -> None:
-        """Look no more."""
+        """Look no more; a line that is being said is said to its end."""
         self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
 
 @dataclass(frozen=True)

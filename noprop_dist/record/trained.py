@@ -93,7 +93,7 @@ class TrainedNetwork:
         Args:
             images: uint8 (N, C, H, W), or (N, H, W) for grey images, on the 0..255 scale; or
                 float32 (N, F) vectors.
-            readout: "auto", what did best on the validation split; "z_T", the paper's at the end of
+            readout: "auto", what the validation split chose; "z_T", the paper's at the end of
                 the chain (eq. 3, 14); "mean_softmax", the mean of the T blocks' own softmaxes; or
                 another of READOUTS.
             draws: noise draws to average the probabilities over.

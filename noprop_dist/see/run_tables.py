@@ -57,9 +57,11 @@ def headlines_of(facts: RunFacts) -> list[tuple[str, str, str]]:
     found = []
     if facts.result:
         shown = {"z_T": "Test accuracy, z_T", "mean_softmax": "Mean softmax"}
-        if answering := facts.result.answering:
-            readout = answering["readout"]
-            shown.setdefault(readout, f"What answers, {READOUTS[readout]}")
+        answer = facts.result.answering.get("readout")
+        if answer in shown:
+            shown[answer] += ", which answers"
+        elif answer in facts.result.test_accuracy:
+            shown[answer] = f"What answers, {READOUTS[answer]}"
         for readout, name in shown.items():
             reached = facts.result.test_accuracy[readout]
             margin = "" if reached.margin is None else f"\u00b1 {100 * reached.margin:.2f}, "

@@ -70,7 +70,7 @@ class SweepProgress:
             if row["status"] == RUNNING
         ]
         ended = len(self.rows) - len(told)
-        running = "; ".join(told) or "no other has come an epoch far"
+        running = "; ".join(told) or "no other has ended an epoch yet"
         self.message(f"{ended} of {self._count} trials ended: {running}")
 
     def message(self, text: str) -> None:

@@ -90,7 +90,7 @@ class PredictOptions(Checked):
         option(
             "auto",
             "prediction",
-            "auto: what did best on the validation split; z_T: the paper's; mean_softmax: the mean "
+            "auto: what the validation split chose; z_T: the paper's; mean_softmax: the mean "
             "of what the T blocks say; weighted: one with weights fitted there",
         )
     )

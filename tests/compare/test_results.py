@@ -293,6 +293,12 @@ def test_noprop_show_tells_a_comparison_as_it_ended(
     assert main(["show", str(tmp_path), "--json"]) == 0
     known = json.loads(capsys.readouterr().out)
     assert known["comparison"] == json.loads(json.dumps(comparison.to_dict()))
+    older = json.loads((tmp_path / "comparison.json").read_text())
+    for row in older["rows"]:
+        del row["mean_by_seed"]
+    (tmp_path / "comparison.json").write_text(json.dumps(older))
+    assert main(["show", str(tmp_path)]) == 0
+    capsys.readouterr()
     (tmp_path / "comparison.json").write_text('{"rows": 3}')
     assert main(["show", str(tmp_path)]) == 2
     assert "comparison.json is not what a comparison writes" in capsys.readouterr().err

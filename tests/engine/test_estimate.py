@@ -31,6 +31,14 @@ def test_further_noise_draws_cost_what_follows_the_features_of_an_image_alone() 
     )
 
 
+def test_what_answers_is_chosen_by_as_many_rows_and_draws_as_in_the_run() -> None:
+    job, _, _ = prepared(num_blocks=1)
+    drawn = Speed(step_s=1.0, row_s=0.0, draw_s=0.001)  # what further draws cost, alone
+    for val, draws in ((2_000, 5), (5_000, 2), (6_000, 1), (50_000, 1)):
+        found = evaluation_seconds(job, Rows(val, test=0), drawn, 1, epochs=3)
+        assert found == pytest.approx(0.001 * min(val, 10_000) * (draws - 1))
+
+
 def test_few_rows_are_evaluated_by_one_worker() -> None:
     job, _, _ = prepared()
     speed = Speed(step_s=1.0, row_s=0.01, draw_s=0.0)

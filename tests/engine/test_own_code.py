@@ -23,6 +23,15 @@ from noprop_dist.model.block import Block
 from runs import same, small, steps_trained
 
 
+def lost_block() -> type[Block]:
+    """A class that no module has under its name."""
+
+    class Lost(Block):
+        pass
+
+    return Lost
+
+
 def tiny(folder: Path, **changes: Any) -> TrainConfig:
     return small(folder, **({"max_train_images": 80, "num_blocks": 2} | changes))
 
@@ -149,7 +158,7 @@ def test_own_parts_belong_to_the_run(tmp_path: Path, own: dict[str, Any]) -> Non
         ({"class_embed": "learned"}, "class_embed must be numbers, got str"),
         ({"callbacks": Callback()}, "callbacks is a list of Callback"),
         ({"metrics": [len]}, "metrics a dict of functions by name"),
-        ({"block": type("Lost", (Block,), {})}, "block Lost is defined where workers and later"),
+        ({"block": lost_block()}, "block lost_block.<locals>.Lost is defined where workers"),
         ({"init_from": object()}, "init_from is a run, its folder or an exported file"),
     ],
 )

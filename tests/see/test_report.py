@@ -129,6 +129,9 @@ def test_report_tells_what_answers(tmp_path: Path) -> None:
     order = ["Test accuracy, z_T", "Mean softmax", "What answers, best block"]
     places = [page.index(name) for name in order]
     assert places == sorted(places)
+    told["answering"] = Answering("mean_softmax").to_dict()
+    file.write_text(json.dumps(told))
+    assert "Mean softmax, which answers" in page_of(tmp_path)
 
 
 def test_report_of_a_damaged_run_is_refused(tmp_path: Path) -> None:
