@@ -41,7 +41,7 @@ class UnitProgress:
 
 
 class Heartbeat:
-    """A line where there has been none for HEARTBEAT_S, looked for once a second by a thread.
+    """A line where there has been none for HEARTBEAT_S, looked for by a thread.
 
     Args:
         line: says it.
@@ -70,7 +70,7 @@ class Heartbeat:
         return self
 
     def _look_on(self) -> None:
-        while not self._over.wait(1):
+        while not self._over.wait(min(1.0, HEARTBEAT_S)):
             self.look()
 
     def __exit__(self, *error: object) -> None:
