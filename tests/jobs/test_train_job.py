@@ -335,7 +335,7 @@ def test_skipped_images_are_counted_for_the_user(
     assert main(["train", *args, *small, *folder]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["num_skipped"] == 1
-    assert "left out 1 bad images" in err
+    assert "left out 1 bad image of" in err
 
 
 def test_block_that_fails_is_named_and_the_exit_code_says_so(
