@@ -6,7 +6,7 @@ from typing import Any
 from noprop_dist.backends import open_backend
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.cost import Cost
-from noprop_dist.engine.estimate import Rows, evaluation_seconds, training_seconds
+from noprop_dist.engine.estimate import evaluation_seconds, training_seconds
 from noprop_dist.engine.executor import WAIT_S, Backend, Executor, run_all
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import find_start, first_class_embed
@@ -50,8 +50,8 @@ def dry_run(config: TrainConfig, seeds: int = 1) -> dict[str, Any]:
     steps_done = sum(loaded.state["steps"].values()) if loaded else 0
     steps = job.total_steps * len(job.config.chosen) - steps_done
     epochs = job.config.epochs - (loaded.state["round"] if loaded else 0)
-    rows = Rows(len(splits.val), len(splits.test))
-    evaluation = evaluation_seconds(job, rows, speed, slots, epochs)
+    rows = {"val": len(splits.val), "test": len(splits.test)}
+    evaluation = evaluation_seconds(job, speed, slots, epochs=epochs, **rows)
     training = training_seconds(job, speed, unit_s, slots, steps=steps, epochs=epochs)
     seconds = seeds * (ready - began + training + evaluation)
     cost = Cost.of(job.config, job.spec)

@@ -1,4 +1,4 @@
-"""Many encoded images to splits, on all cores: in memory, or on disk where they are large.
+"""Many encoded images to splits: in memory, or on disk where they take much.
 
 C H W image axes.
 """

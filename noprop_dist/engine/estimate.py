@@ -1,25 +1,11 @@
 """How long a run takes, from how fast one block is."""
 
 import math
-from dataclasses import dataclass
 
 from noprop_dist.engine.evaluate import EVAL_ROWS
 from noprop_dist.engine.finish import TEST_DRAWS, fitted_on
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.speed import Speed
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Of the splits that a run evaluates.
-
-    Attributes:
-        val: after each epoch with one noise draw, and at the end as ``fitted_on`` says.
-        test: at the end, with TEST_DRAWS.
-    """
-
-    val: int
-    test: int
 
 
 def training_seconds(
@@ -38,19 +24,30 @@ def training_seconds(
     return (speed.step_s * steps + unit_s * epochs * len(job.config.chosen)) / slots
 
 
-def evaluation_seconds(job: Job, rows: Rows, speed: Speed, slots: int, epochs: int) -> float:
+def evaluation_seconds(
+    job: Job, speed: Speed, slots: int, *, epochs: int, val: int, test: int
+) -> float:
     """Of all validations, which share the workers with training, and of what comes after it.
 
     All noise draws of an image share its features: each further one costs the rest of a block.
+
+    Args:
+        job: the run.
+        speed: of one block, with as many at work as in the run.
+        slots: units at once.
+        epochs: that the run has before it.
+        val: validation rows, after each epoch with one noise draw, and at the end as
+            ``fitted_on`` says.
+        test: test rows, at the end, with TEST_DRAWS.
     """
     if job.config.blocks is not None:
         return 0.0  # some blocks are no network
-    validation = epochs * rows.val * speed.row_s / slots
+    validation = epochs * val * speed.row_s / slots
     after = sum(
         num_rows
         * (speed.row_s + (draws - 1) * speed.draw_s)
         / min(slots, math.ceil(num_rows / EVAL_ROWS))
-        for num_rows, draws in (fitted_on(job.spec, rows.val), (rows.test, TEST_DRAWS))
+        for num_rows, draws in (fitted_on(job.spec, val), (test, TEST_DRAWS))
         if num_rows
     )
     return job.spec.num_blocks * (validation + after)
