@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
-CONTROL_GROUPS = (  # of version 2 and 1: what may be taken, and what is
-    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
-    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+OWN_GROUPS = Path("/proc/self/cgroup")
+CONTROL_GROUPS = (  # of version 2 and 1: their controllers, what may be taken, and what is
+    (Path("/sys/fs/cgroup"), "", "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
 
 
@@ -22,7 +23,7 @@ def count_cores() -> int:
 
 
 def free_bytes() -> int:
-    """Memory that may still be taken: what the machine can give, or its control group if less.
+    """Memory that may still be taken: what the machine can give, or a control group if less.
 
     Where the system does not tell it, as macOS does not, all that the machine has.
     """
@@ -31,13 +32,29 @@ def free_bytes() -> int:
     found = re.search(r"^MemAvailable:\s+(\d+) kB$", MEMINFO.read_text(), re.MULTILINE)
     assert found
     free = 1024 * int(found[1])
-    for group, most, used in CONTROL_GROUPS:
-        if (group / most).exists() and (limit := (group / most).read_text().strip()).isdecimal():
+    for group, most, used in _control_groups():
+        if (limit := (group / most).read_text().strip()).isdecimal():
             # Files that were read are counted as taken, and given away at need.
-            stat = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.M)
-            files = int(stat[1]) if stat else 0
-            free = min(free, int(limit) - int((group / used).read_text()) + files)
+            stat = (group / "memory.stat").read_text()
+            files = re.findall(r"^(?:total_)?inactive_file (\d+)$", stat, re.MULTILINE)
+            given_away = max(map(int, files), default=0)
+            free = min(free, int(limit) - int((group / used).read_text()) + given_away)
     return free
+
+
+def _control_groups() -> Iterator[tuple[Path, str, str]]:
+    """The groups that bound this process's memory, and the names of their two files.
+
+    They are its own, as a batch system makes one for a job, and all that hold that one. A container
+    sees its own as the topmost, under whatever name the system outside has for it.
+    """
+    lines = OWN_GROUPS.read_text().splitlines() if OWN_GROUPS.exists() else []
+    own = {names: path for _, names, path in (line.split(":", 2) for line in lines)}
+    for top, controllers, most, used in CONTROL_GROUPS:
+        inner = top / own.get(controllers, "").lstrip("/")
+        for group in (inner, *inner.parents):
+            if group.is_relative_to(top) and (group / most).exists():
+                yield group, most, used
 
 
 def status_bytes(*names: str) -> int:

@@ -11,10 +11,10 @@ from noprop_dist.engine.executor import WAIT_S, Backend, Executor, run_all
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.resume import find_start, first_class_embed
 from noprop_dist.engine.runner import WorkFailedError
-from noprop_dist.engine.snapshot import first_shared, first_snapshot
+from noprop_dist.engine.snapshot import Snapshot, first_shared, first_snapshot
 from noprop_dist.engine.speed import Speed, SpeedUnit
 from noprop_dist.engine.splits import Splits
-from noprop_dist.engine.unit import Unit, UnitResult
+from noprop_dist.engine.unit import Unit
 from noprop_dist.errors import UserError
 from noprop_dist.record.places import check_places
 from noprop_dist.record.progress import HOUR_S, SHORTER, Progress
@@ -23,13 +23,15 @@ from noprop_dist.text import duration, printable, size
 from noprop_dist.training import job_on, prepare
 
 TRY_S = 3.0  # of timing a block; starting Ray takes some six more
+DRAWING_S = 5.0  # of all pictures on two cores, whatever the run
+ROUND_S = 0.5  # units of one step that take longer are tried once
 
 
 def dry_run(config: TrainConfig, seeds: int = 1) -> dict[str, Any]:
     """Check everything, time a block on every worker, and estimate the run; leave nothing behind.
 
-    The estimate holds the start of the workers, training, evaluation after each epoch, and that of
-    the test split at the end.
+    The estimate holds the start of the workers, training, evaluation after each epoch, that of
+    the test split at the end, and the pictures.
 
     Args:
         config: the options.
@@ -53,7 +55,8 @@ def dry_run(config: TrainConfig, seeds: int = 1) -> dict[str, Any]:
     rows = {"val": len(splits.val), "test": len(splits.test)}
     evaluation = evaluation_seconds(job, speed, slots, epochs=epochs, **rows)
     training = training_seconds(job, speed, unit_s, slots, steps=steps, epochs=epochs)
-    seconds = seeds * (ready - began + training + evaluation)
+    drawing = DRAWING_S if config.plots and config.blocks is None else 0.0
+    seconds = seeds * (ready - began + training + evaluation + drawing)
     cost = Cost.of(job.config, job.spec)
     return {
         "data": splits.told,
@@ -78,6 +81,7 @@ def dry_run(config: TrainConfig, seeds: int = 1) -> dict[str, Any]:
         "units_at_once": slots,
         "starting_seconds": round(ready - began, 3),
         "evaluation_seconds": round(evaluation, 3),
+        "drawing_seconds": drawing or None,
         "seeds": seeds if seeds > 1 else None,
         "estimated_seconds": round(seconds, 3),
         "advice": SHORTER if seconds > HOUR_S else None,
@@ -97,11 +101,9 @@ def _try_out(job: Job, splits: Splits, backend: Backend, slots: int) -> tuple[Sp
         try:
             results = run_all(executor, units)
             snapshots = [first_snapshot(job, unit.t, shared) for unit in units]
-            for _ in range(2):  # the first time workers make what they keep
-                started = time.perf_counter()
-                done = run_all(executor, [Unit(snapshot, 1) for snapshot in snapshots])
-                unit_s = time.perf_counter() - started
-                snapshots = [result.snapshot for result in done if isinstance(result, UnitResult)]
+            unit_s = _timed(executor, snapshots)
+            if unit_s < ROUND_S:  # workers have what they make once; a long step hides it
+                unit_s = _timed(executor, snapshots)
         except WorkFailedError as error:
             raise UserError(f"a block cannot be trained: {error}.") from error
     speeds = [result for result in results if isinstance(result, Speed)]
@@ -109,6 +111,13 @@ def _try_out(job: Job, splits: Splits, backend: Backend, slots: int) -> tuple[Sp
     step_s, row_s, draw_s = (sum(part) / len(speeds) for part in parts)
     peak_bytes = max(speed.peak_bytes for speed in speeds)
     return Speed(step_s, row_s, draw_s, peak_bytes), max(0.0, unit_s - step_s), ready
+
+
+def _timed(executor: Executor, snapshots: list[Snapshot]) -> float:
+    """Seconds that units of one step take, one from each snapshot."""
+    started = time.perf_counter()
+    run_all(executor, [Unit(snapshot, 1) for snapshot in snapshots])
+    return time.perf_counter() - started
 
 
 def _parts(speed: Speed) -> tuple[float, float, float]:

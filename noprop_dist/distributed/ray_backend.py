@@ -102,7 +102,7 @@ class RayBackend(Backend):
             return 1
         workers = max(1, min(count_slots(self.needs), config.workers or len(config.chosen)))
         needed = -(-len(config.chosen) // workers)
-        return min(needed, blocks_that_fit(config, spec, self.gpu_bytes))
+        return blocks_that_fit(config, spec, self.gpu_bytes, needed, Cost.on_gpu)
 
     def _workers(self, config: TrainConfig, at_once: int, fit: int) -> int:
         enough = -(-len(config.chosen) // at_once)
@@ -117,7 +117,7 @@ class RayBackend(Backend):
         if self.needs.gpus:
             check(here, 1, lambda cost, _: cost.coordinator)
             free = self.gpu_bytes
-            return check(free, units_at_once, lambda cost, blocks: cost.on_gpu(blocks)), free
+            return check(free, units_at_once, Cost.on_gpu), free
         if self.private:
             workers = self._workers(config, units_at_once, count_slots(self.needs))
             takes = partial(Cost.on_ray, units_at_once=units_at_once, data=data_bytes)

@@ -146,14 +146,15 @@ class Cost:
         return RAY_BYTES + self.coordinator + self.on_node(workers, units_at_once, data)
 
 
-def blocks_that_fit(config: TrainConfig, spec: ModelSpec, free: int) -> int:
-    """How many blocks can train at once on a GPU with so much free memory, 1 at least."""
-    cost = Cost.of(config, spec)
-    fitting = (n for n in range(spec.num_blocks, 1, -1) if cost.on_gpu(n) <= SPARE * free)
-    return next(fitting, 1)
-
-
 Needs = Callable[[Cost, int], int]  # what a run takes with so many units at once
+
+
+def blocks_that_fit(
+    config: TrainConfig, spec: ModelSpec, free: int, most: int, needs: Needs
+) -> int:
+    """How many blocks, up to ``most``, can train at once in so much free memory, 1 at least."""
+    cost = Cost.of(config, spec)
+    return next((n for n in range(most, 1, -1) if needs(cost, n) <= SPARE * free), 1)
 
 
 def check_memory(config: TrainConfig, spec: ModelSpec, free: int, slots: int, needs: Needs) -> int:

@@ -12,7 +12,7 @@ import torch
 from typing_extensions import override
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.cost import blocks_that_fit, check_memory
+from noprop_dist.engine.cost import Cost, blocks_that_fit, check_memory
 from noprop_dist.engine.executor import Backend, Done, Executor
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.runner import UnitRunner, Work, WorkFailedError
@@ -115,7 +115,9 @@ class LocalBackend(Backend):
     def executor(
         self, job: Job, splits: Splits, progress: Progress, on_event: Callable[..., None]
     ) -> LocalExecutor:
-        slots = self.slots(job.config, job.spec)
+        slots, most = self.slots(job.config, job.spec), self._most(job.config)
+        if slots < most:
+            progress.message(f"{slots} of {most} blocks at once: memory has no room for more")
         runner = UnitRunner(job, splits, self.device, at_once=slots, note=progress.message)
 
         def at_end() -> None:
@@ -126,10 +128,19 @@ class LocalBackend(Backend):
 
     @override
     def slots(self, config: TrainConfig, spec: ModelSpec) -> int:
-        wanted = config.workers
+        most = self._most(config)
+        if config.workers is not None:
+            return most
         if self.device.type == "cuda":
-            wanted = wanted or blocks_that_fit(config, spec, free_on(self.device))
-        return min(wanted or max(1, count_cores() // config.cpus_per_worker), len(config.chosen))
+            return blocks_that_fit(config, spec, free_on(self.device), most, Cost.on_gpu)
+        return blocks_that_fit(config, spec, free_bytes(), most, Cost.here)
+
+    def _most(self, config: TrainConfig) -> int:
+        """How many units would run at once if memory had no bound."""
+        blocks = len(config.chosen)
+        if config.workers is not None or self.device.type == "cuda":
+            return min(config.workers or blocks, blocks)
+        return min(max(1, count_cores() // config.cpus_per_worker), blocks)
 
     @override
     def memory(self, config: TrainConfig, spec: ModelSpec, data_bytes: int) -> tuple[int, int]:
@@ -137,8 +148,8 @@ class LocalBackend(Backend):
         check = partial(check_memory, config, spec)
         if self.device.type == "cuda":
             free = free_on(self.device)
-            return check(free, slots, lambda cost, slots: cost.on_gpu(slots)), free
-        return check(free, slots, lambda cost, slots: cost.here(slots)), free
+            return check(free, slots, Cost.on_gpu), free
+        return check(free, slots, Cost.here), free
 
 
 def local_backend(config: TrainConfig) -> LocalBackend:

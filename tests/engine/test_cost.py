@@ -2,22 +2,24 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from noprop_dist import TrainConfig, UserError, host
+from noprop_dist import TrainConfig, UserError, host, train
 from noprop_dist.cli import main
 from noprop_dist.data import load_dataset
 from noprop_dist.engine.cost import SPARE, Cost, blocks_that_fit
 from noprop_dist.engine.job import make_spec
+from noprop_dist.engine.local import LocalBackend
 from noprop_dist.engine.snapshot import first_shared, first_snapshot
 from noprop_dist.maths.embedding import one_hot_embedding
 from noprop_dist.model.init import init_block
 from noprop_dist.model.registry import make_block
 from pets import class_folders
-from runs import prepared
+from runs import prepared, small
 
 
 def cost(shape: tuple[int, ...], **options: object) -> Cost:
@@ -107,18 +109,53 @@ def test_what_can_be_decoded_neither_into_memory_nor_to_disk_is_refused_before(
     assert load_dataset(photos, image_size=69).train.sample_shape == (3, 69, 69)
 
 
-def test_a_control_group_bounds_what_is_free(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_control_groups_bound_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mb = 1_000_000
     (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable:   8000000 kB\n")
     monkeypatch.setattr(host, "MEMINFO", tmp_path / "meminfo")
-    monkeypatch.setattr(host, "CONTROL_GROUPS", [(tmp_path, "most", "used")])
+    monkeypatch.setattr(host, "CONTROL_GROUPS", [(tmp_path, "memory", "most", "used")])
+    monkeypatch.setattr(host, "OWN_GROUPS", tmp_path / "own")
     assert host.free_bytes() == 8_000_000 * 1024
-    for limit, free in (("max", 8_000_000 * 1024), ("5000000", 5_000_000 - 3_000_000 + 1_000_000)):
-        (tmp_path / "most").write_text(limit + "\n")
-        (tmp_path / "used").write_text("3000000\n")
-        (tmp_path / "memory.stat").write_text("cache 1\ninactive_file 1000000\n")
-        assert host.free_bytes() == free
+
+    def group(place: Path, limit: str, stat: str) -> None:
+        place.mkdir(exist_ok=True)
+        (place / "most").write_text(limit + "\n")
+        (place / "used").write_text(f"{30 * mb}\n")
+        (place / "memory.stat").write_text(stat)
+
+    group(tmp_path, "max", "cache 1\n")
+    assert host.free_bytes() == 8_000_000 * 1024
+    group(tmp_path, f"{50 * mb}", f"cache 1\ninactive_file {10 * mb}\n")
+    assert host.free_bytes() == 30 * mb
+    # A batch system's group for a job, and its own for a step of it, which bounds nothing.
+    (tmp_path / "own").write_text("5:cpu:/other\n4:memory:/job/step\n0::/user\n")
+    group(tmp_path / "job", f"{40 * mb}", f"inactive_file 0\ntotal_inactive_file {5 * mb}\n")
+    group(tmp_path / "job" / "step", "max", "inactive_file 0\n")
+    assert host.free_bytes() == 15 * mb
+
+
+def test_as_many_units_run_at_once_as_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrainConfig(num_blocks=10)
+    told, here = cost((3, 32, 32), num_blocks=10), LocalBackend(torch.device("cpu"), "fp32")
+    monkeypatch.setattr("noprop_dist.engine.local.count_cores", lambda: 4)
+    for fit in (1, 3):
+        free = int(told.here(fit) / SPARE) + 1
+        monkeypatch.setattr("noprop_dist.engine.local.free_bytes", lambda free=free: free)
+        assert here.slots(config, told.spec) == fit
+        assert here.slots(replace(config, workers=4), told.spec) == 4  # as was asked for
+
+
+def test_fewer_units_at_once_train_the_same_and_the_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"max_train_images": 200, "epochs": 1, "num_blocks": 2, "quiet": False}
+    both = train(small(tmp_path / "both", **options))
+    assert "at once" not in capsys.readouterr().err
+    one = int(cost((1, 8, 8), num_blocks=2, batch_size=32).here(1) / SPARE) + 1
+    monkeypatch.setattr("noprop_dist.engine.local.free_bytes", lambda: one)
+    alone = train(small(tmp_path / "alone", **options))
+    assert "1 of 2 blocks at once: memory has no room for more" in capsys.readouterr().err
+    assert alone.block_sha256 == both.block_sha256
 
 
 @pytest.mark.parametrize("fit", [1, 3, 10])
@@ -126,7 +163,7 @@ def test_as_many_blocks_as_a_gpu_s_memory_holds(fit: int) -> None:
     config = TrainConfig(num_blocks=10)
     told = cost((3, 32, 32), num_blocks=10)
     free = int(told.on_gpu(fit) / SPARE) + 1
-    assert blocks_that_fit(config, told.spec, free) == fit
-    assert blocks_that_fit(config, told.spec, 2**20) == 1
+    assert blocks_that_fit(config, told.spec, free, 10, Cost.on_gpu) == fit
+    assert blocks_that_fit(config, told.spec, 2**20, 10, Cost.on_gpu) == 1
     # Data and PyTorch's own have room beside them.
     assert free > 1.5 * (fit * told.unit + told.coordinator)
