@@ -138,13 +138,17 @@ def _run_train(argv: Sequence[str], prog: str, text: str) -> int:
             return INTERRUPTED
         print(json_line(report) if command.as_json else plan(report))
         return 0
+    from noprop_dist.record.progress import say
     from noprop_dist.training import StoppedError, train, train_blocks
 
-    began, results = time.monotonic(), []
+    began = time.monotonic()
+    results: list["TrainResult"] = []
     try:
         if command.config.blocks is not None:
             return _say_blocks(train_blocks(command.config), command.as_json)
         for config in command.repeats:
+            if command.seeds > 1 and not config.quiet:
+                say(f"seed {config.seed}: run {len(results) + 1} of {command.seeds}")
             results.append(train(config))
     except StoppedError as stopped:
         print(f"stopped; the same command goes on from {stopped.folder}", file=sys.stderr)

@@ -18,9 +18,10 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.data.normalise import Normalisation
 from noprop_dist.errors import UserError
 from noprop_dist.model.answering import UNFITTED, Answering
+from noprop_dist.model.block import Block
 from noprop_dist.model.device import resolve_device, resolve_precision, use_number_format
 from noprop_dist.model.network import NoPropNetwork
-from noprop_dist.model.own_block import BlockCode
+from noprop_dist.model.own_block import BlockCode, block_name
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.backbones import named, parted, tensors_beside
 from noprop_dist.record.folder import Reader, home_of, is_network_file
@@ -131,7 +132,7 @@ def load_network(
     device: str = "cpu",
     precision: Precision = "run",
     *,
-    block: str | BlockCode | None = None,
+    block: str | type[Block] | BlockCode | None = None,
 ) -> TrainedNetwork:
     """Load the network of a run folder, or of a safetensors file that was exported.
 
@@ -140,14 +141,14 @@ def load_network(
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "run" computes as the run was asked to; "auto", and "run" where there is a file
             alone, in bf16 where the device gains from it.
-        block: of a network whose block is the user's own, its class, as it was named for the
+        block: of a network whose block is the user's own, its class, or this named as for the
             training or in the copy that the run folder keeps, or that code; only then is it run.
 
     Raises:
         UserError: there is no trained network, its files were altered, ``block`` is missing or not
             what it was, or no such device.
     """
-    code = BlockCode.read(block) if isinstance(block, str) else block
+    code = BlockCode.read(block_name(block, "")) if isinstance(block, (str, type)) else block
     if is_network_file(folder):
         try:
             file = Path(folder).expanduser().read_bytes()

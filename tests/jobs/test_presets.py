@@ -63,14 +63,20 @@ def test_seeds_train_runs_of_their_own_and_tell_their_mean(
 ) -> None:
     command = [*SHORT, "--run-dir", str(tmp_path / "run"), *["--seed", "3", "--seeds", "2"]]
     assert main([*command, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    assert err == ""  # as --quiet asks
+    told = json.loads(out)
     means = [
         result_of(tmp_path / f"run-seed-{seed}")["test_accuracy"]["z_T"]["mean"] for seed in (3, 4)
     ]
     assert told["test_accuracy"]["z_T"]["mean"] == pytest.approx(sum(means) / 2)
     assert [run["config"]["seed"] for run in told["seeds"]] == [3, 4]
+    command.remove("--quiet")
     assert main(command) == 0  # they are finished
-    said = capsys.readouterr().out.splitlines()
+    out, err = capsys.readouterr()
+    assert "seed 3: run 1 of 2\n" in err
+    assert "seed 4: run 2 of 2\n" in err
+    said = out.splitlines()
     assert said[0].startswith("test accuracy, %, of 2 seeds")
     assert [line.split()[0] for line in said[2:]] == ["3", "4", "mean"]
     assert main([*command, "--history", "h.json"]) == 2

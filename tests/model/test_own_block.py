@@ -176,8 +176,13 @@ def test_the_same_code_by_any_name_and_as_a_class_makes_the_same_model(
 ) -> None:
     module = train(small(tmp_path / "module", epochs=1), block=own)
     monkeypatch.delitem(sys.modules, "mypkg.blocks", raising=False)
-    given = train(small(tmp_path / "class", epochs=1), block=import_module("mypkg.blocks").Own)
+    code = import_module("mypkg.blocks").Own
+    given = train(small(tmp_path / "class", epochs=1), block=code)
     assert same(module, given)
+    said = given.network.predict(images := np.zeros((3, 1, 8, 8), np.uint8)).probabilities
+    for block in (own, code):
+        loaded = load_network(tmp_path / "class", block=block)
+        assert (loaded.predict(images).probabilities == said).all()
     assert given.config["block"] == own
     file = train(small(tmp_path / "file", epochs=1), block="mypkg/blocks.py:Own")
     assert same(module, file)
