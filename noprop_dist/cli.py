@@ -142,7 +142,7 @@ def _run_train(argv: Sequence[str], prog: str, text: str) -> int:
     from noprop_dist.training import StoppedError, train, train_blocks
 
     began = time.monotonic()
-    results: list["TrainResult"] = []
+    results: list[TrainResult] = []
     try:
         if command.config.blocks is not None:
             return _say_blocks(train_blocks(command.config), command.as_json)
