@@ -9,7 +9,13 @@ from threading import Event, Lock, Thread
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 from typing_extensions import override
 
@@ -274,8 +280,15 @@ def shown_work(what: str, count: int | None) -> Iterator[Callable[[int], object]
     if count == 0:
         _print(console, what)
     elif redraws(console):
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Bar(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        known = (MofNCompleteColumn(), TimeRemainingColumn()) if count else (TimeElapsedColumn(),)
+        with Bar(
+            TextColumn(what),
+            BarColumn(),
+            *known,
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+        ) as bar:
             task = bar.add_task(what, total=count)
             yield lambda more: bar.advance(task, more)
         return
