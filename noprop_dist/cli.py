@@ -25,7 +25,7 @@ from noprop_dist.see.commands import (
     run_visualize,
 )
 from noprop_dist.signals import StopSignals
-from noprop_dist.text import json_line, printable
+from noprop_dist.text import duration, json_line, printable
 from noprop_dist.use.commands import run_evaluate, run_export, run_predict
 
 if TYPE_CHECKING:
@@ -145,10 +145,11 @@ def _run_train(argv: Sequence[str], prog: str, text: str) -> int:
     results: list[TrainResult] = []
     try:
         if command.config.blocks is not None:
-            return _say_blocks(train_blocks(command.config), command.as_json)
+            trained = train_blocks(command.config)
+            return _say_blocks(trained, command.as_json, time.monotonic() - began)
         for config in command.repeats:
             if command.seeds > 1 and not config.quiet:
-                say(f"seed {config.seed}: run {len(results) + 1} of {command.seeds}")
+                say(_begins(config.seed, len(results), command.seeds, time.monotonic() - began))
             results.append(train(config))
     except StoppedError as stopped:
         print(f"stopped; the same command goes on from {stopped.folder}", file=sys.stderr)
@@ -158,6 +159,14 @@ def _run_train(argv: Sequence[str], prog: str, text: str) -> int:
     return _say_result(results[0], command.as_json, time.monotonic() - began)
 
 
+def _begins(seed: int, done: int, seeds: int, seconds: float) -> str:
+    """That a seed's run begins, ``done`` of them having taken so many seconds."""
+    told = f"seed {seed}: run {done + 1} of {seeds}"
+    if not done:
+        return told
+    return f"{told}, {duration(seconds / done * (seeds - done))} left by the pace of those before"
+
+
 def _say_results(results: "Sequence[TrainResult]", as_json: bool) -> int:
     from noprop_dist.see.summary import of_seeds, summary_of_seeds
 
@@ -165,12 +174,13 @@ def _say_results(results: "Sequence[TrainResult]", as_json: bool) -> int:
     return 0
 
 
-def _say_blocks(trained: "TrainedBlocks", as_json: bool) -> int:
+def _say_blocks(trained: "TrainedBlocks", as_json: bool, seconds: float) -> int:
     if as_json:
         print(json_line(asdict(trained)))
         return 0
     folder = printable(trained.folder)
-    print(f"trained in {trained.train_seconds:.0f} s; the blocks are in {folder}")
+    took = f"trained in {duration(trained.train_seconds)}; {duration(seconds)} in all"
+    print(f"{took}; the blocks are in {folder}")
     print(f"noprop merge {folder} ... makes one network of such folders")
     return 0
 
@@ -179,10 +189,12 @@ def _run_merge(argv: Sequence[str], prog: str, text: str) -> int:
     options = parse_own(argv, prog, text, MergeOptions)
     from noprop_dist.merging import merge
 
-    return _say_result(merge(options.runs, block=options.block, **options.changes), options.json)
+    began = time.monotonic()
+    merged = merge(options.runs, block=options.block, **options.changes)
+    return _say_result(merged, options.json, time.monotonic() - began)
 
 
-def _say_result(result: "TrainResult", as_json: bool, seconds: float | None = None) -> int:
+def _say_result(result: "TrainResult", as_json: bool, seconds: float) -> int:
     from noprop_dist.see.summary import summary
 
     print(json_line(result.to_dict()) if as_json else summary(result, seconds))

@@ -217,7 +217,7 @@ def _train(
     # What the run began with is no worker's business, nor are pictures where there are features.
     sent = replace(splits, own=OwnParts(), row_hashes=splits.hashes, pictures=None)
     with trackers:
-        with backend.executor(job, sent, progress, events.write) as executor, progress:
+        with progress, backend.executor(job, sent, progress, events.write) as executor:
             if splits.num_skipped:
                 left_out = how_many(splits.num_skipped, "bad image")
                 progress.warn(f"left out {left_out} of {config.dataset}")

@@ -29,7 +29,7 @@ from noprop_dist.data.parquet_files import Files, count_missing, count_others, d
 from noprop_dist.data.shards import Rows, Split
 from noprop_dist.data.vectors import ROWS, vectors_of
 from noprop_dist.errors import UserError
-from noprop_dist.text import shown
+from noprop_dist.text import how_many, shown
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -156,7 +156,9 @@ def _labels_of(path: Path, file: "pq.ParquetFile", name: str) -> Labels:
 
     column = file.read(columns=[name]).column(name)
     if column.null_count:
-        raise UserError(f"{path} has {column.null_count} rows without a label: fill or drop them.")
+        raise UserError(
+            f"{path} has {how_many(column.null_count, 'row')} without a label: fill or drop them."
+        )
     if not is_text(kind := plain_type(column.type)):
         y = column.cast(pa.int64() if pa.types.is_boolean(kind) else kind).to_numpy()
         return Labels(y.astype(np.int64), _class_names_of(file, name))

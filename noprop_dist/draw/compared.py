@@ -84,9 +84,10 @@ def _draw_runs(axes: "Axes", target: float, methods: Sequence[Method]) -> None:
                     markeredgecolor=PAPER, markeredgewidth=1.4, zorder=5, clip_on=False,
                 )  # fmt: skip
     axes.axhline(target, color=GREY, linewidth=1, linestyle=(0, (5, 3)))
+    # At the end and below, where the curves, which have passed it, do not run.
     axes.text(
-        0.01, target, f"target {target:g} %", transform=axes.get_yaxis_transform(), ha="left",
-        va="bottom", fontsize=9, color=GREY,
+        0.99, target, f"target {target:g} %", transform=axes.get_yaxis_transform(), ha="right",
+        va="top", fontsize=9, color=GREY,
     )  # fmt: skip
     best = [max(accuracy) for method in methods for _, accuracy, _ in method.runs]
     low = min([100 - ROOM * max(100 - target, 1.0), *(0.8 * value for value in best)])
@@ -100,7 +101,8 @@ def _draw_runs(axes: "Axes", target: float, methods: Sequence[Method]) -> None:
 
 def _draw_bars(axes: "Axes", measure: str, methods: Sequence[Method]) -> None:
     """One bar a method, its value beside it."""
-    longest = max(method.bars[measure].length for method in methods) or 1.0
+    bars = [method.bars[measure] for method in methods]
+    longest = max(bar.length + bar.error for bar in bars) or 1.0
     for place, method in enumerate(methods):
         bar = method.bars[measure]
         axes.barh(place, bar.length, height=0.62, color=method.colour)
@@ -108,7 +110,7 @@ def _draw_bars(axes: "Axes", measure: str, methods: Sequence[Method]) -> None:
             shared = bar.length - bar.own
             axes.barh(place, shared, left=bar.own, height=0.62, color=PAPER, alpha=0.45)
         if bar.error:
-            ends = [bar.length - bar.error, bar.length + bar.error]
+            ends = [max(0.0, bar.length - bar.error), bar.length + bar.error]
             axes.plot(ends, [place, place], color=INK, linewidth=1.4)
         at = bar.length + bar.error + 0.02 * longest
         axes.text(at, place, bar.text, va="center", fontsize=10)

@@ -18,6 +18,7 @@ from noprop_dist.maths.optimizer import OPTIMIZERS
 from noprop_dist.model.registry import default_block, make_block
 from noprop_dist.model.rehearsal import count_flops, rehearse
 from noprop_dist.model.spec import ModelSpec
+from noprop_dist.text import how_many
 
 SIZES = (512, 384, 256, 224, 192, 160, 128, 96, 64, 48, 32, 28, 16, 8)
 SPARE = 0.95  # of what is free: what is left is the system's
@@ -184,7 +185,7 @@ def check_memory(config: TrainConfig, spec: ModelSpec, free: int, slots: int, ne
     advice = f"give {', or '.join(list(firsts.values())[:3])}" if firsts else "use a larger machine"
     shape = "x".join(map(str, spec.sample_shape))
     raise UserError(
-        f"{spec.num_blocks} blocks of {cost.parameters:,} parameters for samples "
+        f"{how_many(spec.num_blocks, 'block')} of {cost.parameters:,} parameters for samples "
         f"of {shape} need some {needed / GIB:,.1f} GiB with their optimiser and a batch of "
         f"{config.batch_size}, and {free / GIB:,.1f} GiB are free: {advice}."
     )

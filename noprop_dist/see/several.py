@@ -108,7 +108,7 @@ def _sweep(store: Store) -> Several:
         kind="sweep",
         folder=store.root,
         state=_state(store, ended == begun and store.exists("best_config.yaml")),
-        about=f"{ended} of {begun} trials ended",
+        about=f"{ended} of {how_many(begun, 'trial')} ended",
         config=replace(config, dataset=dataset),
         started=store.written(SWEEP),
         search=there.get("sweep", {}),

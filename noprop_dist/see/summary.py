@@ -66,14 +66,14 @@ def summary_of_seeds(results: Sequence[TrainResult]) -> str:
     found = of_seeds(results)["test_accuracy"]
     rows = [["seed", *(READOUTS[name] for name in found), "results in"]]
     for result in results:
-        cells = [f"{100 * result.test_accuracy[name].mean:.2f}" for name in found]
+        cells = [str(result.test_accuracy[name]) for name in found]
         rows.append([str(result.config["seed"]), *cells, printable(result.folder)])
     told = [f"{100 * of['mean']:.2f} +- {100 * of['margin']:.2f}" for of in found.values()]
     rows.append(["mean", *told, ""])
     return "\n".join(
         [
-            f"test accuracy, %, of {len(results)} seeds; +-: a 95 % interval of their mean, of the "
-            "seeds and of the images",
+            f"test accuracy, %, of {len(results)} seeds; +-: a 95 % interval, of the noise and of "
+            "the images, and in the mean of the seeds",
             *aligned(rows),
         ]
     )

@@ -43,13 +43,10 @@ COLUMNS: tuple[Column, ...] = (
     ("trained", _of_run(lambda f: duration(f.train_seconds))),
     ("started", lambda e: run_text.age(e.started)),
 )
-TEXT = (
-    "data",
-    "network",
-    "options",
-)  # columns of words, which may be broken; the others are numbers
+TEXT = ("data", "network", "options")  # columns of words, which may be broken
+OPTIONS_SHARE = 5  # of the terminal's width, their most before they go on below
 # What a narrow terminal does without, first to last: sweeps have but a best validation accuracy.
-LEFT_OUT = ("trained", "softmax, %", "started", "network", "data", "best val.", "seed", "options")
+LEFT_OUT = ("trained", "softmax, %", "started", "data", "best val.", "seed", "options", "network")
 
 
 def _accuracy(facts: RunFacts, readout: str) -> str:
@@ -66,28 +63,37 @@ def _network(entry: Entry) -> str:
 def render_runs(entries: Sequence[Entry]) -> str:
     """The list as a table as wide as fits, and below it what is wrong with damaged runs."""
     console = _console()
-    table = _list(entries, ())
+    options_width = console.width // OPTIONS_SHARE
+    table = _list(entries, (), options_width)
     cells = dict(COLUMNS)
     # What is the same in every line first: the others tell the runs apart.
     found = {name: {cells[name](entry) for entry in entries} - {"-"} for name in LEFT_OUT}
     order = sorted(LEFT_OUT, key=lambda name: len(found[name]) > 1)
-    for count in range(1, len(order) + 1):
+    left_out: list[str] = []
+    for name in order:
         if _width(console, table) <= console.width:
             break
-        table = _list(entries, order[:count])
+        left_out.append(name)
+        table = _list(entries, left_out, options_width)
+    for name in left_out[::-1]:  # a wide one that went late may have left room for others
+        fewer = [other for other in left_out if other != name]
+        fuller = _list(entries, fewer, options_width)
+        if _width(console, fuller) <= console.width:
+            table, left_out = fuller, fewer
     damaged = [e for e in entries if e.state == "damaged"]
     notes = [Text(f"{printable(e.name)}: {printable(e.about)}") for e in damaged]
     return _text(console, [table, *notes])
 
 
-def _list(entries: Sequence[Entry], left_out: Sequence[str]) -> Table:
+def _list(entries: Sequence[Entry], left_out: Sequence[str], options_width: int) -> Table:
     if not any(entry.differs for entry in entries):
         left_out = (*left_out, "options")
     columns = [column for column in COLUMNS if column[0] not in left_out]
     table = _table("run", "state")
     for name, _ in columns:
         if name in TEXT:
-            table.add_column(name, overflow="fold")
+            most = options_width if name == "options" else None
+            table.add_column(name, overflow="fold", max_width=most)
         else:
             table.add_column(name, justify="right", no_wrap=True)
     for entry in entries:

@@ -42,7 +42,7 @@ def render_evaluation(evaluation: dict[str, Any], folder: str) -> str:
         )
     quiet = []
     if (noise_free := e["accuracy_noise_free"]) is not None:
-        quiet = [f"z_T without noise in the steps, %: {_percent(noise_free['mean'])}"]
+        quiet = [f"z_T without noise in the steps, %: {Accuracy(**noise_free)}"]
     after = "  ".join(f"{100 * a:.1f}" for a in e["accuracy_after_t"])
     return "\n".join(
         [

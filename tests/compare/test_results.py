@@ -227,6 +227,10 @@ def test_the_picture_has_a_curve_a_seed_and_a_bar_a_method() -> None:
     assert len(panels) == 6
     texts = {text.get_text() for axes in panels for text in axes.texts}
     assert {"1.50 +- 1.36", "100.0", "-", "not reached", "1,000 (650 its own)"} <= texts
+    left, right = panels[0].get_xlim()
+    for interval in panels[0].get_lines():
+        assert left <= min(interval.get_xdata())
+        assert max(interval.get_xdata()) < right
     widths = [bar.get_width() for bar in panels[1].patches]
     assert widths == pytest.approx([2.0, 2.0])
 

@@ -251,7 +251,7 @@ def damaged_page(path: Path) -> None:
             wrong_columns,
             r"columns picture \(int64\), label \(int64\); expected .* called image, img",
         ),
-        (lambda p: parquet(p, [0, None], [png(), png()]), "1 rows without a label"),
+        (lambda p: parquet(p, [0, None], [png(), png()]), "1 row without a label"),
         (lambda p: parquet(p, [0, -1], [png(), png()]), r"label -1 in row 1; .* 0 to 1"),
         (lambda p: parquet(p, [0, 2], [png(), png()]), r"label 2 in row 1; .* 0 to 1"),
         (lambda p: parquet(p, [0, 1], [png(), b"x"]), r"row 1 of .* does not decode"),

@@ -1,15 +1,17 @@
 import io
 import re
 import time
+from pathlib import Path
 from threading import Thread
 
 import pytest
 from rich.console import Console
 
+from noprop_dist import train
 from noprop_dist.record.history import BlockEpoch, History
 from noprop_dist.record.live_table import LiveProgress, make_progress
 from noprop_dist.record.progress import SHORTER, PlainProgress, Steps, UnitProgress
-from runs import wait_until
+from runs import small, wait_until
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -117,6 +119,15 @@ def test_a_plain_view_speaks_also_where_no_block_trains(monkeypatch: pytest.Monk
         wait_until(lambda: "0.0% trained  no step yet" in frames(console))
         progress.unit_progress(UnitProgress(1, 40, 0.5, 0.5, 10.0))
         wait_until(lambda: "100.0% trained  evaluating" in frames(console))
+
+
+def test_pictures_that_take_long_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("noprop_dist.record.progress.HEARTBEAT_S", 0.2)
+    options = {"max_train_images": 200, "num_blocks": 1, "epochs": 1, "plots": True, "quiet": False}
+    train(small(tmp_path, **options))
+    assert re.search(r"^drawing pictures: \d+ s$", capsys.readouterr().err, re.MULTILINE)
 
 
 def test_a_run_of_hours_is_told_of_once_with_what_would_be_shorter(

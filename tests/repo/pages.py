@@ -49,6 +49,13 @@ def lines(page: str) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Python:
+    """A block of Python."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class File:
     """A YAML block whose first line, a comment, names it as a file."""
 
@@ -56,12 +63,14 @@ class File:
     text: str
 
 
-def steps(page: str) -> list[str | File]:
-    """What a reader of a page does, in order: shell commands as they stand, files to write."""
-    found: list[str | File] = []
+def steps(page: str) -> list[str | File | Python]:
+    """What a reader of a page does, in order: shell commands as they stand, files, Python."""
+    found: list[str | File | Python] = []
     for language, block in FENCE.findall(page):
         if language == "yaml" and (name := re.match(r"# (\S+\.yaml)\n", block)):
             found.append(File(name[1], block))
+        if language == "python":
+            found.append(Python(block))
         for line in block.replace("\\\n", " ").splitlines() if language in SHELL else ():
             if line.strip() and not line.lstrip().startswith("#"):
                 found.append(line.strip().removeprefix("$ "))

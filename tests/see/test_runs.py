@@ -122,7 +122,8 @@ def test_table_has_the_columns_that_fit_on_the_terminal(
     assert max(map(len, [head, *rows])) <= width
     assert "z_T, %" in head
     assert ("seed" in head) == (width >= 140)
-    assert ("best val." in head) == (width >= 80)
+    assert ("best val." in head) == (width >= 110)
+    assert ("network" in head) == (width >= 80)  # T and embeddings are not the same in all
 
 
 def test_narrow_table_keeps_what_differs(
@@ -136,6 +137,22 @@ def test_narrow_table_keeps_what_differs(
     rows = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert "seed" in rows[0].split()
     assert [row.split()[0][-1] for row in rows[2:]] == [row.split()[-1] for row in rows[2:]]
+
+
+def test_narrow_table_keeps_the_network_where_runs_differ_in_it(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for num_blocks in (2, 3):
+        options = {"num_blocks": num_blocks, "lr": num_blocks / 1000}
+        make_run(tmp_path / f"digits-of-{num_blocks}-blocks", **options)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for width, there in ((80, {"network"}), (120, {"network", "options"})):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert main(["runs", str(tmp_path)]) == 0
+        told = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+        assert there <= set(told.splitlines()[0].split()), told
+        assert "T = 2" in told
+        assert "T = 3" in told
 
 
 def test_live_sweep_is_told_from_a_stopped_one(several: Path, capsys: Capture) -> None:
