@@ -1,6 +1,7 @@
 """A run that is trained for more epochs than it was begun with."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from noprop_dist.errors import UserError
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
 from noprop_dist.record.folder import checkpoint_names, is_complete
 from noprop_dist.record.progress import say
+from noprop_dist.record.result import read_result
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import CONFIG
 from noprop_dist.text import how_many
@@ -24,7 +26,8 @@ def check_growth(job: Job, state: Mapping[str, Any], where: str) -> tuple[str, .
         where: the run folder of that.
 
     Raises:
-        UserError: the run was ended by early stopping.
+        UserError: the run was ended by early stopping; or by a callback, with a learning rate that
+            depends on how long a run is.
     """
     config, before = job.config, state["config"]["epochs"]
     if config.epochs == before:
@@ -35,6 +38,13 @@ def check_growth(job: Job, state: Mapping[str, Any], where: str) -> tuple[str, .
             f"{where} was ended after epoch {state['round']} by --early-stopping-patience "
             f"{patience}, whatever --epochs: give --init-from {where} and another --name to train "
             "its weights further."
+        )
+    # Blocks were ahead, at a rate of the old length, and nothing keeps their optimisers' state.
+    if job.lr_schedule.knows_end and state.get("ended", False) and state["round"] < before:
+        raise UserError(
+            f"{where} was ended after epoch {state['round']} of {before} by a callback, and "
+            f"--lr-schedule {config.lr_schedule} cannot be stated anew from there: give "
+            f"--init-from {where} and another --name to train its weights further."
         )
     told = f"--epochs {config.epochs} instead of {before}"
     if job.lr_schedule.knows_end:
@@ -77,9 +87,19 @@ def after_a_shorter_run(
     if not LR_SCHEDULES[config.lr_schedule].knows_end:
         say(f"going on after {how_many(epochs, 'epoch')} of {shorter}")
         return replace(config, resume_from=shorter)
+    if _has_ended_early(Store(shorter)):
+        return config
     say(
         f"{shorter} is this run with {how_many(epochs, 'epoch')}; with --lr-schedule "
         f"{config.lr_schedule} {config.epochs} begin anew, and --resume-from {shorter} would go "
         "on there instead"
     )
     return config
+
+
+def _has_ended_early(store: Store) -> bool:
+    """Whether a finished run has fewer epochs than it was begun with."""
+    with suppress(UserError):  # another run's damage is no matter here
+        result = read_result(store)
+        return result is not None and result.epochs < result.config["epochs"]
+    return False

@@ -76,7 +76,7 @@ def test_a_callback_ends_a_run_with_the_network_of_that_epoch(tmp_path: Path) ->
     assert watcher.epochs == [1, 2]
     assert result.epochs == 2
     assert watcher.results == [result]
-    assert all(Path(path, "manifest.json").exists() for path in watcher.checkpoints[-1:])
+    assert Path(watcher.checkpoints[-1], "manifest.json").exists()
     # A constant rate does not know how long the run was to be.
     shorter = tiny(tmp_path / "b", epochs=2, lr_schedule="constant")
     stopped = train(replace(shorter, epochs=5, run_dir=str(tmp_path / "c")),
@@ -200,6 +200,34 @@ def test_a_run_that_was_stopped_early_takes_no_more_epochs(tmp_path: Path) -> No
     assert train(config) == stopped
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_more_epochs_of_a_run_that_a_callback_ended(tmp_path: Path, workers: int) -> None:
+    plain = tiny(tmp_path / "a", epochs=12, lr_schedule="constant", workers=workers)
+    assert train(plain, callbacks=[Watcher(stop_at=2)]).epochs == 2
+    longer = replace(plain, epochs=14)
+    assert same(train(longer), train(replace(longer, run_dir=str(tmp_path / "b"))))
+    # Some blocks may have gone on at the rate of the old length, depending on who was fast.
+    cosine = tiny(tmp_path / "c", epochs=12, workers=workers)
+    stopped = train(cosine, callbacks=[Watcher(stop_at=2)])
+    says = (
+        f"^{cosine.run_dir} was ended after epoch 2 of 12 by a callback, and --lr-schedule cosine "
+        f"cannot be stated anew from there: give --init-from {cosine.run_dir} and another --name"
+    )
+    with pytest.raises(UserError, match=says):
+        train(replace(cosine, epochs=14))
+    with pytest.raises(UserError, match=says):
+        train(replace(cosine, epochs=14, run_dir=str(tmp_path / "d"), resume_from=stopped.folder))
+    assert train(cosine) == stopped
+    # At its last epoch no block was ahead.
+    whole = tiny(tmp_path / "e", epochs=2, workers=workers)
+    train(whole, callbacks=[Watcher(stop_at=2)])
+    grown = train(replace(whole, epochs=3))
+    assert grown.epochs == 3
+    unwatched = replace(whole, run_dir=str(tmp_path / "f"))
+    train(unwatched)
+    assert same(grown, train(replace(unwatched, epochs=3)))
+
+
 def test_a_cosine_is_stated_anew_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,9 +253,36 @@ def test_an_unnamed_run_finds_the_shorter_one(
     assert steps_trained(Path(longer.folder)) == steps_trained(Path(first.folder))
     assert same(longer, train(replace(plain, epochs=2, name="fresh")))
     assert train(plain) == first
-    assert f"going on after 1 epoch of {Path(first.folder).absolute()}"[:20] in (
-        capsys.readouterr().err
-    )
+    shorter = Path("checkpoints_run", Path(first.folder).name)
+    assert f"going on after 1 epoch of {shorter}\n" in capsys.readouterr().err
+
+
+def test_an_unnamed_run_with_a_cosine_tells_how_to_go_on_after_the_shorter_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = replace(tiny(tmp_path, epochs=1), run_dir=None)
+    first = Path("checkpoints_run", Path(train(plain).folder).name)
+    capsys.readouterr()
+    longer = replace(plain, epochs=2)
+    from_the_start = train(longer)
+    assert (
+        f"{first} is this run with 1 epoch; with --lr-schedule cosine 2 begin anew, and "
+        f"--resume-from {first} would go on there instead\n"
+    ) in capsys.readouterr().err
+    assert same(from_the_start, train(replace(longer, name="fresh")))
+    gone_on = train(replace(longer, name="on", resume_from=str(first)))
+    assert steps_trained(Path(gone_on.folder)) == steps_trained(first)
+
+
+def test_nothing_is_told_of_a_shorter_run_that_cannot_be_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = replace(tiny(tmp_path, epochs=4), run_dir=None)
+    train(plain, callbacks=[Watcher(stop_at=1)])
+    assert train(replace(plain, epochs=5)).epochs == 5
+    assert "--resume-from" not in capsys.readouterr().err
 
 
 def test_a_run_begins_with_the_weights_of_another(
