@@ -1,6 +1,6 @@
 """From fields of options to the parser of a command's arguments."""
 
-from argparse import SUPPRESS, ArgumentParser, BooleanOptionalAction
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
@@ -89,9 +89,11 @@ def _add(group: "_ArgumentGroup", f: "Field[Any]", hint: Any, default: Any) -> N
 
 def _or_unset(kind: type[Any], unset: str) -> Callable[[str], Any]:
     def parse(text: str) -> Any:
-        return None if text == unset else kind(text)
+        try:
+            return None if text == unset else kind(text)
+        except ValueError as error:
+            raise ArgumentTypeError(f"must be {kind.__name__} or {unset}, got {text!r}") from error
 
-    parse.__name__ = kind.__name__  # for the parser's message
     return parse
 
 

@@ -7,6 +7,7 @@ from noprop_dist.data.dataset import Found
 from noprop_dist.data.parquet import load_parquet
 from noprop_dist.data.parquet_files import SUFFIXES, find_parquet
 from noprop_dist.errors import UserError
+from noprop_dist.text import first_sentence
 
 HUB = "hf:"
 CONVERTED = "refs/convert/parquet"  # where the hub keeps its own Parquet copy of most data sets
@@ -63,9 +64,9 @@ def _snapshot(repo: str, inside: str, revision: str | None, data_dir: str | None
             allow_patterns=patterns,
         )
     except Exception as error:  # of the hub, of its HTTP library, of files: all say why it fails
-        reason = " ".join(str(error).split())
         raise UserError(
             f"--dataset {HUB}{repo} is not in the hub's cache and could not be downloaded "
-            f"({reason}): check its name and the network, or give the path of a copy."
+            f"({type(error).__name__}: {first_sentence(error)}): check its name and the network, "
+            "or give the path of a copy."
         ) from error
     return Path(found)

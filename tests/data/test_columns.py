@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from noprop_dist import TrainConfig
+from noprop_dist.cli import main
 from noprop_dist.engine.splits import Splits, load_splits
 from noprop_dist.errors import UserError
 from pets import NAMES, encoded, parquet, pixels
@@ -141,8 +142,46 @@ def test_a_data_set_of_the_hub_is_read_from_its_cache(
     assert labels_are_right(found)
     plain = name.partition("@")[0]
     assert found.told.startswith(f"Parquet of hf:kim/{plain} at 77f3279, columns image and label: ")
-    with pytest.raises(UserError, match="hf:kim/cars is not in the hub's cache and could not be"):
+    with pytest.raises(
+        UserError,
+        match="hf:kim/cars is not in the hub's cache and could not be "
+        r"downloaded \(\w+: [^.]+\): check its name and the network, or",
+    ):
         load_splits(TrainConfig(dataset="hf:kim/cars", data_dir=str(cache)))
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        (
+            "Got: ConnectError: [Errno -2] Name or service not known\nAn error happened while "
+            "trying to locate the files. Please check your connection and try again.",
+            "OSError: Got: ConnectError: [Errno -2] Name or service not known",
+        ),
+        ("Repo id must use '-', '_' or '.'. The name is too long.",
+         "OSError: Repo id must use '-', '_' or '.'"),
+        ("404 " * 100, f"OSError: {'404 ' * 39}40.."),
+    ],
+)  # fmt: skip
+def test_a_data_set_that_the_hub_does_not_give_is_told_in_one_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    message: str,
+    told: str,
+) -> None:
+    hub = pytest.importorskip("huggingface_hub", exc_type=ImportError)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(message)
+
+    monkeypatch.setattr(hub, "snapshot_download", fail)
+    assert main(["train", "--dataset", "hf:kim/cars", "--run-dir", str(tmp_path / "run")]) == 2
+    *_, said = capsys.readouterr().err.splitlines()
+    assert said.endswith(
+        "--dataset hf:kim/cars is not in the hub's cache and could not be downloaded "
+        f"({told}): check its name and the network, or give the path of a copy."
+    )
 
 
 def test_the_hub_needs_its_client(monkeypatch: pytest.MonkeyPatch) -> None:

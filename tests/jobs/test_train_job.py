@@ -220,7 +220,7 @@ def test_bad_yaml_is_explained(
     [
         ("--lrr 1", "Unrecognized options: --lrr, 1; did you mean --lr?"),
         ("--lr abc", "--lr: invalid float value: 'abc'"),
-        ("--image-size 8.5", "--image-size: invalid int value: '8.5'"),
+        ("--image-size 8.5", "--image-size: must be int or auto, got '8.5'"),
         ("--executor boat", "--executor: invalid choice: 'boat'"),
         ("--lr", "--lr: expected one argument"),
     ],
