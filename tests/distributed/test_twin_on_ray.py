@@ -1,8 +1,10 @@
 """The twin on Ray Train is what one process makes of the same shares; its traffic is counted."""
 
 import copy
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from noprop_dist import UserError
-from noprop_dist.compare.compare_options import CHECKPOINTED
+from noprop_dist.compare.compare_options import CHECKPOINTED, CompareOptions
 from noprop_dist.compare.on_ray.method_run import (
     MethodEnd,
     MethodEpoch,
@@ -24,6 +26,7 @@ from noprop_dist.compare.on_ray.method_run import (
 )
 from noprop_dist.compare.on_ray.twin_training import check_share, train_twin
 from noprop_dist.compare.on_ray.twin_worker import TwinWorker
+from noprop_dist.compare.run_comparison import compare
 from noprop_dist.compare.twin_network import TwinNetwork
 from noprop_dist.data import normalise
 from noprop_dist.distributed.ray_backend import ray_backend
@@ -31,7 +34,7 @@ from noprop_dist.engine.resume import first_class_embed
 from noprop_dist.engine.unit import epoch_order
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.record.checkpoint import sha256_of_tensors
-from runs import prepared
+from runs import prepared, small
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(240)]
 
@@ -243,3 +246,15 @@ def test_why_training_ended_is_told_in_a_clause() -> None:
     assert reason_of(ValueError("odd\nmore")) == "ValueError: odd"
     killed = ray.train.WorkerGroupError("...", {0: ray.exceptions.ActorDiedError()})
     assert reason_of(killed).startswith("a worker died: The actor died unexpectedly")
+
+
+def test_a_comparison_speaks_where_a_method_says_nothing_for_long(
+    cluster: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("noprop_dist.record.progress.HEARTBEAT_S", 0.2)
+    config = small(tmp_path, executor="ray", epochs=1, workers=1, quiet=False)
+    compare(config, CompareOptions(methods="single", efficiency_epochs=0))
+    assert re.search(r"^single block: \d+ s so far$", capsys.readouterr().err, re.MULTILINE)
