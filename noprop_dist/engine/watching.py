@@ -76,8 +76,8 @@ class Run:
 class Callback:
     """Told of a run; a subclass overrides what it wants to know.
 
-    An exception ends the run after a checkpoint, as a ``UserError`` that names the callback. A run
-    that is gone on with calls for what comes then, not again for what was.
+    An exception ends the run after a checkpoint, as a ``UserError`` that names the callback, which
+    is told no more. A run that is gone on with calls for what comes then, not again for what was.
     """
 
     def on_epoch_end(self, run: Run) -> None:
@@ -112,6 +112,7 @@ class Watching:
                 f"{type(callbacks).__name__} and {type(metrics).__name__}."
             )
         self.callbacks, self.metrics = tuple(callbacks), dict(metrics)
+        self._failed: Callback | None = None
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise UserError(
@@ -194,9 +195,12 @@ class Watching:
 
     def _tell(self, event: str, *more: Any, outcome: str = NOTHING_LOST) -> None:
         for callback in self.callbacks:
+            if callback is self._failed:  # told of the run's last checkpoint, it may fail again
+                continue
             try:
                 getattr(callback, event)(self.run, *more)
             except Exception as error:
+                self._failed = callback
                 name = f"the callback {type(callback).__name__}"
                 raise _blamed(f"{name} in {event}", error, outcome) from error
 

@@ -39,19 +39,19 @@ def tiny(folder: Path, **changes: Any) -> TrainConfig:
 class Watcher(Callback):
     """Notes what it is told; stops or fails where it is asked to."""
 
-    def __init__(self, stop_at: int = 0, fail_at: int = 0) -> None:
-        self.stop_at, self.fail_at = stop_at, fail_at
+    def __init__(self, stop_at: int = 0, fail_at: int = 0, fail_in: str = "on_epoch_end") -> None:
+        self.stop_at, self.fail_at, self.fail_in = stop_at, fail_at, fail_in
         self.epochs: list[int] = []
         self.checkpoints: list[str] = []
         self.results: list[TrainResult] = []
+        self.told: list[str] = []
 
     @override
     def on_epoch_end(self, run: Run) -> None:
         self.epochs.append(run.epoch)
         assert run.history.num_epochs == run.epoch
         run.history.lr_history.clear()  # a copy: nothing is lost
-        if run.epoch == self.fail_at:
-            raise RuntimeError("no more disk quota.")
+        self._note("on_epoch_end", run)
         if run.epoch == self.stop_at:
             self.said = run.network().predict(np.zeros((2, 1, 8, 8), np.uint8))
             run.stop()
@@ -59,10 +59,17 @@ class Watcher(Callback):
     @override
     def on_checkpoint(self, run: Run, path: str) -> None:
         self.checkpoints.append(path)
+        self._note("on_checkpoint", run)
 
     @override
     def on_end(self, run: Run, result: TrainResult) -> None:
         self.results.append(result)
+        self._note("on_end", run)
+
+    def _note(self, event: str, run: Run) -> None:
+        self.told.append(event)
+        if event == self.fail_in and run.epoch >= self.fail_at > 0:
+            raise RuntimeError("no more disk quota.")
 
 
 def right(probabilities: np.ndarray, labels: np.ndarray) -> float:
@@ -94,17 +101,31 @@ def test_a_callback_ends_a_run_with_the_network_of_that_epoch(tmp_path: Path) ->
     np.testing.assert_array_equal(again.probabilities, watcher.said.probabilities)
 
 
-@pytest.mark.parametrize("executor", ["local", pytest.param("ray", marks=pytest.mark.ray)])
-def test_what_fails_is_named_and_nothing_is_lost(tmp_path: Path, executor: str) -> None:
+@pytest.mark.parametrize(
+    ("event", "executor"),
+    [
+        ("on_epoch_end", "local"),
+        ("on_checkpoint", "local"),
+        ("on_end", "local"),
+        pytest.param("on_epoch_end", "ray", marks=pytest.mark.ray),
+    ],
+)
+def test_what_fails_is_named_and_nothing_is_lost(tmp_path: Path, event: str, executor: str) -> None:
     config = tiny(tmp_path / "a", executor=executor, workers=1)
-    with pytest.raises(UserError, match=r"the callback Watcher in on_epoch_end failed "
-                       r"\(RuntimeError: no more disk quota\): .* last checkpoint"):  # fmt: skip
-        train(config, callbacks=[Watcher(fail_at=2)])
-    assert not (tmp_path / "a/result.json").exists()
+    failing = Watcher(fail_at=1 if event == "on_checkpoint" else 2, fail_in=event)
+    at_end = event == "on_end"
+    outcome = "the run has finished all the same" if at_end else ".* last checkpoint"
+    with pytest.raises(UserError, match=rf"the callback Watcher in {event} failed "
+                       rf"\(RuntimeError: no more disk quota\): {outcome}"):  # fmt: skip
+        train(config, callbacks=[failing])
+    assert failing.told[-1] == event, "what has failed is told no more"
+    assert event != "on_checkpoint" or len(failing.checkpoints) == 1
+    assert (tmp_path / "a/result.json").exists() == at_end
     watcher = Watcher()
     result = train(config, callbacks=[watcher])
     assert same(result, train(tiny(tmp_path / "b")))
-    assert watcher.epochs == [3]  # those before had ended
+    assert failing.epochs + watcher.epochs == [1, 2, 3]  # those before had ended
+    assert watcher.results == ([] if at_end else [result])
 
 
 def test_a_metric_that_fails_is_named(tmp_path: Path) -> None:
