@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from noprop_dist import TrainConfig
 from noprop_dist.cli import main
+from noprop_dist.engine.splits import load_splits
+from pets import class_folders
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 Capture = pytest.CaptureFixture[str]
@@ -55,3 +58,15 @@ def test_on_a_terminal_there_is_a_bar(
     bars = [line for line in re.split(r"[\r\n]+", ANSI.sub("", told.err)) if what in line]
     assert end in bars[-1]
     assert what not in told.out
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_decoding_says_how_many_of_the_pictures_are_done(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, quiet: bool
+) -> None:
+    folder = class_folders(tmp_path / "pets", per_class=30, size=160)
+    monkeypatch.setattr("noprop_dist.record.progress.HEARTBEAT_S", 0.002)
+    load_splits(TrainConfig(dataset=str(folder), quiet=quiet))
+    said = capsys.readouterr().err
+    line = r"^decoding images: \d+ of 90, \d+ s$"
+    assert bool(re.search(line, said, re.MULTILINE)) != quiet
