@@ -65,11 +65,24 @@ def test_python_takes_them_with_a_warning() -> None:
         TrainConfig(device="cuda", no_cuda=True)  # type: ignore[call-arg]
 
 
-def test_other_commands_take_them() -> None:
-    read = parse_own(["run", "--batch", "7"], "", "", EvaluateOptions)
-    assert read.batch_size == 7
-    assert parse_own(["run", "x", "--batch=7"], "", "", PredictOptions).batch_size == 7
-    assert parse_own(["run", "--to", "onnx"], "", "", ExportOptions).format == "onnx"
+@pytest.mark.parametrize(
+    ("argv", "options", "told", "now"),
+    [
+        ("run --batch 7", EvaluateOptions, "--batch is now --batch-size", {"batch_size": 7}),
+        ("run x --batch=7", PredictOptions, "--batch is now --batch-size", {"batch_size": 7}),
+        ("run --to onnx", ExportOptions, "--to is now --format", {"format": "onnx"}),
+    ],
+)
+def test_other_commands_take_them_and_say_so_once(
+    argv: str,
+    options: type[EvaluateOptions | PredictOptions | ExportOptions],
+    told: str,
+    now: dict[str, object],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = parse_own(argv.split(), "", "", options)
+    assert {name: getattr(found, name) for name in now} == now
+    assert capsys.readouterr().err == f"note: {told}\n"
 
 
 @pytest.mark.parametrize(
