@@ -12,11 +12,14 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bar
+from rich.text import Text
 from typing_extensions import override
 
 from noprop_dist.record.history import History
@@ -265,6 +268,14 @@ def redraws(console: Console) -> bool:
     return find_spec("ipywidgets") is not None if console.is_jupyter else console.is_terminal
 
 
+class _DoneColumn(ProgressColumn):
+    """How many are done, once there are any, of what has no known end."""
+
+    @override
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.completed:,.0f}" if task.completed else "")
+
+
 @contextmanager
 def shown_work(what: str, count: int | None) -> Iterator[Callable[[int], object]]:
     """Show on standard error how far something has come: a bar, or a line every HEARTBEAT_S.
@@ -280,7 +291,8 @@ def shown_work(what: str, count: int | None) -> Iterator[Callable[[int], object]
     if count == 0:
         _print(console, what)
     elif redraws(console):
-        known = (MofNCompleteColumn(), TimeRemainingColumn()) if count else (TimeElapsedColumn(),)
+        of_all = (MofNCompleteColumn(), TimeRemainingColumn())
+        known = of_all if count else (_DoneColumn(), TimeElapsedColumn())
         with Bar(
             TextColumn(what),
             BarColumn(),

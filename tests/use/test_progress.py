@@ -25,7 +25,7 @@ def command(
     long = ["--format", "jsonl", "--draws", "200"]
     return {
         "evaluate": (["evaluate", run, "--json", "--draws", "9"], "evaluating", "359/359"),
-        "predict": (["predict", run, str(pictures), *long], "predicting", "12/?"),
+        "predict": (["predict", run, str(pictures), *long], "predicting", "━ 12 0:"),
         "export": (["export", run, "--json", "--output", file], "checking images", "359/359"),
     }[request.param]
 
