@@ -112,6 +112,48 @@ def test_blocks_of_own_code_are_merged_where_the_user_names_it(own: str, tmp_pat
     assert same(merge(parts, block=own, run_dir=str(tmp_path / "merged")), whole)
 
 
+def test_code_is_never_run_because_a_run_folder_names_it(
+    own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "mypkg/blocks.py").write_text(SOURCE + f"\nopen({str(ran)!r}, 'w').close()\n")
+    options = small(Path("run"), epochs=1)
+    train(options, block=own)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("dark.png")
+    ran.unlink()
+    _load.cache_clear()  # as in another process
+
+    def said(command: str, code: int) -> str:
+        capsys.readouterr()
+        assert main(command.split()) == code, command
+        assert not ran.exists(), command
+        return capsys.readouterr().err
+
+    missing = f"is run only where you say so: give --block {own}"
+    for command in ("predict run dark.png", "evaluate run", "export run", "ablate run"):
+        err = said(command, 2)
+        assert missing in err
+        assert err.count("\n") == 1
+    for command in ("train", "tune --samples 1", "compare"):
+        err = said(f"{command} --config run/config.yaml", 2)
+        assert err == (
+            f"error: --config run/config.yaml names code, {own}, which runs only where you say so: "
+            f"give --block {own} too.\n"
+        )
+    assert said("show run", 0) == ""
+    assert missing in said("visualize run", 0)
+    with pytest.raises(UserError, match=missing):
+        load_network("run")
+    with pytest.raises(UserError, match=missing):
+        train(replace(options, run_dir="other"), init_from="run")
+    with pytest.raises(UserError, match=f"--block {own} there, auto now"):
+        train(replace(options, run_dir="other", resume_from="run"))
+    assert not ran.exists()
+    assert main(["visualize", "run", "--block", own]) == 0
+    assert ran.exists()
+    assert "run/plots/trajectories.png" in capsys.readouterr().out.splitlines()
+
+
 def test_a_run_s_own_block_is_found_again_or_missed_in_a_sentence(
     own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
