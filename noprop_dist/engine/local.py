@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
 from threading import Event
 from typing import Self
 
@@ -12,7 +11,7 @@ import torch
 from typing_extensions import override
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.cost import Cost, blocks_that_fit, check_memory
+from noprop_dist.engine.cost import Cost, Needs, blocks_that_fit, check_memory
 from noprop_dist.engine.executor import Backend, Done, Executor
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.runner import UnitRunner, Work, WorkFailedError
@@ -131,25 +130,24 @@ class LocalBackend(Backend):
         most = self._most(config)
         if config.workers is not None:
             return most
-        if self.device.type == "cuda":
-            return blocks_that_fit(config, spec, free_on(self.device), most, Cost.on_gpu)
-        return blocks_that_fit(config, spec, free_bytes(), most, Cost.here)
+        free, needs = self._room()
+        return blocks_that_fit(config, spec, free, most, needs)
 
     def _most(self, config: TrainConfig) -> int:
         """How many units would run at once if memory had no bound."""
-        blocks = len(config.chosen)
-        if config.workers is not None or self.device.type == "cuda":
-            return min(config.workers or blocks, blocks)
-        return min(max(1, count_cores() // config.cpus_per_worker), blocks)
+        blocks, cores = len(config.chosen), max(1, count_cores() // config.cpus_per_worker)
+        return min(config.workers or (blocks if self.device.type == "cuda" else cores), blocks)
+
+    def _room(self) -> tuple[int, Needs]:
+        """The memory that is free where units compute, and what they take of it."""
+        if self.device.type == "cuda":
+            return free_on(self.device), Cost.on_gpu
+        return free_bytes(), Cost.here
 
     @override
     def memory(self, config: TrainConfig, spec: ModelSpec, data_bytes: int) -> tuple[int, int]:
-        slots, free = self.slots(config, spec), free_bytes()
-        check = partial(check_memory, config, spec)
-        if self.device.type == "cuda":
-            free = free_on(self.device)
-            return check(free, slots, Cost.on_gpu), free
-        return check(free, slots, Cost.here), free
+        free, needs = self._room()
+        return check_memory(config, spec, free, self.slots(config, spec), needs), free
 
 
 def local_backend(config: TrainConfig) -> LocalBackend:

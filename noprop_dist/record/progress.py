@@ -293,14 +293,8 @@ def shown_work(what: str, count: int | None) -> Iterator[Callable[[int], object]
     elif redraws(console):
         of_all = (MofNCompleteColumn(), TimeRemainingColumn())
         known = of_all if count else (_DoneColumn(), TimeElapsedColumn())
-        with Bar(
-            TextColumn(what),
-            BarColumn(),
-            *known,
-            console=console,
-            transient=True,
-            redirect_stdout=False,
-        ) as bar:
+        columns = (TextColumn(what), BarColumn(), *known)
+        with Bar(*columns, console=console, transient=True, redirect_stdout=False) as bar:
             task = bar.add_task(what, total=count)
             yield lambda more: bar.advance(task, more)
         return

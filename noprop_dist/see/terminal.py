@@ -64,22 +64,23 @@ def render_runs(entries: Sequence[Entry]) -> str:
     """The list as a table as wide as fits, and below it what is wrong with damaged runs."""
     console = _console()
     options_width = console.width // OPTIONS_SHARE
-    table = _list(entries, (), options_width)
     cells = dict(COLUMNS)
     # What is the same in every line first: the others tell the runs apart.
     found = {name: {cells[name](entry) for entry in entries} - {"-"} for name in LEFT_OUT}
     order = sorted(LEFT_OUT, key=lambda name: len(found[name]) > 1)
     left_out: list[str] = []
+
+    def fits(without: Sequence[str]) -> bool:
+        return _width(console, _list(entries, without, options_width)) <= console.width
+
     for name in order:
-        if _width(console, table) <= console.width:
+        if fits(left_out):
             break
         left_out.append(name)
-        table = _list(entries, left_out, options_width)
     for name in left_out[::-1]:  # a wide one that went late may have left room for others
-        fewer = [other for other in left_out if other != name]
-        fuller = _list(entries, fewer, options_width)
-        if _width(console, fuller) <= console.width:
-            table, left_out = fuller, fewer
+        if fits(fewer := [other for other in left_out if other != name]):
+            left_out = fewer
+    table = _list(entries, left_out, options_width)
     damaged = [e for e in entries if e.state == "damaged"]
     notes = [Text(f"{printable(e.name)}: {printable(e.about)}") for e in damaged]
     return _text(console, [table, *notes])
