@@ -22,7 +22,7 @@ from noprop_dist.record.store import Store
 from noprop_dist.text import duration, printable, size
 from noprop_dist.training import job_on, prepare
 
-TRY_S = 3.0  # of timing a block; starting Ray takes some six more
+TRY_S = 2.0  # of timing a block; starting Ray takes some six more
 DRAWING_S = 5.0  # of all pictures on two cores, whatever the run
 ROUND_S = 0.5  # units of one step that take longer are tried once
 
@@ -30,8 +30,8 @@ ROUND_S = 0.5  # units of one step that take longer are tried once
 def dry_run(config: TrainConfig, seeds: int = 1) -> dict[str, Any]:
     """Check everything, time a block on every worker, and estimate the run; leave nothing behind.
 
-    The estimate holds the start of the workers, training, evaluation after each epoch, that of
-    the test split at the end, and the pictures.
+    The estimate holds reading the data and the start of the workers, training, evaluation after
+    each epoch, that of the test split at the end, and the pictures.
 
     Args:
         config: the options.
@@ -41,8 +41,8 @@ def dry_run(config: TrainConfig, seeds: int = 1) -> dict[str, Any]:
         UserError: what a real run would refuse.
     """
     check_places(config)
-    config, splits = prepare(config)
     began = time.perf_counter()
+    config, splits = prepare(config)
     with open_backend(config, splits.nbytes) as backend:
         job = job_on(backend, config, splits)
         needed, free = backend.memory(config, job.spec, splits.nbytes)

@@ -26,8 +26,8 @@ def check_growth(job: Job, state: Mapping[str, Any], where: str) -> tuple[str, .
         where: the run folder of that.
 
     Raises:
-        UserError: the run was ended by early stopping; or by a callback, with a learning rate that
-            depends on how long a run is.
+        UserError: the run was ended by early stopping; or it did not train all its epochs, with a
+            learning rate that depends on how many they are.
     """
     config, before = job.config, state["config"]["epochs"]
     if config.epochs == before:
@@ -39,12 +39,16 @@ def check_growth(job: Job, state: Mapping[str, Any], where: str) -> tuple[str, .
             f"{patience}, whatever --epochs: give --init-from {where} and another --name to train "
             "its weights further."
         )
-    # Blocks were ahead, at a rate of the old length, and nothing keeps their optimisers' state.
-    if job.lr_schedule.knows_end and state.get("ended", False) and state["round"] < before:
+    # Blocks are ahead then, who was fast the furthest, at a rate of the old length.
+    if job.lr_schedule.knows_end and state["round"] < before:
+        stands, way_out = f"was ended after epoch {state['round']} of {before} by a callback", ""
+        if not state.get("ended", False):
+            stands = f"is at epoch {state['round']} of {before}"
+            way_out = f"--epochs {before} first, or "
         raise UserError(
-            f"{where} was ended after epoch {state['round']} of {before} by a callback, and "
-            f"--lr-schedule {config.lr_schedule} cannot be stated anew from there: give "
-            f"--init-from {where} and another --name to train its weights further."
+            f"{where} {stands}, and --lr-schedule {config.lr_schedule} cannot be stated anew from "
+            f"there: give {way_out}--init-from {where} and another --name to train its weights "
+            "further."
         )
     told = f"--epochs {config.epochs} instead of {before}"
     if job.lr_schedule.knows_end:
@@ -87,7 +91,7 @@ def after_a_shorter_run(
     if not LR_SCHEDULES[config.lr_schedule].knows_end:
         say(f"going on after {how_many(epochs, 'epoch')} of {shorter}")
         return replace(config, resume_from=shorter)
-    if _has_ended_early(Store(shorter)):
+    if not _has_all_epochs(Store(shorter)):
         return config
     say(
         f"{shorter} is this run with {how_many(epochs, 'epoch')}; with --lr-schedule "
@@ -97,9 +101,9 @@ def after_a_shorter_run(
     return config
 
 
-def _has_ended_early(store: Store) -> bool:
-    """Whether a finished run has fewer epochs than it was begun with."""
+def _has_all_epochs(store: Store) -> bool:
+    """Whether a run has finished, with as many epochs as it was begun with."""
     with suppress(UserError):  # another run's damage is no matter here
         result = read_result(store)
-        return result is not None and result.epochs < result.config["epochs"]
+        return result is not None and result.epochs == result.config["epochs"]
     return False

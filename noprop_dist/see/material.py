@@ -127,7 +127,7 @@ def gather(
 
     Raises:
         UserError: ``folder`` is not a run's, or its history or result is damaged, or ``dataset`` is
-            not of the run's kind.
+            not of the run's kind, or ``block`` not its block.
     """
     store = Store(folder)
     names_in_run(store)
@@ -136,6 +136,8 @@ def gather(
     try:
         found.run = open_run(folder, "cpu", block=block)
     except UserError as error:
+        if block is not None:
+            raise
         found.lacks["run"] = str(error)
     else:
         found.notes += found.run.notes

@@ -249,6 +249,24 @@ def test_more_epochs_of_a_run_that_a_callback_ended(tmp_path: Path, workers: int
     assert same(grown, train(replace(unwatched, epochs=3)))
 
 
+def test_a_cosine_that_was_interrupted_is_finished_before_it_takes_more_epochs(
+    tmp_path: Path,
+) -> None:
+    cosine = tiny(tmp_path / "a", epochs=3)
+    with pytest.raises(UserError, match="Watcher"):
+        train(cosine, callbacks=[Watcher(fail_at=1)])
+    says = (
+        f"^{cosine.run_dir} is at epoch 1 of 3, and --lr-schedule cosine cannot be stated anew "
+        f"from there: give --epochs 3 first, or --init-from {cosine.run_dir} and another --name"
+    )
+    with pytest.raises(UserError, match=says):
+        train(replace(cosine, epochs=5))
+    train(cosine)
+    unbroken = replace(cosine, run_dir=str(tmp_path / "b"))
+    train(unbroken)
+    assert same(train(replace(cosine, epochs=5)), train(replace(unbroken, epochs=5)))
+
+
 def test_a_cosine_is_stated_anew_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

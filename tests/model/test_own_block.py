@@ -149,6 +149,7 @@ def test_code_is_never_run_because_a_run_folder_names_it(
     with pytest.raises(UserError, match=f"--block {own} there, auto now"):
         train(replace(options, run_dir="other", resume_from="run"))
     assert not ran.exists()
+    assert "no module elsewhere" in said("visualize run --block elsewhere:Own", 2)
     assert main(["visualize", "run", "--block", own]) == 0
     assert ran.exists()
     assert "run/plots/trajectories.png" in capsys.readouterr().out.splitlines()
