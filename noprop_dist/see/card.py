@@ -64,8 +64,9 @@ def make_card(run: str) -> str:
     if network is None:
         raise UserError(f"{run} has no {MODEL}/network.json, the network: restore it.")
     try:
-        shape, classes = network["spec"]["sample_shape"], network["class_names"]
-    except (KeyError, TypeError) as error:
+        spec, classes = network["spec"], network["class_names"]
+        shape = (spec.get("backbone") or spec)["sample_shape"]  # what predict is given
+    except (KeyError, TypeError, AttributeError) as error:
         raise reader.foreign(f"{MODEL}/network.json", f"it lacks {error}") from error
     # Of a path the last part alone: the rest tells of a machine.
     dataset = facts.config.dataset

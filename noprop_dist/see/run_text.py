@@ -194,11 +194,15 @@ def resume_command(facts: RunFacts) -> str:
     if not facts.config.is_placed or facts.config.folder != facts.folder.rstrip("/"):
         options["run_dir"] = facts.folder
     for name, value in options.items():
-        if isinstance(value, bool):
-            words.append(flag(name if value else f"no_{name}"))
-        else:
-            words += [flag(name), str(value)]
+        words += as_flag(name, value)
     return " ".join(map(shell_word, words))
+
+
+def as_flag(name: str, value: Any) -> list[str]:
+    """An option as the command line has it: a switch, or a flag and its value."""
+    if isinstance(value, bool):
+        return [flag(name if value else f"no_{name}")]
+    return [flag(name), str(value)]
 
 
 def shell_word(text: str) -> str:

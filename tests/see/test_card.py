@@ -148,6 +148,9 @@ def test_a_run_on_features_is_pushed_with_what_makes_them_of_pictures(
     images = np.zeros((2, 1, 32, 32), np.uint8)
     own, pushed = (load_network(p).predict(images) for p in (run, hub.place / "me/net"))
     np.testing.assert_array_equal(own.probabilities, pushed.probabilities)
+    card = (hub.place / "me/net/README.md").read_text()
+    assert "pipeline_tag: image-classification" in card
+    assert "uint8 (N, 1, 32, 32)" in card
 
 
 def test_one_s_own_card_is_pushed_as_it_is(run: Path, hub: Hub) -> None:

@@ -389,3 +389,11 @@ def test_wrong_arguments_get_one_sentence(argv: list[str], says: str, capsys: Ca
     err = capsys.readouterr().err
     assert says in err
     assert err.count("\n") == 1
+
+
+def test_options_are_shown_as_they_are_given(tmp_path: Path, capsys: Capture) -> None:
+    make_run(tmp_path / "run", plots=False, batch_size=32)
+    assert main(["show", str(tmp_path / "run")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "--no-plots" in lines
+    assert ["--batch-size", "32"] in [line.split() for line in lines]
