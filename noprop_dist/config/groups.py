@@ -282,8 +282,8 @@ class MachineOptions(Checked):
     workers: int | None = option(
         None,
         "machine",
-        "processes, or threads, that train blocks; default: one per GPU, else one per core; on a "
-        "cluster as many as it holds",
+        "processes, or threads, that train blocks; default: one per GPU, else one per core, and "
+        "of threads no more than memory holds; on a cluster as many as it holds",
         at_least(1),
         FREE,
     )

@@ -15,6 +15,7 @@ from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import BACKBONE
+from noprop_dist.text import first_sentence
 
 PREFIX = "backbone."  # of its tensors beside those of a network
 
@@ -132,7 +133,7 @@ def _load_pretrained(net: nn.Module) -> str:
     try:
         file = hf_hub_download(place, "model.safetensors")
     except Exception as error:  # of the hub, of its HTTP library, of files: the run tells it
-        why = " ".join(str(error).split())
-        return f"random weights: those of {place} could not be had ({why[:100]})"
+        why = first_sentence(error)
+        return f"random weights: those of {place} could not be had ({why})"
     load_weights(net, load(Path(file).read_bytes()), file)
     return f"weights of {place}"
