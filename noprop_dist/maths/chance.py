@@ -51,7 +51,9 @@ def doubt(a: Sequence[float], b: Sequence[float], rows: int) -> float:
 
 def _of_seeds(values: Sequence[float]) -> float:
     """By Student's t, which of two or three seeds is wide."""
+    spread = stderr(values)
+    if spread is None:
+        return 0.0
     from scipy import stats  # takes a second to import
 
-    spread = stderr(values)
-    return 0.0 if spread is None else float(stats.t.ppf(LEVEL, len(values) - 1)) * spread
+    return float(stats.t.ppf(LEVEL, len(values) - 1)) * spread

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from noprop_dist.errors import UserError
+from noprop_dist.maths.chance import margin
 
 if TYPE_CHECKING:  # whoever lists runs does without PyTorch
     from torch import Tensor
@@ -77,7 +78,9 @@ class Answering:
                 f"{told}, whose probabilities are not calibrated: that is done on validation rows, "
                 "when a run ends"
             )
-        reached = f"{self.scores[readout]['accuracy']:.2%} on {self.rows:,} validation rows"
+        accuracy = self.scores[readout]["accuracy"]
+        doubt = 100 * margin([accuracy], self.rows)
+        reached = f"{100 * accuracy:.2f} +- {doubt:.2f} % on {self.rows:,} validation rows"
         best = ", chosen there" if readout == self.readout else ""
         return (
             f"{told}, {reached}{best}; probabilities at the temperature fitted there, "

@@ -1,5 +1,8 @@
 """What a network answers by, from logits that are written down."""
 
+import math
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -55,6 +58,12 @@ def test_draws_count_and_halves_are_scored_by_each_other() -> None:
     twice = np.tile(Y, 2)
     found = fit_answering(trace_of(twice, [1.0, 3.0], 0.0), twice, draws=2)
     assert found.rows == len(Y)
+    reached = found.scores[found.readout]["accuracy"]
+    doubt = 1.96 * math.sqrt(reached * (1 - reached) / len(Y))
+    told = re.search(r"(\S+) \+- (\S+) % on 600 validation rows", found.words())
+    assert told is not None
+    assert float(told[1]) == pytest.approx(100 * reached, abs=0.006)
+    assert float(told[2]) == pytest.approx(100 * doubt, rel=0.05)
     one = fit_answering(trace_of(Y[:1], [1.0, 3.0], 0.0), Y[:1])
     assert one.rows == 1
 
