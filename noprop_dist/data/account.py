@@ -63,13 +63,12 @@ class Account:
     of_columns: bool = False
     kept: str = ""
 
-    def add(
-        self, num_skipped: int, passed_over: Mapping[str, int], remarks: Mapping[str, int]
-    ) -> None:
-        """Count what became of some images; see the attributes."""
-        self.num_skipped += num_skipped
-        self.passed_over.update(passed_over)
-        self.remarks.update(remarks)
+    def add(self, of_images: "Account") -> None:
+        """Count what became of some images, and say where they are kept."""
+        self.num_skipped += of_images.num_skipped
+        self.passed_over.update(of_images.passed_over)
+        self.remarks.update(of_images.remarks)
+        self.kept = of_images.kept
 
     def sentence(
         self, counts: Mapping[str, int], held_out: Sequence[str], class_names: Sequence[str]

@@ -124,9 +124,7 @@ def split_validation(train: Split, fraction: float, seed: int) -> tuple[Split, S
     """Training and validation rows: ``fraction`` of every class held out, keyed by the seed."""
     if fraction == 0:
         return train, train.select(np.zeros(0, dtype=np.int64))
-    held = stratified_rows(train.labels, fraction, seed, "validation", leave=1)
-    rest = np.setdiff1d(np.arange(len(train)), held)
-    return train.select(rest), train.select(held)
+    return _hold_out(train, fraction, seed, "validation")
 
 
 def stratified_rows(y: Rows, fraction: float, seed: int, purpose: str, leave: int = 0) -> Rows:
@@ -145,7 +143,11 @@ def stratified_rows(y: Rows, fraction: float, seed: int, purpose: str, leave: in
 
 def hold_out_test(rows: Split) -> tuple[Split, Split]:
     """Train and test splits of a source that has none: 20 % of every class, always the same."""
-    held = stratified_rows(rows.labels, TEST_FRACTION, TEST_SEED, "test", leave=1)
+    return _hold_out(rows, TEST_FRACTION, TEST_SEED, "test")
+
+
+def _hold_out(rows: Split, fraction: float, seed: int, purpose: str) -> tuple[Split, Split]:
+    held = stratified_rows(rows.labels, fraction, seed, purpose, leave=1)
     rest = np.setdiff1d(np.arange(len(rows)), held)
     return rows.select(rest), rows.select(held)
 

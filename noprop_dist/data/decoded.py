@@ -3,8 +3,7 @@
 C H W image axes.
 """
 
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
 from typing import Protocol
 
 import numpy as np
@@ -15,16 +14,7 @@ from noprop_dist.data.shards import SHARD_ROWS, Array, Split
 from noprop_dist.data.stored import Manifest, RowsWriter, StoredRows
 from noprop_dist.text import shown, size
 
-
-@dataclass
-class DecodedSplits:
-    """Splits, and what became of the images; see ``Account``."""
-
-    splits: list[Split]
-    num_skipped: int
-    passed_over: dict[str, int]
-    remarks: dict[str, int]
-    kept: str = ""
+DecodedSplits = tuple[list[Split], Account]  # and what became of the images
 
 
 class Sink(Protocol):
@@ -131,6 +121,11 @@ class OnDisk(Sink):
 def from_disk(stored: StoredRows, again: str = "") -> DecodedSplits:
     """The splits of an entry; ``again`` is why it was made once more, for people."""
     told = stored.manifest
-    kept = f"{shown(stored.folder)} ({size(told.num_bytes)}{again})"
-    splits = Split.all_stored(stored)
-    return DecodedSplits(splits, told.num_skipped, told.passed_over, told.remarks, kept)
+    account = Account(
+        "images",
+        passed_over=Counter(told.passed_over),
+        remarks=Counter(told.remarks),
+        num_skipped=told.num_skipped,
+        kept=f"{shown(stored.folder)} ({size(told.num_bytes)}{again})",
+    )
+    return Split.all_stored(stored), account

@@ -85,18 +85,17 @@ def decode_splits(
     while True:
         read = replace(reading, image_size=chosen)
         try:
-            decoded = _Decoding(sources, read, count, colours, large=large).run(key)
+            splits, told = _Decoding(sources, read, count, colours, large=large).run(key)
             break
         except _SizesDifferError:
             chosen = side or SIDE  # not one header that was looked at is good
         except _ColourError:
             colours = True
-    account.add(decoded.num_skipped, decoded.passed_over, decoded.remarks)
-    account.kept = decoded.kept
+    account.add(told)
     if chosen != reading.image_size:
-        told = f"of several sizes, resized and cropped to {chosen}x{chosen}"
-        account.remarks[told] = sum(map(len, decoded.splits))
-    return decoded.splits
+        resized = f"of several sizes, resized and cropped to {chosen}x{chosen}"
+        account.remarks[resized] = sum(map(len, splits))
+    return splits
 
 
 def _look(sources: Sequence[Source], count: int) -> list[tuple[int, int]]:
@@ -130,10 +129,11 @@ class _Chunk:
     remarks: list[str]
 
 
+@dataclass
 class _Decoding:
     """All images of a data set, read in one way.
 
-    Args:
+    Attributes:
         sources: per split.
         reading: how; without a size all must be of one.
         count: of all images.
@@ -141,17 +141,11 @@ class _Decoding:
         large: whether they have so many pixels that threads decode them side by side.
     """
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        reading: Reading,
-        count: int,
-        colours: bool,
-        *,
-        large: bool,
-    ) -> None:
-        self._sources, self._reading, self._count = sources, reading, count
-        self._colours, self._large = colours, large
+    sources: Sequence[Source]
+    reading: Reading
+    count: int
+    colours: bool
+    large: bool
 
     def run(self, key: str | None) -> DecodedSplits:
         """The splits: from the cache, or decoded now.
@@ -164,47 +158,47 @@ class _Decoding:
         if key is not None and (found := self._find(key)):
             return from_disk(found)
         self._shape = self._look_into()
-        num_bytes, free = self._count * math.prod(self._shape), free_bytes()
+        num_bytes, free = self.count * math.prod(self._shape), free_bytes()
         if key is not None and num_bytes > MEMORY_SHARE * free:
-            return self._to_disk(self._key(key, self._reading.channels), num_bytes)
+            return self._to_disk(self._key(key, self.reading.channels), num_bytes)
         if COPIES * num_bytes > free:
             self._refuse(free)
-        shards = InMemory(self._shape, self._count)
-        told = self._decode_into(shards)
-        return DecodedSplits(shards.splits(), told.num_skipped, told.passed_over, told.remarks)
+        shards = InMemory(self._shape, self.count)
+        account = self._decode_into(shards)
+        return shards.splits(), account
 
     def _look_into(self) -> tuple[int, ...]:
         """(C, H, W) of images, as some of them tell that are decoded until one has colours."""
         shapes: list[tuple[int, ...]] = []
         with pillow_silenced():
-            for read in _some(self._sources, self._count):
+            for read in _some(self.sources, self.count):
                 with suppress(BadImageError):  # named when all are decoded
-                    shapes.append(_decode(read, self._reading)[0].shape)
+                    shapes.append(_decode(read, self.reading)[0].shape)
                 if len(shapes) == LOOKED_INTO or (shapes and shapes[-1][0] == 3):
                     break
-        side = self._reading.image_size or 1
+        side = self.reading.image_size or 1
         size = shapes[0][1:] if shapes else (side, side)
-        colours = self._colours or any(channels == 3 for channels, _, _ in shapes)
-        return (self._reading.channels or (3 if colours else 1), *size)
+        colours = self.colours or any(channels == 3 for channels, _, _ in shapes)
+        return (self.reading.channels or (3 if colours else 1), *size)
 
     def _key(self, key: str, channels: int | None) -> str:
-        how = (self._reading.image_size, channels, self._reading.skip_bad, PIL.__version__)
+        how = (self.reading.image_size, channels, self.reading.skip_bad, PIL.__version__)
         return hashlib.sha256(f"{key} {how}".encode()).hexdigest()[:32]
 
     def _find(self, key: str) -> StoredRows | None:
         """What was decoded before, also where the channels were left to the images."""
-        channels = self._reading.channels
+        channels = self.reading.channels
         if found := find_stored(self._key(key, channels)):
             return found
         found = find_stored(self._key(key, None)) if channels else None
         return found if found and found.manifest.shape[0] == channels else None
 
     def _to_disk(self, key: str, num_bytes: int) -> DecodedSplits:
-        with made_in_cache(key, self._reading.shown, "decodes these images") as begin:
+        with made_in_cache(key, self.reading.shown, "decodes these images") as begin:
             if found := find_stored(key):  # made meanwhile
                 return from_disk(found)
             again = ", again: what was there was damaged" if (cache_folder() / key).exists() else ""
-            folder = begin(num_bytes + 8 * self._count)
+            folder = begin(num_bytes + 8 * self.count)
             with RowsWriter(folder) as writer:
                 rows = OnDisk(writer, self._shape)
                 manifest = rows.close(self._decode_into(rows))
@@ -214,28 +208,28 @@ class _Decoding:
     def _refuse(self, free: int) -> None:
         """Refuse more images than memory holds, of which splitting needs a copy."""
         channels, height, width = self._shape
-        copies = COPIES * self._count * channels
+        copies = COPIES * self.count * channels
         side = int(math.sqrt(free / copies))
         advice = f"give --image-size {side} or less" if side >= 8 else "give fewer images"
         raise UserError(
-            f"{self._count:,} images of {width}x{height} take {size(copies * height * width)} to "
+            f"{self.count:,} images of {width}x{height} take {size(copies * height * width)} to "
             f"decode and split, and {size(free)} are free: {advice}."
         )
 
     def _decode_into(self, sink: Sink) -> Account:
         """Decode all images; what becomes of those that are left out, and of others."""
         account = Account("images")
-        told = self._reading.shown("decoding images", self._count)
-        threads = min(count_cores(), MAX_THREADS) if self._large else 1
+        told = self.reading.shown("decoding images", self.count)
+        threads = min(count_cores(), MAX_THREADS) if self.large else 1
         with pillow_silenced(), ThreadPoolExecutor(threads) as pool, told as done:
-            for source in self._sources:
+            for source in self.sources:
                 sink.begin_split()
                 for chunk in self._decoded(pool, threads, source(), sink):
                     done(len(chunk.labels) + len(chunk.bad))
                     for name, error in chunk.bad:
                         if isinstance(error, OwnPictureError):
                             account.passed_over["drawn by noprop"] += 1
-                        elif self._reading.skip_bad:
+                        elif self.reading.skip_bad:
                             account.num_skipped += 1
                         else:
                             raise UserError(
@@ -252,7 +246,7 @@ class _Decoding:
         per_chunk = min(256, max(1, CHUNK_BYTES // math.prod(self._shape)))
         waiting, items = deque[Future[_Chunk]](), iter(source)
         while here := list(islice(items, len(into := sink.room(per_chunk)))):
-            waiting.append(pool.submit(_decode_chunk, here, self._reading, into))
+            waiting.append(pool.submit(_decode_chunk, here, self.reading, into))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:

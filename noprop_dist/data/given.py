@@ -50,7 +50,7 @@ def load_given(data: Given, reading: Reading) -> Found:
     account = Account("rows given in Python")
     sets = {which: _GivenSet(part, f"the {which} set", reading) for which, part in given.items()}
     splits = _samples(sets, reading, account)
-    _check_alike({sets[which].where: split.shape for which, split in splits.items()})
+    _check_alike({sets[which].where: split.sample_shape for which, split in splits.items()})
     columns = sets[next(iter(sets))].columns
     account.of_columns = columns is not None
     if columns:
@@ -63,7 +63,7 @@ def load_given(data: Given, reading: Reading) -> Found:
     }
     train = [sets["train"].where] if "train" in sets else list(labels)
     classes = match_classes(labels, train)
-    shape = next(iter(splits.values())).shape
+    shape = next(iter(splits.values())).sample_shape
     return Found(
         name="the given rows",
         class_names=tuple(map(shown, classes.names)),
@@ -142,7 +142,7 @@ class _GivenSet:
 
     def arrays(self) -> Split:
         """All rows of a set that ``is_arrays``."""
-        x, labels = _checked(self.rows[0], self.where), _array(self.rows[1])
+        x, labels = _checked(_array(self.rows[0]), self.where), _array(self.rows[1])
         if labels.shape != x.shape[:1]:
             self._refuse(
                 f"has samples of shape {x.shape} and labels of shape {labels.shape}",
@@ -249,9 +249,8 @@ def _array(value: Any) -> Array:
     return np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
 
 
-def _checked(value: Any, where: str) -> Array:
+def _checked(x: Array, where: str) -> Array:
     """Samples (N, ...) as float32 (N, F), where they are vectors, else uint8 (N, C, H, W)."""
-    x = _array(value)
     if x.dtype.kind not in "fiub" or x.ndim not in (2, 3, 4):
         raise UserError(
             f"the samples of {where} are {x.dtype} of shape {x.shape}; {EXPECTED}: numbers, "

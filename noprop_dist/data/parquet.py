@@ -141,11 +141,8 @@ def _columns_of(path: Path, file: "pq.ParquetFile", reading: Reading) -> _Column
 
 def _class_names_of(file: "pq.ParquetFile", column: str) -> tuple[str, ...] | None:
     metadata = file.schema_arrow.metadata or {}
-    raw = metadata.get(b"huggingface")
-    if raw is None:
-        return None
     try:
-        names = json.loads(raw)["info"]["features"][column]["names"]
+        names = json.loads(metadata[b"huggingface"])["info"]["features"][column]["names"]
     except (ValueError, KeyError, TypeError):  # written by something else: names are a courtesy
         return None
     return tuple(map(str, names)) if names else None

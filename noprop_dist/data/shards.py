@@ -28,12 +28,12 @@ class Split:
         xs: shards of uint8 (n, C, H, W) images or of float32 (n, F) vectors, in memory or all in
             one file; every shard but the last holds SHARD_ROWS rows.
         ys: int64 (n,) labels of each shard.
-        shape: (C, H, W) or (F,).
+        sample_shape: (C, H, W) of an image or (F,) of a vector.
     """
 
     xs: tuple[Array | StoredImages, ...]
     ys: tuple[Rows, ...]
-    shape: tuple[int, ...]
+    sample_shape: tuple[int, ...]
 
     @classmethod
     def from_arrays(cls, x: Array, y: Rows) -> "Split":
@@ -77,7 +77,7 @@ class Split:
 
     def relabelled(self, order: Rows) -> "Split":
         """The same samples, where label k has become ``order[k]``."""
-        return Split(self.xs, tuple(order[y] for y in self.ys), self.shape)
+        return Split(self.xs, tuple(order[y] for y in self.ys), self.sample_shape)
 
     def __len__(self) -> int:
         return sum(map(len, self.ys))
@@ -86,11 +86,6 @@ class Split:
     def labels(self) -> Rows:
         """All labels, int64 (N,)."""
         return np.concatenate(self.ys) if self.ys else np.zeros(0, dtype=np.int64)
-
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """(C, H, W) of an image or (F,) of a vector."""
-        return self.shape
 
     @property
     def nbytes(self) -> int:
@@ -117,7 +112,7 @@ class Split:
     @property
     def is_vector(self) -> bool:
         """Whether a sample is a vector of features."""
-        return len(self.shape) == 1
+        return len(self.sample_shape) == 1
 
     def take(self, rows: Rows) -> tuple[Array, Rows]:
         """The samples and labels of ``rows`` (B,), in that order, as fresh arrays.
@@ -130,7 +125,7 @@ class Split:
         if len(self.xs) == 1:
             return self.xs[0][rows], self.ys[0][rows]
         dtype = self.xs[0].dtype if self.xs else np.dtype(np.uint8)
-        x = np.empty((len(rows), *self.shape), dtype)
+        x = np.empty((len(rows), *self.sample_shape), dtype)
         y = np.empty(len(rows), np.int64)
         shard, place = np.divmod(rows, SHARD_ROWS)
         for i in np.unique(shard):
@@ -156,7 +151,7 @@ class Split:
         if stored := _stored(self.xs):
             return Split.from_stored(stored[0], stored[1][rows], self.labels[rows])
         parts = [self.take(rows[i : i + SHARD_ROWS]) for i in range(0, len(rows), SHARD_ROWS)]
-        return Split(tuple(x for x, _ in parts), tuple(y for _, y in parts), self.shape)
+        return Split(tuple(x for x, _ in parts), tuple(y for _, y in parts), self.sample_shape)
 
 
 def _stored(xs: Sequence[Array | StoredImages]) -> tuple[StoredRows, Rows] | None:

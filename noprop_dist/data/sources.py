@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from noprop_dist.data.account import Reading, Shown, not_shown
+from noprop_dist.data.account import Reading
 from noprop_dist.data.dataset import Dataset, Found, for_training, stratified_rows
 from noprop_dist.data.digits import load_digits
 from noprop_dist.data.folders import load_folders
@@ -33,7 +33,6 @@ def load_dataset(
     skip_bad_images: bool = False,
     max_train_images: int | None = None,
     seed: int = 0,
-    shown: Shown = not_shown,
 ) -> Dataset:
     """Load and decode a data set to train on.
 
@@ -44,12 +43,11 @@ def load_dataset(
         skip_bad_images: leave out images that do not decode, and count them.
         max_train_images: keep about this many training images, the same share of every class.
         seed: key of the choice that ``max_train_images`` makes.
-        shown: shows how far decoding has come.
 
     Raises:
         UserError: the source is unknown, missing or unfit; names the file or option.
     """
-    reading = Reading(image_size, skip_bad=skip_bad_images, shown=shown)
+    reading = Reading(image_size, skip_bad=skip_bad_images)
     return limit(for_training(find_rows(name_or_path, reading, data_dir)), max_train_images, seed)
 
 

@@ -57,9 +57,13 @@ class Cost:
     @cached_property
     def parameters(self) -> int:
         """P, of the block and of its own copy of what is shared."""
+        return self._shared + sum(p.numel() for p in self._own)
+
+    @property
+    def _shared(self) -> int:
+        """Parameters that blocks share."""
         spec = self.spec
-        shared = 2 * spec.num_classes * spec.embed_dim + spec.num_classes
-        return shared + sum(p.numel() for p in self._own)
+        return 2 * spec.num_classes * spec.embed_dim + spec.num_classes
 
     @cached_property
     def _own(self) -> list[nn.Parameter]:
@@ -80,17 +84,15 @@ class Cost:
     def _kept_by_optimizer(self) -> int:
         """Numbers that the optimiser keeps of a block's parameters and of what is shared."""
         rule = OPTIMIZERS[self.optimizer]
-        shared = self.parameters - sum(p.numel() for p in self._own)
         kept = sum(len(rule(p.dim(), True).state) * p.numel() for p in self._own)
-        return kept + len(rule(2, False).state) * shared
+        return kept + len(rule(2, False).state) * self._shared
 
     def sizes(self) -> dict[str, int]:
         """Parameters and bytes of memory, of a block and of all T, as computed before the run."""
-        shared = self.parameters - sum(p.numel() for p in self._own)
         blocks = self.spec.num_blocks
         return {
             "block_parameters": self.parameters,
-            "network_parameters": blocks * (self.parameters - shared) + shared,
+            "network_parameters": blocks * (self.parameters - self._shared) + self._shared,
             "block_training_bytes": self.unit,
             "network_training_bytes": blocks * self.unit,
         }

@@ -132,12 +132,12 @@ def merge(parts: Sequence[EvalResult]) -> EvalResult:
         parts[0].tag,
         parts[0].start,
         parts[0].readouts,
-        sum((p.right for p in parts[1:]), parts[0].right),
-        sum((p.after_t for p in parts[1:]), parts[0].after_t),
-        sum((p.block for p in parts[1:]), parts[0].block),
+        reduce(add, (p.right for p in parts)),
+        reduce(add, (p.after_t for p in parts)),
+        reduce(add, (p.block for p in parts)),
         np.concatenate([p.probabilities for p in parts], axis=1),
         reduce(add, (p.likelihood for p in parts)),
-        None if not kept else np.concatenate(kept, axis=2),
+        np.concatenate(kept, axis=2) if kept else None,
         min(p.began for p in parts),
         sum(p.seconds for p in parts),
     )
@@ -195,7 +195,6 @@ def traces_of(
     draws: Sequence[int],
     device: torch.device,
     *,
-    batches_at_once: int | None = None,
     noise_free: bool = False,
 ) -> Iterator[tuple[Counts, list[Trace]]]:
     """Run a network over rows of a split, in batches of INFERENCE_BATCH that share a key of noise.
@@ -212,18 +211,16 @@ def traces_of(
         seed: of the noise.
         draws: which noise draws.
         device: where to compute.
-        batches_at_once: that are computed together, as one tensor; None: as many as the device has
-            use for.
         noise_free: go through the draws again, with their z_0 and no noise in the steps (c = 0).
 
     Yields:
         The labels of B rows, int64 (B,), and for each draw what the network says of them; with
         ``noise_free`` then the same for each draw without the noise of the steps.
     """
-    together = batches_at_once or samples_at_once(device) // INFERENCE_BATCH
+    together = samples_at_once(device)
     normalise = normalisation.on(device)
-    for start in range(*rows, together * INFERENCE_BATCH):
-        x, y = split.take(np.arange(start, min(start + together * INFERENCE_BATCH, rows[1])))
+    for start in range(*rows, together):
+        x, y = split.take(np.arange(start, min(start + together, rows[1])))
         first = start // INFERENCE_BATCH
         sizes = [len(part) for part in np.split(y, range(INFERENCE_BATCH, len(y), INFERENCE_BATCH))]
         noises = []

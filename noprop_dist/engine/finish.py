@@ -83,13 +83,7 @@ def finish(
 ) -> TrainResult:
     """Write the network, its answers and, last, ``result.json``, which says that the run is done.
 
-    Args:
-        rounds: the run.
-        answering: what its network answers by.
-        test: what its network says of the test split.
-        splits: the data.
-        store: the run folder.
-        metrics: a user's own, of ``test``.
+    Metrics are a user's own, of the test split.
 
     Raises:
         UserError: the run folder cannot be written to.

@@ -2,7 +2,7 @@
 
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.snapshot import SHARED_NAMES, Snapshot
+from noprop_dist.engine.snapshot import SHARED_NAMES, Snapshot, part
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.record.trained import TrainedNetwork
@@ -12,10 +12,6 @@ def begin_with_weights(rounds: Rounds, source: TrainedNetwork) -> tuple[str, ...
     """Put a network's weights into blocks before their first step; optimisers begin afresh.
 
     Fixed class embeddings stay those of the run.
-
-    Args:
-        rounds: every block before its first step.
-        source: the network.
 
     Returns:
         Sentences about what begins anew.
@@ -44,8 +40,7 @@ def begin_with_weights(rounds: Rounds, source: TrainedNetwork) -> tuple[str, ...
         del shared["class_embed"]
     rounds.shared = rounds.shared | shared
     for t in rounds.blocks:
-        begun, prefix = rounds.latest[t], f"blocks.{t - 1}."
-        own = {k.removeprefix(prefix): v for k, v in there.items() if k.startswith(prefix)}
+        begun, own = rounds.latest[t], part(there, f"blocks.{t - 1}")
         mine = begun.part("block")
         others = {_layer(k) for k, v in mine.items() if k not in own or own[k].shape != v.shape}
         kept = {k: own[k] for k in mine if _layer(k) not in others}

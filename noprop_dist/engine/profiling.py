@@ -25,10 +25,6 @@ def open_profiler() -> None:
 class StepProfiler:
     """Profiles steps FIRST to FIRST + STEPS of a unit, or the last ones of a shorter one.
 
-    Args:
-        num_steps: of the unit.
-        device: where it computes.
-
     Attributes:
         trace: the trace as JSON, once the steps are over; a unit that is stopped before has none.
     """

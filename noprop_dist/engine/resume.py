@@ -77,10 +77,6 @@ def start_or_resume(job: Job, splits: Splits, store: Store) -> tuple[Rounds, Sta
 def find_start(job: Job, store: Store) -> tuple[Loaded | None, Start]:
     """The checkpoint to go on from, None where the run begins afresh.
 
-    Args:
-        job: the run.
-        store: its folder.
-
     Raises:
         UserError: a checkpoint of other options or other data, or none that is good.
     """

@@ -122,8 +122,7 @@ class Rounds:
 
     @cached_property
     def _block_bytes(self) -> int:
-        tensors = self.latest[self.blocks[0]].tensors
-        return sum(v.nbytes for k, v in tensors.items() if k.startswith("block."))
+        return sum(v.nbytes for v in self.latest[self.blocks[0]].part("block").values())
 
     def is_complete(self, epoch: int) -> bool:
         """Whether every block that is not set aside has ended ``epoch``."""
@@ -185,9 +184,7 @@ class Rounds:
     ) -> None:
         """Close the oldest open epoch with its evaluation, None without a validation split.
 
-        Args:
-            result: of the evaluation.
-            metrics: a user's own, of the same.
+        Metrics are a user's own, of the same.
         """
         epoch, job = self.round, self.job
         blocks = {}

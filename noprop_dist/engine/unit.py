@@ -32,13 +32,11 @@ class NonFiniteLossError(RuntimeError):
     """A block's loss became NaN or infinite.
 
     Attributes:
-        t: the block.
         step: the step, counted from 0.
     """
 
-    def __init__(self, t: int, step: int) -> None:
-        super().__init__(t, step)
-        self.t = t
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
         self.step = step
 
 
@@ -82,32 +80,14 @@ class UnitResult:
     trace: bytes | None = None
 
 
-def run_unit(
-    unit: Unit,
-    job: Job,
-    train: Split,
-    device: torch.device,
-    *,
-    on_progress: Callable[[UnitProgress], None] = lambda _: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> UnitResult:
-    """Train ``unit`` and return the block's next snapshot.
-
-    Args:
-        unit: what to train.
-        job: the run.
-        train: the training split; only read.
-        device: where to compute.
-        on_progress: told every few steps.
-        should_stop: asked after every step; the unit then ends early, at a step that can be gone on
-            from.
+def run_unit(unit: Unit, job: Job, train: Split, device: torch.device) -> UnitResult:
+    """Train ``unit`` on the training split and return the block's next snapshot.
 
     Raises:
         NonFiniteLossError: the loss is NaN or infinite; nothing of the unit is kept.
     """
     live = LiveBlock(job, unit.snapshot, device)
-    feed = make_feed(train, device)
-    return train_live(live, unit, feed, len(train), on_progress, should_stop, last=True)
+    return train_live(live, unit, make_feed(train, device), len(train), last=True)
 
 
 def train_live(
@@ -115,8 +95,8 @@ def train_live(
     unit: Unit,
     feed: Feed,
     num_rows: int,
-    on_progress: Callable[[UnitProgress], None],
-    should_stop: Callable[[], bool],
+    on_progress: Callable[[UnitProgress], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
     *,
     last: bool,
 ) -> UnitResult:
@@ -128,7 +108,7 @@ def train_live(
         feed: the training split where the block is.
         num_rows: of the training split.
         on_progress: told every few steps.
-        should_stop: asked after every step.
+        should_stop: asked after every step; the unit then ends there, and can be gone on with.
         last: the live block trains no further unit: its tensors become the snapshot's.
 
     Raises:
@@ -146,7 +126,7 @@ def train_live(
     def told(numbers: list[float]) -> UnitProgress:
         loss, right, images, first_bad = numbers
         if first_bad < math.inf:
-            raise NonFiniteLossError(live.t, int(first_bad))
+            raise NonFiniteLossError(int(first_bad))
         speed = (live.step - first) * size / (time.perf_counter() - start)
         return UnitProgress(live.t, live.step, loss / images, right / images, speed)
 
@@ -166,7 +146,7 @@ def train_live(
     progress = told(live.numbers.tolist())
     on_progress(progress)
     if not bool(finite):
-        raise NonFiniteLossError(live.t, live.step - 1)
+        raise NonFiniteLossError(live.step - 1)
     num_images, seconds = (live.step - first) * size, time.perf_counter() - start
     trace = profiler.trace if profiler else None
     return UnitResult(live.snapshot(last=last), progress, num_images, started, seconds, trace)

@@ -100,9 +100,6 @@ class Backbone(nn.Module):
 def make_net(name: str) -> nn.Module:
     """A network without its head, with random weights: the same ones for a name at every call.
 
-    Args:
-        name: see ``BackboneSpec``.
-
     Raises:
         UserError: there is no such network, or timm is not installed.
     """

@@ -47,9 +47,6 @@ class BlockCode:
     def read(cls, name: str) -> "BlockCode":
         """What lies there now, or what another process gave for it.
 
-        Args:
-            name: as of the class.
-
         Raises:
             UserError: there is no such module or file.
         """

@@ -15,7 +15,6 @@ def readout_logits(
     class_embed: Tensor,
     *,
     kind: str,
-    sigma: float = 1.0,
 ) -> Tensor:
     """Logits (B, K) of the class given z_T.
 
@@ -25,9 +24,8 @@ def readout_logits(
         bias: (K,).
         class_embed: W (K, D); read by the radial readout alone.
         kind: "softmax", the linear layer itself (eq. 14), or "radial": the layer's softmax gives an
-            expected embedding, and a class is as likely as a normal of width sigma around its own
+            expected embedding, and a class is as likely as a normal of width 1 around its own
             embedding makes that point (eq. 15-16, equal priors).
-        sigma: width of the radial readout.
 
     Raises:
         ValueError: unknown kind.
@@ -39,7 +37,7 @@ def readout_logits(
         point = expected_embedding(logits, class_embed)
         # -||point - W_k||^2 / 2 without ||point||^2, which is the same for every class k: no
         # (B, K, D) tensor, which would be large for prototypes.
-        return (point @ class_embed.T - 0.5 * class_embed.square().sum(dim=1)) / sigma**2
+        return point @ class_embed.T - 0.5 * class_embed.square().sum(dim=1)
     raise ValueError(f"unknown readout {kind!r}; known are {', '.join(READOUTS)}")
 
 

@@ -41,7 +41,7 @@ def test_a_streamed_batch_is_sent_while_the_one_before_is_in_use() -> None:
             taken.append(len(rows))
             return super().take(rows)
 
-    batches = StreamedFeed(Watched(IMAGES.xs, IMAGES.ys, IMAGES.shape), CPU).batches(
+    batches = StreamedFeed(Watched(IMAGES.xs, IMAGES.ys, IMAGES.sample_shape), CPU).batches(
         np.arange(30), 10
     )
     next(batches)

@@ -19,7 +19,7 @@ from noprop_dist.data.sources import limit
 from noprop_dist.engine.evaluate import confusion_matrix, traces_of
 from noprop_dist.engine.live_block import LiveBlock
 from noprop_dist.engine.local import LocalExecutor
-from noprop_dist.model.network import NoPropNetwork
+from noprop_dist.model.network import INFERENCE_BATCH, NoPropNetwork
 from noprop_dist.model.objective import Learned
 from noprop_dist.record.checkpoint import load_newest
 from noprop_dist.record.predictions import read_predictions
@@ -139,18 +139,20 @@ def test_reloaded_network_repeats_the_reported_accuracy(tmp_path: Path) -> None:
     assert prediction.probabilities.sum(axis=1) == pytest.approx(np.ones(359), abs=1e-5)
 
 
-def test_batches_that_are_computed_together_draw_the_noise_of_each(tmp_path: Path) -> None:
+def test_batches_that_are_computed_together_draw_the_noise_of_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     job, splits, rounds = prepared(precision="fp32")
     weights = {t: snapshot.part("block") for t, snapshot in rounds.latest.items()}
     network = NoPropNetwork.assemble(job.spec, weights, rounds.shared)
 
     def answers(together: int) -> tuple[np.ndarray, torch.Tensor]:
+        size = together * INFERENCE_BATCH
+        monkeypatch.setattr("noprop_dist.engine.evaluate.samples_at_once", lambda device: size)
+        rows = (0, len(splits.test))
         batches = list(
-            traces_of(
-                network, splits.test, job.normalisation, (0, len(splits.test)), 0, [0, 1],
-                torch.device("cpu"), batches_at_once=together,
-            )
-        )  # fmt: skip
+            traces_of(network, splits.test, job.normalisation, rows, 0, [0, 1], torch.device("cpu"))
+        )
         said = [torch.stack([t.z_T_logits for t in traces]) for _, traces in batches]
         return np.concatenate([y for y, _ in batches]), torch.cat(said, dim=1)
 

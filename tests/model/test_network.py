@@ -122,10 +122,10 @@ def test_radial_readout_is_a_posterior_of_normals() -> None:
     generator = torch.Generator().manual_seed(0)
     w, z = torch.randn(4, 3, generator=generator), torch.randn(5, 3, generator=generator)
     weight, bias = torch.randn(4, 3, generator=generator), torch.zeros(4)
-    logits = readout_logits(z, weight, bias, w, kind="radial", sigma=0.7)
+    logits = readout_logits(z, weight, bias, w, kind="radial")
     point = (z @ weight.T).softmax(dim=1) @ w
     density = torch.stack(
-        [torch.distributions.Normal(k, 0.7).log_prob(point).sum(dim=1) for k in w], dim=1
+        [torch.distributions.Normal(k, 1.0).log_prob(point).sum(dim=1) for k in w], dim=1
     )
     torch.testing.assert_close(logits.softmax(1), density.softmax(1), atol=1e-5, rtol=0)
 
