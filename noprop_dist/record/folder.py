@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, reading
 from noprop_dist.record.store import Store, above
 from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL, SWEEP, holds_run
 
@@ -35,13 +36,9 @@ class Reader:
         Raises:
             UserError: it cannot be read.
         """
-        try:
+        with reading(f"{self.store.root}/{path}"), suppress(FileNotFoundError, NotADirectoryError):
             return self.store.read(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            why = error.strerror or error
-            raise UserError(f"{self.store.root}/{path} cannot be read ({why}).") from error
+        return None
 
     def json(self, path: str, kind: type[Any] = dict) -> Any | None:
         """What a JSON file holds, an object unless another ``kind`` is asked for.
