@@ -92,12 +92,7 @@ def tensors_beside(described: Mapping[str, Any], folder: str) -> dict[str, Tenso
     """
     if "backbone" not in described.get("spec", {}):
         return {}
-    reader = Reader(Store(folder))
-    data = reader.read(BACKBONE)
-    try:
-        return {} if data is None else named(load(data))
-    except SafetensorError as error:
-        raise reader.foreign(BACKBONE, f"it is damaged: {error}") from error
+    return named(Reader(Store(folder)).tensors(BACKBONE) or {})
 
 
 def named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,11 +6,14 @@ from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from noprop_dist.errors import UserError, reading
 from noprop_dist.record.store import Store, above
 from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL, SWEEP, holds_run
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SUFFIX = ".safetensors"
 T = TypeVar("T")
@@ -76,6 +79,21 @@ class Reader:
         except (TypeError, ValueError) as error:
             raise self.foreign(path, error) from error
         return made
+
+    def tensors(self, path: str) -> "dict[str, Tensor] | None":
+        """What a safetensors file holds.
+
+        Raises:
+            UserError: it cannot be read, or is damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        data = self.read(path)
+        try:
+            return None if data is None else load(data)
+        except SafetensorError as error:
+            raise self.foreign(path, f"it is damaged: {error}") from error
 
     def foreign(self, path: str, reason: object) -> UserError:
         """What is said of a file that nothing of ours has written."""
