@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from noprop_dist.ablate.command import run_ablate
 from noprop_dist.benchmarks.commands import run_benchmark
 from noprop_dist.errors import UserError
-from noprop_dist.options import MergeOptions, parse_command, parse_own
+from noprop_dist.options import MergeOptions, parse_command, parse_own, parse_with
 from noprop_dist.outputs import OutputError, standard_streams
 from noprop_dist.see.commands import (
     run_card,
@@ -234,7 +234,6 @@ def _run_completion(argv: Sequence[str], prog: str, text: str) -> int:
 
 
 def _run_tune(argv: Sequence[str], prog: str, text: str) -> int:
-    from noprop_dist.options import parse_with
     from noprop_dist.tune.sweep_options import SweepConfig
 
     config, options, as_json = parse_with(argv, prog, text, SweepConfig)

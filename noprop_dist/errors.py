@@ -18,6 +18,19 @@ class UserError(ValueError):
 
 
 @contextmanager
+def reading(name: object) -> Iterator[None]:
+    """What is called ``name`` is read inside.
+
+    Raises:
+        UserError: it cannot be read, and why.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{name} cannot be read ({error.strerror or error}).") from error
+
+
+@contextmanager
 def needing(package: str, sentence: str) -> Iterator[None]:
     """What needs a package is imported inside.
 

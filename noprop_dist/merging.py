@@ -106,9 +106,8 @@ def _joined(found: Sequence[Loaded]) -> tuple[dict[str, Any], dict[str, Any]]:
     for key in ("steps", "rates", "set_aside"):
         state[key] = {t: value for part in found for t, value in part.state[key].items()}
     for part in found:
-        parts |= {
-            stem("block", int(t)): part.parts[stem("block", int(t))] for t in part.state["steps"]
-        }
+        names = [stem("block", int(t)) for t in part.state["steps"]]
+        parts |= {name: part.parts[name] for name in names}
     state["history"] = _history(found).to_dict()
     state["train_seconds"] = sum(part.state["train_seconds"] for part in found)
     state["num_complete"] = state["round"]

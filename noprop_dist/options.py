@@ -17,7 +17,7 @@ from noprop_dist.config.fields import Checked, argument, at_least, check_types, 
 from noprop_dist.config.former_names import by_new_names, told, told_as_flags
 from noprop_dist.config.presets import PRESETS
 from noprop_dist.config.run import MAX_NAME
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, reading
 from noprop_dist.record.run_config import parse_yaml
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ def parse_with(
     check_types(TrainConfig, values, f"--config {path}")
     flat = _parse(args, prog, description, (Around, extra, TrainConfig), values)
     named = values.get("block", "")
-    if ":" in named and flat.get("block", named) == named and not _gives(args, "block"):
+    given = any(_dashed(word).partition("=")[0] == "--block" for word in args)
+    if ":" in named and flat.get("block", named) == named and not given:
         raise UserError(
             f"--config {path} names code, {named}, which runs only where you say so: give --block "
             f"{named} too."
@@ -223,10 +224,6 @@ def rehearsed(config: TrainConfig, own: Extra) -> tuple[TrainConfig, Extra]:
         f"rehearsal: one epoch on at most {images} training images, no pictures{told}{where}\n"
     )
     return config, own
-
-
-def _gives(args: Sequence[str], name: str) -> bool:
-    return any(_dashed(word).partition("=")[0] == flag(name) for word in args)
 
 
 def _beside(path: str, mark: str) -> str:
@@ -299,10 +296,8 @@ def read_yaml(path: str, flag_name: str) -> Any:
     Raises:
         UserError: it cannot be read.
     """
-    try:
+    with reading(f"{flag_name} {path}"):
         data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{flag_name} {path} cannot be read ({error.strerror}).") from error
     return parse_yaml(data, f"{flag_name} {path}")
 
 

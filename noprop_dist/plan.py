@@ -1,6 +1,7 @@
 """The dry run: what a run would be, need and take, and nothing left behind."""
 
 import time
+from statistics import fmean
 from typing import Any
 
 from noprop_dist.backends import open_backend
@@ -107,10 +108,13 @@ def _try_out(job: Job, splits: Splits, backend: Backend, slots: int) -> tuple[Sp
         except WorkFailedError as error:
             raise UserError(f"a block cannot be trained: {error}.") from error
     speeds = [result for result in results if isinstance(result, Speed)]
-    parts = zip(*map(_parts, speeds), strict=True)
-    step_s, row_s, draw_s = (sum(part) / len(speeds) for part in parts)
-    peak_bytes = max(speed.peak_bytes for speed in speeds)
-    return Speed(step_s, row_s, draw_s, peak_bytes), max(0.0, unit_s - step_s), ready
+    mean = Speed(
+        step_s=fmean(speed.step_s for speed in speeds),
+        row_s=fmean(speed.row_s for speed in speeds),
+        draw_s=fmean(speed.draw_s for speed in speeds),
+        peak_bytes=max(speed.peak_bytes for speed in speeds),
+    )
+    return mean, max(0.0, unit_s - mean.step_s), ready
 
 
 def _timed(executor: Executor, snapshots: list[Snapshot]) -> float:
@@ -118,10 +122,6 @@ def _timed(executor: Executor, snapshots: list[Snapshot]) -> float:
     started = time.perf_counter()
     run_all(executor, [Unit(snapshot, 1) for snapshot in snapshots])
     return time.perf_counter() - started
-
-
-def _parts(speed: Speed) -> tuple[float, float, float]:
-    return speed.step_s, speed.row_s, speed.draw_s
 
 
 def _wait_for(executor: Executor, slots: int) -> None:

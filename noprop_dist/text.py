@@ -122,7 +122,6 @@ def first_line(what: object) -> str:
     return str(what).strip().partition("\n")[0].rstrip(". ")
 
 
-def first_sentence(what: object, most: int = 160) -> str:
-    """The first sentence of a message's first line, without its full stop, of ``most`` letters."""
-    sentence = re.split(r"\.\s+(?=[A-Z])", first_line(what))[0]
-    return sentence if len(sentence) <= most else sentence[: most - 2] + ".."
+def first_sentence(what: object) -> str:
+    """The first sentence of a message's first line, without its full stop; at most 160 letters."""
+    return shortened(re.split(r"\.\s+(?=[A-Z])", first_line(what))[0], 160)

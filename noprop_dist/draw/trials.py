@@ -66,7 +66,8 @@ class Setting:
         """(N,) the numbers, or the places of the choices."""
         values = self.tried
         if self.is_choice:
-            values = [self.choices.index(str(value)) for value in values]
+            names = self.choices
+            values = [names.index(str(value)) for value in values]
         return np.array(values, dtype=float)
 
     @property

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, reading
 from noprop_dist.model.backbone import Backbone, BackboneSpec, colours_of, load_weights, make_net
 from noprop_dist.record.checkpoint import sha256_of_tensors
 from noprop_dist.record.folder import Reader
@@ -92,12 +92,7 @@ def tensors_beside(described: Mapping[str, Any], folder: str) -> dict[str, Tenso
     """
     if "backbone" not in described.get("spec", {}):
         return {}
-    reader = Reader(Store(folder))
-    data = reader.read(BACKBONE)
-    try:
-        return {} if data is None else named(load(data))
-    except SafetensorError as error:
-        raise reader.foreign(BACKBONE, f"it is damaged: {error}") from error
+    return named(Reader(Store(folder)).tensors(BACKBONE) or {})
 
 
 def named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -110,12 +105,10 @@ def _sha256_of(net: nn.Module) -> str:
 
 
 def _read(weights: str) -> dict[str, Tensor]:
+    with reading(f"--features-weights {weights}"):
+        data = Path(weights).expanduser().read_bytes()
     try:
-        return load(Path(weights).expanduser().read_bytes())
-    except OSError as error:
-        raise UserError(f"--features-weights {weights} cannot be read ({error.strerror}).") from (
-            error
-        )
+        return load(data)
     except SafetensorError as error:
         raise UserError(
             f"--features-weights {weights} is no safetensors file ({error}): pickles are not read; "

@@ -10,6 +10,8 @@ from noprop_dist.record.folder import Reader
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import EVENTS
 
+WORK = ("unit", "evaluation")  # most lines of a log
+
 
 @dataclass(frozen=True)
 class Samples:

@@ -3,8 +3,7 @@
 K classes, D embedding width.
 """
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from noprop_dist.record.folder import Reader
@@ -34,8 +33,9 @@ def read_first_embedding(store: Store) -> Tensor | None:
         UserError: the file is damaged.
     """
     reader = Reader(store)
-    data = reader.read(FIRST_EMBEDDING)
-    try:
-        return None if data is None else load(data)[NAME]
-    except (SafetensorError, KeyError) as error:
-        raise reader.foreign(FIRST_EMBEDDING, f"it is damaged: {error}") from error
+    tensors = reader.tensors(FIRST_EMBEDDING)
+    if tensors is None:
+        return None
+    if NAME not in tensors:
+        raise reader.foreign(FIRST_EMBEDDING, f"it is damaged: {NAME!r}")
+    return tensors[NAME]

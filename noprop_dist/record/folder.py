@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, reading
 from noprop_dist.record.store import Store, above
 from noprop_dist.run_files import CHECKPOINTS, CONFIG, MODEL, SWEEP, holds_run
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SUFFIX = ".safetensors"
 T = TypeVar("T")
@@ -35,13 +39,9 @@ class Reader:
         Raises:
             UserError: it cannot be read.
         """
-        try:
+        with reading(f"{self.store.root}/{path}"), suppress(FileNotFoundError, NotADirectoryError):
             return self.store.read(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            why = error.strerror or error
-            raise UserError(f"{self.store.root}/{path} cannot be read ({why}).") from error
+        return None
 
     def json(self, path: str, kind: type[Any] = dict) -> Any | None:
         """What a JSON file holds, an object unless another ``kind`` is asked for.
@@ -79,6 +79,21 @@ class Reader:
         except (TypeError, ValueError) as error:
             raise self.foreign(path, error) from error
         return made
+
+    def tensors(self, path: str) -> "dict[str, Tensor] | None":
+        """What a safetensors file holds.
+
+        Raises:
+            UserError: it cannot be read, or is damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        data = self.read(path)
+        try:
+            return None if data is None else load(data)
+        except SafetensorError as error:
+            raise self.foreign(path, f"it is damaged: {error}") from error
 
     def foreign(self, path: str, reason: object) -> UserError:
         """What is said of a file that nothing of ours has written."""

@@ -13,7 +13,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, TextIO
 
 from noprop_dist.errors import UserError
-from noprop_dist.record.remote import delete, upload
+from noprop_dist.record.remote import delete, download, upload
 from noprop_dist.run_files import LOCK
 
 if TYPE_CHECKING:
@@ -256,9 +256,8 @@ class RemoteLock:
 
 
 def _read(remote: "FileSystem", path: Path) -> bytes | None:
-    with suppress(FileNotFoundError), remote.open_input_stream(str(path)) as source:
-        data: bytes = source.read()
-        return data
+    with suppress(FileNotFoundError):
+        return download(remote, str(path))
     return None
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.data.normalise import Normalisation
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, reading
 from noprop_dist.model.answering import UNFITTED, Answering
 from noprop_dist.model.block import Block
 from noprop_dist.model.device import resolve_device, resolve_precision, use_number_format
@@ -150,10 +150,8 @@ def load_network(
     """
     code = BlockCode.read(block_name(block, "")) if isinstance(block, (str, type)) else block
     if is_network_file(folder):
-        try:
+        with reading(folder):
             file = Path(folder).expanduser().read_bytes()
-        except OSError as error:
-            raise UserError(f"{folder} cannot be read ({error.strerror}).") from error
         return from_bytes(file, device, asked_precision(precision, None), folder, code)
     if precision == "run":
         precision = asked_precision(precision, read_config(Store(home_of(str(folder)))))

@@ -11,8 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from noprop_dist.config import TrainConfig
@@ -185,9 +184,4 @@ def read_own_parts(store: Store) -> dict[str, Tensor]:
     Raises:
         UserError: the file is damaged.
     """
-    reader = Reader(store)
-    data = reader.read(OWN_PARTS)
-    try:
-        return {} if data is None else load(data)
-    except SafetensorError as error:
-        raise reader.foreign(OWN_PARTS, f"it is damaged: {error}") from error
+    return Reader(store).tensors(OWN_PARTS) or {}

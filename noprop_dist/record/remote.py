@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from noprop_dist.errors import UserError
+from noprop_dist.text import first_line
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -41,7 +42,7 @@ def open_remote(uri: str) -> tuple["FileSystem | None", Path]:
     try:
         found, base = fs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, ValueError) as error:
-        raise UserError(f"{uri} is no usable URI ({reason(error)}).") from error
+        raise UserError(f"{uri} is no usable URI ({first_line(error)}).") from error
     except OSError as error:
         raise UserError(out_of_reach(uri, error)) from error
     remote = None if isinstance(found, fs.LocalFileSystem) else _with_limits(found, uri)
@@ -68,6 +69,17 @@ def _with_limits(remote: "FileSystem", uri: str) -> "FileSystem":
 def has_no_folders(remote: "FileSystem") -> bool:
     """Whether a store keeps objects by name, among which folders are an appearance."""
     return remote.type_name in ("s3", "gcs", "abfs")
+
+
+def download(remote: "FileSystem", path: str) -> bytes:
+    """An object's bytes.
+
+    Raises:
+        OSError: it is not there (FileNotFoundError) or cannot be read.
+    """
+    with remote.open_input_stream(path) as source:
+        data: bytes = source.read()
+        return data
 
 
 def upload(remote: "FileSystem", path: str, data: bytes) -> None:
@@ -147,7 +159,7 @@ class Patience:
                     raise
                 if not told:
                     tell(
-                        f"{self._name} is out ({reason(error)}): trying again for "
+                        f"{self._name} is out ({first_line(error)}): trying again for "
                         f"{PATIENCE_S:.0f} s"
                     )
                     told = True
@@ -158,13 +170,8 @@ class Patience:
 
 
 def out_of_reach(name: str, error: Exception) -> str:
-    """The sentence for a store that cannot be asked."""
+    """The sentence for a store that cannot be asked; libraries add lists of what they tried."""
     return (
-        f"{name} cannot be reached ({reason(error)}): check the URI, the network and the "
-        "credentials."
+        f"{name} cannot be reached ({first_line(error)}): check the URI, the network and "
+        "the credentials."
     )
-
-
-def reason(error: Exception) -> str:
-    """What an error says, in one line: libraries add lists of what they tried."""
-    return str(error).partition("\n")[0].rstrip(". ")

@@ -21,7 +21,8 @@ from noprop_dist.record.lock import (
     lock_folder,
     remote_holder,
 )
-from noprop_dist.record.remote import Patience, delete, open_remote, out_of_reach, reason, upload
+from noprop_dist.record.remote import Patience, delete, download, open_remote, out_of_reach, upload
+from noprop_dist.text import first_line
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -226,7 +227,7 @@ class Store:
             UserError: the object store cannot be reached.
         """
         if self._remote:
-            return self._ask(lambda remote: _read(remote, str(self._base / path)))
+            return self._ask(lambda remote: download(remote, str(self._base / path)))
         return (self._base / path).read_bytes()
 
     def exists(self, path: str) -> bool:
@@ -295,7 +296,7 @@ class Store:
             mend |= {errno.EACCES: "permit writing", errno.EROFS: "permit writing"}
             advice = f"{mend[error.errno]}, or give" if error.errno in mend else "give"
             raise UserError(
-                f"{self.root} cannot be written to ({error.strerror or reason(error)}): "
+                f"{self.root} cannot be written to ({error.strerror or first_line(error)}): "
                 f"{advice} another {self._option}."
             ) from error
 
@@ -321,9 +322,3 @@ def above(path: str) -> tuple[str, str]:
 def _without_query(root: str) -> tuple[str, str]:
     base, mark, query = root.partition("?") if "://" in root else (root, "", "")
     return base, mark + query
-
-
-def _read(remote: "FileSystem", path: str) -> bytes:
-    with remote.open_input_stream(path) as source:
-        data: bytes = source.read()
-        return data

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from noprop_dist.record.events import read_events
+from noprop_dist.record.events import WORK, read_events
 from noprop_dist.record.history import MOST_BLOCKS
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import RESULT
@@ -18,7 +18,6 @@ FIELDS: dict[str, dict[str, Any]] = {  # of the events that are read here
     "unit": {"block": int, "step": int, "started": NUMBER, "seconds": NUMBER, "worker": str},
     "evaluation": {"started": NUMBER, "seconds": NUMBER, "worker": str},
 }
-WORK = ("unit", "evaluation")
 
 
 @dataclass(frozen=True)

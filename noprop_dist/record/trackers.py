@@ -24,11 +24,10 @@ from noprop_dist.config import TrainConfig
 from noprop_dist.errors import UserError
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.history import History
-from noprop_dist.record.remote import reason
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.store import Store
 from noprop_dist.run_files import TENSORBOARD, TRACKERS
-from noprop_dist.text import last_part, shown
+from noprop_dist.text import first_line, last_part, shown
 
 PROJECT = "noprop-dist"
 CLOSE_S, STOPPED_S = 20.0, 2.0  # to send what is left, at the end of a run or where it is stopped
@@ -153,7 +152,8 @@ class _Served:
                 action(tracker)
         except Exception as error:
             self._warn(
-                f"{self._name} gets no more numbers ({reason(error)}): the run goes on without it"
+                f"{self._name} gets no more numbers ({first_line(error)}): the run goes on without "
+                "it"
             )
 
 

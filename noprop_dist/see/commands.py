@@ -13,7 +13,7 @@ from noprop_dist.config.run import HOME
 from noprop_dist.errors import UserError
 from noprop_dist.options import parse_own
 from noprop_dist.text import json_line, printable
-from noprop_dist.use.flags import BLOCK
+from noprop_dist.use.flags import BLOCK, DATA_DIR
 
 if TYPE_CHECKING:
     from noprop_dist.see.several import Several
@@ -34,7 +34,7 @@ class VisualizeOptions(Checked):
     dataset: str | None = option(
         None, "input", "where the run's data set is now; default: where the run found it"
     )
-    data_dir: str | None = option(None, "input", "where named data sets are kept or downloaded to")
+    data_dir: str | None = option(None, "input", DATA_DIR)
     block: str | None = option(None, "input", BLOCK)
     output: str | None = option(
         None,

@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import Any, Literal
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.errors import UserError
-from noprop_dist.record.events import Samples, read_events
+from noprop_dist.errors import UserError, reading
+from noprop_dist.record.events import WORK, Samples, read_events
 from noprop_dist.record.folder import built, checkpoint_names, is_complete, names_in_run
 from noprop_dist.record.history import History, read_history
 from noprop_dist.record.result import TrainResult, read_result
@@ -21,7 +21,6 @@ from noprop_dist.run_files import CHECKPOINTS, RESULT
 from noprop_dist.text import last_part
 
 State = Literal["finished", "running", "stopped"]
-WORK = ("unit", "evaluation")  # most lines of a log, and only needed here for their last times
 
 
 @dataclass(frozen=True)
@@ -163,13 +162,11 @@ def read_run(folder: str) -> RunFacts:
         UserError: there is no run there, or a file of it is damaged or of another version.
     """
     store = Store(folder, "RUN")
-    try:
+    with reading(folder):
         files = tuple(names_in_run(store))
         # Before the result is looked for: a run may finish meanwhile.
         holder = store.holder()
-        events = read_events(store, without=WORK)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
+        events = read_events(store, without=WORK)  # of which the last times are enough here
     config, result = read_config(store), read_result(store)
     if config is None and result is not None:
         config = config_of(result.config, f"{folder}/{RESULT}")
@@ -201,10 +198,10 @@ def _from_log(events: Sequence[dict[str, Any]], result: TrainResult | None) -> d
     most, begun = 0, None
     times = [e["time"] for e in events if isinstance(e.get("time"), (int, float))]
     for event in events:
-        time, worker = event.get("time"), event.get("worker")
+        kind, time, worker = event.get("event"), event.get("time"), event.get("worker")
         if not isinstance(time, (int, float)):
             continue
-        if event.get("event") == "run_started":
+        if kind == "run_started":
             found["sessions"] += 1
             workers, begun = set(), time
             warnings |= dict.fromkeys(map(str, event.get("warnings") or ()))
@@ -212,18 +209,18 @@ def _from_log(events: Sequence[dict[str, Any]], result: TrainResult | None) -> d
             with suppress(KeyError, TypeError, ValueError):  # older versions do not say
                 found["samples"] = built(Samples, event["samples"])
                 found["cost"] = built(dict[str, int], event["cost"]) | found["cost"]
-        elif event.get("event") == "worker_started" and not event.get("spare"):
+        elif kind == "worker_started" and not event.get("spare"):
             workers.add(str(worker))
             most = max(most, len(workers))
-        elif event.get("event") == "worker_lost":
+        elif kind == "worker_lost":
             workers.discard(str(worker))
             seconds = event.get("seconds")
             spent = float(seconds) if isinstance(seconds, (int, float)) else 0.0
             lost.append(Lost(str(worker), time, str(event.get("reason", "unknown")), spent))
-        elif event.get("event") == "peak_memory" and isinstance(event.get("bytes"), int):
+        elif kind == "peak_memory" and isinstance(event.get("bytes"), int):
             found["peak_bytes"] = max(found.get("peak_bytes", 0), event["bytes"])
         elif (
-            event.get("event") == "set_aside"
+            kind == "set_aside"
             and isinstance(event.get("block"), int)
             and result is None  # else it may have been trained on from a checkpoint before that
         ):

@@ -6,7 +6,7 @@ from typing import Any
 
 from noprop_dist.config import FREE_FIELDS, TrainConfig
 from noprop_dist.config.fields import flag
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, reading
 from noprop_dist.record.store import Store, inside
 from noprop_dist.run_files import COMPARISON, SWEEP, holds_run, is_ours
 from noprop_dist.see.facts import RunFacts, read_run
@@ -66,10 +66,8 @@ def list_runs(folder: str) -> list[Entry]:
         UserError: it is missing, holds nothing of ours, or is a run itself.
     """
     store = Store(folder, "FOLDER")
-    try:
+    with reading(folder):
         names = store.list("")
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
     if is_ours(names):
         raise UserError(
             f"{folder} is itself a run's folder: give the folder it lies in, or tell noprop show "

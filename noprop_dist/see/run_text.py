@@ -18,7 +18,9 @@ from noprop_dist.text import SPLITS, describe_samples, duration, how_many, perce
 
 SHA_CHARS = 12
 
-TIMES = {0: "never", 1: "once"}  # else so many times
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
 def accuracy(found: Accuracy | None) -> str:
@@ -98,7 +100,7 @@ def told(facts: RunFacts, *, ages: bool = True) -> list[tuple[str, str]]:
         ("trained for", duration(facts.train_seconds)),
         ("started", moment(facts.started) + f" ({age(facts.started)})" * ages),
         ("units ran", workers(facts)),
-        ("gone on with", TIMES.get(facts.restarts, f"{facts.restarts} times")),
+        ("gone on with", _times(facts.restarts)),
         ("workers lost", str(len(facts.lost))),
         ("seed", str(config.seed)),
     ]
@@ -142,8 +144,7 @@ def happened(facts: RunFacts) -> list[str]:
     """What went wrong on the way, a sentence each; empty where nothing did."""
     said = []
     if facts.restarts:
-        how_often = "once" if facts.restarts == 1 else f"{facts.restarts} times"
-        said.append(f"Training was stopped and gone on with {how_often}.")
+        said.append(f"Training was stopped and gone on with {_times(facts.restarts)}.")
     for lost in facts.lost:
         spent = f"; {lost.seconds:.1f} s of work were done again" if lost.seconds else ""
         said.append(f"Worker {lost.worker} was lost at {moment(lost.time)}: {lost.reason}{spent}.")

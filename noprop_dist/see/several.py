@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.errors import UserError
+from noprop_dist.errors import reading
 from noprop_dist.record.folder import Reader
 from noprop_dist.record.run_config import config_of, read_config
 from noprop_dist.record.store import Store, inside
@@ -86,13 +86,11 @@ def read_several(folder: str) -> Several | None:
         UserError: a file is damaged, or the folder cannot be read.
     """
     store = Store(folder, "RUN")
-    try:
+    with reading(folder):
         names = store.list("")
         if SWEEP in names:
             return _sweep(store)
         return _comparison(store) if COMPARISON in names else None
-    except OSError as error:
-        raise UserError(f"{folder} cannot be read ({error.strerror or error}).") from error
 
 
 def _sweep(store: Store) -> Several:

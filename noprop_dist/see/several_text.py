@@ -1,7 +1,5 @@
 """Sweeps and comparisons, as people read them."""
 
-from collections.abc import Iterator
-
 from noprop_dist.config.fields import flag
 from noprop_dist.record.store import inside
 from noprop_dist.see.run_text import age, moment, shell_word
@@ -34,15 +32,13 @@ def told(found: Several) -> list[tuple[str, str]]:
 
 def searched(found: Several) -> list[tuple[str, str]]:
     """Every setting that a sweep varies, and over what."""
-
-    def lines() -> Iterator[tuple[str, str]]:
-        for name, dimension in found.space.items():
-            for kind, values in dimension.items():
-                between = ", " if kind == "choice" else " to "
-                over = between.join(map(show, values))
-                yield flag(name), over if kind == "choice" else f"{over}, {kind}"
-
-    return list(lines())
+    rows = []
+    for name, dimension in found.space.items():
+        for kind, values in dimension.items():
+            told = [show(value) for value in values]
+            over = ", ".join(told) if kind == "choice" else f"{' to '.join(told)}, {kind}"
+            rows.append((flag(name), over))
+    return rows
 
 
 def commands(found: Several) -> list[tuple[str, str]]:

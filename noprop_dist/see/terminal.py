@@ -1,11 +1,10 @@
 """The list of runs, and one run, as text for a terminal or a pipe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -42,7 +41,8 @@ COLUMNS: tuple[Column, ...] = (
     ("trained", _of_run(lambda f: duration(f.train_seconds))),
     ("started", lambda e: run_text.age(e.started)),
 )
-TEXT = ("data", "network", "options")  # columns of words, which may be broken
+WORDS = ("run", "state", "data", "network", "options")  # columns that may be broken
+BETWEEN = 2  # a column's padding and the line beside it
 OPTIONS_SHARE = 5  # of the terminal's width, their most before they go on below
 # What a narrow terminal does without, first to last: sweeps have but a best validation accuracy.
 LEFT_OUT = ("trained", "softmax, %", "started", "data", "best val.", "seed", "options", "network")
@@ -62,16 +62,43 @@ def _network(entry: Entry) -> str:
 def render_runs(entries: Sequence[Entry]) -> str:
     """The list as a table as wide as fits, and below it what is wrong with damaged runs."""
     console = _console()
+    cells = {"run": [Text(printable(e.name)) for e in entries], "state": [*map(_state, entries)]}
+    cells |= {name: [Text(printable(cell(e))) for e in entries] for name, cell in COLUMNS}
+    if not any(entry.differs for entry in entries):
+        del cells["options"]
     options_width = console.width // OPTIONS_SHARE
-    cells = dict(COLUMNS)
-    # What is the same in every line first: the others tell the runs apart.
-    found = {name: {cells[name](entry) for entry in entries} - {"-"} for name in LEFT_OUT}
-    order = sorted(LEFT_OUT, key=lambda name: len(found[name]) > 1)
-    left_out: list[str] = []
+    for name in _left_out(cells, options_width, console.width):
+        del cells[name]
+    table = _table()
+    for name in cells:
+        if name in WORDS:
+            most = options_width if name == "options" else None
+            table.add_column(name, overflow="fold", max_width=most)
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
+    damaged = [e for e in entries if e.state == "damaged"]
+    notes = [Text(f"{printable(e.name)}: {printable(e.about)}") for e in damaged]
+    return _text(console, [table, *notes])
+
+
+def _left_out(cells: Mapping[str, Sequence[Text]], options_width: int, room: int) -> list[str]:
+    """The columns for which there is no room where no word is broken."""
+    widths = {
+        name: max([len(name), *(text.cell_len for text in texts)]) for name, texts in cells.items()
+    }
+    widths["options"] = min(widths.get("options", 0), options_width)
 
     def fits(without: Sequence[str]) -> bool:
-        return _width(console, _list(entries, without, options_width)) <= console.width
+        kept = [widths[name] for name in cells if name not in without]
+        return sum(kept) + BETWEEN * (len(kept) - 1) <= room
 
+    # What is the same in every line first: the others tell the runs apart.
+    found = {name: {text.plain for text in cells[name]} - {"-"} for name in cells}
+    known = [name for name in LEFT_OUT if name in cells]
+    order = sorted(known, key=lambda name: len(found[name]) > 1)
+    left_out: list[str] = []
     for name in order:
         if fits(left_out):
             break
@@ -79,27 +106,7 @@ def render_runs(entries: Sequence[Entry]) -> str:
     for name in left_out[::-1]:  # a wide one that went late may have left room for others
         if fits(fewer := [other for other in left_out if other != name]):
             left_out = fewer
-    table = _list(entries, left_out, options_width)
-    damaged = [e for e in entries if e.state == "damaged"]
-    notes = [Text(f"{printable(e.name)}: {printable(e.about)}") for e in damaged]
-    return _text(console, [table, *notes])
-
-
-def _list(entries: Sequence[Entry], left_out: Sequence[str], options_width: int) -> Table:
-    if not any(entry.differs for entry in entries):
-        left_out = (*left_out, "options")
-    columns = [column for column in COLUMNS if column[0] not in left_out]
-    table = _table("run", "state")
-    for name, _ in columns:
-        if name in TEXT:
-            most = options_width if name == "options" else None
-            table.add_column(name, overflow="fold", max_width=most)
-        else:
-            table.add_column(name, justify="right", no_wrap=True)
-    for entry in entries:
-        cells = [Text(printable(cell(entry))) for _, cell in columns]
-        table.add_row(Text(printable(entry.name)), _state(entry), *cells)
-    return table
+    return left_out
 
 
 def _state(entry: Entry) -> Text:
@@ -108,11 +115,6 @@ def _state(entry: Entry) -> Text:
     if entry.facts and entry.facts.set_aside:
         state.append(f", {len(entry.facts.set_aside)} set aside", style="red")
     return state
-
-
-def _width(console: Console, table: Table) -> int:
-    """Columns that a table takes where no word is broken."""
-    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
 
 def render_run(facts: RunFacts) -> str:
@@ -170,11 +172,8 @@ def _grid(rows: run_tables.Table) -> Table:
     return table
 
 
-def _table(*left: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
-    for name in left:
-        table.add_column(name, overflow="fold")
-    return table
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
 
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> Table:

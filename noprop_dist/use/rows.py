@@ -11,7 +11,7 @@ from noprop_dist.data.account import Reading
 from noprop_dist.data.dataset import Found, order_of
 from noprop_dist.data.sources import find_rows, is_known
 from noprop_dist.data.split_names import ALL
-from noprop_dist.engine.splits import Splits, reading_of, splits_of
+from noprop_dist.engine.splits import reading_of, splits_of
 from noprop_dist.errors import UserError
 from noprop_dist.record.folder import home_of
 from noprop_dist.record.progress import shown_work
@@ -74,9 +74,10 @@ def rows_for(
     name = dataset or (run.config or config).dataset
     trained_on = run.trained.data_sha256
     own = None
-    if dataset is None or trained_on:
+    trainable = found.splits.keys() & {"train", ALL}
+    if trainable and (dataset is None or trained_on):
         try:
-            own = _own_splits(config, found)
+            own = splits_of(config, found)
         except UserError:
             if dataset is None:
                 raise
@@ -124,13 +125,6 @@ def _options_of(run: OpenRun, dataset: str | None, image_size: int | None) -> Tr
             f"the run's data set {config.dataset} is not there: say with --dataset where it is now."
         )
     return config
-
-
-def _own_splits(config: TrainConfig, found: Found) -> Splits | None:
-    """The rows as a run of these options uses them; None where it could not."""
-    if not found.splits.keys() & {"train", ALL}:
-        return None
-    return splits_of(config, found)
 
 
 def _of_source(found: Found, which: str | None, name: str) -> tuple[str, Split]:
