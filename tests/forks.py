@@ -49,6 +49,14 @@ def break_stream(how: str, number: int) -> None:
         os.dup2(writer, number)
 
 
+def exit_code(argv: list[str]) -> int:
+    """Of the command, also where it leaves early, as --help does."""
+    try:
+        return main(argv)
+    except SystemExit as left:
+        return int(left.code or 0)
+
+
 def outcome(argv: list[str], how: str, number: int) -> tuple[int, str]:
     """Run it in a child, which leaves as Python does, but for the second that its modules take."""
     reader, writer = os.pipe()
@@ -58,7 +66,7 @@ def outcome(argv: list[str], how: str, number: int) -> tuple[int, str]:
         os.close(writer)
         break_stream(how, number)
         try:
-            code = main(argv)
+            code = exit_code(argv)
             for stream in filter(None, (sys.stdout, sys.stderr)):
                 stream.flush()
         except BaseException:

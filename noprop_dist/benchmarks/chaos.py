@@ -129,15 +129,8 @@ class Run:
         self.folder = folder
         self._environment = os.environ | {"RAY_ADDRESS": address}
         self._command = [
-            *(
-                sys.executable,
-                "-m",
-                "noprop_dist",
-                "train",
-                "--no-plots",
-                "--device=cpu",
-                "--quiet",
-            ),
+            *(sys.executable, "-m", "noprop_dist", "train"),
+            *("--no-plots", "--device=cpu", "--quiet"),
             *("--dataset", options.dataset, "--epochs", str(options.epochs)),
             *("--num-blocks", str(options.num_blocks), "--workers", str(options.workers)),
             *("--embedding-type", options.embedding_type, "--spares", str(options.spares)),

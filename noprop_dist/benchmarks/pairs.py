@@ -10,26 +10,16 @@ class Pairs:
     """What was measured, pair by pair.
 
     Attributes:
-        ours: speeds.
-        theirs: speeds of the other way.
+        ours: the median of our speeds.
+        theirs: the median of the other way's.
+        ratio: the median of the ratios.
+        ratios: how many times as fast ours is, of each pair.
     """
 
-    ours: list[float]
-    theirs: list[float]
-
-    @property
-    def ratios(self) -> list[float]:
-        """How many times as fast ours is, of each pair."""
-        return [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
-
-    @property
-    def medians(self) -> tuple[float, float, float]:
-        """Of our speeds, of theirs, and of the ratios."""
-        return (
-            statistics.median(self.ours),
-            statistics.median(self.theirs),
-            statistics.median(self.ratios),
-        )
+    ours: float
+    theirs: float
+    ratio: float
+    ratios: list[float]
 
 
 def in_pairs(ours: Callable[[], float], theirs: Callable[[], float], repeats: int) -> Pairs:
@@ -41,4 +31,6 @@ def in_pairs(ours: Callable[[], float], theirs: Callable[[], float], repeats: in
         repeats: pairs that count.
     """
     pairs = [(ours(), theirs()) for _ in range(repeats + 1)][1:]
-    return Pairs([a for a, _ in pairs], [b for _, b in pairs])
+    a, b = map(statistics.median, zip(*pairs, strict=True))
+    ratios = [mine / other for mine, other in pairs]
+    return Pairs(a, b, statistics.median(ratios), ratios)

@@ -56,11 +56,10 @@ def benchmark_predict(options: PredictBenchmark) -> dict[str, Any]:
             lambda: _time_bare(trained, images, options.batch_size),
             options.repeats,
         )
-    whole, bare, ratio = pairs.medians
     return {
-        "bare": bare,
-        "predict": whole,
-        "ratio": ratio,
+        "bare": pairs.theirs,
+        "predict": pairs.ours,
+        "ratio": pairs.ratio,
         "ratios": pairs.ratios,
         "images": options.images,
         "num_blocks": options.num_blocks,

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from noprop_dist.benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
+from noprop_dist.benchmarks.benchmark_options import ScalingBenchmark
 from noprop_dist.benchmarks.memory import measure_memory, render_memory
 from noprop_dist.benchmarks.simulated import measure_simulated, render_simulated
 from noprop_dist.benchmarks.sleepers import measure_sleepers, render_sleepers
 from noprop_dist.benchmarks.traffic import measure_traffic, render_traffic
-from noprop_dist.benchmarks.training_speed import plain_loop, random_job, run_of, time_plain
+from noprop_dist.benchmarks.training_speed import plain_loop, random_job, time_plain
+from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.distributed.worker_client import BlockClient
@@ -72,11 +73,9 @@ def measure_workers(options: ScalingBenchmark) -> dict[str, Any]:
     Raises:
         UserError: this machine does not hold so many workers.
     """
-    engine = EngineBenchmark(
-        steps=options.steps, batch_size=options.batch_size, threads=options.workers
-    )
-    job, splits = random_job(run_of(engine), engine.steps, torch.device("cpu"))
-    plain = plain_loop(splits.train, engine.batch_size, torch.device("cpu"))
+    config, cpu = TrainConfig(batch_size=options.batch_size, val_fraction=0.0), torch.device("cpu")
+    job, splits = random_job(config, options.steps, cpu)
+    plain = plain_loop(splits.train, options.batch_size, cpu)
     turns: list[dict[int, tuple[float, float]]] = []
     plain_speeds = []
     needs = WorkerNeeds()
@@ -84,7 +83,7 @@ def measure_workers(options: ScalingBenchmark) -> dict[str, Any]:
         for turn in range(options.repeats + 1):
             counts = range(1, options.workers + 1)
             measured = {w: _time_workers(job, splits, needs, w, options) for w in counts}
-            speed = time_plain(plain, engine)
+            speed = time_plain(plain, len(splits.train), options.workers)
             if turn:  # the first turn warms up
                 turns.append(measured)
                 plain_speeds.append(speed)

@@ -6,7 +6,7 @@ every network is evaluated by the same code. T blocks, class embeddings W (K, D)
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from noprop_dist.benchmarks.benchmark_options import SharingBenchmark
-from noprop_dist.compare.algorithm1_run import epoch_batches, make_algorithm, parts_of
+from noprop_dist.compare.algorithm1_run import CPU, epoch_batches, make_algorithm, parts_of
 from noprop_dist.config import TrainConfig
 from noprop_dist.data import load_dataset
-from noprop_dist.engine.evaluate import EvalResult, Weights, eval_units, merge, run_eval
+from noprop_dist.engine.evaluate import Weights, eval_units, merge, run_eval
 from noprop_dist.engine.executor import run_all
 from noprop_dist.engine.job import Job, make_job
 from noprop_dist.engine.local import LocalExecutor
@@ -41,7 +41,6 @@ class _Run:
 
     job: Job
     splits: Splits
-    device: torch.device
     workers: int
 
 
@@ -116,15 +115,13 @@ def _prepare(options: SharingBenchmark, seed: int, freeze_after: int | None) -> 
         seed=seed,
         device="cpu",
     )
-    device = torch.device("cpu")
     dataset = load_dataset(config.dataset, max_train_images=options.images, seed=seed)
     splits = make_splits(config, dataset)
-    job = make_job(config, splits, device)
-    return _Run(job, splits, device, options.workers)
+    return _Run(make_job(config, splits, CPU), splits, options.workers)
 
 
 def _algorithm(run: _Run) -> Algorithm1:
-    return make_algorithm(run.job, _class_embed(run.job), run.device)
+    return make_algorithm(run.job, _class_embed(run.job))
 
 
 def _class_embed(job: Job) -> Tensor:
@@ -133,7 +130,39 @@ def _class_embed(job: Job) -> Tensor:
 
 
 def _batches(run: _Run, epoch: int) -> Iterator[Batch]:
-    return epoch_batches(run.job, run.splits.train, epoch, run.device)
+    return epoch_batches(run.job, run.splits.train, epoch)
+
+
+def _shared(algorithm: Algorithm1) -> list[Tensor]:
+    return [algorithm.class_embed, *algorithm.readout.parameters()]
+
+
+def _optimizer(run: _Run, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    config = run.job.config
+    return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
+
+
+def _optimizer_for_all(run: _Run, algorithm: Algorithm1) -> torch.optim.Optimizer:
+    blocks = [p for block in algorithm.blocks for p in block.train().parameters()]
+    return _optimizer(run, [*_shared(algorithm), *blocks])
+
+
+def _train_in_turn(
+    run: _Run,
+    algorithm: Algorithm1,
+    optimizers: Sequence[torch.optim.Optimizer],
+    *,
+    set_to_none: bool = True,
+) -> Trained:
+    """Epoch by epoch block after block on all batches, each with its optimiser."""
+    for epoch in range(run.job.config.epochs):
+        batches = list(_batches(run, epoch))
+        for t, optimizer in enumerate(optimizers, start=1):
+            for x, y in batches:
+                optimizer.zero_grad(set_to_none=set_to_none)
+                algorithm.loss(t, x, y, torch.randn_like).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+    return parts_of(algorithm)
 
 
 def _printed(run: _Run) -> Trained:
@@ -146,49 +175,26 @@ def _printed(run: _Run) -> Trained:
 
 def _one_optimizer(run: _Run) -> Trained:
     """As printed, but one optimiser moves everything at each step, by momentum at least."""
-    algorithm, config = _algorithm(run), run.job.config
-    parameters = [p for block in algorithm.blocks for p in block.train().parameters()]
-    shared = [algorithm.class_embed, *algorithm.readout.parameters()]
-    optimizer = torch.optim.AdamW(
-        [*shared, *parameters], lr=config.lr, weight_decay=config.weight_decay
-    )
-    for epoch in range(config.epochs):
-        batches = list(_batches(run, epoch))
-        for t in range(1, len(algorithm.blocks) + 1):
-            for x, y in batches:
-                optimizer.zero_grad(set_to_none=False)
-                algorithm.loss(t, x, y, torch.randn_like).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-    return parts_of(algorithm)
+    algorithm = _algorithm(run)
+    optimizers = [_optimizer_for_all(run, algorithm)] * len(algorithm.blocks)
+    return _train_in_turn(run, algorithm, optimizers, set_to_none=False)
 
 
 def _own_moments(run: _Run) -> Trained:
     """As printed, but W and the readout have moments of their own for every block."""
-    algorithm, config = _algorithm(run), run.job.config
-    shared = [algorithm.class_embed, *algorithm.readout.parameters()]
+    algorithm = _algorithm(run)
     optimizers = [
-        torch.optim.AdamW(
-            [*block.train().parameters(), *shared], lr=config.lr, weight_decay=config.weight_decay
-        )
+        _optimizer(run, [*block.train().parameters(), *_shared(algorithm)])
         for block in algorithm.blocks
     ]
-    for epoch in range(config.epochs):
-        batches = list(_batches(run, epoch))
-        for t, optimizer in enumerate(optimizers, start=1):
-            for x, y in batches:
-                optimizer.zero_grad()
-                algorithm.loss(t, x, y, torch.randn_like).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-    return parts_of(algorithm)
+    return _train_in_turn(run, algorithm, optimizers)
 
 
 def _summed(run: _Run) -> Trained:
     """One optimiser, one step of everything on the sum of all blocks' losses."""
-    algorithm, config = _algorithm(run), run.job.config
-    parameters: list[Tensor] = [algorithm.class_embed, *algorithm.readout.parameters()]
-    parameters += [p for block in algorithm.blocks for p in block.train().parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    for epoch in range(config.epochs):
+    algorithm = _algorithm(run)
+    optimizer = _optimizer_for_all(run, algorithm)
+    for epoch in range(run.job.config.epochs):
         for x, y in _batches(run, epoch):
             optimizer.zero_grad()
             for t in range(1, len(algorithm.blocks) + 1):
@@ -201,9 +207,8 @@ def _averaged(run: _Run) -> Trained:
     """The engine's rounds."""
     rounds = Rounds(run.job, first_shared(_class_embed(run.job)))
     rounds.start()
-    slots = run.workers
-    runner = UnitRunner(run.job, run.splits, run.device, at_once=slots)
-    with LocalExecutor(run.job, runner, slots=slots) as executor:
+    runner = UnitRunner(run.job, run.splits, CPU, at_once=run.workers)
+    with LocalExecutor(run.job, runner, slots=run.workers) as executor:
         for _ in range(run.job.config.epochs):
             units = [unit for t in rounds.blocks if (unit := rounds.next_unit(t)) is not None]
             for result in run_all(executor, units):
@@ -214,12 +219,9 @@ def _averaged(run: _Run) -> Trained:
 
 
 def _measure(run: _Run, weights: Weights, shared: Shared, seconds: float) -> dict[str, float]:
-    num_test = len(run.splits.test)
-    units = eval_units(0, "test", num_test, weights, shared, DRAWS)
-    results: list[EvalResult] = [
-        run_eval(unit, run.job, run.splits.test, run.device) for unit in units
-    ]
-    test = merge(results)
+    split = run.splits.test
+    units = eval_units(0, "test", len(split), weights, shared, DRAWS)
+    test = merge([run_eval(unit, run.job, split, CPU) for unit in units])
     smallest, mean = embedding_distances(shared["class_embed"])
     return {
         "z_T": statistics.fmean(test.accuracy()),

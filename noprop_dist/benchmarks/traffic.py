@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from noprop_dist.benchmarks.benchmark_options import EngineBenchmark, ScalingBenchmark
-from noprop_dist.benchmarks.training_speed import random_job, run_of
+from noprop_dist.benchmarks.benchmark_options import ScalingBenchmark
+from noprop_dist.benchmarks.training_speed import random_job
 from noprop_dist.compare.on_ray.traffic import CountingClient, Traffic, num_bytes
+from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import WorkerNeeds, connected
 from noprop_dist.distributed.ray_executor import RayExecutor
 from noprop_dist.engine.coordinator import Coordinator
@@ -32,8 +33,8 @@ def measure_traffic(options: ScalingBenchmark) -> dict[str, Any]:
     Raises:
         UserError: this machine does not hold so many workers.
     """
-    engine = EngineBenchmark(steps=options.steps, batch_size=options.batch_size)
-    job, splits = random_job(run_of(engine), engine.steps, torch.device("cpu"))
+    config = TrainConfig(batch_size=options.batch_size, val_fraction=0.0)
+    job, splits = random_job(config, options.steps, torch.device("cpu"))
     blocks = BLOCKS * options.workers
     job = replace(
         job,

@@ -1,7 +1,8 @@
 """How fast the engine is, against the plain loop that anyone would write first."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -65,19 +66,21 @@ def benchmark_engine(options: EngineBenchmark) -> dict[str, Any]:
         matrix products.
     """
     device = torch.device("cpu")
-    job, splits = random_job(run_of(options), options.steps, device)
+    config = TrainConfig(
+        batch_size=options.batch_size, val_fraction=0.0, cpus_per_worker=options.cpus_per_worker
+    )
+    job, splits = random_job(config, options.steps, device)
     rounds = start_afresh(job, splits)
     plain = plain_loop(splits.train, options.batch_size, device)
     pairs = in_pairs(
         lambda: _time_engine(rounds, splits, device, options),
-        lambda: time_plain(plain, options),
+        lambda: time_plain(plain, len(splits.train), options.threads),
         options.repeats,
     )
-    engine_speed, plain_speed, ratio = pairs.medians
     return {
-        "engine": engine_speed,
-        "plain": plain_speed,
-        "ratio": ratio,
+        "engine": pairs.ours,
+        "plain": pairs.theirs,
+        "ratio": pairs.ratio,
         "ratios": pairs.ratios,
         "matrix_share": _matrix_share(rounds, splits, device, options),
         "precision": job.precision,
@@ -98,13 +101,6 @@ def render(measured: dict[str, Any]) -> str:
             f"ratio         {measured['ratio']:8.2f}  (median of {len(measured['ratios'])} pairs)",
             f"convolutions and products: {measured['matrix_share']:.0%} of the engine's time",
         ]
-    )
-
-
-def run_of(options: EngineBenchmark) -> TrainConfig:
-    """The options of a run that trains so."""
-    return TrainConfig(
-        batch_size=options.batch_size, val_fraction=0.0, cpus_per_worker=options.cpus_per_worker
     )
 
 
@@ -162,31 +158,32 @@ def plain_loop(train: Split, batch_size: int, device: torch.device) -> Callable[
     return epoch
 
 
-def time_plain(epoch: Callable[[], None], options: EngineBenchmark) -> float:
-    """Block-images per second of the plain loop with all its threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(options.threads)
-    try:
+def time_plain(epoch: Callable[[], None], images: int, threads: int) -> float:
+    """Block-images per second of the plain loop, whose epoch has so many images."""
+    with _computing_with(threads):
         start = time.perf_counter()
         epoch()
-        seconds = time.perf_counter() - start
+        return images / (time.perf_counter() - start)
+
+
+@contextmanager
+def _computing_with(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
     finally:
         torch.set_num_threads(before)
-    return options.steps * options.batch_size / seconds
 
 
 def _matrix_share(
     rounds: Rounds, splits: Splits, device: torch.device, options: EngineBenchmark
 ) -> float:
-    before = torch.get_num_threads()
-    torch.set_num_threads(options.cpus_per_worker)
-    try:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            run_unit(
-                Unit(rounds.latest[1], min(5, options.steps)), rounds.job, splits.train, device
-            )
-    finally:
-        torch.set_num_threads(before)
+    with (
+        _computing_with(options.cpus_per_worker),
+        torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile,
+    ):
+        run_unit(Unit(rounds.latest[1], min(5, options.steps)), rounds.job, splits.train, device)
     times = {e.key: e.self_cpu_time_total for e in profile.key_averages()}
     matrix = sum(v for k, v in times.items() if any(name in k for name in MATRIX_OPERATIONS))
     return float(matrix / sum(times.values()))

@@ -123,8 +123,9 @@ def _traffic(rows: Sequence[Row], facts: Facts) -> list[str]:
         much = ""
         if noprop is not None and noprop.sent_bytes:
             ratio = twin.sent_bytes / noprop.sent_bytes
-            more = f"{ratio:,.1f} times as much" if ratio >= 1 else f"{1 / ratio:,.1f} times less"
-            much = f", {more} as NoProp" if ratio >= 1 else f", {more} than NoProp"
+            much = f", {1 / ratio:,.1f} times less than NoProp"
+            if ratio >= 1:
+                much = f", {ratio:,.1f} times as much as NoProp"
         said.append(f"The twin sends {twin.sent_bytes / MIB:,.1f} MiB of gradients over TCP{much}.")
     if twin is not None and twin.sent_bytes is None and twin.reduced_bytes:
         said.append(

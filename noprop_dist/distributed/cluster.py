@@ -182,18 +182,13 @@ def _check_free(needs: WorkerNeeds) -> None:
     if ray.util.get_current_placement_group() is not None:  # what this run has is reserved for it
         return
     deadline = time.monotonic() + FREE_S
-    while slots_of(_free(), needs) < 1:
+    while slots_of(ray.available_resources(), needs) < 1:  # type: ignore[no-untyped-call]
         if time.monotonic() > deadline:
             raise UserError(
                 f"all that the cluster has of {needs} is taken by other jobs: wait for them, or "
                 "add nodes."
             )
         time.sleep(0.2)
-
-
-def _free() -> dict[str, float]:
-    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
-    return free
 
 
 @dataclass(frozen=True)

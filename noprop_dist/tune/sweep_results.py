@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import yaml
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.groups import DataOptions
@@ -161,8 +162,6 @@ def _column(values: list[Any]) -> pa.Array:
 
 
 def _write_best(store: Store, head: str, settings: Settings, config: TrainConfig) -> None:
-    import yaml
-
     left_out = LEFT_OUT - settings.keys()
     values = {
         f.name: settings.get(f.name, getattr(config, f.name))

@@ -91,7 +91,7 @@ def test_resources_that_no_node_has(cluster: Cluster, tmp_path: Path) -> None:
     try:
         with connected(on_ray(tmp_path), 0):
             (right,) = (n["NodeID"] for n in ray.nodes() if n["Alive"] and "a100" in n["Resources"])
-            train(on_ray(tmp_path / "run", resources="a100=0.5"))
+            train(on_ray(tmp_path / "run", resources="a100=0.5", epochs=1, num_blocks=1))
     finally:
         cluster.remove_node(node)
     assert {e["node_id"] for e in events(tmp_path / "run", "worker_started")} == {right}

@@ -267,7 +267,7 @@ def test_worker_without_progress_is_taken_for_dead(monkeypatch: pytest.MonkeyPat
     rig.executor.submit(unit(1))
     (call,) = rig.running()
     monkeypatch.setattr(call.actor, "call", lambda *_: Call("status", call.actor))
-    for _ in range(100):
+    while not rig.lost:
         rig.wait()
     assert rig.lost[0] == ("w0", [1])
     assert rig.running()[-1].actor is not call.actor

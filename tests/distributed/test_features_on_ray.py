@@ -120,6 +120,7 @@ def test_cluster_that_cannot_make_them_is_told_of_in_a_sentence(
     assert len(killed) == 3
     assert str(lost.value).startswith("the cluster could not compute the features (")
     assert "give --executor local" in str(lost.value)
+    monkeypatch.setattr("noprop_dist.distributed.cluster.FREE_S", 1.0)
     with connected(TrainConfig(device="cpu"), 0):
         holder: Any = ray.remote(lambda: time.sleep(60)).options(num_cpus=2).remote()
         wait_until(lambda: ray.available_resources().get("CPU", 0) == 0)

@@ -65,7 +65,8 @@ def trained(cluster: object, task: MethodTask) -> Iterator[Run]:
         yield epochs, ends, told
 
 
-def shared_by_hand(task: MethodTask) -> TwinNetwork:
+@pytest.fixture(scope="module")
+def by_hand(task: MethodTask) -> TwinNetwork:
     """Both workers' shares in one process: the mean of their gradients moves one set of weights."""
     job, seed = task.job, task.job.config.seed
     net = TwinNetwork(job.spec, seed, torch.tensor(task.class_embed), job.precision).train()
@@ -105,10 +106,10 @@ def shared_by_hand(task: MethodTask) -> TwinNetwork:
 
 @pytest.mark.ray
 def test_two_workers_train_what_one_process_makes_of_their_shares(
-    trained: Run, task: MethodTask
+    trained: Run, task: MethodTask, by_hand: TwinNetwork
 ) -> None:
     _, ends, _ = trained
-    expected = shared_by_hand(task).state_dict()
+    expected = by_hand.state_dict()
     assert [end.sha256 for end in ends] == [sha256_of_tensors(expected)] * WORKERS
     start = TwinNetwork(task.job.spec, 0, torch.tensor(task.class_embed)).state_dict()
     assert not torch.equal(start["class_embed"], expected["class_embed"])  # W is learned too
@@ -142,9 +143,10 @@ def test_workers_agree_and_the_driver_hears_of_every_epoch(trained: Run) -> None
 
 
 @pytest.mark.ray
-def test_shared_test_split_is_evaluated_as_one_process_does(trained: Run, task: MethodTask) -> None:
-    net = shared_by_hand(task)
-    alone = TwinWorker(task, net, CPU, rank=0, world=1)
+def test_shared_test_split_is_evaluated_as_one_process_does(
+    trained: Run, task: MethodTask, by_hand: TwinNetwork
+) -> None:
+    alone = TwinWorker(task, by_hand, CPU, rank=0, world=1)
     assert alone.accuracies(task.splits.test, DRAWS)[0] == trained[1][0].test_accuracy
     labels = task.splits.test.ys[0]
     shuffled = replace(task.splits.test, ys=(labels[::-1].copy(),))

@@ -107,9 +107,11 @@ def test_what_a_command_found_is_printed_or_a_sentence_says_why_not(
         check(found[3 * number : 3 * number + 3], line)
 
 
-@pytest.mark.parametrize("start", STARTS)
-def test_help_and_version_end_as_every_output_does(start: str) -> None:
-    check(started_alone([sys.executable, "-m", "noprop_dist", *start.split()]))
+def test_help_and_version_end_as_every_output_does(repo: Path) -> None:
+    found = outcomes([(start, how, 1) for start in STARTS for how in HOW], repo)
+    for number, start in enumerate(STARTS):
+        check(found[3 * number : 3 * number + 3], start)
+    check(started_alone([sys.executable, "-m", "noprop_dist", STARTS[0]]))
 
 
 @pytest.mark.parametrize("name", JOBS)

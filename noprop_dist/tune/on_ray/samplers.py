@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from noprop_dist.errors import UserError
+from noprop_dist.errors import UserError, needing
 from noprop_dist.maths.keys import key, numpy_generator
 from noprop_dist.tune.search import Search
 from noprop_dist.tune.space import BLOCK, Dimension, Settings, Space
@@ -49,15 +49,12 @@ class OptunaSampler:
     """
 
     def __init__(self, space: Space, seed: int, metric: str, mode: str, check: Check) -> None:
-        try:
+        with needing(
+            "optuna",
+            "--search optuna needs Optuna, which is not installed: pip install "
+            "'noprop-dist[optuna]', or give --search random.",
+        ):
             import optuna
-        except ModuleNotFoundError as error:
-            if error.name != "optuna":
-                raise
-            raise UserError(
-                "--search optuna needs Optuna, which is not installed: pip install "
-                "'noprop-dist[optuna]', or give --search random."
-            ) from error
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._optuna: Any = optuna  # its stubs know less than it does
         self._metric, self._check = metric, check
