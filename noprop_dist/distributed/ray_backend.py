@@ -1,6 +1,5 @@
 """From a run's options to an executor on a cluster."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -161,7 +160,7 @@ class RunListener(WorkerListener):
         on_memory: Callable[[str, Memory], object],
     ) -> None:
         self._progress, self._on_event, self._on_memory = progress, on_event, on_memory
-        self._counts: Counter[tuple[str, int]] = Counter()
+        self._counts: dict[tuple[str, int], int] = {}
         self._peak_bytes = 0
         self._gauges = {
             name: Gauge(f"noprop_block_{name}", description=text, tag_keys=("block",))
@@ -177,7 +176,7 @@ class RunListener(WorkerListener):
         self._gauges[name].set(value, tags={"block": str(t)})
 
     def _count(self, name: str, t: int) -> None:
-        self._counts[name, t] += 1
+        self._counts[name, t] = self._counts.get((name, t), 0) + 1
         self._set(name, t, self._counts[name, t])
 
     @override
@@ -189,7 +188,7 @@ class RunListener(WorkerListener):
     @override
     def unit_done(self, t: int) -> None:
         self._count("units", t)
-        self._set("restarts", t, self._counts["restarts", t])
+        self._set("restarts", t, self._counts.get(("restarts", t), 0))
 
     @override
     def worker_started(self, worker: str, place: Place, *, spare: bool) -> None:
