@@ -315,8 +315,8 @@ def inside(root: str, path: str) -> str:
 def above(path: str) -> tuple[str, str]:
     """What a folder or URI lies in, empty where it is a mere name, and its name there."""
     base, query = _without_query(path)
-    parent, _, name = base.rstrip("/").rpartition("/")
-    return parent + query if parent else "", name
+    parent, slash, name = base.rstrip("/").rpartition("/")
+    return parent + query if parent else slash, name
 
 
 def _without_query(root: str) -> tuple[str, str]:

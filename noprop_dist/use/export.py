@@ -89,7 +89,7 @@ def export_network(
     store = Store(path.parent, "--output")
     store.check_writable()
     if path.is_dir():
-        raise UserError(f"--output {output} is a folder: give the name of a file.")
+        raise UserError(f"--output {output or path} is a folder: give the name of a file.")
     with shown_work(f"making the {to} file", None):
         data, answer = _MAKERS[to](run, draws)
     samples, _ = rows.split.take(np.arange(min(max(1, CHECKED // draws), len(rows.split))))

@@ -147,4 +147,5 @@ def test_a_store_inside_another_keeps_what_a_uri_asks_for() -> None:
 def test_what_a_folder_or_uri_lies_in_keeps_what_the_uri_asks_for() -> None:
     assert above("runs/a/model/") == ("runs/a", "model")
     assert above("a") == ("", "a")
+    assert above("/a") == ("/", "a")
     assert above("s3://b/a/model?region=r") == ("s3://b/a?region=r", "model")

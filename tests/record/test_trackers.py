@@ -141,10 +141,10 @@ def test_tensorboard_has_no_step_twice_where_a_run_goes_on(root: str, tmp_path: 
 def test_mlflow_goes_on_with_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    import mlflow  # takes longer than a stopped run waits for its trackers
+
     store = Store(tmp_path / "name-of-run")
     assert two_sessions(TrainConfig(tracker="mlflow", num_blocks=7), store) == []
-    import mlflow
-
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name("noprop-dist")
     (run,) = client.search_runs([experiment.experiment_id])
