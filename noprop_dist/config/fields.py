@@ -125,6 +125,13 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def as_flag(name: str, value: Any) -> list[str]:
+    """A field with its value as the command line has them: a switch, or a flag and the value."""
+    if isinstance(value, bool):
+        return [flag(name if value else f"no_{name}")]
+    return [flag(name), str(value)]
+
+
 def with_trait(cls: type[Any], trait: Trait) -> frozenset[str]:
     """Names of the fields that have a trait."""
     return frozenset(f.name for f in fields(cls) if trait in f.metadata["traits"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from noprop_dist.config import FREE_FIELDS, TrainConfig
-from noprop_dist.config.fields import flag
+from noprop_dist.config.fields import as_flag
 from noprop_dist.errors import UserError, reading
 from noprop_dist.record.store import Store, inside
 from noprop_dist.run_files import COMPARISON, SWEEP, holds_run, is_ours
@@ -95,7 +95,7 @@ def _with_differences(entries: list[Entry]) -> list[Entry]:
         values = facts.config.to_dict()
         usual = {f.name: f.default for f in fields(TrainConfig)}
         return tuple(
-            f"{flag(name)} {values[name]}" for name in varied if values[name] != usual[name]
+            " ".join(as_flag(name, values[name])) for name in varied if values[name] != usual[name]
         )
 
     return [replace(e, differs=differs(e.facts)) if e.facts else e for e in entries]

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.config.fields import flag
+from noprop_dist.config.fields import as_flag
 from noprop_dist.config.model_options import BLOCK_CHOICES
 from noprop_dist.model.answering import READOUTS, Answering
 from noprop_dist.record.result import Accuracy, measured
@@ -197,13 +197,6 @@ def resume_command(facts: RunFacts) -> str:
     for name, value in options.items():
         words += as_flag(name, value)
     return " ".join(map(shell_word, words))
-
-
-def as_flag(name: str, value: Any) -> list[str]:
-    """An option as the command line has it: a switch, or a flag and its value."""
-    if isinstance(value, bool):
-        return [flag(name if value else f"no_{name}")]
-    return [flag(name), str(value)]
 
 
 def shell_word(text: str) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from noprop_dist.config import TrainConfig
+from noprop_dist.config.fields import as_flag
 from noprop_dist.run_files import CONTENTS
 from noprop_dist.see import run_tables, run_text, several_text
 from noprop_dist.see.facts import RunFacts
@@ -149,7 +150,7 @@ def _section(title: str, body: Sequence[Table | Text]) -> list[Table | Text]:
 
 
 def _options(config: TrainConfig) -> list[Table | Text]:
-    given = [run_text.as_flag(*option) for option in run_text.changed_options(config).items()]
+    given = [as_flag(*option) for option in run_text.changed_options(config).items()]
     changed = [(name, " ".join(value)) for name, *value in given]
     title = "options that differ from their defaults"
     return _section(title, [_pairs(changed)]) if changed else []

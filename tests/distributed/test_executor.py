@@ -267,8 +267,10 @@ def test_worker_without_progress_is_taken_for_dead(monkeypatch: pytest.MonkeyPat
     rig.executor.submit(unit(1))
     (call,) = rig.running()
     monkeypatch.setattr(call.actor, "call", lambda *_: Call("status", call.actor))
-    while not rig.lost:
+    for _ in range(100):
         rig.wait()
+        if rig.lost:
+            break
     assert rig.lost[0] == ("w0", [1])
     assert rig.running()[-1].actor is not call.actor
 

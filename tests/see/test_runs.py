@@ -397,3 +397,8 @@ def test_options_are_shown_as_they_are_given(tmp_path: Path, capsys: Capture) ->
     lines = capsys.readouterr().out.splitlines()
     assert "--no-plots" in lines
     assert ["--batch-size", "32"] in [line.split() for line in lines]
+    make_run(tmp_path / "other", skip_bad_images=True)
+    assert main(["runs", str(tmp_path)]) == 0
+    words = capsys.readouterr().out.split()
+    assert "--skip-bad-images" in words
+    assert "True" not in words
