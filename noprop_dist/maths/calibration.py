@@ -70,15 +70,19 @@ def fit_weights(log_p: Floats, y: Labels) -> Floats:
     return np.array([_rounded(w) for w in weights / weights.sum()])
 
 
-def nats_of(logits: Floats, y: Labels) -> float:
-    """The mean negative log-likelihood of labels, in nats a row, to six digits.
+def nats_by_row(logits: Floats, y: Labels) -> Floats:
+    """Negative log-likelihoods of labels in nats, float64 (N,).
 
     Args:
         logits: float64 (N, K), N at least 1.
         y: int64 (N,).
     """
-    said = np.take_along_axis(_log_softmax(logits), y[:, None], axis=1)
-    return -float(f"{said.mean():.6g}")
+    return -np.take_along_axis(_log_softmax(logits), y[:, None], axis=1)[:, 0]
+
+
+def nats_of(logits: Floats, y: Labels) -> float:
+    """The mean of ``nats_by_row``, to six digits."""
+    return float(f"{nats_by_row(logits, y).mean():.6g}")
 
 
 def _smoothed(y: Labels, classes: int) -> Floats:

@@ -3,23 +3,30 @@
 N rows, K classes, T blocks.
 """
 
-import math
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from noprop_dist.maths.calibration import Labels, fit_temperature, fit_weights, nats_of
-from noprop_dist.maths.chance import variance_of_rows
-from noprop_dist.model.answering import Answering
+from noprop_dist.maths.calibration import (
+    Floats,
+    Labels,
+    fit_temperature,
+    fit_weights,
+    nats_by_row,
+    nats_of,
+)
+from noprop_dist.maths.chance import Z_95, stderr
+from noprop_dist.model.answering import LAST, WEIGHTED, Answering
 from noprop_dist.model.network import Trace
 
 
 def fit_answering(trace: Trace, y: Labels, draws: int = 1) -> Answering:
-    """Choose by validation rows: the most right answers, then the greatest likelihood.
+    """Choose by validation rows: the weighted blocks, unless another readout is clearly better.
 
-    Shares of right answers that differ by less than a standard error of the greatest count as
-    equal: on few rows such a difference is chance, and the likelihood tells more.
+    It is if it has more right answers, or no fewer and a greater likelihood, by more than chance on
+    the same rows. The best of five by a few rows is luck; weights that few rows were fitted to are
+    near equal, and good on any data.
 
     Scores are of rows that the weights and the best block were not fitted on: of either half by the
     other one's.
@@ -32,28 +39,39 @@ def fit_answering(trace: Trace, y: Labels, draws: int = 1) -> Answering:
     rows = len(y) // draws
     half = np.tile(np.arange(rows) % 2 == 0, draws)
     found = _fitted(trace, y, rows)
-    temperatures, scores = {}, {}
     halves = [(half, ~half), (~half, half)] if rows > 1 else [(half, half)]
-    others = [_fitted(_at(trace, fit), y[fit], rows) for fit, _ in halves]
+    others = [(_fitted(_at(trace, fit), y[fit], rows), told) for fit, told in halves]
+    temperatures, scores, right, nats = {}, {}, {}, {}
     for name in found.readouts:
         temperatures[name] = fit_temperature(found.logits(trace, name).double().numpy(), y)
-        held = [
-            other.logits(_at(trace, told), name).double().numpy() / temperatures[name]
-            for other, (_, told) in zip(others, halves, strict=True)
-        ]
-        logits, labels = np.concatenate(held), np.concatenate([y[told] for _, told in halves])
+        logits = np.empty((len(y), trace.block_logits.shape[2]))
+        for other, told in others:
+            logits[told] = other.logits(_at(trace, told), name).double().numpy()
+        logits /= temperatures[name]
+        by_row = logits.argmax(axis=1) == y, nats_by_row(logits, y)
+        right[name], nats[name] = (a.reshape(draws, rows).mean(axis=0) for a in by_row)
         scores[name] = {
-            "accuracy": float((logits.argmax(axis=1) == labels).mean()),
-            "negative_log_likelihood": nats_of(logits, labels),
+            "accuracy": float(by_row[0].mean()),
+            "negative_log_likelihood": nats_of(logits, y),
         }
-    return replace(found, readout=_best(scores, rows), temperatures=temperatures, scores=scores)
+    first = WEIGHTED if len(found.weights) > 1 else LAST  # of one block all say the same
+    readout = _clearly_best(first, right, nats)
+    return replace(found, readout=readout, temperatures=temperatures, scores=scores)
 
 
-def _best(scores: dict[str, dict[str, float]], rows: int) -> str:
-    most = max(of["accuracy"] for of in scores.values())
-    enough = most - math.sqrt(variance_of_rows(most, rows))
-    near = [name for name, of in scores.items() if of["accuracy"] >= enough]
-    return min(near, key=lambda name: scores[name]["negative_log_likelihood"])
+def _clearly_best(first: str, right: dict[str, Floats], nats: dict[str, Floats]) -> str:
+    more = {name: of - right[first] for name, of in right.items()}
+    if clear := [name for name, gained in more.items() if _more_than_chance(gained)]:
+        return max(clear, key=lambda name: more[name].mean())
+    likelier = {name: nats[first] - nats[name] for name in more if more[name].mean() >= 0}
+    clear = [name for name, gained in likelier.items() if _more_than_chance(gained)]
+    return max(clear, key=lambda name: likelier[name].mean(), default=first)
+
+
+def _more_than_chance(gained: Floats) -> bool:
+    """By row."""
+    doubt = stderr(gained.tolist())
+    return doubt is not None and float(gained.mean()) > Z_95 * doubt
 
 
 def _fitted(trace: Trace, y: Labels, rows: int) -> Answering:

@@ -54,6 +54,21 @@ def test_one_right_answer_more_is_chance_and_the_likelihood_decides() -> None:
     assert found.readout != "z_T"
 
 
+def test_few_rows_name_no_lucky_readout() -> None:
+    """Of blocks that err on the same rows; of one block there is nothing to weigh."""
+    trace, lucky = trace_of(Y, [0.0, 0.0, 0.0, 3.0], 0.5), 0
+    logits = trace.block_logits[3:] + 0.5 * trace.block_logits[:3]
+    for first in range(0, len(Y), 60):
+        rows = slice(first, first + 60)
+        few = Trace(trace.z, logits[:, rows], trace.readout_logits[:, rows])
+        found = fit_answering(few, Y[rows])
+        nats = {name: of["negative_log_likelihood"] for name, of in found.scores.items()}
+        lucky += min(nats, key=lambda name: nats[name]) != "weighted"
+        assert found.readout == "weighted"
+    assert lucky > 1
+    assert fit_answering(trace_of(Y, [2.0], 0.5), Y).readout == "last_block"
+
+
 def test_draws_count_and_halves_are_scored_by_each_other() -> None:
     twice = np.tile(Y, 2)
     found = fit_answering(trace_of(twice, [1.0, 3.0], 0.0), twice, draws=2)
