@@ -61,11 +61,11 @@ def fit_answering(trace: Trace, y: Labels, draws: int = 1) -> Answering:
 
 def _clearly_best(first: str, right: dict[str, Floats], nats: dict[str, Floats]) -> str:
     more = {name: of - right[first] for name, of in right.items()}
-    if clear := [name for name, gained in more.items() if _more_than_chance(gained)]:
-        return max(clear, key=lambda name: more[name].mean())
     likelier = {name: nats[first] - nats[name] for name in more if more[name].mean() >= 0}
-    clear = [name for name, gained in likelier.items() if _more_than_chance(gained)]
-    return max(clear, key=lambda name: likelier[name].mean(), default=first)
+    for gained in (more, likelier):
+        if clear := [name for name, by_row in gained.items() if _more_than_chance(by_row)]:
+            return max(clear, key=lambda name: gained[name].mean())
+    return first
 
 
 def _more_than_chance(gained: Floats) -> bool:
