@@ -24,6 +24,7 @@ from noprop_dist.config.groups import (
 )
 from noprop_dist.config.model_options import BLOCK_CHOICES, ONLY_FOR, ModelOptions
 from noprop_dist.errors import UserError
+from noprop_dist.maths.learning_rate import LR_SCHEDULES
 
 HOME = "checkpoints_run"  # where runs are that name no other place
 MAX_NAME = 200
@@ -130,7 +131,7 @@ class TrainConfig(
         together = (
             (self.embedding_type != "one-hot" and self.freeze_after != 0, "embedding_type"),
             (self.early_stopping_patience is not None, "early_stopping_patience"),
-            (self.lr_schedule == "plateau", "lr_schedule"),
+            (LR_SCHEDULES[self.lr_schedule].feedback is not None, "lr_schedule"),
         )
         for needed, name in together:
             if needed:

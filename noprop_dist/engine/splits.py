@@ -17,6 +17,7 @@ from noprop_dist.data.given import GIVEN, Given, load_given
 from noprop_dist.data.shards import count_common, sha256_of_rows
 from noprop_dist.data.sources import find_rows, limit
 from noprop_dist.errors import UserError
+from noprop_dist.maths.learning_rate import LR_SCHEDULES, schedules_that
 from noprop_dist.model.block_names import is_own
 from noprop_dist.model.device import resolve_device, use_number_format
 from noprop_dist.model.own_block import BlockCode
@@ -113,15 +114,17 @@ def load_splits(
 
 def _refuse_meaningless(config: TrainConfig) -> None:
     """Refuse options that change nothing beside the others; a folder's are not asked for it."""
-    if config.lr_patience != TrainConfig.lr_patience and config.lr_schedule != "plateau":
+    schedule = LR_SCHEDULES[config.lr_schedule]
+    if config.lr_patience != TrainConfig.lr_patience and schedule.feedback is None:
+        waits = schedules_that(lambda other: other.feedback is not None)
         raise UserError(
-            f"--lr-patience {config.lr_patience} is of --lr-schedule plateau: leave it out, or "
+            f"--lr-patience {config.lr_patience} is of --lr-schedule {waits}: leave it out, or "
             "give that."
         )
-    if config.lr_min > 0 and config.lr_schedule == "constant":
+    if config.lr_min > 0 and not schedule.falls:
         raise UserError(
-            f"--lr-min {config.lr_min:g} has no meaning with --lr-schedule constant: leave it out, "
-            "or give --lr-schedule cosine or plateau."
+            f"--lr-min {config.lr_min:g} has no meaning with --lr-schedule {config.lr_schedule}: "
+            f"leave it out, or give --lr-schedule {schedules_that(lambda other: other.falls)}."
         )
 
 

@@ -10,23 +10,25 @@ class LrSchedule:
     """How the learning rate goes on after the warm-up.
 
     Attributes:
-        factor: of the peak, by the share of the steps after the warm-up that is done, in [0, 1).
+        factor: of the peak, by the share of the steps after the warm-up that is done, in [0, 1);
+            None, all of it.
         feedback: a further factor for all later steps, asked after every epoch without a better
             validation accuracy: (epochs without one so far, patience) -> factor. Where there is
             one, every epoch waits for the evaluation of the one before.
     """
 
-    factor: Callable[[float], float]
+    factor: Callable[[float], float] | None = None
     feedback: Callable[[int, int], float] | None = None
 
     @property
     def knows_end(self) -> bool:
         """Whether the rate of a step depends on how long the run is."""
-        return self.factor is not _constant
+        return self.factor is not None
 
-
-def _constant(done: float) -> float:
-    return 1.0
+    @property
+    def falls(self) -> bool:
+        """Whether the rate can become less than the peak after the warm-up."""
+        return self.factor is not None or self.feedback is not None
 
 
 def _cosine(done: float) -> float:
@@ -39,10 +41,15 @@ def _halve(waited: int, patience: int) -> float:
 
 # By the name that --lr-schedule takes (``config.groups.OptimisationOptions`` lists them too).
 LR_SCHEDULES: dict[str, LrSchedule] = {
-    "constant": LrSchedule(_constant),
+    "constant": LrSchedule(),
     "cosine": LrSchedule(_cosine),
-    "plateau": LrSchedule(_constant, _halve),
+    "plateau": LrSchedule(feedback=_halve),
 }
+
+
+def schedules_that(hold: Callable[[LrSchedule], bool]) -> str:
+    """Their names, as a sentence has them."""
+    return " or ".join(name for name, schedule in LR_SCHEDULES.items() if hold(schedule))
 
 
 def learning_rate(
@@ -68,5 +75,6 @@ def learning_rate(
     """
     if step < warmup:
         return peak * min(1.0, (step + 1) / warmup) * scale
-    factor = schedule.factor((step - warmup) / max(1.0, total - warmup))
+    done = (step - warmup) / max(1.0, total - warmup)
+    factor = 1.0 if schedule.factor is None else schedule.factor(done)
     return max(least, (least + (peak - least) * factor) * scale)
