@@ -118,7 +118,8 @@ class RemoteLock:
     """An object that its holder writes again and again: what is written no more is nobody's.
 
     PyArrow's file systems cannot create an object only where there is none, as S3 can. Whoever
-    wants the lock writes it, waits, and has it if nobody wrote it since. No clock is compared with another machine's.
+    wants the lock writes it, waits, and has it if nobody wrote it since. No clock is compared with
+    another machine's.
 
     Args:
         remote: the object store.
