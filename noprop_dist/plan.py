@@ -10,9 +10,9 @@ from noprop_dist.engine.cost import Cost
 from noprop_dist.engine.estimate import evaluation_seconds, training_seconds
 from noprop_dist.engine.executor import WAIT_S, Backend, Executor, run_all
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.resume import find_start, first_class_embed
+from noprop_dist.engine.resume import find_start, first_shared_of
 from noprop_dist.engine.runner import WorkFailedError
-from noprop_dist.engine.snapshot import Snapshot, first_shared, first_snapshot
+from noprop_dist.engine.snapshot import Snapshot, first_snapshot
 from noprop_dist.engine.speed import Speed, SpeedUnit
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit
@@ -94,7 +94,7 @@ def _try_out(job: Job, splits: Splits, backend: Backend, slots: int) -> tuple[Sp
 
     Third, when all workers had started.
     """
-    shared = first_shared(first_class_embed(job, splits))
+    shared = first_shared_of(job, splits)
     units = [SpeedUnit(t, shared, TRY_S) for t in range(1, slots + 1)]
     with backend.executor(job, splits, Progress(), lambda *_, **__: None) as executor:
         _wait_for(executor, slots)

@@ -65,7 +65,7 @@ def interval(values: Right) -> dict[str, float]:
     A row's value is its mean over noise draws, so the spread between rows holds that of the noise,
     too: the interval is of another sample of images and of other noise.
     """
-    spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+    spread = float(values.std(ddof=1))
     return {"mean": float(values.mean()), "half_width": NORMAL_95 * spread / len(values) ** 0.5}
 
 

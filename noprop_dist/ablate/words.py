@@ -7,7 +7,7 @@ from noprop_dist.text import aligned, how_many, percent, printable
 
 TOLD = {
     CHAIN: "z of the chain",
-    NOISE: "noise in its place",
+    NOISE: "noise of its spread",
     OTHER: "another picture's z",
     LABEL: "the true label's z",
 }
@@ -33,7 +33,7 @@ def in_words(ablation: dict[str, Any]) -> list[str]:
     if is_clear(lost):
         verdict = "helps" if lost["mean"] < 0 else "hurts"
     said = [
-        f"z {verdict}: with noise in its place the mean of softmaxes is right on "
+        f"z {verdict}: with noise of its spread in its place the mean of softmaxes is right on "
         f"{percent(accuracy[NOISE]['mean'])}, with the chain's z on "
         f"{percent(accuracy[CHAIN]['mean'])} ({points(lost)} points)."
     ]
@@ -41,7 +41,7 @@ def in_words(ablation: dict[str, Any]) -> list[str]:
     worst = min(range(len(drops)), key=drops.__getitem__)
     if drops[worst] < 0:
         said.append(
-            f"Block {worst + 1} needs it most: with noise in its place its own answers change by "
+            f"Block {worst + 1} needs it most: with such noise its own answers change by "
             f"{points(by_given[NOISE]['block'][worst])} points."
         )
     misled = [t for t, found in enumerate(by_given[OTHER]["block"], 1) if found["mean"] < -0.5]

@@ -15,12 +15,13 @@ from noprop_dist.engine.first_weights import begin_with_weights
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.longer import check_growth
 from noprop_dist.engine.rounds import Rounds
-from noprop_dist.engine.snapshot import first_shared
+from noprop_dist.engine.snapshot import Shared, first_shared
 from noprop_dist.engine.splits import Splits
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding import learned_embedding, one_hot_embedding, prototype_index
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.block_names import same_block
+from noprop_dist.model.registry import make_objective
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint, load_newest
 from noprop_dist.record.progress import say
 from noprop_dist.record.result import TrainResult, read_result
@@ -58,7 +59,7 @@ def start_afresh(job: Job, splits: Splits) -> Rounds:
     Raises:
         UserError: prototypes of a class that has no training image.
     """
-    rounds = Rounds(job, first_shared(first_class_embed(job, splits)))
+    rounds = Rounds(job, first_shared_of(job, splits))
     rounds.start()
     return rounds
 
@@ -223,6 +224,11 @@ def check_same_options(
         raise UserError(
             f"{where} holds a run of another configuration ({'; '.join(differing)}): {ending}"
         )
+
+
+def first_shared_of(job: Job, splits: Splits) -> Shared:
+    """What blocks share before the first step, as ``first_class_embed``."""
+    return first_shared(first_class_embed(job, splits), make_objective(job.spec))
 
 
 def first_class_embed(job: Job, splits: Splits) -> torch.Tensor:

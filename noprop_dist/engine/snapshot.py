@@ -8,6 +8,7 @@ from torch import Tensor
 from noprop_dist.engine.job import Job
 from noprop_dist.maths.keys import torch_generator
 from noprop_dist.model.init import init_block
+from noprop_dist.model.objective import Objective
 from noprop_dist.model.readout import init_readout
 from noprop_dist.model.registry import make_block
 
@@ -99,9 +100,16 @@ def first_snapshot(job: Job, t: int, shared: Shared) -> Snapshot:
     return Snapshot(t, 0, tensors)
 
 
-def first_shared(class_embed: Tensor) -> Shared:
-    """The class embeddings to start from, with a fresh readout."""
-    weight, bias = init_readout(class_embed)
+def first_shared(class_embed: Tensor, objective: Objective | None = None) -> Shared:
+    """The class embeddings to start from, with a fresh readout.
+
+    Args:
+        class_embed: W (K, D).
+        objective: of the run: its z ends at what it makes of W, which the readout looks for. None,
+            W itself.
+    """
+    ends = class_embed if objective is None else objective.embedding(class_embed)
+    weight, bias = init_readout(ends)
     return {"class_embed": class_embed, "readout_weight": weight, "readout_bias": bias}
 
 

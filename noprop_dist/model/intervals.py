@@ -55,10 +55,6 @@ class Intervals(Objective):
         """What the block sees of z (B, D)."""
         return z
 
-    def embedding(self, class_embed: Tensor) -> Tensor:
-        """The W (K, D) that is noised and looked for."""
-        return class_embed
-
     def reach(self, t: int) -> tuple[float, float]:
         """The times between which block t trains: its interval and what it overlaps."""
         share = self.spec.overlap
@@ -140,6 +136,14 @@ class Intervals(Objective):
     def begin(self, noise: Tensor) -> Tensor:
         m, s = self.levels[0]
         return noise * math.hypot(m, s)
+
+    @override
+    def entering(self, t: int, u: Tensor, generator: torch.Generator | None) -> Tensor:
+        """At the noise level of the interval's start, of which inference asks first."""
+        m, s = self.levels[(t - 1) * self.spec.steps_per_block]
+        return m * self.embedding(u) + s * torch.randn(
+            u.shape, generator=generator, device=u.device
+        )
 
     @override
     def step(

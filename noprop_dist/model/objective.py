@@ -101,9 +101,23 @@ class Objective(ABC):
             weight: float32 (B,) of the samples' losses; None counts all alike.
         """
 
+    def embedding(self, class_embed: Tensor) -> Tensor:
+        """The W (K, D) that is noised and looked for: where z lies at the end of time."""
+        return class_embed
+
     def begin(self, noise: Tensor) -> Tensor:
         """z_0 of inference from standard normal noise (B, D)."""
         return noise
+
+    def entering(self, t: int, u: Tensor, generator: torch.Generator | None) -> Tensor:
+        """What inference would give block t, z_{t-1} (B, D), if the label were known.
+
+        Args:
+            t: 1..T.
+            u: class embeddings of the batch (B, D).
+            generator: draws the noise, on u's device.
+        """
+        return self.noised(t, u, generator)[0]
 
     @abstractmethod
     def step(

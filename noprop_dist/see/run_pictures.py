@@ -144,7 +144,8 @@ def _denoising(found: Material) -> Picture:
 def _trajectories(found: Material) -> Picture:
     trained, test = found.network, found.images
     assert found.run is not None
-    u = _embedding(trained.network.class_embed)
+    network = trained.network
+    u = _embedding(network.objective.embedding(network.class_embed))
     walks = walk(trained, test, found.run.seed)
     make = partial(plot_trajectories, walks, u, trained.class_names)
     total, shown = len(trained.class_names), len(shown_classes(len(trained.class_names)))

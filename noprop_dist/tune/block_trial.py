@@ -10,9 +10,9 @@ import torch
 
 from noprop_dist.config import TrainConfig
 from noprop_dist.engine.job import Job
-from noprop_dist.engine.resume import first_class_embed
+from noprop_dist.engine.resume import first_shared_of
 from noprop_dist.engine.runner import UnitRunner, WorkFailedError
-from noprop_dist.engine.snapshot import Snapshot, first_shared, first_snapshot
+from noprop_dist.engine.snapshot import Snapshot, first_snapshot
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import Unit, UnitResult
 from noprop_dist.record.checkpoint import load_newest, save_checkpoint
@@ -97,7 +97,7 @@ def train_block(
         store.write(CONFIG, config.to_yaml().encode())
         state = BlockState.load(store)
         if state is None:
-            first = first_snapshot(job, t, first_shared(first_class_embed(job, splits)))
+            first = first_snapshot(job, t, first_shared_of(job, splits))
             state = BlockState(first, first)
         for report in state.reports:
             tell(report | {AGAIN: True})

@@ -32,8 +32,8 @@ def denoising_error(snapshot: Snapshot, job: Job, split: Split, device: torch.de
     block = materialise(make_block(spec, t), device, torch.channels_last)
     block.load_state_dict(end.weights)
     block.eval()
-    class_embed = end.shared["class_embed"].to(device)
     objective = make_objective(spec)
+    class_embed = objective.embedding(end.shared["class_embed"].to(device))
     normalise = job.normalisation.on(device)
     total = 0.0
     for start in range(0, len(split), INFERENCE_BATCH):

@@ -2,14 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from noprop_dist import train
 from noprop_dist.ablate.ablation import interval
 from noprop_dist.ablate.answers import GIVEN, answers_of
 from noprop_dist.cli import main
+from noprop_dist.data import Split
+from noprop_dist.errors import UserError
 from noprop_dist.use.evaluate import count
 from noprop_dist.use.opening import open_run
 from noprop_dist.use.rows import rows_for
@@ -43,6 +48,49 @@ def test_what_is_given_as_z_counts_where_it_must(folder: Path) -> None:
     assert accuracy["label"][-1] > accuracy["chain"][-1] > accuracy["other"][-1]
     assert accuracy["noise"][0] == pytest.approx(accuracy["chain"][0], abs=0.03)
     assert accuracy["chain"][-1] > accuracy["noise"][-1]
+
+
+def test_noise_is_spread_as_the_chain_s_z_and_another_s_z_is_never_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_run(str(folder), "cpu")
+    rows = rows_for(run).split  # in batches of 256 and 103
+    objective, asked = run.trained.computing.objective, []
+
+    def step(t: int, z: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        asked.append((t, z))
+        return type(objective).step(objective, t, z, *rest)
+
+    monkeypatch.setattr(objective, "step", step)
+    answers_of(run, rows, 1)
+    last = [z for t, z in asked if t == run.trained.network.spec.num_blocks]
+    batches = [dict(zip(GIVEN, last[at : at + 4], strict=True)) for at in (0, 4)]
+    chain, noise = batches[0]["chain"], batches[0]["noise"]
+    torch.testing.assert_close(noise.std(dim=0), chain.std(dim=0), rtol=0.25, atol=0)
+    assert (noise.mean(dim=0) - chain.mean(dim=0)).abs().max() < 0.3 * chain.std()
+    assert torch.equal(batches[0]["other"][1:], chain[:-1])
+    assert torch.equal(batches[1]["other"][0], chain[-1])
+
+
+@pytest.mark.parametrize("objective", ["ct", "fm", "ranges", "none"])
+def test_blocks_of_any_objective_are_asked_at_the_levels_of_inference(
+    objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {} if objective == "none" else {"steps_per_block": 2}
+    train(small(tmp_path, epochs=1, num_blocks=2, objective=objective, **more))
+    run = open_run(str(tmp_path), "cpu")
+    network, told = run.trained.computing, []
+    block = network.block(2)
+
+    def classify(z: Tensor, features: Any, *, level: Tensor | None = None) -> Tensor:
+        told.append(None if level is None else float(level.unique()))
+        return type(block).classify(block, z, features, level=level)
+
+    monkeypatch.setattr(block, "classify", classify)
+    answers_of(run, rows_for(run).split, 1)
+    each = told[: 1 if objective == "none" else 2]  # what the chain's z is asked with
+    assert told == each * (len(told) // len(each))
+    assert len(told) == len(each) * len(GIVEN) * 2  # in two batches
 
 
 def test_an_interval_holds_the_spread_of_images_and_of_noise() -> None:
@@ -85,6 +133,12 @@ def test_what_to_compare_with_is_trained_beside_the_run(
     at = trained.stat().st_mtime_ns
     assert main(command) == 0
     assert trained.stat().st_mtime_ns == at
+
+
+def test_one_row_has_no_other(folder: Path) -> None:
+    run = open_run(str(folder), "cpu")
+    with pytest.raises(UserError, match="needs two labelled rows or more"):
+        answers_of(run, Split.from_arrays(*rows_for(run).split.take(np.arange(1))), 1)
 
 
 def test_a_network_of_other_data_is_refused(

@@ -7,8 +7,11 @@ import torch
 
 from noprop_dist.engine.job import Job
 from noprop_dist.engine.rounds import Rounds
+from noprop_dist.engine.snapshot import SHARED_NAMES
 from noprop_dist.engine.splits import Splits
 from noprop_dist.engine.unit import run_unit
+from noprop_dist.model.readout import readout_logits
+from noprop_dist.model.registry import make_objective
 from noprop_dist.record.checkpoint import load_checkpoint, save_checkpoint
 from noprop_dist.record.store import Store
 from runs import prepared
@@ -39,6 +42,25 @@ def finish(rounds: Rounds, splits: Splits) -> Rounds:
         while rounds.is_complete(rounds.round):
             rounds.close(None)
     return rounds
+
+
+@pytest.mark.parametrize("objective", ["dt", "ct", "fm", "ranges", "none"])
+@pytest.mark.parametrize(
+    "embedding",
+    [
+        {"embedding_type": "one-hot"},
+        {"embedding_type": "learned", "embedding_dim": 5},
+        {"embedding_type": "prototype"},
+    ],
+)
+def test_the_readout_begins_with_every_class_at_the_end_of_its_chain(
+    objective: str, embedding: dict[str, object]
+) -> None:
+    job, _, rounds = prepare(objective=objective, **embedding)
+    w, weight, bias = (rounds.shared[name] for name in SHARED_NAMES)
+    z = make_objective(job.spec).embedding(w)
+    logits = readout_logits(z, weight, bias, w, kind="softmax")
+    assert logits.argmax(dim=1).tolist() == list(range(10))
 
 
 def test_blocks_with_fixed_embeddings_run_ahead_and_survive_a_checkpoint(tmp_path: Path) -> None:
