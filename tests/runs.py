@@ -75,12 +75,11 @@ def prepared(**changes: Any) -> tuple[Job, Splits, Rounds]:
 
 
 @cache
-def local_model(epochs: int, embedding_type: str = "one-hot") -> TrainResult:
+def local_model(epochs: int, embedding_type: str = "one-hot", objective: str = "dt") -> TrainResult:
     """What one process makes of ``small``; trained once for all tests that compare with it."""
+    kind = {"embedding_type": embedding_type, "objective": objective}
     with TemporaryDirectory() as folder:
-        return train(
-            small(Path(folder), epochs=epochs, save_every=epochs, embedding_type=embedding_type)
-        )
+        return train(small(Path(folder), epochs=epochs, save_every=epochs, **kind))
 
 
 def events(folder: Path, name: str) -> list[dict[str, Any]]:

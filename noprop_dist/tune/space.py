@@ -11,6 +11,7 @@ import numpy as np
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import Trait, flag, with_trait
 from noprop_dist.config.former_names import by_new_names
+from noprop_dist.config.model_options import ONLY_FOR
 from noprop_dist.config.run import PIXEL_OPTIONS
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding_types import IS_TRAINED
@@ -44,6 +45,7 @@ MEANS_SOMETHING: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "lr_schedule",
         tuple(name for name, schedule in LR_SCHEDULES.items() if schedule.feedback is not None),
     ),
+    **{name: ("objective", objectives) for name, objectives in ONLY_FOR.items()},
 }
 BLOCK = "t"  # among the settings of a trial of a single block, which one
 KINDS = ("choice", "uniform", "loguniform", "randint")
@@ -119,6 +121,7 @@ def read_space(
         names = set(OF_A_BLOCK_DEFAULT if per_block else DEFAULT)
         if base.features is not None:
             names -= set(PIXEL_OPTIONS)
+        names -= {name for name, known in ONLY_FOR.items() if base.objective not in known}
         default = {name: line for name, line in DEFAULT.items() if name in names}
         return parse_space(default, "--space default", base)
     if isinstance(source, str):

@@ -39,12 +39,24 @@ LONG: dict[str, Any] = {"epochs": 40, "save_every": 20}
 EMBEDDINGS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
 
 
-@EMBEDDINGS
+@pytest.mark.parametrize(
+    ("embedding_type", "objective"),
+    [
+        ("one-hot", "dt"),
+        ("learned", "dt"),
+        ("prototype", "dt"),
+        ("one-hot", "ct"),
+        ("learned", "fm"),
+        ("prototype", "ranges"),
+        ("one-hot", "none"),
+    ],
+)
 def test_ray_and_one_process_give_the_same_model(
-    cluster: object, tmp_path: Path, embedding_type: str
+    cluster: object, tmp_path: Path, embedding_type: str, objective: str
 ) -> None:
-    local = local_model(3, embedding_type)
-    options = small(tmp_path / "ray", embedding_type=embedding_type, executor="ray")
+    local = local_model(3, embedding_type, objective)
+    kind = {"embedding_type": embedding_type, "objective": objective}
+    options = small(tmp_path / "ray", executor="ray", **kind)
     with shuffled_order():
         ray = train(options)
     assert same(local, ray)

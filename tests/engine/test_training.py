@@ -27,7 +27,8 @@ from noprop_dist.record.store import Store
 from noprop_dist.signals import StopSignals
 from runs import prepared, shuffled_order, small
 
-KINDS = pytest.mark.parametrize("embedding_type", ["one-hot", "learned", "prototype"])
+EMBEDDINGS = ("one-hot", "learned", "prototype")
+KINDS = pytest.mark.parametrize("embedding_type", EMBEDDINGS)
 
 
 def config(folder: Path, **changes: object) -> TrainConfig:
@@ -57,12 +58,19 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     monkeypatch.setattr(LiveBlock, "train_step", counted)
 
 
-@KINDS
+@pytest.mark.parametrize(
+    ("embedding_type", "objective"),
+    [
+        *((kind, "dt") for kind in EMBEDDINGS),
+        *zip(EMBEDDINGS, ("ct", "fm", "ranges"), strict=True),
+    ],
+)
 def test_one_seed_gives_one_model(
-    tmp_path: Path, embedding_type: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, embedding_type: str, objective: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice, in shuffled order, and interrupted in mid-epoch and gone on with from files."""
-    changes = {"embedding_type": embedding_type, "ema_decay": 0.9, "grad_clip": 1.0}
+    changes = {"embedding_type": embedding_type, "objective": objective}
+    changes |= {"ema_decay": 0.9, "grad_clip": 1.0}
     first = train(config(tmp_path / "a", **changes))
     with shuffled_order():
         again = train(config(tmp_path / "b", workers=1, **changes))

@@ -132,6 +132,29 @@ def test_squared_error_weighs_what_gradients_are_clipped_by(name: str) -> None:
     assert lost(1.0) - lost(0.5) == pytest.approx(objective.weight(2, 1.0), rel=0.02)
 
 
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_continuous_time_weighs_an_interval_as_discrete_time_weighs_its_block(name: str) -> None:
+    """T/2 (SNR(t) - SNR(t-1)) is the mean of SNR' / 2 between (t-1)/T and t/T."""
+    ct = made("ct", schedule=name)
+    dt = make_objective(replace(SPEC, objective="dt", schedule=name))
+    for t in range(1, 5):
+        times = torch.linspace(*ct.reach(t), 100_001, dtype=torch.float64)
+        assert float(ct.error_weight(times).mean()) == pytest.approx(dt.weight(t, 1.0), rel=1e-3)
+
+
+def test_flow_matching_weighs_the_error_of_the_velocity() -> None:
+    """||v_hat - (u - noise)||^2 where v_hat = (u_hat - z) / (1 - time), up to time 0.95."""
+    fm, time = made("fm"), torch.linspace(0, 0.95, 20, dtype=torch.float64)
+    u, u_hat, noise = torch.randn(3, 20, 10, generator=draw(), dtype=torch.float64)
+    m, s = fm.marginal(time)
+    z = m[:, None] * u + s[:, None] * noise
+    velocity = (u_hat - z) / (1 - time)[:, None]
+    wanted = (velocity - (u - noise)).square().sum(dim=1)
+    error = fm.error_weight(time) * (u_hat - u).square().sum(dim=1)
+    torch.testing.assert_close(error, wanted)
+    assert float(fm.error_weight(torch.ones(()))) == pytest.approx(1 / 0.05**2)
+
+
 def test_without_z_a_block_sees_noise_alone_and_z_is_the_mean_of_what_blocks_expect() -> None:
     objective = make_objective(replace(SPEC, objective="none"))
     seen, level = objective.noised(1, 100 * W, draw())

@@ -171,3 +171,13 @@ def test_contradicting_options_of_a_sweep(
     with pytest.raises(UserError) as caught:
         check()
     assert says in str(caught.value)
+
+
+def test_what_an_objective_does_not_know_is_not_searched() -> None:
+    assert "noise_schedule" in read_space("default", TrainConfig(objective="ct"))
+    for objective in ("fm", "ranges", "none"):
+        assert "noise_schedule" not in read_space("default", TrainConfig(objective=objective))
+    asked = {"objective": "fm", "noise_schedule": "linear", "steps_per_block": 2}
+    assert settle(asked, BASE) == asked | {"noise_schedule": "cosine"}
+    asked["objective"] = "dt"
+    assert settle(asked, BASE) == asked | {"steps_per_block": 1}

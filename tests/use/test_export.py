@@ -254,7 +254,7 @@ def test_other_networks_can_be_exported(opened: OpenRun, block: str) -> None:
     assert largest_difference(run, answer, samples, 1) < 1e-5
 
 
-EXPORTED = [("ranges", "torch-export"), ("none", "onnx")]
+EXPORTED = [("ct", "onnx"), ("fm", "torch-export"), ("ranges", "torch-export"), ("none", "onnx")]
 
 
 @pytest.mark.parametrize(("objective", "target"), EXPORTED)
