@@ -21,6 +21,11 @@ from noprop_dist.model.registry import make_block
 from noprop_dist.model.spec import ModelSpec
 
 
+def untold(spec: ModelSpec) -> ModelSpec:
+    """The spec of blocks in a chain: there is no noise of which to tell them."""
+    return replace(spec, objective="dt")
+
+
 class TwinNetwork(nn.Module):
     """z_t = (1 - alpha_t) z_{t-1} + alpha_t u_hat_t(z_{t-1}, x) for t = 1..T, then the readout.
 
@@ -59,9 +64,8 @@ class TwinNetwork(nn.Module):
         super().__init__()
         self.spec, self.precision = spec, precision
         self.checkpointed, self.local = checkpointed, local
-        untold = replace(spec, objective="dt")  # there is no noise of which to tell a block
         self.blocks = nn.ModuleList(
-            init_block(make_block(untold, t), torch_generator(seed, "init", t))
+            init_block(make_block(untold(spec), t), torch_generator(seed, "init", t))
             for t in range(1, spec.num_blocks + 1)
         )
         self.asked: list[nn.Module] = list(self.blocks)

@@ -10,6 +10,7 @@ from noprop_dist.compare.on_ray.method_run import MethodEpoch, MethodTask
 from noprop_dist.compare.on_ray.sequential_training import train_sequential
 from noprop_dist.compare.on_ray.traffic import CountingClient, Traffic
 from noprop_dist.compare.on_ray.twin_training import train_twin
+from noprop_dist.compare.twin_network import untold
 from noprop_dist.config import TrainConfig
 from noprop_dist.distributed.cluster import count_slots
 from noprop_dist.distributed.ray_backend import RayBackend
@@ -71,6 +72,7 @@ def measure(
     sent = sum(worker.sent_bytes for epoch in epochs for worker in epoch)
     reduced = sum(epoch[0].reduced_bytes for epoch in epochs)
     epochs = epochs[passes - 1 :: passes]
+    asked = replace(trained, spec=untold(trained.spec))
     return Measured(
         method,
         job.config.seed,
@@ -84,7 +86,7 @@ def measure(
         peak_bytes=[end.memory.peak_bytes for end in ends],
         own_bytes=[end.memory.own_bytes for end in ends],
         mean_accuracy=ends[0].mean_accuracy,
-        operations=_operations(trained, again=method == CHECKPOINTED),
+        operations=_operations(asked, again=method == CHECKPOINTED),
     )
 
 
