@@ -21,7 +21,12 @@ NORMAL_95 = 1.959964  # quantiles between which a normal variable lies with prob
 
 
 def ablate(
-    run: OpenRun, rows: LabelledRows, others: Sequence[OpenRun] = (), *, draws: int = 5
+    run: OpenRun,
+    rows: LabelledRows,
+    others: Sequence[OpenRun] = (),
+    *,
+    draws: int = 5,
+    notes: Sequence[str] = (),
 ) -> Ablation:
     """What the blocks make of z, and what other networks make of the same rows.
 
@@ -30,6 +35,7 @@ def ablate(
         rows: on what.
         others: networks to compare with, trained on the same data.
         draws: noise draws.
+        notes: what the user should know of the others, a sentence each.
 
     Returns:
         What ``ablation.json`` holds: accuracies by what is given as z, differences on the same
@@ -38,10 +44,11 @@ def ablate(
     Raises:
         UserError: another network is of other data.
     """
+    check_same_data(run, others)
     answers = answers_of(run, rows.split, draws)
     ablation = {
         "run": shown(run.name),
-        "notes": [shown(note) for note in (*run.notes, *rows.notes)],
+        "notes": [shown(note) for note in (*run.notes, *rows.notes, *notes)],
         "dataset": shown(rows.dataset),
         "split": rows.which,
         "images": len(rows.split),
@@ -54,9 +61,22 @@ def ablate(
             "block": {given: answers.block[given].mean(axis=1).tolist() for given in GIVEN},
         },
         "differences": _differences(answers),
-        "others": [_beside(run, answers, other, rows, draws) for other in others],
+        "others": [_beside(answers, other, rows, draws) for other in others],
     }
     return ablation | {"words": in_words(ablation)}
+
+
+def check_same_data(run: OpenRun, others: Sequence[OpenRun]) -> None:
+    """Refuse to compare with networks of other data.
+
+    Raises:
+        UserError: names the first of them.
+    """
+    for other in others:
+        if other.trained.data_sha256 != run.trained.data_sha256:
+            raise UserError(
+                f"{other.name} was trained on other data than {run.name}: compare runs on the same."
+            )
 
 
 def interval(values: Right) -> dict[str, float]:
@@ -91,14 +111,8 @@ def _differences(answers: Answers) -> dict[str, Any]:
     return {"given": by_given, "readouts_against_mean_softmax": readouts}
 
 
-def _beside(
-    run: OpenRun, answers: Answers, other: OpenRun, rows: LabelledRows, draws: int
-) -> dict[str, Any]:
+def _beside(answers: Answers, other: OpenRun, rows: LabelledRows, draws: int) -> dict[str, Any]:
     """Another network on the same rows, against this one's mean of softmaxes."""
-    if other.trained.data_sha256 != run.trained.data_sha256:
-        raise UserError(
-            f"{other.name} was trained on other data than {run.name}: compare runs on the same."
-        )
     theirs = answers_of(other, rows.split, draws)
     spec = other.trained.network.spec
     return {

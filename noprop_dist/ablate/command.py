@@ -20,8 +20,8 @@ PICTURE = "plots/ablation.png"
 def run_ablate(argv: Sequence[str], prog: str, text: str) -> int:
     """Ask, compare, write and print. Returns the exit code."""
     options = parse_own(argv, prog, text, AblateOptions)
-    from noprop_dist.ablate.ablation import ablate
-    from noprop_dist.ablate.others import trained_others
+    from noprop_dist.ablate.ablation import ablate, check_same_data
+    from noprop_dist.ablate.others import Rivals, rivals_of
     from noprop_dist.ablate.words import render
     from noprop_dist.draw.style import save_figure
     from noprop_dist.record.folder import home_of
@@ -34,11 +34,13 @@ def run_ablate(argv: Sequence[str], prog: str, text: str) -> int:
     store = Store(folder, "--output")
     store.check_writable()
     rows = rows_for(run, options.split, dataset=options.dataset, data_dir=options.data_dir)
-    for note in (*run.notes, *rows.notes):
+    others = [_open_beside(other, options) for other in options.others]
+    check_same_data(run, others)
+    rivals = rivals_of(run, options) if options.train else Rivals()
+    for note in (*run.notes, *rows.notes, *rivals.notes):
         print(printable(note), file=sys.stderr)
-    others = [*options.others, *(trained_others(run, options) if options.train else ())]
-    opened = [_open_beside(other, options) for other in others]
-    ablation = ablate(run, rows, opened, draws=options.draws)
+    others += [_open_beside(folder, options) for folder in rivals.train()]
+    ablation = ablate(run, rows, others, draws=options.draws, notes=rivals.notes)
     store.write(ABLATION, json.dumps(ablation, indent=1).encode())
     print(json_line(ablation) if options.json else render(ablation), flush=True)
     if save_figure(store, PICTURE, _picture(ablation)) and not options.json:

@@ -1,7 +1,7 @@
 """The options of what a network is made of and what its blocks learn."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from noprop_dist.config.fields import Bounds, Checked, Trait, at_least, option
 
@@ -109,3 +109,12 @@ ONLY_FOR = {
     "steps_per_block": _INTERVALS,
     "solver": _INTERVALS,
 }
+
+
+def meaningless_to(objective: str) -> dict[str, Any]:
+    """The options that mean nothing to an objective, each with the default that it must have."""
+    return {
+        f.name: f.default
+        for f in fields(ModelOptions)
+        if objective not in ONLY_FOR.get(f.name, (objective,))
+    }

@@ -22,7 +22,12 @@ from noprop_dist.config.groups import (
     OptimisationOptions,
     RunOptions,
 )
-from noprop_dist.config.model_options import BLOCK_CHOICES, ONLY_FOR, ModelOptions
+from noprop_dist.config.model_options import (
+    BLOCK_CHOICES,
+    ONLY_FOR,
+    ModelOptions,
+    meaningless_to,
+)
 from noprop_dist.errors import UserError
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
 
@@ -70,12 +75,12 @@ class TrainConfig(
         self._check_together()
 
     def _check_objective(self) -> None:
-        for f in fields(self):
-            known = ONLY_FOR.get(f.name, (self.objective,))
-            if self.objective not in known and getattr(self, f.name) != f.default:
+        for name, default in meaningless_to(self.objective).items():
+            if getattr(self, name) != default:
+                known = ONLY_FOR[name]
                 right = f"{', '.join(known[:-1])} or {known[-1]}"
                 raise UserError(
-                    f"{flag(f.name)} has no meaning with --objective {self.objective}: leave it "
+                    f"{flag(name)} has no meaning with --objective {self.objective}: leave it "
                     f"out, or give --objective {right}."
                 )
 

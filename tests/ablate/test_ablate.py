@@ -1,6 +1,7 @@
 """What stands in the place of z, and what the numbers say of it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from noprop_dist import train
+from noprop_dist import TrainConfig, load_network, train
 from noprop_dist.ablate.ablation import interval
 from noprop_dist.ablate.answers import GIVEN, answers_of
 from noprop_dist.cli import main
 from noprop_dist.data import Split
 from noprop_dist.errors import UserError
+from noprop_dist.record.run_config import read_config
+from noprop_dist.record.store import Store
 from noprop_dist.use.evaluate import count
 from noprop_dist.use.opening import open_run
 from noprop_dist.use.rows import rows_for
 from runs import small
+
+# Asks for what is trained beside a run: objective, T and epochs of each, and the notes.
+Beside = Callable[[], tuple[list[tuple[str, int, int]], str]]
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +145,95 @@ def test_one_row_has_no_other(folder: Path) -> None:
     run = open_run(str(folder), "cpu")
     with pytest.raises(UserError, match="needs two labelled rows or more"):
         answers_of(run, Split.from_arrays(*rows_for(run).split.take(np.arange(1))), 1)
+
+
+def tiny(folder: Path, **changes: Any) -> TrainConfig:
+    return small(folder, **({"max_train_images": 80, "epochs": 1, "num_blocks": 2} | changes))
+
+
+@pytest.fixture
+def beside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Beside:
+    def asked() -> tuple[list[tuple[str, int, int]], str]:
+        assert main(["ablate", str(tmp_path), "--train", "--draws", "1", "--json"]) == 0
+        said = capsys.readouterr()
+        told = json.loads(said.out)
+        assert all(note in said.err for note in told["notes"])
+        others = [(o["objective"], o["num_blocks"], o["epochs"]) for o in told["others"]]
+        return others, " ".join(told["notes"])
+
+    return asked
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"objective": "ranges", "overlap": 0.1},
+        {"objective": "dt", "alpha_bar_max": 0.9, "block_loss": "ce"},
+        {"objective": "fm", "steps_per_block": 2, "solver": "heun"},
+    ],
+)
+def test_options_of_one_objective_are_no_matter_without_z(
+    tmp_path: Path, options: dict[str, Any], beside: Beside
+) -> None:
+    train(tiny(tmp_path, **options))
+    assert beside() == ([("none", 2, 1), (options["objective"], 1, 2)], "")
+    theirs = read_config(Store(tmp_path / "ablation/blocks-1"))
+    assert theirs is not None
+    assert all(getattr(theirs, name) == value for name, value in options.items())
+
+
+def test_what_is_trained_beside_a_run_begins_with_no_other_network(
+    tmp_path: Path, beside: Beside
+) -> None:
+    base = train(tiny(tmp_path / "base"))
+    train(tiny(tmp_path), init_from=base)
+    others, notes = beside()
+    assert others == [("none", 2, 1), ("dt", 1, 2)]
+    assert f"the run began with the weights of {base.folder}, and what is trained" in notes
+
+
+def test_class_embeddings_given_in_python_are_those_of_all(tmp_path: Path, beside: Beside) -> None:
+    given = np.eye(10, 12, dtype=np.float32)
+    train(tiny(tmp_path), class_embed=given)
+    assert beside()[0] == [("none", 2, 1), ("dt", 1, 2)]
+    for name in ("without-z", "blocks-1"):
+        net = load_network(tmp_path / "ablation" / name).network
+        np.testing.assert_array_equal(net.state_dict()["class_embed"], given)
+
+
+def test_a_noise_schedule_given_in_python_is_of_as_many_blocks(
+    tmp_path: Path, beside: Beside
+) -> None:
+    train(tiny(tmp_path), noise_schedule=[0.1, 0.5, 0.9])
+    others, notes = beside()
+    assert others == [("none", 2, 1)]
+    assert notes == (
+        "a run of 1 block is left out: the noise schedule that was given in Python is one of 2 "
+        "blocks"
+    )
+
+
+def test_what_cannot_have_as_many_operations_is_left_out_and_told(
+    tmp_path: Path, beside: Beside
+) -> None:
+    train(tiny(tmp_path, num_blocks=3, objective="none"))
+    others, notes = beside()
+    assert others == [("none", 1, 3)]
+    assert notes.startswith("a run of 2 blocks is left out: 3 blocks of 1 epoch ")
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    train(tiny(run))
+    train(tiny(other, max_train_images=90))
+    assert main(["ablate", str(run), str(other), "--train"]) == 2
+    assert "was trained on other data than" in capsys.readouterr().err
+    train(tiny(run / "ablation/blocks-1"))
+    assert main(["ablate", str(run), "--train"]) == 2
+    assert "--num-blocks 2 there, 1 now" in capsys.readouterr().err
+    assert not (run / "ablation/without-z").exists()
 
 
 def test_a_network_of_other_data_is_refused(
