@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from noprop_dist.config import TrainConfig
-from noprop_dist.engine.resume import check_same_options
+from noprop_dist.engine.resume import BEGUN_WITH, check_same_options
 from noprop_dist.engine.rounds import stem
 from noprop_dist.errors import UserError
 from noprop_dist.model.own_block import BlockCode, standing_for
@@ -38,7 +38,7 @@ def merge(runs: Sequence[str], *, block: str | None = None, **changes: Any) -> T
     first_run, first = found[0]
     config = config_of(first.state["config"], first_run)
     for run, part in found[1:]:
-        _check_same(config, first, part, run)
+        _check_same(config, found[0], part, run)
     _check_complete(config, found)
     whole = {"blocks": None, "name": None, "run_dir": None, "resume_from": None}
     config = replace(config, **(whole | changes))
@@ -66,15 +66,29 @@ def _part(run: str) -> Loaded:
     return loaded
 
 
-def _check_same(config: TrainConfig, first: Loaded, part: Loaded, run: str) -> None:
+def _check_same(config: TrainConfig, first: tuple[str, Loaded], part: Loaded, run: str) -> None:
     """Refuse blocks that are not of the first's run."""
     theirs = part.state["config"] | {"blocks": config.blocks}
     check_same_options(config, theirs, run, "merge runs of the same options.")
-    one, other = first.state["fingerprint"], part.state["fingerprint"]
-    kinds = {"data": "other data", "precision": "another number format", "block": "other code"}
+    first_run, one = first[0], first[1].state["fingerprint"]
+    other = part.state["fingerprint"]
+    kinds = {"data": "on other data", "precision": "in another number format"}
     for key, what in kinds.items():
+        if one[key] != other[key]:
+            raise UserError(f"{run} was trained {what} than {first_run}: train it again.")
+    if one["test"] != other["test"]:
+        raise UserError(
+            f"{run} has other test rows than {first_run}, and one network has one test split: "
+            "train it again on the same data."
+        )
+    for key, what in BEGUN_WITH.items():
         if one.get(key) != other.get(key):
-            raise UserError(f"{run} was trained on {what} than the first run: train it again.")
+            there = f"with other {what} than {first_run}"
+            if key not in other:
+                there = f"without {what}, unlike {first_run}"
+            elif key not in one:
+                there = f"with {what}, unlike {first_run}"
+            raise UserError(f"{run} began {there}: train it again.")
 
 
 def _code(first: Loaded, run: str, block: str | None) -> BlockCode | None:

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from noprop_dist import train
@@ -72,6 +74,39 @@ def test_what_does_not_go_together_is_refused(parts: list[str], tmp_path: Path) 
     with pytest.raises(UserError, match="call train_blocks"):
         train(small(tmp_path / "x", blocks="2"))
     assert not Path(whole).exists()
+
+
+def test_parts_that_began_with_other_things_are_refused(parts: list[str], tmp_path: Path) -> None:
+    base = train(small(tmp_path / "base", epochs=1)).folder
+    begun = train_blocks(small(tmp_path / "begun", blocks="2", init_from=base)).folder
+    whole = str(tmp_path / "whole")
+    with pytest.raises(UserError, match=r"began with weights given by --init-from, unlike .*/a: "):
+        merge([parts[0], begun], run_dir=whole)
+    with pytest.raises(UserError, match=r"began without weights given by --init-from, unlike"):
+        merge([begun, parts[0]], run_dir=whole)
+    assert not Path(whole).exists()
+
+
+def test_parts_begin_with_the_weights_of_one_network(tmp_path: Path) -> None:
+    base = train(small(tmp_path / "base", epochs=1)).folder
+    options: dict[str, Any] = {"init_from": base, "epochs": 1}
+    one = train(small(tmp_path / "one", **options))
+    apart = [
+        train_blocks(small(tmp_path / blocks, blocks=blocks, **options)).folder
+        for blocks in ("1-2", "3")
+    ]
+    assert same(merge(apart, run_dir=str(tmp_path / "whole")), one)
+
+
+def test_parts_with_other_test_rows_are_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (80, 1, 8, 8), np.uint8), np.arange(80) % 4
+    apart = [
+        train_blocks(small(tmp_path / blocks, blocks=blocks), data=((x, y), (x[:rows], y[:rows])))
+        for blocks, rows in (("1,3", 40), ("2", 44))
+    ]
+    with pytest.raises(UserError, match=r"/2 has other test rows than .*/1,3, and"):
+        merge([part.folder for part in apart], run_dir=str(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize(
