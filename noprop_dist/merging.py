@@ -11,7 +11,9 @@ from noprop_dist.errors import UserError
 from noprop_dist.model.own_block import BlockCode, standing_for
 from noprop_dist.model.spec import ModelSpec
 from noprop_dist.record.checkpoint import Loaded, find_checkpoint, save_checkpoint
+from noprop_dist.record.folder import home_of
 from noprop_dist.record.history import History
+from noprop_dist.record.own_parts import read_own_parts, write_own_parts
 from noprop_dist.record.places import check_places
 from noprop_dist.record.result import TrainResult
 from noprop_dist.record.run_config import config_of
@@ -44,11 +46,13 @@ def merge(runs: Sequence[str], *, block: str | None = None, **changes: Any) -> T
     config = replace(config, **(whole | changes))
     check_places(config)
     with standing_for(config.block, _code(first, first_run, block)):
+        own = read_own_parts(Store(home_of(first_run)))
         if not config.is_placed:
-            config, _ = prepare(config)
+            config, _ = prepare(config, own=own)
         store = Store(config.folder)
         parts, state = _joined([part for _, part in found])
         if find_checkpoint(store.root)[1] is None:
+            write_own_parts(store, own)
             name = f"step-{sum(state['steps'].values()):010d}"
             save_checkpoint(store, name, parts, state | {"config": config.to_dict()}, keep=1)
         return train(config)

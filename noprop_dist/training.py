@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 
 import numpy.typing as npt
 import torch
@@ -111,28 +111,25 @@ def train(
     if config.blocks is not None:
         raise UserError("--blocks trains no whole network: call train_blocks, and merge after it.")
     watching = Watching(callbacks, metrics)
-    config = replace(config, block=block_name(block, config.block))
-    if init_from is not None and not isinstance(init_from, (TrainResult, str, Path)):
-        raise UserError(
-            "init_from is a run, its folder or an exported file; got "
-            f"{type(init_from).__name__}: give the folder it was loaded from."
-        )
-    if init_from is not None:
-        place = init_from.folder if isinstance(init_from, TrainResult) else str(init_from)
-        config = replace(config, init_from=place)
-    check_places(config)
-    config, own = given_parts(config, noise_schedule, class_embed)
+    config, own = _begun_with(config, block, noise_schedule, class_embed, init_from)
     result = _run(config, own, data, watching, backend)
     assert isinstance(result, TrainResult)
     return result
 
 
 def train_blocks(
-    config: TrainConfig, *, data: Given | None = None, backend: Backend | None = None
+    config: TrainConfig,
+    *,
+    data: Given | None = None,
+    block: str | type[Block] | None = None,
+    noise_schedule: NoiseSchedule | None = None,
+    class_embed: npt.ArrayLike | torch.Tensor | None = None,
+    init_from: TrainResult | str | Path | None = None,
+    backend: Backend | None = None,
 ) -> TrainedBlocks:
     """Train the blocks of ``config.blocks`` alone, as ``train`` would among all of them.
 
-    Nothing is evaluated: some blocks are no network. See ``merge``.
+    Nothing is evaluated: some blocks are no network; see ``merge``, and ``train`` for the rest.
 
     Raises:
         UserError: bad input, in one sentence.
@@ -140,10 +137,29 @@ def train_blocks(
     """
     if config.blocks is None:
         raise UserError("--blocks names no block: give it, or call train for all of them.")
-    check_places(config)
-    trained = _run(*given_parts(config), data=data, watching=Watching(), backend=backend)
+    config, own = _begun_with(config, block, noise_schedule, class_embed, init_from)
+    trained = _run(config, own, data, Watching(), backend)
     assert isinstance(trained, TrainedBlocks)
     return trained
+
+
+def _begun_with(
+    config: TrainConfig,
+    block: str | type[Block] | None,
+    noise_schedule: NoiseSchedule | None,
+    class_embed: npt.ArrayLike | torch.Tensor | None,
+    init_from: TrainResult | str | Path | None,
+) -> tuple[TrainConfig, OwnParts]:
+    """The options with what was given in Python, and the parts that they cannot hold."""
+    place = init_from.folder if isinstance(init_from, TrainResult) else init_from
+    if not isinstance(place, (str, Path, NoneType)):
+        raise UserError(
+            f"init_from is a run, its folder or an exported file, got {type(place).__name__}."
+        )
+    begun = config.init_from if place is None else str(place)
+    config = replace(config, block=block_name(block, config.block), init_from=begun)
+    check_places(config)
+    return given_parts(config, noise_schedule, class_embed)
 
 
 def _run(

@@ -33,6 +33,28 @@ def test_blocks_trained_apart_make_the_network_of_one_run(parts: list[str], tmp_
     assert merge(parts[::-1], run_dir=str(tmp_path)).block_sha256 == merged.block_sha256
 
 
+def test_given_embeddings_and_noise_levels_are_those_of_every_part(tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "class_embed": np.random.default_rng(0).normal(size=(10, 6)),
+        "noise_schedule": [0.1, 0.5, 0.9],
+    }
+    options: dict[str, Any] = {"num_blocks": 2, "epochs": 1}
+    whole = train(small(tmp_path / "whole", **options), **given)
+    parts = [
+        train_blocks(small(tmp_path / t, blocks=t, **options), **given).folder for t in ("1", "2")
+    ]
+    assert same(merge(parts, run_dir=str(tmp_path / "merged")), whole)
+    merged = merge(parts, executor="local", name="found", run_dir=None)
+    assert merged.block_sha256 == whole.block_sha256
+
+
+def test_blocks_of_another_objective_are_merged_too(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"objective": "fm", "num_blocks": 2, "epochs": 1}
+    whole = train(small(tmp_path / "whole", **options))
+    parts = [train_blocks(small(tmp_path / t, blocks=t, **options)).folder for t in ("1", "2")]
+    assert same(merge(parts, run_dir=str(tmp_path / "merged")), whole)
+
+
 def test_some_blocks_alone_predict_nothing_and_say_what_to_do(
     parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

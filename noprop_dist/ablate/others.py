@@ -74,7 +74,7 @@ def rivals_of(run: OpenRun, options: AblateOptions) -> Rivals:
         for name, changes in kinds.items()
     }
     code = run.trained.network.spec.block_code  # what the user named, wherever it lies
-    rivals = Rivals(configs, notes, read_own_parts(Store(home)).get("class_embed"), code)
+    rivals = Rivals(configs, notes, read_own_parts(Store(home)).class_embed, code)
     with standing_for(config.block, code):
         _check(run, rivals)
     return rivals

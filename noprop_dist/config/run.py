@@ -29,6 +29,7 @@ from noprop_dist.config.model_options import (
     meaningless_to,
 )
 from noprop_dist.errors import UserError
+from noprop_dist.maths.embedding_types import IS_TRAINED
 from noprop_dist.maths.learning_rate import LR_SCHEDULES
 
 HOME = "checkpoints_run"  # where runs are that name no other place
@@ -97,7 +98,7 @@ class TrainConfig(
                 f"--gpus-per-worker {self.gpus_per_worker:g} contradicts --device cpu: leave one "
                 "of them out."
             )
-        if self.freeze_after is not None and self.embedding_type in ("one-hot", "own"):
+        if self.freeze_after is not None and not IS_TRAINED[self.embedding_type]:
             raise UserError(
                 f"--freeze-after has no meaning with {self.embedding_type} embeddings, which are "
                 "always fixed: leave it out or choose --embedding-type learned or prototype."
@@ -134,7 +135,7 @@ class TrainConfig(
             return
         parse_blocks(self.blocks, self.num_blocks)
         together = (
-            (self.embedding_type != "one-hot" and self.freeze_after != 0, "embedding_type"),
+            (IS_TRAINED[self.embedding_type] and self.freeze_after != 0, "embedding_type"),
             (self.early_stopping_patience is not None, "early_stopping_patience"),
             (LR_SCHEDULES[self.lr_schedule].feedback is not None, "lr_schedule"),
         )

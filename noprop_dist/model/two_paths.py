@@ -107,7 +107,7 @@ class VectorBlock(TwoPathBlock):
 class ResNetBlock(TwoPathBlock):
     """ResNet-18 in the place of the image path; it draws nothing."""
 
-    takes = Takes("images", least=4)
+    takes = Takes("images", least=4, level=True)
 
     @override
     @staticmethod

@@ -116,9 +116,9 @@ def given_parts(
     if config.is_placed or config.resume_from:
         kept = read_own_parts(Store(home_of(config.resume_from or config.folder)))
         if config.noise_schedule == OWN and own.alpha_bar is None:
-            own = replace(own, alpha_bar=kept.get("alpha_bar"))
+            own = replace(own, alpha_bar=kept.alpha_bar)
         if config.embedding_type == OWN and own.class_embed is None:
-            own = replace(own, class_embed=kept.get("class_embed"))
+            own = replace(own, class_embed=kept.class_embed)
     if config.init_from is not None:
         block = config.block if is_own(config.block) else None
         network = load_network(config.init_from, precision="fp32", block=block)
@@ -178,10 +178,11 @@ def write_own_parts(store: Store, own: OwnParts) -> None:
         write_backbone(store, own.backbone)
 
 
-def read_own_parts(store: Store) -> dict[str, Tensor]:
-    """What ``write_own_parts`` wrote, by name; empty where there is no such file.
+def read_own_parts(store: Store) -> OwnParts:
+    """The own tensors that ``write_own_parts`` wrote; none where there is no such file.
 
     Raises:
         UserError: the file is damaged.
     """
-    return Reader(store).tensors(OWN_PARTS) or {}
+    kept = Reader(store).tensors(OWN_PARTS) or {}
+    return OwnParts(kept.get("alpha_bar"), kept.get("class_embed"))

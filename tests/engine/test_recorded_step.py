@@ -36,6 +36,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "ranges": {"objective": "ranges", "embedding_type": "learned"},
     "none": {"objective": "none"},
     "resnet18": {"block": "resnet18", "num_blocks": 2},
+    "resnet18 told": {"block": "resnet18", "num_blocks": 2, "objective": "fm"},
     "sgd": {"optimizer": "sgd", "nesterov": True},
     "muon": {"optimizer": "muon", "embedding_type": "learned"},
     "accumulated": {"batch_size": 16, "accumulate": 2},
