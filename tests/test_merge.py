@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noprop_dist import train
+from noprop_dist import TrainResult, train
 from noprop_dist.cli import main
 from noprop_dist.errors import UserError
 from noprop_dist.merging import merge
@@ -31,28 +31,6 @@ def test_blocks_trained_apart_make_the_network_of_one_run(parts: list[str], tmp_
     assert sorted(one["blocks"]) == ["1", "2", "3"]
     assert one["val_accuracy_history"] == [None] * 3
     assert merge(parts[::-1], run_dir=str(tmp_path)).block_sha256 == merged.block_sha256
-
-
-def test_given_embeddings_and_noise_levels_are_those_of_every_part(tmp_path: Path) -> None:
-    given: dict[str, Any] = {
-        "class_embed": np.random.default_rng(0).normal(size=(10, 6)),
-        "noise_schedule": [0.1, 0.5, 0.9],
-    }
-    options: dict[str, Any] = {"num_blocks": 2, "epochs": 1}
-    whole = train(small(tmp_path / "whole", **options), **given)
-    parts = [
-        train_blocks(small(tmp_path / t, blocks=t, **options), **given).folder for t in ("1", "2")
-    ]
-    assert same(merge(parts, run_dir=str(tmp_path / "merged")), whole)
-    merged = merge(parts, executor="local", name="found", run_dir=None)
-    assert merged.block_sha256 == whole.block_sha256
-
-
-def test_blocks_of_another_objective_are_merged_too(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"objective": "fm", "num_blocks": 2, "epochs": 1}
-    whole = train(small(tmp_path / "whole", **options))
-    parts = [train_blocks(small(tmp_path / t, blocks=t, **options)).folder for t in ("1", "2")]
-    assert same(merge(parts, run_dir=str(tmp_path / "merged")), whole)
 
 
 def test_some_blocks_alone_predict_nothing_and_say_what_to_do(
@@ -109,15 +87,49 @@ def test_parts_that_began_with_other_things_are_refused(parts: list[str], tmp_pa
     assert not Path(whole).exists()
 
 
+def apart_and_together(
+    folder: Path, options: dict[str, Any], **given: Any
+) -> tuple[list[str], TrainResult]:
+    """Parts of a run of one epoch, and the run."""
+    one = train(small(folder / "one", epochs=1, **options), **given)
+    parts = [small(folder / blocks, epochs=1, blocks=blocks, **options) for blocks in ("1-2", "3")]
+    return [train_blocks(part, **given).folder for part in parts], one
+
+
 def test_parts_begin_with_the_weights_of_one_network(tmp_path: Path) -> None:
     base = train(small(tmp_path / "base", epochs=1)).folder
-    options: dict[str, Any] = {"init_from": base, "epochs": 1}
-    one = train(small(tmp_path / "one", **options))
-    apart = [
-        train_blocks(small(tmp_path / blocks, blocks=blocks, **options)).folder
-        for blocks in ("1-2", "3")
-    ]
-    assert same(merge(apart, run_dir=str(tmp_path / "whole")), one)
+    parts, one = apart_and_together(tmp_path, {"init_from": base})
+    assert same(merge(parts, run_dir=str(tmp_path / "whole")), one)
+
+
+def test_blocks_of_flow_matching_make_the_network_of_one_run(tmp_path: Path) -> None:
+    parts, one = apart_and_together(tmp_path, {"objective": "fm", "overlap": 0.1})
+    assert same(merge(parts, run_dir=str(tmp_path / "whole")), one)
+
+
+def test_what_was_given_in_python_goes_from_the_parts_to_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w, levels = np.eye(10, 12, dtype=np.float32), [0.1, 0.4, 0.7, 0.95]
+    parts, one = apart_and_together(tmp_path, {}, class_embed=w, noise_schedule=levels)
+    merged = merge(parts, run_dir=str(tmp_path / "whole"))
+    assert same(merged, one)
+    spec = merged.network.network.spec
+    assert spec.alpha_bar == tuple(levels)
+    assert (merged.network.network.state_dict()["class_embed"].numpy() == w).all()
+    whole = tmp_path / "whole/own_parts.safetensors"
+    assert whole.read_bytes() == (tmp_path / "one/own_parts.safetensors").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    assert same(merge(parts), one)  # in a folder whose name knows them
+    other = train_blocks(
+        small(tmp_path / "other", epochs=1, blocks="3"), class_embed=2 * w, noise_schedule=levels
+    )
+    with pytest.raises(UserError, match="began with other noise schedule or class embeddings"):
+        merge([parts[0], other.folder], run_dir=str(tmp_path / "none"))
+
+
+def test_given_class_embeddings_are_fixed_whatever_the_options_say(tmp_path: Path) -> None:
+    assert small(tmp_path, blocks="1", embedding_type="own").chosen == [1]
 
 
 def test_parts_with_other_test_rows_are_refused(tmp_path: Path) -> None:

@@ -141,6 +141,8 @@ def _alpha_bar(given: NoiseSchedule, num_blocks: int) -> Tensor:
 
 
 def _numbers(name: str, values: object, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
     try:
         return np.array(values, dtype)
     except (TypeError, ValueError) as error:
@@ -151,8 +153,7 @@ def _numbers(name: str, values: object, dtype: npt.DTypeLike) -> npt.NDArray[Any
 
 
 def _class_embed(given: npt.ArrayLike | Tensor) -> Tensor:
-    values = given.detach().cpu().numpy() if isinstance(given, Tensor) else given
-    w = torch.from_numpy(_numbers("class_embed", values, np.float32))
+    w = torch.from_numpy(_numbers("class_embed", given, np.float32))
     if w.ndim != 2 or not bool(w.isfinite().all()):
         raise UserError(
             "class_embed must be finite numbers of shape (K, D), a row for every class; got shape "

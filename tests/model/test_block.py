@@ -1,13 +1,17 @@
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
+from noprop_dist import train
 from noprop_dist.errors import UserError
 from noprop_dist.model.block import Block, BlockShape
 from noprop_dist.model.dropout import KeyedDropout
 from noprop_dist.model.init import init_block
 from noprop_dist.model.registry import BLOCKS, make_block
 from noprop_dist.model.spec import ModelSpec
+from runs import small
 
 
 def block(
@@ -59,7 +63,7 @@ def test_paper_block_has_the_paper_s_size(shape: tuple[int, ...], millions: floa
     assert count / 1e6 == pytest.approx(millions, abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["resnet9", "vit-tiny"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet9", "vit-tiny"])
 def test_a_told_noise_level_changes_the_answer_once_it_is_learned(name: str) -> None:
     shape = BlockShape((1, 8, 8), 10, 10, label_is_sample=False, dropout=0.0, told_level=True)
     with torch.device("meta"):
@@ -74,6 +78,14 @@ def test_a_told_noise_level_changes_the_answer_once_it_is_learned(name: str) -> 
     made.eval()
     clear, noisy = (made(z, x, draw, torch.full((4,), level)) for level in (0.0, 0.7))
     assert (clear - noisy).abs().max() > 1e-6
+
+
+def test_resnet_18_learns_where_it_is_told_the_noise_level(tmp_path: Path) -> None:
+    config = small(
+        tmp_path, block="resnet18", objective="fm", num_blocks=1, max_train_images=50, epochs=1
+    )
+    spec = train(config).network.network.spec
+    assert (spec.block, spec.objective) == ("resnet18", "fm")
 
 
 def test_a_vision_transformer_takes_its_size_from_options() -> None:
