@@ -107,6 +107,33 @@ def test_steps_of_one_block_are_those_of_as_many_blocks(name: str) -> None:
     torch.testing.assert_close(answer.softmax(dim=1), torch.stack(said).mean(dim=0))
 
 
+@pytest.mark.parametrize("name", OF_INTERVALS)
+@pytest.mark.parametrize(("solver", "order"), [("euler", 1), ("heun", 2)])
+def test_with_the_best_answers_z_keeps_its_quantile(name: str, solver: str, order: int) -> None:
+    """Of u = 1 or -1 the best answer is known, and in one dimension the ODE moves no quantile."""
+    w, z_0 = torch.tensor([[1.0], [-1.0]]).double(), torch.tensor([[-1.3], [0.2], [0.9]]).double()
+
+    def quantile(z: Tensor, m: float, s: float) -> Tensor:
+        return (torch.special.ndtr((z - m * w.T) / s)).mean(dim=1)
+
+    def error(steps: int) -> float:
+        changes = {"num_classes": 2, "embed_dim": 1, "num_blocks": 2}
+        objective = made(name, steps_per_block=steps, solver=solver, **changes)
+
+        def best(seen: Tensor, level: Tensor | None) -> Tensor:
+            assert level is not None
+            m, s = objective.levels[objective.told_levels.index(float(level[0]))]
+            return seen * m * w.T / s**2  # ln p(z | u), but for what is the same of both
+
+        z = objective.begin(z_0)
+        reached, _ = objective.step(1, z, w, best, lambda: pytest.fail("it draws no noise"))
+        wanted = quantile(z, *objective.levels[0])
+        return float((quantile(reached, *objective.levels[steps]) - wanted).abs().max())
+
+    assert error(100) < 0.02
+    assert error(100) / error(200) == pytest.approx(2**order, rel=0.15)
+
+
 @pytest.mark.parametrize("name", ["dt", *OF_INTERVALS, "none"])
 def test_cross_entropy_of_a_block_weighs_eta(name: str) -> None:
     objective = make_objective(replace(SPEC, objective=name, block_loss="ce"))
