@@ -116,15 +116,16 @@ def _refuse_meaningless(config: TrainConfig) -> None:
     """Refuse options that change nothing beside the others; a folder's are not asked for it."""
     schedule = LR_SCHEDULES[config.lr_schedule]
     if config.lr_patience != TrainConfig.lr_patience and schedule.feedback is None:
-        waits = schedules_that(lambda other: other.feedback is not None)
+        waits = " or ".join(schedules_that(lambda other: other.feedback is not None))
         raise UserError(
             f"--lr-patience {config.lr_patience} is of --lr-schedule {waits}: leave it out, or "
             "give that."
         )
     if config.lr_min > 0 and not schedule.falls:
+        falls = " or ".join(schedules_that(lambda other: other.falls))
         raise UserError(
             f"--lr-min {config.lr_min:g} has no meaning with --lr-schedule {config.lr_schedule}: "
-            f"leave it out, or give --lr-schedule {schedules_that(lambda other: other.falls)}."
+            f"leave it out, or give --lr-schedule {falls}."
         )
 
 

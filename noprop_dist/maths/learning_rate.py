@@ -47,9 +47,9 @@ LR_SCHEDULES: dict[str, LrSchedule] = {
 }
 
 
-def schedules_that(hold: Callable[[LrSchedule], bool]) -> str:
-    """Their names, as a sentence has them."""
-    return " or ".join(name for name, schedule in LR_SCHEDULES.items() if hold(schedule))
+def schedules_that(hold: Callable[[LrSchedule], bool]) -> tuple[str, ...]:
+    """The names of those of which it holds."""
+    return tuple(name for name, schedule in LR_SCHEDULES.items() if hold(schedule))
 
 
 def learning_rate(

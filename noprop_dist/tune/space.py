@@ -11,11 +11,11 @@ import numpy as np
 from noprop_dist.config import TrainConfig
 from noprop_dist.config.fields import Trait, flag, with_trait
 from noprop_dist.config.former_names import by_new_names
-from noprop_dist.config.model_options import ONLY_FOR
+from noprop_dist.config.model_options import ONLY_FOR, meaningless_to
 from noprop_dist.config.run import PIXEL_OPTIONS
 from noprop_dist.errors import UserError
 from noprop_dist.maths.embedding_types import IS_TRAINED
-from noprop_dist.maths.learning_rate import LR_SCHEDULES
+from noprop_dist.maths.learning_rate import schedules_that
 from noprop_dist.options import as_option, read_yaml
 
 FIXED = with_trait(TrainConfig, Trait.OF_ALL_TRIALS)
@@ -43,7 +43,7 @@ MEANS_SOMETHING: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ),
     "lr_patience": (
         "lr_schedule",
-        tuple(name for name, schedule in LR_SCHEDULES.items() if schedule.feedback is not None),
+        schedules_that(lambda schedule: schedule.feedback is not None),
     ),
     **{name: ("objective", objectives) for name, objectives in ONLY_FOR.items()},
 }
@@ -121,7 +121,7 @@ def read_space(
         names = set(OF_A_BLOCK_DEFAULT if per_block else DEFAULT)
         if base.features is not None:
             names -= set(PIXEL_OPTIONS)
-        names -= {name for name, known in ONLY_FOR.items() if base.objective not in known}
+        names -= meaningless_to(base.objective).keys()
         default = {name: line for name, line in DEFAULT.items() if name in names}
         return parse_space(default, "--space default", base)
     if isinstance(source, str):
